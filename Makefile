@@ -1,0 +1,40 @@
+# The whole workflow. Each target works alone on a fresh machine with git, make and Python 3.11 or newer.
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+export PYTHON
+
+.PHONY: demo test check bench bench-full clean
+
+demo: $(INSTALLED)  ## show everything on a server of its own, then clean up
+	$(BIN)/reconcile demo
+
+test: $(INSTALLED)  ## all tests, against a real sshd and the embedded server
+	-@.ci/install-openssh
+	$(BIN)/python -m pytest -n auto
+
+check: $(INSTALLED)  ## style, types, layering
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layering.py
+
+bench: $(VENV)/.bench  ## a few minutes: beside rsync, lftp and rclone
+	$(BIN)/python -m tests.benchmarks
+
+bench-full: $(VENV)/.bench  ## the long one
+	$(BIN)/python -m tests.benchmarks --full
+
+clean:  ## everything that can be made again
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find reconcile tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml .ci/make-venv
+	.ci/make-venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@
+
+$(VENV)/.bench: $(INSTALLED)
+	-@.ci/install-openssh
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	@touch $@
