@@ -1,0 +1,1 @@
+"""What tests stand on: trees from dicts, a real sshd, an SFTP shim, a TCP proxy."""

@@ -1,0 +1,170 @@
+"""Imports point down, and each third party has its place. Read from the source, nothing is run."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# From the top down. A module, or a package with all in it, imports from its own row and from those below.
+ROWS = (
+    ("__main__",),
+    ("cli", "demo", "serve"),
+    ("config", "report", "wording", "run"),
+    ("apply", "scan", "state", "remotes"),
+    ("source", "rows", "plan", "order", "moves", "diff", "filters"),
+    ("model", "errors"),
+)
+ROW = {name: number for number, row in enumerate(ROWS) for name in row}
+
+# Who may import what is not Python's own. A package's name stands for all in it.
+THIRD_PARTIES = {
+    "paramiko": {"remotes.sftp"},
+    "cryptography": {"remotes.sftp"},
+    "msgpack": {"rows", "state"},
+    "xxhash": {"source", "state"},
+    "click": {"cli"},
+    "rich": {"report"},
+    "pathspec": {"filters"},
+    "platformdirs": {"config", "state"},
+}
+
+PURE = ("model", "errors", "filters", "diff", "moves", "order", "plan", "wording")
+# What a pure module may use: nothing here knows a file, a clock, a process or chance.
+HARMLESS = {
+    *("__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools", "graphlib", "heapq"),
+    *("itertools", "math", "operator", "re", "string", "types", "typing", "unicodedata"),
+}
+SANS_IO = {"remotes.sftp.wire": HARMLESS | {"struct"}}
+
+SLOW = ("paramiko", "cryptography")  # not before a connection is opened
+
+
+def find_modules() -> dict[str, Path]:
+    """Module names without the leading ``reconcile.``, ``__init__`` as its package; the root is ""."""
+    modules = {}
+    for path in sorted((ROOT / "reconcile").rglob("*.py")):
+        parts = path.relative_to(ROOT / "reconcile").with_suffix("").parts
+        modules[".".join(part for part in parts if part != "__init__")] = path
+    return modules
+
+
+MODULES = find_modules()
+
+
+def imports_of(module: str, *, eager: bool = False) -> Iterator[str]:
+    """Full names of what ``module`` imports; ``eager``: only what runs when it is imported itself."""
+    yield from _imports(ast.parse(MODULES[module].read_text()).body, module, eager)
+
+
+def _imports(body: list[ast.stmt], module: str, eager: bool) -> Iterator[str]:
+    for node in body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = _base(node, module)
+            for alias in node.names:
+                # `from package import module` imports the module, not a name in the package.
+                inner = f"{base}.{alias.name}"
+                yield inner if inner.removeprefix("reconcile.") in MODULES else base
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            if not eager:
+                yield from _imports(node.body, module, eager)
+            yield from _imports(node.orelse, module, eager)
+        elif not (eager and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)):
+            for field in ("body", "orelse", "finalbody"):
+                yield from _imports(getattr(node, field, []), module, eager)
+            for branch in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+                yield from _imports(branch.body, module, eager)
+
+
+def _base(node: ast.ImportFrom, module: str) -> str:
+    if not node.level:
+        return node.module or ""
+    package = ["reconcile", *module.split(".")]
+    climb = node.level - (MODULES[module].name == "__init__.py")
+    parts = package[: len(package) - climb] if climb else package
+    return ".".join([*filter(None, parts), *([node.module] if node.module else [])])
+
+
+def unit(module: str) -> str:
+    """The part of the layering that a module of ours belongs to."""
+    return module.partition(".")[0]
+
+
+def inside(module: str, places: set[str]) -> bool:
+    return any(module == place or module.startswith(f"{place}.") for place in places)
+
+
+def ours(name: str) -> str | None:
+    """The module behind a full name, if it is one of ours."""
+    if name == "reconcile":
+        return ""
+    return name.removeprefix("reconcile.") if name.startswith("reconcile.") else None
+
+
+def test_every_module_has_a_row() -> None:
+    strangers = {unit(module) for module in MODULES} - {""} - ROW.keys()
+    assert not strangers, f"say in ROWS where these belong: {sorted(strangers)}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_down(module: str) -> None:
+    if not module:
+        return  # the package itself hands out public names of every row
+    for name in imports_of(module):
+        used = ours(name)
+        if used:
+            assert ROW[unit(used)] >= ROW[unit(module)], f"{module} imports {used}, which is above it"
+
+
+def test_no_circles() -> None:
+    uses = {unit(module): set[str]() for module in MODULES}
+    for module in MODULES:
+        uses[unit(module)] |= {unit(used) for name in imports_of(module) if (used := ours(name))} - {
+            unit(module)
+        }
+    while free := [name for name, used in uses.items() if not used & uses.keys()]:
+        for name in free:
+            del uses[name]
+    assert not uses, f"these import each other: {sorted(uses)}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_third_parties_keep_their_place(module: str) -> None:
+    for name in imports_of(module):
+        top = name.partition(".")[0]
+        if top != "reconcile" and top not in sys.stdlib_module_names:
+            assert top in THIRD_PARTIES, f"{module} imports {name}, which has no place here yet"
+            assert inside(module, THIRD_PARTIES[top]), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", [*PURE, *SANS_IO])
+def test_pure_modules_touch_nothing(module: str) -> None:
+    if module not in MODULES:
+        pytest.skip("not written yet")
+    for name in imports_of(module):
+        top = name.partition(".")[0]
+        if top != "reconcile" and not inside(module, THIRD_PARTIES.get(top, set())):
+            assert top in SANS_IO.get(module, HARMLESS), f"{module} is pure, but imports {name}"
+
+
+def test_what_is_slow_to_import_is_imported_late() -> None:
+    """Neither the package nor the command line reaches paramiko just by being imported."""
+    todo: list[str] = [module for module in ("", "__main__", "cli", "run") if module in MODULES]
+    came_from: dict[str, str] = dict.fromkeys(todo, "")
+    for module in todo:
+        for name in imports_of(module, eager=True):
+            assert name.partition(".")[0] not in SLOW, (
+                f"{name} by {module or 'reconcile'} by {came_from[module]}"
+            )
+            parts = (ours(name) or "").split(".")
+            for used in (".".join(parts[:end]) for end in range(1, len(parts) + 1)):  # its packages run too
+                if used in MODULES and used not in came_from:
+                    came_from[used] = module
+                    todo.append(used)
