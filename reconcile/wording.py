@@ -1,0 +1,324 @@
+"""What a plan and a result come to in words and in JSON. Pure: no rich, no I/O, no time.
+
+``report`` decides where it goes and in which colour.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reconcile.model import COUNTED_OPS, Action, Kind, Op, Plan, Problem, Result
+
+SIGNS = {
+    Op.CREATE: "+",
+    Op.MKDIR: "+",
+    Op.MODIFY: "~",
+    Op.SETMETA: "~",
+    Op.MOVE: "→",
+    Op.DELETE: "-",
+}
+LINES = 40  # a longer plan is folded by directory
+PROBLEMS = 20  # more of them are only counted
+
+_VERBS = {  # singular, plural; {} is the number
+    "plan": {
+        Op.CREATE: ("{} to create", "{} to create"),
+        Op.MODIFY: ("{} to modify", "{} to modify"),
+        Op.MOVE: ("{} to move", "{} to move"),
+        Op.DELETE: ("{} to delete", "{} to delete"),
+        Op.MKDIR: ("{} directory to make", "{} directories to make"),
+        Op.SETMETA: ("{} mode or time to set", "{} modes or times to set"),
+    },
+    "run": {
+        Op.CREATE: ("{} created", "{} created"),
+        Op.MODIFY: ("{} modified", "{} modified"),
+        Op.MOVE: ("{} moved", "{} moved"),
+        Op.DELETE: ("{} deleted", "{} deleted"),
+        Op.MKDIR: ("{} directory made", "{} directories made"),
+        Op.SETMETA: ("{} mode or time set", "{} modes or times set"),
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a plan: a sign, names that are already escaped, and a remark."""
+
+    sign: str
+    text: str
+    remark: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.sign} {self.text}" + (f"  ({self.remark})" if self.remark else "")
+
+
+# Names and numbers
+
+
+def show_name(name: str) -> str:
+    r"""A name as a person may safely see it: one line, no control codes, and no two names look the same.
+
+    Bytes that are no UTF-8 become ``\xNN``, control characters and other invisible ones ``\n``,
+    ``\u202e`` and the like, a backslash is doubled. The empty path is the base itself: ``./``.
+    """
+    if not name:
+        return "./"
+    if name.isprintable() and "\\" not in name:
+        return name
+    return "".join(_show_character(character) for character in name)
+
+
+def _show_character(character: str) -> str:
+    if character == "\\":
+        return "\\\\"
+    if character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":  # surrogateescape: a byte
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode()
+
+
+def show_message(text: str) -> str:
+    """A message that may hold names, or words of a server: its lines stay, control codes don't."""
+    if text.isprintable():
+        return text
+    return "".join(c if c in {"\n", "\\"} else _show_character(c) for c in text)
+
+
+def show_bytes(count: int) -> str:
+    """Decimal units, three digits: ``512 B``, ``4.1 kB``, ``12.3 MB``, ``120 MB``."""
+    if count < 1000:
+        return f"{count} B"
+    units = ["kB", "MB", "GB", "TB", "PB"]
+    size = count / 1000
+    while size >= 999.5 and len(units) > 1:
+        size /= 1000
+        units.pop(0)
+    digits = 0 if size >= 99.95 else 1
+    return f"{size:.{digits}f} {units[0]}"
+
+
+def show_duration(seconds: float) -> str:
+    """``0.3 s``, ``42.0 s``, ``3 min 07 s``, ``2 h 05 min``."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+# A plan
+
+
+def describe(action: Action, parked: Mapping[int, str] | None = None) -> Line:
+    """One action. ``parked`` says what was put in which parking place (see :func:`parking`)."""
+    slash = "/" if action.kind is Kind.DIR and action.path else ""
+    text = show_name(action.path) + slash
+    remarks = []
+    if action.op is Op.MOVE:
+        origin = origin_of(action, parked or {})
+        text = f"{show_name(origin) + slash if origin is not None else '?'} → {text}"
+    elif action.reason not in ("", "new"):
+        remarks.append(show_message(action.reason))
+    if action.op in (Op.CREATE, Op.MODIFY) and action.new is not None and action.new.link is not None:
+        remarks.append(f"link to {show_name(action.new.link)}")
+    elif action.op in (Op.CREATE, Op.MODIFY) and action.kind is Kind.FILE:
+        remarks.append(show_bytes(action.bytes))
+    if action.entries > 1:
+        remarks.append(f"{action.entries:,} entries")
+    return Line(SIGNS.get(action.op, "·"), text, ", ".join(remarks))
+
+
+def parking(actions: Iterable[Action]) -> dict[int, str]:
+    """Number of each parking place → the path that is parked there."""
+    parks = (action for action in actions if action.op is Op.PARK)
+    return {action.parked: action.path for action in parks if action.parked is not None}
+
+
+def origin_of(action: Action, parked: Mapping[int, str]) -> str | None:
+    """Where a move comes from, as the user knows it; None if the action is no move."""
+    if action.op is not Op.MOVE:
+        return None
+    if action.parked is not None and action.parked in parked:
+        return parked[action.parked]
+    return action.source
+
+
+def list_plan(plan: Plan, *, limit: int | None = LINES) -> list[Line]:
+    """The plan sorted by path; folded by directory if it has more than ``limit`` actions."""
+    counted = [action for action in plan.actions if action.op in COUNTED_OPS]
+    actions = sorted(counted, key=lambda action: action.path)
+    parked = parking(plan.actions)
+    if limit is None or len(actions) <= limit:
+        return [describe(action, parked) for action in actions]
+    return _fold(actions, parked, limit)
+
+
+def _fold(actions: Sequence[Action], parked: Mapping[int, str], limit: int) -> list[Line]:
+    """As deep as fits into ``limit`` lines; then the smallest groups are shown in full while they fit."""
+    groups = _group(actions, 1)
+    depth = 2
+    while (finer := _group(actions, depth)).keys() != groups.keys() and len(finer) <= limit:
+        groups, depth = finer, depth + 1
+    by_size = sorted(groups, key=lambda folder: len(groups[folder]))
+    room = limit - len(groups)
+    opened = set()
+    for folder in by_size:
+        room -= len(groups[folder]) - 1
+        if room < 0:
+            break
+        opened.add(folder)
+    shown = set(by_size[-limit:])
+    lines: list[Line] = []
+    for folder in sorted(shown):
+        if folder in opened:
+            lines += [describe(action, parked) for action in groups[folder]]
+        else:
+            lines.append(_tally(show_name(folder) + ("/" if folder else ""), groups[folder]))
+    rest = [action for folder in groups if folder not in shown for action in groups[folder]]
+    if rest:
+        lines.append(_tally(f"in {len(groups) - len(shown):,} more directories", rest))
+    return lines
+
+
+def _group(actions: Sequence[Action], depth: int) -> dict[str, list[Action]]:
+    """Actions by their folder, cut off after ``depth`` components."""
+    groups: dict[str, list[Action]] = {}
+    for action in actions:
+        folders = action.path.split("/")[:-1]
+        groups.setdefault("/".join(folders[:depth]), []).append(action)
+    return groups
+
+
+def _tally(text: str, actions: Sequence[Action]) -> Line:
+    """Many actions in one line: ``* lib/  (+ 1,204  ~ 3  - 4, 12.3 MB)``."""
+    counts: Counter[str] = Counter()
+    for action in actions:
+        counts[SIGNS[action.op]] += action.entries
+    signs = "  ".join(f"{sign} {counts[sign]:,}" for sign in ("+", "~", "→", "-") if counts[sign])
+    size = sum(action.bytes for action in actions)
+    return Line("*", text, f"{signs}, {show_bytes(size)}" if size else signs)
+
+
+# A result
+
+
+def summarise(result: Result, *, verbose: bool = False, failed: str | None = None) -> str:
+    """The one line that a person reads at night. ``failed`` says how a run ended that did not finish."""
+    done = result.done
+    counts, entries = _count(done)
+    parts = [_count_words(result.command, op, counts[op], entries[op]) for op in COUNTED_OPS if counts[op]]
+    problems = f", {_plural(len(result.problems), 'problem')}" if result.problems else ""
+    if result.notes:
+        problems += f", {_plural(len(result.notes), 'note')}{'' if verbose else ' (-v shows them)'}"
+    unchanged = f" ({_plural(result.entries, 'entry', 'entries')} unchanged)" if result.entries else ""
+    size = sum(action.bytes for action in done)
+    target = show_name(result.target)
+    if result.command == "plan":
+        if not parts:
+            return f"plan: nothing to do{problems}{unchanged if not problems else ''}"
+        if size:
+            parts.append(f"{show_bytes(size)} to send")
+        if result.plan.bytes_avoided:
+            parts.append(f"{show_bytes(result.plan.bytes_avoided)} need not be sent")
+        return f"plan: {', '.join(parts)}{problems} → {target}"
+    if failed is not None:
+        return f"{failed} {'after ' + ', '.join(parts) if parts else 'before anything was done'} → {target}"
+    if parts:
+        parts.append(f"{show_bytes(size)} sent" if size else "nothing sent")
+        return f"{', '.join(parts)} in {show_duration(result.duration_s)}{problems} → {target}"
+    if result.problems or not result.plan.empty:
+        return f"nothing done{problems} → {target}"
+    how = "nothing to do" if result.connected else "nothing to do, no connection made"
+    return f"{how}{problems}{unchanged}"
+
+
+def fold_problems(problems: Sequence[Problem], *, limit: int = PROBLEMS) -> list[str]:
+    """One line each; beyond ``limit`` only how many of which reason."""
+    lines = [f"{show_name(problem.path)}: {show_message(problem.message)}" for problem in problems[:limit]]
+    if rest := Counter(problem.reason.value for problem in problems[limit:]):
+        tally = ", ".join(f"{count:,} {reason}" for reason, count in rest.most_common())
+        lines.append(f"… and {rest.total():,} more: {tally} (--json lists all)")
+    return lines
+
+
+def _count(actions: Iterable[Action]) -> tuple[Counter[Op], Counter[Op]]:
+    """Actions and paths by what is done to them."""
+    counts: Counter[Op] = Counter()
+    entries: Counter[Op] = Counter()
+    for action in actions:
+        counts[action.op] += 1
+        entries[action.op] += action.entries
+    return counts, entries
+
+
+def _count_words(command: str, op: Op, count: int, entries: int) -> str:
+    words = _VERBS[command][op][count != 1].format(f"{count:,}")
+    return f"{words} ({entries:,} entries)" if entries != count else words
+
+
+def _plural(count: int, one: str, many: str | None = None) -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+# JSON
+
+
+def document(
+    result: Result, *, status: str, exit_code: int, notes: Sequence[Mapping[str, str]] = ()
+) -> dict[str, Any]:
+    r"""What ``--json`` prints. ``notes`` were said during the run and stand beside the result's own.
+
+    Names are strings in which a byte that is no UTF-8 is a lone surrogate ``\udcXX``:
+    ``name.encode("utf-8", "surrogateescape")`` gives the bytes back.
+    """
+    done = result.done
+    counts, entries = _count(done)
+    parked = parking(result.plan.actions)
+    body: dict[str, Any] = {
+        "version": 1,
+        "source": result.source or None,
+        "target": result.target or None,
+        "status": status,
+        "exit_code": int(exit_code),
+        "counts": {op.value: counts[op] for op in COUNTED_OPS},
+        "entries": {op.value: entries[op] for op in COUNTED_OPS},
+        "bytes_to_send": result.plan.bytes_to_send,
+        "bytes_avoided": result.plan.bytes_avoided,
+        "actions": [
+            {
+                "op": action.op.value,
+                "path": action.path,
+                "from": origin_of(action, parked),
+                "kind": action.kind.value,
+                "bytes": action.bytes,
+                "reason": action.reason,
+            }
+            for action in done
+        ],
+        "problems": [_problem(problem) for problem in result.problems],
+        "notes": [*(_problem(note) for note in result.notes), *notes],
+    }
+    if result.command == "run":
+        body |= {
+            "connected": result.connected,
+            "requests": result.traffic.requests,
+            "bytes_sent": result.traffic.bytes_sent,
+            "bytes_received": result.traffic.bytes_received,
+            "duration_s": round(result.duration_s, 3),
+            "phases": {name: round(seconds, 3) for name, seconds in result.phases.items()},
+        }
+    return body
+
+
+def _problem(problem: Problem) -> dict[str, str]:
+    return {
+        "path": problem.path,
+        "stage": problem.stage,
+        "reason": problem.reason.value,
+        "message": problem.message,
+    }

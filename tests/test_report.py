@@ -1,0 +1,425 @@
+"""What a user, a cron mail and a machine get to read."""
+
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconcile import wording
+from reconcile.model import Action, Entry, Kind, Op, Outcome, Plan, Problem, Reason, Result, Traffic
+from reconcile.report import JsonReporter, Outlet, PlainReporter, Recorder, TerminalReporter, make_reporter
+
+FILE = Entry(Kind.FILE, 0o644, size=1_234_567)
+FOLDER = Entry(Kind.DIR, 0o755)
+LINK = Entry(Kind.SYMLINK, 0o777, link="a b\n")
+NASTY = "x [/x] [red]:smile:\x1b[31m\r\n\u202e\udcff"
+
+
+class Screen(io.StringIO):
+    """A stream that claims to be a terminal."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def create(path: str, size: int = 1_234_567) -> Action:
+    return Action(Op.CREATE, path, new=Entry(Kind.FILE, 0o644, size=size), reason="new")
+
+
+PLAN = Plan(
+    levels=[
+        [Action(Op.PARK, "b", old=FILE, parked=1)],
+        [
+            Action(Op.MKDIR, "new", new=FOLDER, reason="new"),
+            Action(Op.MOVE, "b", new=FILE, source="a", moved=FILE),
+            Action(Op.MOVE, "a", new=FILE, moved=FILE, parked=1),
+            Action(Op.MOVE, "pics/2023", new=FOLDER, source="2023", moved=FOLDER, entries=1000),
+        ],
+        [
+            create("new/file"),
+            Action(Op.CREATE, "link", new=LINK),
+            Action(Op.MODIFY, NASTY, new=FILE, old=FILE),
+        ],
+        [
+            Action(Op.SETMETA, "run.sh", new=FILE, old=FILE, reason="mode"),
+            Action(Op.DELETE, "old", old=FOLDER, entries=37),
+        ],
+    ],
+    bytes_avoided=5_000_000,
+)
+DONE = [Outcome(action) for action in PLAN.actions]
+PROBLEM = Problem("bad\nname", "apply", Reason.DENIED, "permission denied")
+
+
+def plan_result(plan: Plan = PLAN, problems: Sequence[Problem] = ()) -> Result:
+    return Result("plan", "/src", "sftp://host/dest", plan, problems=problems, entries=1234)
+
+
+def run_result(outcomes: Sequence[Outcome] = DONE, **more: object) -> Result:
+    values: dict[str, object] = {"connected": True, "duration_s": 4.12, "entries": 1234} | more
+    return Result("run", "/src", "sftp://host/dest", PLAN, outcomes, **values)  # type: ignore[arg-type]
+
+
+def plain(
+    command: str, *, quiet: bool = False, verbose: bool = False
+) -> tuple[Recorder, io.StringIO, io.StringIO]:
+    out, err = io.StringIO(), io.StringIO()
+    return PlainReporter(command, Outlet(out), Outlet(err), quiet=quiet, verbose=verbose), out, err
+
+
+def terminal(
+    command: str, *, quiet: bool = False, verbose: bool = False
+) -> tuple[Recorder, io.StringIO, io.StringIO]:
+    out, err = Screen(), Screen()
+    return TerminalReporter(command, Outlet(out), Outlet(err), quiet=quiet, verbose=verbose), out, err
+
+
+def live_through(reporter: Recorder, result: Result, exit_code: int = 0) -> None:
+    """Everything that a run tells."""
+    for phase in ("scan", "hash", "diff", "connect"):
+        reporter.phase(phase)
+    reporter.say("the server can't do [/this]\x1b[31m")
+    reporter.planned(result.plan)
+    reporter.phase("apply")
+    for outcome in result.outcomes:
+        reporter.sent(outcome.action.bytes)
+        reporter.outcome(outcome)
+    reporter.phase("commit")
+    reporter.finish(result, exit_code)
+
+
+# Names and numbers
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("", "./"),
+        ("plain name", "plain name"),
+        ("Übersicht 日本", "Übersicht 日本"),
+        ("x [/x]", "x [/x]"),
+        ("a\nb\tc\x1b[0m", r"a\nb\tc\x1b[0m"),
+        ("\udcff", r"\xff"),
+        (r"\xff", r"\\xff"),
+        ("\u202e", r"\u202e"),
+        ("\x85", r"\x85"),
+    ],
+)
+def test_names_are_shown_on_one_line(name: str, shown: str) -> None:
+    assert wording.show_name(name) == shown
+
+
+raw_names = st.binary(min_size=1, max_size=8).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
+
+
+@given(raw_names, raw_names)
+def test_different_names_look_different(one: str, other: str) -> None:
+    assert wording.show_name(one).isprintable()
+    assert (wording.show_name(one) == wording.show_name(other)) == (one == other)
+
+
+def test_messages_keep_their_lines_and_nothing_else() -> None:
+    assert wording.show_message("a\nb\x1b]0;evil\x07\r") == "a\nb\\x1b]0;evil\\x07\\r"
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (12_345_678, "12.3 MB"),
+        (999_960, "1.0 MB"),
+        (10**17, "100 PB"),
+    ],
+)
+def test_bytes_are_shown_in_decimal_units(count: int, shown: str) -> None:
+    assert wording.show_bytes(count) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.04, "0.0 s"), (59.96, "1 min 00 s"), (187, "3 min 07 s"), (7500, "2 h 05 min")]
+)
+def test_durations_are_readable(seconds: float, shown: str) -> None:
+    assert wording.show_duration(seconds) == shown
+
+
+# A plan
+
+
+def test_a_short_plan_is_a_list_of_signs() -> None:
+    assert [str(line) for line in wording.list_plan(PLAN)] == [
+        "→ b → a",
+        "→ a → b",
+        r"+ link  (link to a b\n)",
+        "+ new/",
+        "+ new/file  (1.2 MB)",
+        "- old/  (37 entries)",
+        "→ 2023/ → pics/2023/  (1,000 entries)",
+        "~ run.sh  (mode)",
+        r"~ x [/x] [red]:smile:\x1b[31m\r\n\u202e\xff  (1.2 MB)",
+    ]
+
+
+def test_a_long_plan_is_folded_by_directory() -> None:
+    paths = (
+        [f"big/deep/{number}" for number in range(500)] + [f"small/{number}" for number in range(3)] + ["top"]
+    )
+    lines = [str(line) for line in wording.list_plan(Plan([[create(path, 1000) for path in paths]]))]
+    assert lines == [
+        "+ top  (1.0 kB)",
+        "* big/deep/  (+ 500, 500 kB)",
+        "+ small/0  (1.0 kB)",
+        "+ small/1  (1.0 kB)",
+        "+ small/2  (1.0 kB)",
+    ]
+
+
+@pytest.mark.parametrize("path", ["{}", "{}/a", "a/{}/b", "a/b/{}", "{0}/{0}/{0}"])
+def test_a_folded_plan_fits_and_loses_nothing(path: str) -> None:
+    actions = [create(path.format(number), 1) for number in range(1000)]
+    lines = wording.list_plan(Plan([actions]))
+    assert len(lines) <= wording.LINES + 1
+    tallies = [re.search(r"\+ ([\d,]+)", line.remark) for line in lines]
+    assert sum(int(tally[1].replace(",", "")) if tally else 1 for tally in tallies) == 1000
+    assert len(wording.list_plan(Plan([actions]), limit=None)) == 1000
+
+
+def test_the_summary_of_a_plan() -> None:
+    assert wording.summarise(plan_result()) == (
+        "plan: 2 to create, 1 to modify, 3 to move (1,002 entries), 1 to delete (37 entries), "
+        "1 directory to make, 1 mode or time to set, 2.5 MB to send, 5.0 MB need not be sent → sftp://host/dest"
+    )
+    assert wording.summarise(plan_result(Plan())) == "plan: nothing to do (1,234 entries unchanged)"
+
+
+# The end of a run
+
+
+@pytest.mark.parametrize(
+    ("result", "line"),
+    [
+        (
+            run_result(DONE[1:3]),
+            "1 moved, 1 directory made, nothing sent in 4.1 s → sftp://host/dest",
+        ),
+        (
+            run_result([Outcome(create("a")), Outcome(create("b"), problem=PROBLEM)], problems=[PROBLEM]),
+            "1 created, 1.2 MB sent in 4.1 s, 1 problem → sftp://host/dest",
+        ),
+        (run_result([], problems=[PROBLEM]), "nothing done, 1 problem → sftp://host/dest"),
+        (
+            Result("run", "/src", "sftp://host/dest", entries=1234),
+            "nothing to do, no connection made (1,234 entries unchanged)",
+        ),
+        (
+            Result("run", "/src", "sftp://host/dest", notes=[PROBLEM], entries=1),
+            "nothing to do, no connection made, 1 note (-v shows them) (1 entry unchanged)",
+        ),
+        (Result("run", "/src", "sftp://host/dest", connected=True), "nothing to do"),
+    ],
+)
+def test_the_summary_of_a_run(result: Result, line: str) -> None:
+    assert wording.summarise(result) == line
+
+
+def test_cron_gets_one_line_and_problems_on_stderr() -> None:
+    reporter, out, err = plain("run")
+    live_through(reporter, run_result(problems=[PROBLEM]), 3)
+    assert out.getvalue().startswith("reconcile: 2 created, 1 modified, 3 moved")
+    assert out.getvalue().count("\n") == 1
+    assert err.getvalue().splitlines() == [
+        r"reconcile: note: the server can't do [/this]\x1b[31m",
+        r"reconcile: problem: bad\nname: permission denied",
+    ]
+
+
+def test_a_plan_that_nobody_watches_is_plain_text() -> None:
+    reporter, out, err = plain("plan")
+    live_through(reporter, plan_result())
+    assert "\x1b" not in out.getvalue() + err.getvalue()
+    assert "  → 2023/ → pics/2023/  (1,000 entries)\n" in out.getvalue()
+    assert out.getvalue().splitlines()[-1].startswith("reconcile: plan: 2 to create")
+
+
+def test_quiet_says_nothing_unless_something_is_wrong() -> None:
+    for make in (plain, terminal):
+        for command, result in (("run", run_result()), ("plan", plan_result())):
+            reporter, out, err = make(command, quiet=True)
+            live_through(reporter, result)
+            assert out.getvalue() + err.getvalue() == ""
+    reporter, out, err = plain("run", quiet=True)
+    live_through(reporter, run_result(problems=[PROBLEM]), 3)
+    assert out.getvalue() == ""
+    assert "permission denied" in err.getvalue()
+    assert "1 problem" in err.getvalue()
+
+
+def test_verbose_shows_every_action_and_note() -> None:
+    reporter, out, _ = plain("run", verbose=True)
+    live_through(reporter, run_result(notes=[Problem("pipe", "scan", Reason.SPECIAL, "a FIFO")]))
+    assert "  → b → a\n" in out.getvalue()
+    assert "reconcile: note: pipe: a FIFO\n" in out.getvalue()
+    assert "(-v shows them)" not in out.getvalue()
+
+
+def test_many_problems_are_folded() -> None:
+    problems = [Problem(str(number), "scan", Reason.UNREADABLE, "no") for number in range(19)]
+    problems += [Problem(str(number), "apply", Reason.CHANGED, "no") for number in range(1200)]
+    lines = wording.fold_problems(problems)
+    assert len(lines) == 21
+    assert lines[-1] == "… and 1,199 more: 1,199 changed (--json lists all)"
+
+
+# A terminal
+
+
+def seen(text: str) -> str:
+    """Without colours and cursor movements."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_names_are_never_markup_nor_control_codes(verbose: bool) -> None:
+    for command, result in (("run", run_result(problems=[PROBLEM])), ("plan", plan_result())):
+        reporter, out, err = terminal(command, verbose=verbose)
+        live_through(reporter, result)
+        assert "\x1b[31mx" not in out.getvalue()
+        if command == "plan" or verbose:
+            assert r"~ x [/x] [red]:smile:\x1b[31m\r\n\u202e\xff  (1.2 MB)" in seen(out.getvalue())
+        if command == "run":
+            assert r"problem: bad\nname: permission denied" in seen(err.getvalue())
+
+
+def test_progress_counts_to_the_totals_of_the_plan() -> None:
+    reporter, out, _ = terminal("run")
+    live_through(reporter, run_result())
+    assert "0/2.5 MB" in seen(out.getvalue())
+    assert "2.5/2.5 MB 2/2 files" in seen(out.getvalue())
+    assert seen(out.getvalue()).rstrip().endswith("→ sftp://host/dest")
+
+
+def test_no_color_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    reporter, out, _ = terminal("plan")
+    reporter.finish(plan_result(), 0)
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", out.getvalue())
+
+
+def test_the_reporter_fits_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    assert type(make_reporter("run")) is PlainReporter
+    monkeypatch.setattr("sys.stdout", Screen())
+    monkeypatch.setenv("TERM", "xterm")
+    assert type(make_reporter("run")) is TerminalReporter
+    assert type(make_reporter("run", as_json=True)) is JsonReporter
+    monkeypatch.setenv("TERM", "dumb")
+    assert type(make_reporter("run")) is PlainReporter
+
+
+# JSON
+
+
+def as_json(command: str, end: Callable[[Recorder], None]) -> dict[str, object]:
+    out = io.StringIO()
+    end(JsonReporter(command, Outlet(out)))
+    assert out.getvalue().count("\n") == 1
+    assert out.getvalue().isascii()
+    body: dict[str, object] = json.loads(out.getvalue())
+    return body
+
+
+def test_the_document_of_a_plan() -> None:
+    body = as_json("plan", lambda reporter: live_through(reporter, plan_result(problems=[PROBLEM]), 3))
+    assert list(body) == [
+        *("version", "source", "target", "status", "exit_code", "counts", "entries", "bytes_to_send"),
+        *("bytes_avoided", "actions", "problems", "notes"),
+    ]
+    assert body["status"] == "problems"
+    assert body["exit_code"] == 3
+    assert body["counts"] == {"create": 2, "modify": 1, "move": 3, "delete": 1, "mkdir": 1, "setmeta": 1}
+    assert body["entries"] == {"create": 2, "modify": 1, "move": 1002, "delete": 37, "mkdir": 1, "setmeta": 1}
+    assert body["bytes_to_send"] == 2 * 1_234_567
+    assert isinstance(body["actions"], list)
+    moves = [(action["from"], action["path"]) for action in body["actions"] if action["op"] == "move"]
+    assert moves == [("a", "b"), ("b", "a"), ("2023", "pics/2023")]
+    assert body["actions"][0] == {
+        "op": "mkdir",
+        "path": "new",
+        "from": None,
+        "kind": "dir",
+        "bytes": 0,
+        "reason": "new",
+    }
+    assert body["problems"] == [
+        {"path": "bad\nname", "stage": "apply", "reason": "denied", "message": "permission denied"}
+    ]
+    assert isinstance(body["notes"], list)
+    assert body["notes"][0]["stage"] == "connect"
+
+
+def test_the_document_of_a_run() -> None:
+    result = run_result(DONE[:3], traffic=Traffic(7, 8, 9), phases={"scan": 0.12345})
+    body = as_json("run", lambda reporter: reporter.finish(result, 0))
+    assert body["status"] == "ok"
+    assert body["counts"] == {"create": 0, "modify": 0, "move": 1, "delete": 0, "mkdir": 1, "setmeta": 0}
+    assert (body["connected"], body["requests"], body["bytes_sent"], body["bytes_received"]) == (
+        True,
+        7,
+        8,
+        9,
+    )
+    assert (body["duration_s"], body["phases"]) == (4.12, {"scan": 0.123})
+
+
+@given(st.binary(min_size=1).map(lambda raw: raw.replace(b"\0", b"x")))
+def test_names_come_out_of_json_as_the_bytes_they_are(raw: bytes) -> None:
+    result = plan_result(Plan([[create(os.fsdecode(raw))]]))
+    name = json.loads(json.dumps(wording.document(result, status="ok", exit_code=0)))["actions"][0]["path"]
+    assert name.encode("utf-8", "surrogateescape") == raw
+
+
+def break_off(reporter: Recorder) -> None:
+    reporter.about("/src", "sftp://host/dest")
+    reporter.planned(PLAN)
+    reporter.phase("apply")
+    reporter.outcome(Outcome(create("a")))
+    reporter.outcome(Outcome(create("b"), problem=PROBLEM))
+    reporter.fail("unreachable", 6, "the connection broke")
+
+
+def test_a_run_that_broke_off_tells_what_it_did() -> None:
+    body = as_json("run", break_off)
+    assert body["source"] == "/src"
+    assert (body["status"], body["exit_code"], body["message"]) == ("unreachable", 6, "the connection broke")
+    assert isinstance(body["counts"], dict)
+    assert body["counts"]["create"] == 1
+    assert body["connected"] is True
+    assert body["requests"] is None
+    for make in (plain, terminal):
+        reporter, _, err = make("run")
+        break_off(reporter)
+        lines = seen(err.getvalue()).splitlines()
+        assert lines[-1] == "reconcile: error: the connection broke"
+        assert "1 created" in lines[-2]
+        assert "permission denied" in lines[-3]
+
+
+# Outputs that go away
+
+
+def test_a_closed_pipe_ends_no_run() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        outlet = Outlet(stream)
+        reporter = PlainReporter("run", outlet, outlet, verbose=True)
+        live_through(reporter, run_result(problems=[PROBLEM]))
+        assert outlet.broken
