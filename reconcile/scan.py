@@ -1,0 +1,338 @@
+"""The local tree → a :class:`reconcile.model.Scan`. Reads directories and stamps, no content.
+
+The walk is kernel time if next to nothing is done for each file: names are
+listed and sorted, every name is one ``fstatat``, its numbers go to one flat list
+and that is packed once for each directory (``rows``). Directories are opened below
+the descriptor of their parent, so a link that is put in the way is not followed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from stat import S_IFDIR, S_IFLNK, S_IFREG, S_ISREG
+
+from reconcile.errors import Refused
+from reconcile.filters import Filter
+from reconcile.model import (
+    PERMISSIONS,
+    RESERVED_NAME,
+    RESERVED_PREFIX,
+    Directory,
+    Links,
+    Options,
+    Problem,
+    Reason,
+    Scan,
+)
+from reconcile.rows import STRIDE, pack_directory, pack_stamps, scanned
+from reconcile.source import open_directory, open_root
+
+IGNORE_FILE = ".reconcileignore"
+IGNORE_FILE_LIMIT = 1 << 20  # bytes
+GRACE_NS = 2_500_000_000  # covers the clock tick of every local file system; FAT's is the longest, 2 s
+NETWORK_GRACE_NS = 60_000_000_000  # stamps are the server's, whose clock may be off
+OPEN_LIMIT = 100  # descriptors held at once, however deep the tree
+
+_FORMAT = 0o170000
+_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# Beside fuse.*, which may be anything.
+_NETWORK = frozenset(
+    {"9p", "afs", "beegfs", "ceph", "cifs", "davfs", "fuse", "gfs2", "glusterfs", "lustre", "ncpfs"}
+    | {"nfs", "nfs4", "ocfs2", "orangefs", "smb3", "smbfs", "vboxsf", "virtiofs"}
+)
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A directory with subdirectories still to be entered."""
+
+    path: str
+    fd: int | None  # None: closed to keep the number of open descriptors down
+    pending: list[str] = field(default_factory=list)  # subdirectories, last first
+    identity: tuple[int, int] | None = None  # device and inode, where links are followed
+
+
+def scan(source_root: str, filter: Filter, options: Options) -> Scan:
+    """Look at every path below ``source_root`` that the filter lets through.
+
+    Raises Refused if the root is missing, no directory or unreadable. Anything
+    else that can't be looked at becomes a problem and is in ``unknown``.
+    """
+    grace_ns = _grace_ns(source_root)
+    walk = _Walk(source_root, filter, options)
+    started_ns = time.time_ns()
+    try:
+        walk.run()
+    finally:
+        walk.close()
+    if walk.links_left_out:
+        message = f"{walk.links_left_out} symbolic links were left out, as --links skip says"
+        walk.notes.append(Problem("", "scan", Reason.SPECIAL, message))
+    return Scan(
+        dirs=walk.dirs,
+        started_ns=started_ns,
+        grace_ns=grace_ns,
+        problems=tuple(walk.problems),
+        notes=tuple(walk.notes),
+        unknown=frozenset(walk.unknown),
+        entry_count=walk.entry_count,
+    )
+
+
+def read_ignore_file(root: str) -> list[str]:
+    """The lines of ``.reconcileignore`` in SRC, none if there is no such file.
+
+    Raises Refused if it is there but can't be read as it should: without its
+    patterns the run would send what it was told to leave out.
+    """
+    path = os.path.join(root, IGNORE_FILE)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        link = error.errno == errno.ELOOP
+        what = "is a symbolic link" if link else f"can't be read: {error.strerror}"
+        raise _ignore_file_refused(what) from error
+    try:
+        if not S_ISREG(os.fstat(fd).st_mode):
+            raise _ignore_file_refused("is not a regular file")
+        content = os.read(fd, IGNORE_FILE_LIMIT + 1)
+    except OSError as error:
+        raise _ignore_file_refused(f"can't be read: {error.strerror}") from error
+    finally:
+        os.close(fd)
+    if len(content) > IGNORE_FILE_LIMIT:
+        raise _ignore_file_refused(f"is larger than {IGNORE_FILE_LIMIT >> 20} MiB")
+    text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def _ignore_file_refused(what: str) -> Refused:
+    return Refused(
+        f"{IGNORE_FILE} in the source {what}. Nothing was done. Make it a readable text file, or remove it."
+    )
+
+
+class _Walk:
+    """One walk through the tree: what it found, and the directories it holds open."""
+
+    def __init__(self, root: str, chosen: Filter, options: Options) -> None:
+        self.dirs: dict[str, Directory] = {}
+        self.problems: list[Problem] = []
+        self.notes: list[Problem] = []
+        self.unknown: set[str] = set()
+        self.entry_count = 0
+        self.links_left_out = 0
+        self._excludes = None if chosen.empty else chosen.excludes
+        self._follow = options.links is Links.FOLLOW
+        self._skip_links = options.links is Links.SKIP
+        self._unused = [4] * options.ignore_ctime + [5] * options.ignore_inode  # columns of a row
+        self._flags = _FLAGS if self._follow else _FLAGS | os.O_NOFOLLOW
+        self._frames: list[_Frame] = []
+        self._open: deque[_Frame] = deque()  # those with a descriptor, the base not among them
+        self._shown_root = repr(root)[1:-1]
+        self._root = open_root(root)
+
+    def run(self) -> None:
+        """Walk depth first, in the order of names."""
+        base = _Frame("", self._root)
+        if self._follow:
+            base.identity = _identity(self._root)
+        self._look(base)
+        self._frames.append(base)
+        while self._frames:
+            frame = self._frames[-1]
+            if frame.pending:
+                self._descend(frame, frame.pending.pop())
+            else:
+                self._frames.pop()
+                self._close(frame)
+
+    def close(self) -> None:
+        """Close all that is open."""
+        for frame in self._open:
+            assert frame.fd is not None
+            os.close(frame.fd)
+        self._open.clear()
+        os.close(self._root)
+
+    def _descend(self, parent: _Frame, name: str) -> None:
+        """Look into one subdirectory and keep it if it has subdirectories itself."""
+        path = f"{parent.path}/{name}" if parent.path else name
+        try:
+            fd = self._enter(parent, name)
+        except OSError as error:
+            self._miss_directory(parent, name, path, error)
+            return
+        frame = _Frame(path, fd)
+        self._open.append(frame)
+        if self._follow:
+            frame.identity = _identity(fd)
+            above = next((above for above in self._frames if above.identity == frame.identity), None)
+            if above is not None:
+                self._close(frame)
+                message = f"a link leads back up to {above.path or 'the source'!r}; remove it or exclude it"
+                self._miss(path, Reason.LOOP, message)
+                return
+        self._look(frame)
+        if frame.pending:
+            self._frames.append(frame)
+            if len(self._open) > OPEN_LIMIT:
+                self._close(self._open[0])
+        else:
+            self._close(frame)
+
+    def _enter(self, parent: _Frame, name: str) -> int:
+        """Open a subdirectory; close the parent if that was its last."""
+        if parent.fd is None:
+            parent.fd = open_directory(self._root, parent.path, follow=self._follow)
+            self._open.append(parent)
+        fd = os.open(name, self._flags, dir_fd=parent.fd)
+        if not parent.pending:
+            self._close(parent)
+        return fd
+
+    def _close(self, frame: _Frame) -> None:
+        """Close a directory that is the first or the last opened; the base stays open."""
+        if frame.fd is None or frame.fd == self._root:
+            return
+        if self._open[-1] is frame:
+            self._open.pop()
+        else:
+            self._open.popleft()
+        os.close(frame.fd)
+        frame.fd = None
+
+    def _look(self, frame: _Frame) -> None:
+        """List one directory, pack its rows, note its subdirectories."""
+        fd = frame.fd
+        assert fd is not None
+        try:
+            names = os.listdir(fd)
+        except OSError as error:
+            if not frame.path:
+                raise Refused(
+                    f"The source {self._shown_root} can't be listed: {error.strerror}. Nothing was done. "
+                    "Check the disk and its permissions."
+                ) from error
+            self._miss(frame.path, Reason.UNREADABLE, f"can't be listed: {error.strerror}")
+            return
+        names.sort()
+        if not frame.path:
+            names = self._leave_out_reserved(names)
+        prefix = f"{frame.path}/" if frame.path else ""
+        rows: list[str | int] = []
+        subdirectories: list[str] = []
+        stat, follow, excludes, skip_links = os.stat, self._follow, self._excludes, self._skip_links
+        for name in names:
+            try:
+                info = stat(name, dir_fd=fd, follow_symlinks=follow)
+            except OSError as error:
+                self._miss_entry(fd, name, prefix + name, error)
+                continue
+            mode = info.st_mode
+            kind = mode & _FORMAT
+            if excludes is not None and excludes(prefix + name, kind == S_IFDIR):
+                continue
+            if kind == S_IFREG:
+                rows += (name, mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
+            elif kind == S_IFDIR:
+                # Inherited setgid bits and the like are not sent, so they are no change either.
+                rows += (name, S_IFDIR | mode & PERMISSIONS, 0, 0, 0, 0)
+                subdirectories.append(name)
+            elif kind != S_IFLNK:
+                message = "FIFOs, sockets and devices are not sent"
+                self.notes.append(Problem(prefix + name, "scan", Reason.SPECIAL, message))
+            elif skip_links:
+                self.links_left_out += 1
+            else:
+                rows += (name, mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
+        for column in self._unused:
+            rows[column::STRIDE] = [0] * (len(rows) // STRIDE)
+        self.entry_count += len(rows) // STRIDE
+        self.dirs[frame.path] = scanned(pack_stamps(rows))
+        subdirectories.reverse()
+        frame.pending = subdirectories
+
+    def _leave_out_reserved(self, names: list[str]) -> list[str]:
+        """The names at the top without those that are ours on the remote."""
+        kept = []
+        for name in names:
+            if name != RESERVED_NAME and not name.startswith(RESERVED_PREFIX):
+                kept.append(name)
+            elif self._excludes is None or not self._excludes(name, True):
+                message = "this name is used by reconcile itself and is not sent; rename it or exclude it"
+                self.problems.append(Problem(name, "scan", Reason.RESERVED, message))
+        return kept
+
+    def _miss(self, path: str, reason: Reason, message: str) -> None:
+        """Say that we don't know what is at ``path`` and below."""
+        self.problems.append(Problem(path, "scan", reason, message))
+        self.unknown.add(path)
+
+    def _miss_entry(self, fd: int, name: str, path: str, error: OSError) -> None:
+        """A listed name that can't be looked at. One that vanished meanwhile is just not there."""
+        gone = error.errno == errno.ENOENT and not (self._follow and _is_link(name, fd))
+        if gone or (self._excludes is not None and self._excludes(path, False)):
+            return
+        if error.errno == errno.ENOENT:
+            self._miss(path, Reason.UNREADABLE, "the link leads to nothing; remove it or exclude it")
+        elif error.errno == errno.ELOOP:
+            self._miss(path, Reason.LOOP, "the link leads to itself; remove it or exclude it")
+        else:
+            self._miss(path, Reason.UNREADABLE, f"can't be looked at: {error.strerror}")
+
+    def _miss_directory(self, parent: _Frame, name: str, path: str, error: OSError) -> None:
+        """A directory that was there a moment ago and can't be entered now."""
+        if error.errno == errno.ENOENT:
+            entries = dict(self.dirs[parent.path].entries())
+            del entries[name]
+            self.dirs[parent.path] = scanned(pack_directory(entries).raw)
+            self.entry_count -= 1
+        elif error.errno in (errno.ENOTDIR, errno.ELOOP):
+            self._miss(path, Reason.CHANGED, "was replaced during the scan; the next run looks at it again")
+        else:
+            self._miss(path, Reason.UNREADABLE, f"can't be opened: {error.strerror}")
+
+
+def _is_link(name: str, fd: int) -> bool:
+    """Whether there is a link of that name, wherever it leads."""
+    try:
+        return os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode & _FORMAT == S_IFLNK
+    except OSError:
+        return False
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    info = os.fstat(fd)
+    return info.st_dev, info.st_ino
+
+
+def _grace_ns(root: str) -> int:
+    """How much newer than the scan's start a stamp may be and still be doubted, by file system."""
+    try:
+        with open("/proc/self/mountinfo", "rb") as file:  # proc(5); there is none on macOS
+            mounts = [_mount(line) for line in file]
+    except OSError:
+        return GRACE_NS
+    path = os.fsencode(os.path.realpath(root)).rstrip(b"/") + b"/"
+    above = [(len(point), number) for number, (point, _) in enumerate(mounts) if path.startswith(point)]
+    kinds = {kind for point, kind in mounts if point.startswith(path)}
+    if above:
+        kinds.add(mounts[max(above)[1]][1])
+    network = any(kind in _NETWORK or kind.startswith("fuse.") for kind in kinds)
+    return NETWORK_GRACE_NS if network else GRACE_NS
+
+
+def _mount(line: bytes) -> tuple[bytes, str]:
+    """A line of mountinfo → where it is mounted, with a slash at the end, and the file system's name."""
+    fields, _, rest = line.partition(b" - ")
+    point = fields.split(b" ")[4]
+    for escape, char in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
+        point = point.replace(escape, char)
+    return point.rstrip(b"/") + b"/", rest.split(b" ")[0].decode("ascii", "replace")

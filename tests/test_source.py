@@ -1,0 +1,213 @@
+"""Sources: the bytes that were scanned, or an error that says why not."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from stat import S_IFREG
+
+import pytest
+import xxhash
+
+from reconcile.errors import Refused
+from reconcile.filters import make_filter
+from reconcile.model import Kind, Links, Options, Reason, Stamp
+from reconcile.scan import scan
+from reconcile.source import PIECE, Source, SourceError, digest_of, new_hash, read_contents
+
+
+@pytest.fixture
+def deep_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder that is removed by a tool that copes with any depth."""
+    yield tmp_path
+    subprocess.run(["rm", "-rf", str(tmp_path)], check=True)
+
+
+def stamp_of(path: Path) -> Stamp:
+    info = path.stat()
+    return Stamp(info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_mode)
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 7])
+def test_digest(tmp_path: Path, size: int) -> None:
+    content = os.urandom(size)
+    (tmp_path / "f").write_bytes(content)
+    with Source(str(tmp_path)) as source:
+        assert source.digest("f", stamp_of(tmp_path / "f")) == xxhash.xxh3_128_digest(content)
+    running = new_hash()
+    running.update(content)
+    assert running.digest() == digest_of(content)
+
+
+def make_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def make_socket(path: Path) -> None:
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as endpoint:
+        endpoint.bind(str(path))
+
+
+def make_link(path: Path) -> None:
+    path.rename(path.with_name("real"))
+    path.symlink_to("real")
+
+
+def replace_by_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def rewrite(path: Path) -> None:
+    path.write_bytes(b"other")
+
+
+def chmod(path: Path) -> None:
+    path.chmod(0o611)
+
+
+@pytest.mark.parametrize(
+    ("do", "reason"),
+    [
+        (Path.unlink, Reason.VANISHED),
+        (make_fifo, Reason.SPECIAL),
+        (make_socket, Reason.SPECIAL),
+        (make_link, Reason.CHANGED),
+        (replace_by_directory, Reason.SPECIAL),
+        (rewrite, Reason.CHANGED),
+        (chmod, Reason.CHANGED),
+    ],
+)
+def test_a_swapped_file_is_not_read(tmp_path: Path, do: Callable[[Path], None], reason: Reason) -> None:
+    path = tmp_path / "d" / "f"
+    path.parent.mkdir()
+    path.write_bytes(b"some")
+    stamp = stamp_of(path)
+    do(path)
+    with Source(str(tmp_path)) as source, pytest.raises(SourceError) as caught:
+        source.open("d/f", stamp)
+    assert caught.value.reason is reason
+    assert caught.value.message
+
+
+def test_a_swapped_parent_is_noticed(tmp_path: Path) -> None:
+    for name in ("d", "elsewhere"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "f").write_bytes(b"some")
+    stamp = stamp_of(tmp_path / "d" / "f")
+    (tmp_path / "d").rename(tmp_path / "old")
+    (tmp_path / "d").symlink_to("elsewhere")
+    with Source(str(tmp_path)) as source, pytest.raises(SourceError) as caught:
+        source.open("d/f", stamp)
+    assert caught.value.reason is Reason.CHANGED
+
+
+def test_a_change_while_it_is_read_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"some")
+    stamp = stamp_of(tmp_path / "f")
+    with Source(str(tmp_path)) as source:
+        fd = source.open("f", stamp)
+        source.check(fd, "f", stamp)
+        with (tmp_path / "f").open("ab") as file:
+            file.write(b"more")
+        with pytest.raises(SourceError) as caught:
+            source.check(fd, "f", stamp)
+        os.close(fd)
+    assert caught.value.reason is Reason.CHANGED
+
+
+def test_left_out_parts_of_a_stamp_are_not_compared(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"some")
+    stamp = replace(stamp_of(tmp_path / "f"), ino=0, ctime_ns=0)
+    with Source(str(tmp_path)) as source:
+        os.close(source.open("f", stamp))
+        with pytest.raises(SourceError):
+            source.open("f", replace(stamp, mtime_ns=1))
+
+
+def test_links_are_followed_only_on_demand(tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(b"some")
+    (tmp_path / "link").symlink_to("real")
+    stamp = stamp_of(tmp_path / "real")
+    with Source(str(tmp_path), Links.FOLLOW) as source:
+        assert source.digest("link", stamp) == digest_of(b"some")
+
+
+def test_readlink(tmp_path: Path) -> None:
+    os.symlink(b"to \xff\n", bytes(tmp_path / "link"))
+    (tmp_path / "file").touch()
+    with Source(str(tmp_path)) as source:
+        assert os.fsencode(source.readlink("link")) == b"to \xff\n"
+        for path, reason in (("file", Reason.CHANGED), ("none", Reason.VANISHED)):
+            with pytest.raises(SourceError) as caught:
+                source.readlink(path)
+            assert caught.value.reason is reason
+
+
+def test_paths_longer_than_the_kernel_takes(deep_folder: Path) -> None:
+    depth, part = 30, "n" * 200
+    fd = os.open(deep_folder, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir(part, dir_fd=fd)
+        deeper = os.open(part, os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = deeper
+    file = os.open("f", os.O_WRONLY | os.O_CREAT, dir_fd=fd)
+    os.write(file, b"some")
+    os.close(file)
+    os.symlink("to", "link", dir_fd=fd)
+    os.close(fd)
+    found = scan(str(deep_folder), make_filter([]), Options())
+    wanted = [(path, entry) for path, entry in found.walk() if entry.kind is not Kind.DIR]
+    with Source(str(deep_folder)) as source:
+        filled, problems = read_contents(source, wanted)
+        with pytest.raises(SourceError) as caught:
+            source.open("/".join([part] * depth) + "/none", wanted[0][1].stamp or Stamp(0, 0, 0, 0, 0))
+    assert not problems
+    assert [(entry.digest, entry.link) for entry in filled.values()] == [
+        (digest_of(b"some"), None),
+        (None, "to"),
+    ]
+    assert caught.value.reason is Reason.VANISHED
+
+
+def test_read_contents_goes_on_after_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"a")
+    (tmp_path / "b").write_bytes(b"b")
+    (tmp_path / "d").mkdir()
+    found = dict(scan(str(tmp_path), make_filter([]), Options()).walk())
+    (tmp_path / "a").unlink()
+    with Source(str(tmp_path)) as source:
+        filled, problems = read_contents(source, found.items())
+    assert filled == {"b": replace(found["b"], digest=digest_of(b"b")), "d": found["d"]}
+    assert [(problem.path, problem.stage, problem.reason) for problem in problems] == [
+        ("a", "hash", Reason.VANISHED)
+    ]
+
+
+def test_a_file_with_a_time_beyond_64_bits(tmp_path: Path) -> None:
+    with Source(str(tmp_path)) as source:
+        (tmp_path / "f").touch()
+        os.utime(tmp_path / "f", ns=(0, 2**40 * 10**9))  # tmpfs keeps it, others bring it to their own limit
+        entry = scan(str(tmp_path), make_filter([]), Options()).dirs[""].entries()["f"]
+        assert entry.stamp is not None
+        assert source.digest("f", entry.stamp) == digest_of(b"")
+
+
+def test_a_missing_root_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="does not exist"):
+        Source(str(tmp_path / "none"))
+
+
+def test_closing_twice_is_fine(tmp_path: Path) -> None:
+    source = Source(str(tmp_path))
+    source.close()
+    source.close()
+    with pytest.raises(SourceError):
+        source.open("f", Stamp(0, 0, 0, 0, S_IFREG))
