@@ -1,0 +1,155 @@
+"""Where a job's snapshot lies on disk, and how it is replaced so that there is always a whole one.
+
+    <base>/<readable>-<hash of source and target>/snapshot, snapshot.bak
+
+The folder is 0700 and the files are 0600: names of files tell things too.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import secrets
+import shutil
+
+from reconcile.errors import ReconcileError, Refused
+from reconcile.model import DirectorySnapshot, Target
+from reconcile.state.snapshot import dump, load
+
+NAME = "snapshot"
+BACKUP = "snapshot.bak"
+
+_TEMPORARY = ".snapshot-"  # prefix of files that a killed process may leave
+_SLUG_LENGTH = 48
+
+
+def default_state_base() -> str:
+    """The folder for all jobs' state of this user, wherever the system keeps such things."""
+    import platformdirs
+
+    return platformdirs.user_state_dir("reconcile", appauthor=False)
+
+
+def job_folder(base: str, source: str, target: Target) -> str:
+    """The folder of the job that sends ``source`` to ``target``. It need not exist yet."""
+    real = os.path.realpath(source)
+    digest = hashlib.sha256(os.fsencode(real) + b"\0" + os.fsencode(str(target))).hexdigest()[:16]
+    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{os.path.basename(real)}-to-{target.host}").strip("-.")
+    return os.path.join(base, f"{readable[:_SLUG_LENGTH]}-{digest}")
+
+
+def read_snapshot(folder: str, source: str, target: Target) -> DirectorySnapshot | None:
+    """The saved snapshot of the job, or None if there is none yet.
+
+    Raises Refused if it is damaged or another job's, ReconcileError if it can't
+    be read. ``source`` is the real path of SRC.
+    """
+    path = os.path.join(folder, NAME)
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ReconcileError(
+            f"The snapshot {_show(path)} can't be read: {error.strerror}. Nothing was done. "
+            "Make it readable for this user, or choose another folder with --state."
+        ) from error
+    snapshot = load(data, f"The snapshot {_show(path)}")
+    if (snapshot.source, snapshot.target) != (source, str(target)):
+        raise Refused(
+            f"The snapshot {_show(path)} is of another job: {_show(snapshot.source)} to "
+            f"{_show(snapshot.target)}. Nothing was done. Choose another folder with --state, or, if this "
+            "job has taken its place, remove the file and run again with --adopt-existing, "
+            "which lists the remote once."
+        )
+    return snapshot
+
+
+def save_snapshot(folder: str, snapshot: DirectorySnapshot) -> None:
+    """Put the snapshot in the place of the one before, which stays as ``.bak``.
+
+    At every moment there is a whole snapshot under its name, and it survives
+    the loss of power once this returns. Raises ReconcileError if it can't be
+    written; the one before is then untouched.
+    """
+    data = dump(snapshot)
+    try:
+        _make_folder(folder)
+        _remove_leftovers(folder)
+        path = os.path.join(folder, NAME)
+        fresh = _write(folder, data)
+        _keep_backup(folder, path)
+        os.replace(fresh, path)
+        _sync_folder(folder)
+    except OSError as error:
+        raise ReconcileError(
+            f"The snapshot in {_show(folder)} can't be saved: {error.strerror}. The one before it is whole. "
+            "What was sent since then is found on the remote by the next run. Make room or correct the "
+            "permissions there, or choose another folder with --state, and run again."
+        ) from error
+
+
+def _make_folder(folder: str) -> None:
+    """The folder, private from the start and durable."""
+    if os.path.isdir(folder):
+        return
+    base = os.path.dirname(os.path.abspath(folder))
+    os.makedirs(base, mode=0o700, exist_ok=True)
+    os.mkdir(folder, 0o700)
+    _sync_folder(base)
+
+
+def _remove_leftovers(folder: str) -> None:
+    """What processes left that were killed while they wrote."""
+    for name in os.listdir(folder):
+        if name.startswith(_TEMPORARY):
+            os.unlink(os.path.join(folder, name))
+
+
+def _write(folder: str, data: bytes) -> str:
+    """A new file with the data, on the disk when this returns; its path."""
+    path = os.path.join(folder, _TEMPORARY + secrets.token_hex(8))
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(fd, "wb", buffering=0) as file:
+            view = memoryview(data)
+            while view:
+                view = view[file.write(view) :]
+            os.fsync(fd)
+    except BaseException:
+        os.unlink(path)
+        raise
+    return path
+
+
+def _keep_backup(folder: str, path: str) -> None:
+    """Give the present snapshot a second name; a copy where the file system has no hard links."""
+    if not os.path.lexists(path):
+        return
+    spare = os.path.join(folder, _TEMPORARY + secrets.token_hex(8))
+    try:
+        os.link(path, spare)
+    except OSError:
+        shutil.copyfile(path, spare)
+        os.chmod(spare, 0o600)
+    os.replace(spare, os.path.join(folder, BACKUP))
+
+
+def _sync_folder(folder: str) -> None:
+    """Make the names in the folder durable, where the file system has a way to."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(fd)
+
+
+def _show(text: str) -> str:
+    """A path for a message: as it is, but nothing in it can act on a terminal."""
+    return repr(text)[1:-1]

@@ -1,0 +1,60 @@
+"""Write the golden snapshot of the present format version: ``python -m tests.golden.make_snapshot``.
+
+It refuses to overwrite one that is there. A format that was released doesn't
+change; a new one gets a new version and a new file.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from stat import S_IFLNK, S_IFREG
+
+from reconcile.model import NS, UNKNOWN_MODE, DirectorySnapshot, Entry, Kind, Stamp, Tag
+from reconcile.rows import pack_directory
+from reconcile.state.snapshot import FORMAT, dump
+
+HERE = Path(__file__).parent
+
+
+def golden_snapshot() -> DirectorySnapshot:
+    """One entry of each sort that a snapshot can hold."""
+    stamp = Stamp(ino=2**63, size=5, mtime_ns=1_700_000_000 * NS + 7, ctime_ns=-NS, mode=S_IFREG | 0o4755)
+    file = Entry(
+        Kind.FILE, 0o755, 5, stamp.mtime_ns, bytes(range(16)), stamp=stamp, tag=Tag(5, 1_700_000_000)
+    )
+    link = Stamp(ino=3, size=6, mtime_ns=2 * NS, ctime_ns=3 * NS, mode=S_IFLNK | 0o777)
+    base = {
+        "dir": Entry(Kind.DIR, 0o750),
+        "file": file,
+        "file \udcff\n": Entry(Kind.FILE, UNKNOWN_MODE, 5, 9 * NS, b"d" * 16, stamp=stamp, tag=Tag(5, 9)),
+        "foreign": Entry(Kind.FILE, 0o644, 1, NS, foreign=True),
+        "link": Entry(Kind.SYMLINK, 0o777, 6, 2 * NS, link="to \udcfe", stamp=link),
+        "gone": Entry(Kind.DIR, 0o700, retained=True),
+        "unstamped": Entry(Kind.FILE, 0o600, 5, 9 * NS, b"e" * 16, tag=Tag(5, 9)),
+    }
+    gone = {"left out": Entry(Kind.SYMLINK, 0o777, link="é", retained=True, excluded=True)}
+    return DirectorySnapshot(
+        dirs={"": pack_directory(base), "dir": pack_directory({}), "gone": pack_directory(gone)},
+        lineage="01234567-89ab-cdef-0123-456789abcdef",
+        serial=42,
+        source="/home/é/\udcff",
+        target="sftp://user@example.org:2222/srv/data",
+        taken_ns=1_700_000_001 * NS,
+        settled="fingerprint",
+        unfinished=True,
+    )
+
+
+def main() -> None:
+    """Write the file, unless there is one."""
+    path = HERE / f"snapshot-v{FORMAT}.msgpack"
+    try:
+        with path.open("xb") as file:
+            file.write(dump(golden_snapshot()))
+    except FileExistsError:
+        sys.exit(f"{path.name} exists and stays as it is: a changed format needs a new version number")
+
+
+if __name__ == "__main__":
+    main()
