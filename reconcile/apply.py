@@ -1,0 +1,141 @@
+"""A plan and a remote in, a stream of outcomes out.
+
+Owns the order: a level begins when the one before has ended, and an action whose
+prerequisite failed is not tried. The remote owns its concurrency. One failing
+action never blocks the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from reconcile.diff import ancestors
+from reconcile.model import Action, Entry, Kind, Op, Outcome, Plan, Problem, Reason, RemoteStat, Tag
+from reconcile.order import touched
+from reconcile.remotes import Remote
+from reconcile.source import Source
+
+
+def apply(plan: Plan, remote: Remote, source: Source) -> Iterator[Outcome]:
+    """Carry out ``plan``. Outcomes come as they happen, each once; a lost connection
+    raises ``ConnectionLost``, and what has no outcome by then is unknown."""
+    failed = _Failed()
+    for level in plan.levels:
+        ready: list[Action] = []
+        for action in level:
+            culprit = failed.prerequisite_of(action)
+            if culprit is None:
+                ready.append(action)
+                continue
+            stranded = (
+                action.op is Op.MOVE and action.parked is not None and action.parked not in failed.parks
+            )
+            failed.add(action)
+            effects = _bring_home(action, remote, source) if stranded else {}
+            yield Outcome(action, effects, _not_tried(action, culprit))
+        for outcome in remote.perform(ready, source):
+            if not outcome.done:
+                failed.add(outcome.action)
+            yield outcome
+
+
+def _bring_home(action: Action, remote: Remote, source: Source) -> dict[str, Entry | None]:
+    """Move what is parked, and can't go where it should, back to where it was; what is then true."""
+    assert action.source is not None
+    home = replace(action, path=action.source, new=action.moved, old=None, carried={})
+    done = all(outcome.done for outcome in remote.perform([home], source))
+    return {action.source: action.moved} if done else {}
+
+
+def _not_tried(action: Action, culprit: str) -> Problem:
+    return Problem(action.path, "apply", Reason.PREREQUISITE, f"not tried, because '{culprit}' failed")
+
+
+class _Failed:
+    """The paths of failed actions. What lies on, above or below them must wait for the next run."""
+
+    def __init__(self) -> None:
+        self._at: set[str] = set()
+        self._inside: dict[str, str] = {}
+        self.parks: set[int] = set()  # numbers of the parking places that stayed empty
+
+    def add(self, action: Action) -> None:
+        """Remember a failure. Of metadata nothing else depends."""
+        if action.op is Op.SETMETA:
+            return
+        if action.op is Op.PARK and action.parked is not None:
+            self.parks.add(action.parked)
+        for path in touched(action):
+            self._at.add(path)
+            for top in ancestors(path):
+                self._inside.setdefault(top, path)
+
+    def prerequisite_of(self, action: Action) -> str | None:
+        """The failed path that ``action`` depends on, if there is one."""
+        if not self._at:
+            return None
+        paths = (
+            touched(action) if action.parked is None or not action.source else (action.path, action.source)
+        )
+        for path in paths:
+            for top in ancestors(path):
+                if top in self._at:
+                    return top
+            if _takes_tree(action) and path in self._inside:
+                return self._inside[path]
+        return None
+
+
+def _takes_tree(action: Action) -> bool:
+    return action.op in (Op.MOVE, Op.DELETE, Op.PARK) and action.kind is Kind.DIR
+
+
+def claim_done(plan: Plan, remote: Remote) -> tuple[Plan, list[Outcome]]:
+    """Take what an interrupted first run has already brought for done.
+
+    A file is claimed if the remote holds exactly the intended size and mtime.
+    Returns what is left of the plan, and the outcomes of what is not.
+    """
+    files = {a.path: a for a in plan.actions if a.op is Op.CREATE and a.kind is Kind.FILE}
+    done: dict[str, Outcome] = {}
+    for path, stat in remote.observe(files):
+        action = files[path]
+        if action.new is not None and _is_intended(stat, action.new):
+            tag = Tag(action.new.size, action.new.mtime)
+            done[path] = Outcome(action, effects={path: replace(action.new, tag=tag)})
+    levels = [[a for a in level if a.op is not Op.CREATE or a.path not in done] for level in plan.levels]
+    return replace(plan, levels=[level for level in levels if level]), list(done.values())
+
+
+def _is_intended(stat: RemoteStat | None, new: Entry) -> bool:
+    return stat is not None and stat.kind is new.kind and stat.size == new.size and stat.mtime == new.mtime
+
+
+def adopt(found: Mapping[str, RemoteStat], wanted: Mapping[str, Entry]) -> dict[str, Entry]:
+    """What a remote that is already full holds of what we want to bring.
+
+    Equal kind, size and mtime: the remote has it. A difference is marked foreign,
+    so that it is kept in the trash when ours replaces it. What we don't want to
+    bring is not taken into the snapshot, and so never deleted.
+    """
+    entries: dict[str, Entry] = {}
+    for path, new in wanted.items():
+        stat = found.get(path)
+        if stat is None or stat.kind is None:
+            continue
+        if new.kind is stat.kind is Kind.DIR:
+            entries[path] = replace(new, mode=stat.mode)
+        elif new.kind is stat.kind is Kind.SYMLINK and new.link == stat.link:
+            entries[path] = new
+        elif new.kind is Kind.FILE and _is_intended(stat, new):
+            entries[path] = replace(new, mode=stat.mode, tag=Tag(stat.size, stat.mtime), stamp=None)
+        else:
+            entries[path] = _foreign(stat)
+    return entries
+
+
+def _foreign(stat: RemoteStat) -> Entry:
+    assert stat.kind is not None
+    tag = Tag(stat.size, stat.mtime) if stat.kind is Kind.FILE else None
+    return Entry(stat.kind, stat.mode, stat.size, stat.mtime * 10**9, link=stat.link, tag=tag, foreign=True)

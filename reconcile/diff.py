@@ -1,0 +1,373 @@
+"""Two snapshots in, changes out; and outcomes folded back into a snapshot. Pure.
+
+``diff`` finds every path that is not provably the same, ``infer`` and ``unread``
+decide what must be read to know more, ``fold`` is the only way a new snapshot
+comes to be: ``new = fold(old, outcomes)``. A scan is never saved as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from reconcile.filters import Filter
+from reconcile.model import (
+    Change,
+    Directory,
+    DirectorySnapshot,
+    Entry,
+    Kind,
+    Op,
+    Options,
+    Outcome,
+    PlainDirectory,
+    Scan,
+    Stamp,
+)
+
+
+def parent(path: str) -> str:
+    """The directory that holds ``path``; the base for a top-level name."""
+    return path.rpartition("/")[0]
+
+
+def join(directory: str, name: str) -> str:
+    """``name`` inside ``directory``."""
+    return f"{directory}/{name}" if directory else name
+
+
+def ancestors(path: str) -> Iterator[str]:
+    """``path`` itself and every directory above it, the base left out."""
+    while path:
+        yield path
+        path = parent(path)
+
+
+def within(path: str, tops: Container[str]) -> bool:
+    """Whether ``path`` or a directory above it is among ``tops``."""
+    return any(top in tops for top in ancestors(path))
+
+
+def below(snapshot: Mapping[str, Directory], top: str) -> Iterator[tuple[str, Entry]]:
+    """Every path below the directory ``top`` with its entry, parents first."""
+    waiting = [top]
+    while waiting:
+        path = waiting.pop()
+        directory = snapshot.get(path)
+        if directory is None:
+            continue
+        for name, entry in directory.entries().items():
+            inside = join(path, name)
+            yield inside, entry
+            if entry.kind is Kind.DIR:
+                waiting.append(inside)
+
+
+def lookup(dirs: Mapping[str, Directory], path: str) -> Entry | None:
+    """The entry of one path."""
+    holder, _, name = path.rpartition("/")
+    directory = dirs.get(holder)
+    return directory.entries().get(name) if directory is not None else None
+
+
+def same_stamp(one: Stamp | None, other: Stamp | None) -> bool:
+    """Whether two stamps vouch for the same content.
+
+    An inode or ctime of 0 was left out on purpose and is not compared.
+    """
+    if one is None or other is None:
+        return False
+    return (
+        one.size == other.size
+        and one.mtime_ns == other.mtime_ns
+        and (one.ctime_ns == other.ctime_ns or not one.ctime_ns or not other.ctime_ns)
+        and (one.ino == other.ino or not one.ino or not other.ino)
+    )
+
+
+def same_content(old: Entry | None, new: Entry | None) -> bool:
+    """Whether ``new`` is known to have the content that the remote already holds.
+
+    Digests decide; stamps only spare the reading.
+    """
+    if old is None or new is None or old.kind is not new.kind or old.foreign:
+        return False
+    if old.kind is Kind.DIR:
+        return True
+    if old.kind is Kind.SYMLINK:
+        return new.link is not None and old.link == new.link
+    if old.digest is None:  # adopted by size and mtime, and no more is known of it
+        return old.size == new.size and old.mtime_ns == new.mtime_ns
+    if new.digest is not None:
+        return old.digest == new.digest
+    return same_stamp(old.stamp, new.stamp)
+
+
+def same_meta(old: Entry, new: Entry, options: Options) -> bool:
+    """Whether mode and mtime, as far as they are kept, need no change on the remote."""
+    if old.kind is Kind.SYMLINK:
+        return True
+    if options.keep_perms and old.mode != new.mode:
+        return False
+    return old.kind is Kind.DIR or not options.keep_times or old.mtime == new.mtime
+
+
+def fingerprint(options: Options, filter: Filter) -> str:
+    """Names the options under which equal bytes of a directory mean that nothing is to be done."""
+    kept = (options.keep_perms, options.keep_times, options.links, options.ignore_inode, options.ignore_ctime)
+    return repr((*map(str, kept), filter.lines))
+
+
+def diff(old: DirectorySnapshot, scan: Scan, filter: Filter, options: Options) -> list[Change]:
+    """Every path that is not provably the same, sorted by path.
+
+    A directory whose packed stamps are equal is never decoded. What a filter
+    hides and what the scan could not see is not a change. An entry that a filter
+    newly hides comes as a change whose ``new`` is flagged excluded.
+    """
+    shortcut = old.settled == fingerprint(options, filter) and not options.rehash
+    changes: list[Change] = []
+    for path in old.dirs.keys() | scan.dirs.keys():
+        known, found = old.dirs.get(path), scan.dirs.get(path)
+        # Retained and excluded entries were looked at under the same options; only a
+        # mirror still has to delete the retained ones.
+        quiet = shortcut and known is not None and not (known.hidden and options.mirror)
+        if quiet and known is not None and found is not None and known.raw == found.raw:
+            continue
+        if scan.unknown and within(path, scan.unknown):
+            continue
+        if found is None and shortcut and _is_settled(lookup(old.dirs, path), options):
+            continue
+        changes += _diff_directory(path, known, found, scan, filter, options)
+    changes.sort(key=lambda change: change.path)
+    return changes
+
+
+def _is_settled(entry: Entry | None, options: Options) -> bool:
+    return entry is not None and (entry.excluded or (entry.retained and not options.mirror))
+
+
+def _diff_directory(
+    path: str, known: Directory | None, found: Directory | None, scan: Scan, filter: Filter, options: Options
+) -> Iterator[Change]:
+    olds = known.entries() if known is not None else {}
+    news = found.entries() if found is not None else {}
+    for name in olds.keys() | news.keys():
+        inside = join(path, name)
+        old, new = olds.get(name), news.get(name)
+        if inside in scan.unknown:
+            continue
+        if old is None:
+            yield Change(inside, None, new)
+        elif new is None and not filter.empty and filter.excludes(inside, old.kind is Kind.DIR):
+            if not old.excluded:
+                yield Change(inside, old, replace(old, excluded=True))
+        elif new is None:
+            if old.excluded or not old.retained or options.mirror:
+                yield Change(inside, replace(old, excluded=False) if old.excluded else old, None)
+        elif not _provably_same(old, new, options):
+            yield Change(inside, old, new)
+
+
+def _provably_same(old: Entry, new: Entry, options: Options) -> bool:
+    if old.kind is not new.kind or old.retained or old.excluded or old.foreign:
+        return False
+    if not same_meta(old, new, options):
+        return False
+    if old.kind is Kind.DIR:
+        return True
+    if options.rehash and old.kind is Kind.FILE:
+        return False
+    return old.stamp is not None and old.stamp == new.stamp
+
+
+def movable(entry: Entry | None) -> bool:
+    """Whether what the remote holds there may serve as the source of a move."""
+    return entry is not None and not (entry.retained or entry.excluded or entry.foreign)
+
+
+def infer(changes: Iterable[Change], options: Options) -> list[Change]:
+    """Fill in digests and link targets that stamps vouch for, without reading.
+
+    The proof of a moved file without its digest is the same inode with the very
+    same ctime, mtime and size: ctime can't be forged, and renaming a directory
+    leaves its children's alone.
+    """
+    changes = list(changes)
+    vanished = {
+        _identity(change.old.stamp): change.old for change in changes if change.old and movable(change.old)
+    }
+    vanished.pop(None, None)
+    return [_infer(change, vanished, options) for change in changes]
+
+
+def _identity(stamp: Stamp | None) -> tuple[int, int, int, int] | None:
+    if stamp is None or not stamp.ino or not stamp.ctime_ns:
+        return None
+    return (stamp.ino, stamp.ctime_ns, stamp.mtime_ns, stamp.size)
+
+
+def _infer(
+    change: Change, vanished: Mapping[tuple[int, int, int, int] | None, Entry], options: Options
+) -> Change:
+    old, new = change.old, change.new
+    if new is None or new.excluded or new.kind is Kind.DIR or (options.rehash and new.kind is Kind.FILE):
+        return change
+    if old is not None and old.kind is new.kind and not old.foreign and same_stamp(old.stamp, new.stamp):
+        return replace(change, new=replace(new, digest=old.digest, link=old.link))
+    source = vanished.get(_identity(new.stamp))
+    if source is not None and source.kind is new.kind:
+        return replace(change, new=replace(new, digest=source.digest, link=source.link))
+    return change
+
+
+def unread(changes: Iterable[Change]) -> list[tuple[str, Entry]]:
+    """The local files and links that must be read before the plan can be made.
+
+    A file is hashed if only its stamp changed, or if it could be a file that
+    vanished elsewhere (same size). All others are hashed while they are sent.
+    """
+    changes = list(changes)
+    sizes = {
+        change.old.size
+        for change in changes
+        if change.old is not None
+        and change.old.digest is not None
+        and movable(change.old)
+        and not same_content(change.old, change.new)
+    }
+    return [(change.path, change.new) for change in changes if change.new and _is_unread(change, sizes)]
+
+
+def _is_unread(change: Change, sizes: Container[int]) -> bool:
+    old, new = change.old, change.new
+    assert new is not None
+    if new.excluded:
+        return False
+    if new.kind is Kind.SYMLINK:
+        return new.link is None
+    if new.kind is not Kind.FILE or new.digest is not None or same_content(old, new):
+        return False
+    if old is not None and old.kind is Kind.FILE and old.digest is not None and old.size == new.size:
+        return True
+    return new.size in sizes
+
+
+def fill(changes: Iterable[Change], contents: Mapping[str, Entry], failed: Container[str]) -> list[Change]:
+    """Put in what was read; a path that could not be read is no longer a change."""
+    return [
+        replace(change, new=contents.get(change.path, change.new)) if change.path in contents else change
+        for change in changes
+        if change.path not in failed
+    ]
+
+
+def fold(
+    old: DirectorySnapshot,
+    outcomes: Iterable[Outcome],
+    restamped: Mapping[str, Entry | None],
+    trusted_ns: int,
+) -> DirectorySnapshot:
+    """The snapshot that is true after ``outcomes``; ``old`` itself if nothing changed.
+
+    A stamp younger than ``trusted_ns`` is dropped: the file may yet change within
+    the tick of its clock, so its content is looked at again next time.
+    """
+    tree = _Tree(old.dirs)
+    for path, entry in restamped.items():
+        tree.put(path, _distrust(entry, trusted_ns))
+    for outcome in outcomes:
+        _follow(tree, outcome)
+        carried = outcome.action.carried if outcome.done else {}
+        for path, entry in (*carried.items(), *outcome.effects.items()):
+            tree.put(path, _distrust(entry, trusted_ns))
+    dirs = tree.close()
+    return old if dirs is None else replace(old, dirs=dirs)
+
+
+def _follow(tree: _Tree, outcome: Outcome) -> None:
+    """Let the tree follow what was renamed on the remote with all that is in it."""
+    action = outcome.action
+    if action.op is Op.PARK and outcome.done:
+        tree.take(action.path, action.parked)
+    elif action.op is Op.MOVE and action.source is not None:
+        if action.parked is None and outcome.done:
+            tree.take(action.source, None)
+        if outcome.done:
+            tree.drop(action.path, action.parked)
+        elif action.parked is not None and action.source in outcome.effects:  # it was put back
+            tree.drop(action.source, action.parked)
+
+
+def _distrust(entry: Entry | None, trusted_ns: int) -> Entry | None:
+    if entry is None or entry.stamp is None:
+        return entry
+    if max(entry.stamp.mtime_ns, entry.stamp.ctime_ns) <= trusted_ns:
+        return entry
+    return replace(entry, stamp=None)
+
+
+class _Tree:
+    """Snapshot directories under change: copied on the first write to each."""
+
+    def __init__(self, dirs: Mapping[str, Directory]) -> None:
+        self._dirs = dict(dirs)
+        self._open: dict[str, dict[str, Entry]] = {}
+        self._held: dict[int | None, tuple[Entry, dict[str, Directory]]] = {}
+        self._changed = False
+
+    def put(self, path: str, entry: Entry | None) -> None:
+        """Set or, with None, drop one path; a dropped directory takes all below along."""
+        if entry is None and parent(path) not in self._dirs:
+            return
+        names = self._names(parent(path))
+        name = path.rpartition("/")[2]
+        before = names.get(name)
+        if before == entry:
+            return
+        self._changed = True
+        if before is not None and before.kind is Kind.DIR and (entry is None or entry.kind is not Kind.DIR):
+            for key in self._subtree(path):
+                self._dirs.pop(key, None)
+                self._open.pop(key, None)
+        if entry is None:
+            del names[name]
+            return
+        names[name] = entry
+        if entry.kind is Kind.DIR and path not in self._dirs:
+            self._dirs[path] = PlainDirectory({})
+
+    def take(self, path: str, place: int | None) -> None:
+        """Take a path with everything below it out of the tree, and hold it at ``place``."""
+        entry = self._names(parent(path)).pop(path.rpartition("/")[2])
+        inside = {}
+        for key in self._subtree(path):
+            directory = self._dirs.pop(key)
+            inside[key[len(path) :]] = PlainDirectory(self._open.pop(key)) if key in self._open else directory
+        self._held[place] = entry, inside
+        self._changed = True
+
+    def drop(self, path: str, place: int | None) -> None:
+        """Let down at ``path`` what is held at ``place``."""
+        entry, inside = self._held.pop(place)
+        self.put(path, None)
+        self._names(parent(path))[path.rpartition("/")[2]] = entry
+        for rest, directory in inside.items():
+            self._dirs[path + rest] = directory
+
+    def close(self) -> Mapping[str, Directory] | None:
+        """All directories, or None if nothing was changed."""
+        if not self._changed:
+            return None
+        return self._dirs | {path: PlainDirectory(names) for path, names in self._open.items()}
+
+    def _names(self, directory: str) -> dict[str, Entry]:
+        names = self._open.get(directory)
+        if names is None:
+            packed = self._dirs.setdefault(directory, PlainDirectory({}))
+            names = self._open[directory] = dict(packed.entries())
+        return names
+
+    def _subtree(self, top: str) -> list[str]:
+        inside = f"{top}/"
+        return [key for key in self._dirs if key == top or key.startswith(inside)]

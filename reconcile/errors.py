@@ -1,0 +1,60 @@
+"""The few errors that end a run, each with its exit code. Pure.
+
+What befalls a single path is a :class:`reconcile.model.Problem`, not an error.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes, the same for ``plan`` and ``run``."""
+
+    OK = 0
+    FATAL = 1
+    USAGE = 2
+    PROBLEMS = 3
+    REFUSED = 4
+    LOCKED = 5
+    UNREACHABLE = 6
+    CHANGES = 10
+    HUNG_UP = 129
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class ReconcileError(Exception):
+    """Something that ends the run. The message says what happened, what state
+    things are in and what to do next."""
+
+    exit_code = Exit.FATAL
+    status = "error"
+
+
+class UsageError(ReconcileError):
+    """Wrong usage or config."""
+
+    exit_code = Exit.USAGE
+
+
+class Refused(ReconcileError):
+    """A guard, or the state found, forbids to go on. Nothing was done."""
+
+    exit_code = Exit.REFUSED
+    status = "refused"
+
+
+class Unreachable(ReconcileError):
+    """The remote can't be reached or refuses us. Nothing is lost."""
+
+    exit_code = Exit.UNREACHABLE
+    status = "unreachable"
+
+
+class ConnectionLost(Unreachable):
+    """The connection broke in the middle. What was acknowledged is known."""
+
+
+class ProtocolError(ConnectionLost):
+    """The server sent bytes that are no SFTP v3."""

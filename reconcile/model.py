@@ -1,0 +1,441 @@
+"""Every noun that crosses a module boundary.
+
+Pure: frozen, slotted dataclasses and enums; no I/O, no third party. Paths are
+relative to the job's base, separated by ``/``, the base itself is ``""``.
+Names are bytes of the file system, held as ``str`` with ``surrogateescape``.
+Times named ``_ns`` are integer nanoseconds since the epoch, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+NS = 1_000_000_000
+PERMISSIONS = 0o777
+RESERVED_NAME = ".reconcile"
+RESERVED_PREFIX = ".reconcile-"
+
+
+class Kind(StrEnum):
+    """What an entry is. Everything else (FIFO, socket, device) is skipped."""
+
+    FILE = "file"
+    DIR = "dir"
+    SYMLINK = "symlink"
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What a scan sees for free. Equal stamps mean equal content.
+
+    ``mode`` is the raw ``st_mode``. There is no device number: it changes over
+    reboots and in CI.
+    """
+
+    ino: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """The remote's own view of a file after publish: size and mtime in whole seconds.
+
+    The drift check compares with this; SFTP v3 carries no finer time
+    (draft-ietf-secsh-filexfer-02, section 5).
+    """
+
+    size: int
+    mtime: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One path: what the remote holds, and the local file it came from.
+
+    In a scan the same type says what the remote should come to hold; ``digest``
+    and ``link`` are then None until somebody had a reason to read them.
+    """
+
+    kind: Kind
+    mode: int  # 0777 bits, as sent; UNKNOWN_MODE if never sent
+    size: int = 0
+    mtime_ns: int = 0  # as sent, or as the server gave it where times are ignored
+    digest: bytes | None = None  # xxh3-128 of the content of a file
+    link: str | None = None  # target of a symlink
+    stamp: Stamp | None = None  # None: look at the content again next time
+    tag: Tag | None = None  # files only
+    retained: bool = False  # deleted locally, kept on the remote
+    excluded: bool = False  # hidden from the diff by a filter, kept verbatim
+    foreign: bool = False  # found on the remote, not put there by us: kept in the trash when replaced
+
+    @property
+    def mtime(self) -> int:
+        """Modification time in whole seconds, as SFTP carries it."""
+        return self.mtime_ns // NS
+
+
+UNKNOWN_MODE = -1
+
+
+class Directory(Protocol):
+    """The entries of one directory, possibly still packed."""
+
+    @property
+    def raw(self) -> bytes:
+        """The packed stamps. Equal bytes: nothing changed in this directory."""
+
+    @property
+    def hidden(self) -> bool:
+        """Whether it holds entries that ``raw`` does not show (retained, excluded, unstamped)."""
+
+    def entries(self) -> Mapping[str, Entry]:
+        """Name to entry, sorted by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlainDirectory:
+    """A directory held as a mapping: what a fold makes before it is packed."""
+
+    names: Mapping[str, Entry]
+
+    @property
+    def raw(self) -> bytes:
+        """Nothing: it compares equal to no scanned directory."""
+        return b""
+
+    @property
+    def hidden(self) -> bool:
+        """Always looked into."""
+        return True
+
+    def entries(self) -> Mapping[str, Entry]:
+        """Name to entry, sorted by name."""
+        return dict(sorted(self.names.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class DirectorySnapshot:
+    """What the remote holds, as far as we know: the memory between two runs.
+
+    ``dirs`` maps each directory's path to its entries; a directory is listed in
+    its parent's entries and has a key of its own, empty or not. The base is
+    always there.
+    """
+
+    dirs: Mapping[str, Directory]
+    lineage: str = ""  # uuid of the job's first run; names our folder on the remote
+    serial: int = 0  # counts saves
+    source: str = ""  # real path of SRC
+    target: str = ""  # canonical URL of DEST
+    taken_ns: int = 0
+    settled: str = ""  # fingerprint of the options under which hidden entries were last looked at
+    unfinished: bool = False  # saved before the first remote write, not yet replaced
+
+    def walk(self) -> Iterator[tuple[str, Entry]]:
+        """Every path with its entry, the base left out."""
+        for path, directory in self.dirs.items():
+            prefix = f"{path}/" if path else ""
+            for name, entry in directory.entries().items():
+                yield prefix + name, entry
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The local tree as it was found."""
+
+    dirs: Mapping[str, Directory]
+    started_ns: int
+    grace_ns: int  # stamps newer than started_ns - grace_ns are not trusted
+    problems: Sequence[Problem] = ()
+    notes: Sequence[Problem] = ()  # what was left out on purpose: FIFOs, sockets, devices
+    unknown: frozenset[str] = frozenset()  # paths we could not look at: nothing at or below is touched
+    entry_count: int = 0
+
+    def walk(self) -> Iterator[tuple[str, Entry]]:
+        """Every path with its entry, the base left out."""
+        return DirectorySnapshot(self.dirs).walk()
+
+
+class Reason(StrEnum):
+    """Why something did not happen."""
+
+    UNREADABLE = "unreadable"
+    VANISHED = "vanished"
+    CHANGED = "changed"  # the source changed while it was read
+    SPECIAL = "special"  # FIFO, socket, device
+    RESERVED = "reserved"  # a name that is ours
+    LOOP = "loop"
+    BAD_NAME = "bad-name"
+    DRIFT = "drift"  # the remote holds something we did not put there
+    DENIED = "denied"
+    NO_SPACE = "no-space"
+    UNSUPPORTED = "unsupported"
+    PREREQUISITE = "prerequisite"
+    MISSING = "missing"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One path that could not be done. Data, not an exception: the rest goes on."""
+
+    path: str
+    stage: str  # scan, hash, apply, cleanup
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One path that differs. ``old`` is the remote, ``new`` the wish; None is absence."""
+
+    path: str
+    old: Entry | None
+    new: Entry | None
+
+
+class Op(StrEnum):
+    """What an action does."""
+
+    CREATE = "create"
+    MODIFY = "modify"
+    MOVE = "move"
+    DELETE = "delete"
+    MKDIR = "mkdir"
+    SETMETA = "setmeta"
+    PARK = "park"  # first half of a move that needs its own way freed; not counted
+
+
+COUNTED_OPS = (Op.CREATE, Op.MODIFY, Op.MOVE, Op.DELETE, Op.MKDIR, Op.SETMETA)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One step on the remote. A move or a delete may be a whole subtree."""
+
+    op: Op
+    path: str  # for a park: the path that is vacated
+    new: Entry | None = None  # what ``path`` shall hold; None for a delete or a park
+    old: Entry | None = None  # what we believe ``path`` holds now (of a park: holds before)
+    source: str | None = None  # moves: where the content is now
+    moved: Entry | None = None  # moves: what we believe ``source`` holds
+    parked: int | None = None  # parks and moves from a parking place: its number
+    members: tuple[tuple[str, Entry], ...] = ()  # subtree delete: all we know below ``path``, relative to it
+    keep: bool = False  # what ``path`` holds goes to the trash and stays there
+    whole: bool = False  # a directory delete that makes room: all goes, and is kept if it isn't all ours
+    carried: Mapping[str, Entry | None] = field(default_factory=dict)  # also true once a directory has moved
+    entries: int = 1  # paths this action settles
+    reason: str = ""  # for people: "new", "content", "mode", "was a directory"…
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of what is acted on."""
+        entry = self.new or self.moved or self.old
+        assert entry is not None
+        return entry.kind
+
+    @property
+    def bytes(self) -> int:
+        """Content bytes that have to be sent."""
+        if self.op in (Op.CREATE, Op.MODIFY) and self.new is not None and self.new.kind is Kind.FILE:
+            return self.new.size
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is now true of an action. ``effects`` hold even if there is a problem.
+
+    A done move of a directory has no effects of its own: ``fold`` renames all
+    that the snapshot knows below it.
+    """
+
+    action: Action
+    effects: Mapping[str, Entry | None] = field(default_factory=dict)
+    problem: Problem | None = None
+    note: Problem | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the action came to its end."""
+        return self.problem is None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Levels of actions. Those of one level are independent; a level waits for the one before."""
+
+    levels: Sequence[Sequence[Action]] = ()
+    restamped: Mapping[str, Entry | None] = field(default_factory=dict)  # true without any action
+    problems: Sequence[Problem] = ()
+    notes: Sequence[Problem] = ()
+    bytes_avoided: int = 0  # bytes of changed paths that need no upload
+
+    @property
+    def actions(self) -> Iterator[Action]:
+        """All actions in order, parking steps included."""
+        for level in self.levels:
+            yield from level
+
+    @property
+    def bytes_to_send(self) -> int:
+        """Content bytes of all uploads."""
+        return sum(action.bytes for action in self.actions)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do on the remote."""
+        return not any(self.levels)
+
+
+class Links(StrEnum):
+    """What to do with local symlinks."""
+
+    KEEP = "keep"
+    FOLLOW = "follow"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A canonical DEST. ``path`` is absolute, or relative to the login folder if it starts with ``~/``."""
+
+    host: str
+    path: str
+    user: str | None = None
+    port: int | None = None
+    scheme: str = "sftp"
+
+    def __str__(self) -> str:
+        user = f"{self.user}@" if self.user else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = f":{self.port}" if self.port else ""
+        path = f"/{self.path}" if self.path.startswith("~") else self.path
+        return f"{self.scheme}://{user}{host}{port}{path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How to reach and prove ourselves to the server. No secret is ever held here."""
+
+    identity: str | None = None  # key file; if given, only this key is offered
+    known_hosts: str | None = None  # default ~/.ssh/known_hosts
+    accept_new_host_key: bool = False
+    password_env: str | None = None  # name of the variable that holds the password
+    compress: bool = False
+    timeout: float = 30.0  # seconds to connect
+    interactive: bool = False  # may prompt on a terminal
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What flags and config may change about a job."""
+
+    mirror: bool = False
+    adopt_existing: bool = False
+    remote_workdir: str | None = None
+    filters: tuple[str, ...] = ()  # gitignore lines in order: excludes, then includes as "!"
+    links: Links = Links.KEEP
+    keep_times: bool = True
+    keep_perms: bool = True
+    ignore_inode: bool = False
+    ignore_ctime: bool = False
+    rehash: bool = False
+    max_delete: str | None = None  # "N" or "P%"
+    allow_mass_delete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One source, one target and how to reconcile them."""
+
+    source: str  # real, absolute path
+    target: Target
+    state: str  # folder that holds this job's snapshot
+    options: Options = Options()
+    login: Login = Login()
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteStat:
+    """What the remote says of one path, links not followed. ``kind`` is None for FIFOs and the like."""
+
+    kind: Kind | None
+    mode: int  # 0777 bits
+    size: int
+    mtime: int  # whole seconds
+    link: str | None = None  # only where it was asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a remote can do. Where it can't, the plan says so."""
+
+    atomic_replace: bool = False  # a rename replaces its target in one step
+    hard_link: bool = False
+    copy: bool = False  # server-side copy
+    fsync: bool = False
+    symlinks: bool = True
+    modes: bool = True
+    times: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What went over the wire."""
+
+    requests: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a ``plan`` or a ``run`` came to; ``report`` puts it on the screen or in JSON."""
+
+    command: str  # "plan" or "run"
+    source: str
+    target: str
+    plan: Plan = Plan()
+    outcomes: Sequence[Outcome] = ()  # of a run, in the order they came
+    problems: Sequence[Problem] = ()  # of every stage
+    notes: Sequence[Problem] = ()
+    connected: bool = False
+    traffic: Traffic = Traffic()
+    duration_s: float = 0.0
+    phases: Mapping[str, float] = field(default_factory=dict)  # seconds
+    entries: int = 0  # found in the source by the scan
+
+    @property
+    def done(self) -> Sequence[Action]:
+        """The counted actions: planned ones for a plan, finished ones for a run."""
+        if self.command == "plan":
+            actions = list(self.plan.actions)
+        else:
+            actions = [outcome.action for outcome in self.outcomes if outcome.done]
+        return [action for action in actions if action.op in COUNTED_OPS]
+
+
+class Reporter(Protocol):
+    """Is told how a run goes on. Must never fail and never block for long."""
+
+    def phase(self, name: str) -> None:
+        """A phase begins: scan, hash, diff, connect, apply, commit."""
+
+    def say(self, message: str) -> None:
+        """Something the user should know once, such as a server that can't do something."""
+
+    def planned(self, plan: Plan) -> None:
+        """The plan stands and is about to be applied: the exact totals."""
+
+    def sent(self, count: int) -> None:
+        """``count`` more content bytes went out."""
+
+    def outcome(self, outcome: Outcome) -> None:
+        """One action came to its end, well or not."""

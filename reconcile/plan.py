@@ -1,0 +1,328 @@
+"""Changes in, a minimal ordered plan out; and the guard that looks at it whole. Pure.
+
+Order of the levels: what makes and frees names (see ``order``), then all uploads
+and metadata of files, then the remaining deletions, then modes of directories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from reconcile.diff import ancestors, below, lookup, parent, same_content, same_meta
+from reconcile.errors import Refused
+from reconcile.model import (
+    Action,
+    Change,
+    Directory,
+    DirectorySnapshot,
+    Entry,
+    Kind,
+    Op,
+    Options,
+    Plan,
+    Problem,
+    Scan,
+)
+from reconcile.moves import Pairing, pair
+from reconcile.order import fold_name, order, touched
+
+SMALL_SNAPSHOT = 20  # entries; below this the default of --max-delete guards nothing
+DEFAULT_MAX_DELETE = "50%"
+
+
+def make_plan(
+    old: DirectorySnapshot,
+    scan: Scan,
+    changes: Sequence[Change],
+    options: Options,
+    problems: Sequence[Problem] = (),
+) -> Plan:
+    """The cheapest actions that make the remote what ``changes`` ask for.
+
+    ``changes`` come from ``diff`` with their contents filled in; every path costs
+    one action at most. ``problems`` are passed on.
+    """
+    draft = _Draft(old, pair(old, scan, changes, options.mirror), options)
+    for change in changes:
+        if change.new is not None and change.new.excluded:
+            draft.restamped[change.path] = change.new
+    draft.classify()
+    levels = [*draft.structure(), draft.uploads, draft.deletes, *draft.last]
+    return Plan(
+        levels=[level for level in levels if level],
+        restamped=draft.restamped,
+        problems=[*scan.problems, *problems],
+        notes=scan.notes,
+        bytes_avoided=draft.bytes_avoided,
+    )
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A plan while it is being made."""
+
+    old: DirectorySnapshot
+    pairing: Pairing
+    options: Options
+    restamped: dict[str, Entry | None] = field(default_factory=dict)
+    carried: dict[str, dict[str, Entry | None]] = field(default_factory=dict)  # by origin of the move
+    steps: list[Action] = field(default_factory=list)  # make and free names
+    uploads: list[Action] = field(default_factory=list)
+    deletes: list[Action] = field(default_factory=list)
+    modes: list[Action] = field(default_factory=list)  # of directories
+    cleared: set[str] = field(default_factory=set)  # directories that go as a whole
+    bytes_avoided: int = 0
+
+    def classify(self) -> None:
+        """Decide for each path which action it costs, parents first."""
+        arriving = {target: origin for origin, target in self.pairing.moves.files.items()}
+        for path in sorted(self.pairing.olds.keys() | self.pairing.news.keys()):
+            origin, old = self.pairing.olds.get(path, (path, None))
+            new = self.pairing.news.get(path)
+            if old is not None and origin in self.pairing.moves.files:
+                old = None  # moved away
+            if new is None:
+                if old is not None:
+                    self._vanish(path, origin, old)
+            elif path in arriving:
+                self._move_file(path, arriving[path], old, origin, new)
+            else:
+                self._bring(path, origin, old, new)
+        for origin, target in self.pairing.moves.dirs.items():
+            self._move_directory(origin, target)
+        self._clear_displaced()
+
+    def structure(self) -> list[list[Action]]:
+        """Order what makes and frees names; open directories that forbid changes, first."""
+        opened = self._open_directories()
+        if self.deletes:
+            # A remote that ignores case would take the new name for the old one.
+            incoming = {fold_name(a.path) for a in [*self.steps, *self.uploads] if a.op is not Op.DELETE}
+            self.steps += [action for action in self.deletes if fold_name(action.path) in incoming]
+            self.deletes = [
+                replace(action, source=None)
+                for action in self.deletes
+                if fold_name(action.path) not in incoming
+            ]
+        return [opened, *order(self.steps)]
+
+    @property
+    def last(self) -> list[list[Action]]:
+        """Final modes of directories, the deepest first."""
+        depths: dict[int, list[Action]] = {}
+        for action in self.modes:
+            depths.setdefault(action.path.count("/"), []).append(action)
+        return [depths[depth] for depth in sorted(depths, reverse=True)]
+
+    def _vanish(self, path: str, origin: str, old: Entry) -> None:
+        if old.excluded or any(top in self.cleared for top in ancestors(path)):
+            return
+        if self.options.mirror:
+            self.deletes.append(self._delete(path, origin, old, "deleted"))
+        elif not old.retained:
+            self._hold_true(path, origin, replace(old, retained=True))
+
+    def _bring(self, path: str, origin: str, old: Entry | None, new: Entry) -> None:
+        if old is not None and (old.kind is Kind.DIR) != (new.kind is Kind.DIR):
+            self.steps.append(self._delete(path, origin, old, f"is now a {new.kind}", blocking=True))
+            old = None
+        if new.kind is Kind.DIR:
+            self._bring_directory(path, origin, old, new)
+        elif old is None:
+            self.uploads.append(Action(Op.CREATE, path, new=new, reason="new"))
+        elif not same_content(old, new):
+            reason = "content" if old.kind is new.kind else f"was a {old.kind}"
+            self.uploads.append(Action(Op.MODIFY, path, new=new, old=old, keep=old.foreign, reason=reason))
+        else:
+            self._touch(path, origin, old, new)
+
+    def _touch(self, path: str, origin: str, old: Entry, new: Entry) -> None:
+        """The content is there already; at most mode or time differ."""
+        self.bytes_avoided += old.size
+        if same_meta(old, new, self.options):
+            self._hold_true(path, origin, _restamp(old, new))
+        else:
+            reason = _meta_reason(old, new, self.options)
+            self.uploads.append(
+                Action(Op.SETMETA, path, new=_with_meta(old, new, self.options), old=old, reason=reason)
+            )
+
+    def _bring_directory(self, path: str, origin: str, old: Entry | None, new: Entry) -> None:
+        if old is None:
+            self.steps.append(Action(Op.MKDIR, path, new=new, reason="new"))
+            if self.options.keep_perms and new.mode & 0o700 != 0o700:
+                made = replace(new, mode=new.mode | 0o700)
+                self.modes.append(Action(Op.SETMETA, path, new=new, old=made, reason="mode"))
+        elif not same_meta(old, new, self.options):
+            self.modes.append(
+                Action(Op.SETMETA, path, new=_with_meta(old, new, self.options), old=old, reason="mode")
+            )
+        else:
+            self._hold_true(path, origin, replace(old, retained=False, excluded=False))
+
+    def _move_file(self, path: str, source: str, old: Entry | None, origin: str, new: Entry) -> None:
+        moved = self._entry(source)
+        if old is not None and old.kind is Kind.DIR:
+            self.steps.append(self._delete(path, origin, old, f"is now a {new.kind}", blocking=True))
+            old = None
+        self.bytes_avoided += moved.size
+        claimed = replace(_with_meta(moved, new, self.options), digest=new.digest or moved.digest)
+        keep = old is not None and old.foreign
+        self.steps.append(
+            Action(Op.MOVE, path, new=claimed, old=old, source=source, moved=moved, keep=keep, reason="moved")
+        )
+
+    def _move_directory(self, origin: str, target: str) -> None:
+        moved = self._entry(origin)
+        members = list(below(self.old.dirs, origin))
+        self.bytes_avoided += sum(entry.size for _, entry in members if entry.kind is Kind.FILE)
+        self.steps.append(
+            Action(
+                Op.MOVE,
+                target,
+                new=moved,
+                source=origin,
+                moved=moved,
+                carried=self.carried.get(origin, {}),
+                entries=1 + len(members),
+                reason="moved",
+            )
+        )
+
+    def _clear_displaced(self) -> None:
+        """Remove what lies where a directory moves to, unless it moves itself."""
+        for target in self.pairing.moves.dirs.values():
+            old = self.pairing.displaced.get(target)
+            if old is not None and target not in self.pairing.moves.files:
+                self.steps.append(self._delete(target, target, old, "replaced by a moved folder"))
+
+    def _delete(self, path: str, origin: str, old: Entry, reason: str, *, blocking: bool = False) -> Action:
+        """Remove what lies at ``path``, a directory with all that does not move out of it."""
+        members: list[tuple[str, Entry]] = []
+        if old.kind is Kind.DIR:
+            self.cleared.add(path)
+            members = [
+                (inside[len(origin) + 1 :], entry)
+                for inside, entry in below(self.old.dirs, origin)
+                if not self._leaves(inside, origin)
+            ]
+        return Action(
+            Op.DELETE,
+            path,
+            old=old,
+            source=origin,
+            members=tuple(members),
+            keep=old.foreign,
+            whole=blocking,
+            entries=1 + len(members),
+            reason=reason,
+        )
+
+    def _leaves(self, inside: str, top: str) -> bool:
+        moves = self.pairing.moves
+        return inside in moves.files or any(
+            over in moves.dirs for over in ancestors(inside) if len(over) > len(top)
+        )
+
+    def _entry(self, origin: str) -> Entry:
+        displaced = self.pairing.displaced.get(origin)
+        if displaced is not None:
+            return displaced
+        known, entry = self.pairing.olds[self.pairing.moves.carry(origin)]
+        assert known == origin
+        return entry
+
+    def _hold_true(self, path: str, origin: str, entry: Entry) -> None:
+        """Remember what is true without an action; below a moved directory, once it has moved."""
+        for top in ancestors(origin):
+            if top in self.pairing.moves.dirs:
+                _, old = self.pairing.olds[path]
+                if entry != old:
+                    self.carried.setdefault(top, {})[path] = entry
+                return
+        self.restamped[path] = entry
+
+    def _open_directories(self) -> list[Action]:
+        """Directories whose mode forbids the changes inside them get it back at the end."""
+        if not self.options.keep_perms:
+            return []
+        actions = [*self.steps, *self.uploads, *self.deletes]
+        gone = {path for action in self.steps for path in touched(action)}
+        parents = {parent(path) for action in actions for path in touched(action)}
+        opened: list[Action] = []
+        for path in sorted(parents):
+            old = lookup(self.old.dirs, path)
+            if old is None or old.mode & 0o700 == 0o700 or any(top in gone for top in ancestors(path)):
+                continue
+            wide = replace(old, mode=old.mode | 0o700)
+            opened.append(Action(Op.SETMETA, path, new=wide, old=old, reason="opened for changes"))
+            wanted = next((action.new for action in self.modes if action.path == path), old)
+            self.modes = [action for action in self.modes if action.path != path]
+            if wanted is not None and wanted.mode != wide.mode:
+                self.modes.append(Action(Op.SETMETA, path, new=wanted, old=wide, reason="mode"))
+        return opened
+
+
+def _restamp(old: Entry, new: Entry) -> Entry:
+    """The remote keeps what it has; only what vouches for it locally is new."""
+    return replace(
+        old,
+        stamp=new.stamp,
+        digest=new.digest or old.digest,
+        mtime_ns=new.mtime_ns if new.mtime == old.mtime else old.mtime_ns,
+        retained=False,
+        excluded=False,
+    )
+
+
+def _with_meta(old: Entry, new: Entry, options: Options) -> Entry:
+    """The content the remote has, with the mode and time it shall get."""
+    return replace(
+        _restamp(old, new),
+        mode=new.mode if options.keep_perms else old.mode,
+        mtime_ns=new.mtime_ns if options.keep_times else old.mtime_ns,
+    )
+
+
+def _meta_reason(old: Entry, new: Entry, options: Options) -> str:
+    parts = []
+    if options.keep_perms and old.mode != new.mode:
+        parts.append("mode")
+    if options.keep_times and old.kind is Kind.FILE and old.mtime != new.mtime:
+        parts.append("time")
+    return " and ".join(parts)
+
+
+def guard(plan: Plan, old: DirectorySnapshot, options: Options) -> None:
+    """Refuse a plan that deletes more than it should. Raises ``Refused``.
+
+    Counts files, links and directories that would go, subtrees whole; moves
+    don't count. Per cent are of the entries that are not retained.
+    """
+    doomed = sum(action.entries for action in plan.actions if action.op is Op.DELETE)
+    if not doomed or options.allow_mass_delete:
+        return
+    limit = options.max_delete or DEFAULT_MAX_DELETE
+    if not limit.endswith("%"):
+        if doomed > int(limit):
+            raise Refused(_guard_message(doomed, f"more than --max-delete {limit}"))
+        return
+    total = _count(old.dirs.values())
+    if options.max_delete is None and total <= SMALL_SNAPSHOT:
+        return
+    if doomed * 100 > float(limit[:-1]) * total:
+        what = f"--max-delete {limit}" if options.max_delete else f"the default --max-delete {limit}"
+        raise Refused(_guard_message(doomed, f"of {total:,} known, more than {what}"))
+
+
+def _guard_message(doomed: int, why: str) -> str:
+    return (
+        f"the plan would delete {doomed:,} entries on the remote, {why}. Nothing was done. "
+        "Look at it with 'reconcile plan'; if it is what you want, "
+        "run again with --allow-mass-delete or a higher --max-delete."
+    )
+
+
+def _count(directories: Iterable[Directory]) -> int:
+    return sum(not entry.retained for directory in directories for entry in directory.entries().values())
