@@ -8,11 +8,10 @@ The folder is 0700 and the files are 0600: names of files tell things too.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
-import secrets
-import shutil
+
+import xxhash
 
 from reconcile.errors import ReconcileError, Refused
 from reconcile.model import DirectorySnapshot, Target
@@ -35,7 +34,7 @@ def default_state_base() -> str:
 def job_folder(base: str, source: str, target: Target) -> str:
     """The folder of the job that sends ``source`` to ``target``. It need not exist yet."""
     real = os.path.realpath(source)
-    digest = hashlib.sha256(os.fsencode(real) + b"\0" + os.fsencode(str(target))).hexdigest()[:16]
+    digest = xxhash.xxh3_64_hexdigest(os.fsencode(real) + b"\0" + os.fsencode(str(target)))
     readable = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{os.path.basename(real)}-to-{target.host}").strip("-.")
     return os.path.join(base, f"{readable[:_SLUG_LENGTH]}-{digest}")
 
@@ -111,7 +110,7 @@ def _remove_leftovers(folder: str) -> None:
 
 def _write(folder: str, data: bytes) -> str:
     """A new file with the data, on the disk when this returns; its path."""
-    path = os.path.join(folder, _TEMPORARY + secrets.token_hex(8))
+    path = _temporary(folder)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(fd, "wb", buffering=0) as file:
@@ -129,13 +128,18 @@ def _keep_backup(folder: str, path: str) -> None:
     """Give the present snapshot a second name; a copy where the file system has no hard links."""
     if not os.path.lexists(path):
         return
-    spare = os.path.join(folder, _TEMPORARY + secrets.token_hex(8))
+    spare = _temporary(folder)
     try:
         os.link(path, spare)
     except OSError:
-        shutil.copyfile(path, spare)
-        os.chmod(spare, 0o600)
+        with open(path, "rb") as file:
+            spare = _write(folder, file.read())
     os.replace(spare, os.path.join(folder, BACKUP))
+
+
+def _temporary(folder: str) -> str:
+    """A new name for a file that is not finished."""
+    return os.path.join(folder, _TEMPORARY + os.urandom(8).hex())
 
 
 def _sync_folder(folder: str) -> None:
