@@ -1,0 +1,314 @@
+"""What the user typed → :class:`reconcile.model.Job`. Flags only, so far.
+
+Whatever is wrong with it is a :class:`UsageError` that names the way out. A DEST is never echoed:
+it may hold a password. Apart from ``--exclude-from`` no file is read here, and the source is not
+looked at: whether it exists is the scan's to say.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import NoReturn
+
+from reconcile.errors import UsageError
+from reconcile.filters import make_filter
+from reconcile.model import Job, Links, Login, Options, Target
+
+FORMS = "sftp://[user@]host[:port]/absolute/path, sftp://host/~/path/in/home or user@host:path"
+OWN_HOME = "~ is your own home folder there; write that of others in full, such as /home/somebody/path"
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+_SCP = re.compile(r"(?:([^@:/]*)@)?(\[[^\]/]*\]|[^:/@\[\]]*):(.*)", re.DOTALL)
+_IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[\w.-]+)?")
+_PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})?")
+_LIMIT = re.compile(r"([0-9]{1,18})(%?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """The command line of ``plan`` and ``run``, checked for form by nobody yet.
+
+    ``source`` and the names of local files may be relative to the current folder or start with ``~``.
+    """
+
+    source: str
+    target: str
+    mirror: bool = False
+    adopt_existing: bool = False
+    exclude: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude_from: tuple[str, ...] = ()
+    links: str = Links.KEEP
+    times: str = "keep"
+    perms: str = "keep"
+    ignore_inode: bool = False
+    ignore_ctime: bool = False
+    rehash: bool = False
+    max_delete: str | None = None
+    allow_mass_delete: bool = False
+    state: str | None = None
+    remote_workdir: str | None = None
+    identity: str | None = None
+    port: int | None = None
+    known_hosts: str | None = None
+    accept_new_host_key: bool = False
+    password_env: str | None = None
+    compress: bool = False
+
+
+def make_job(flags: Flags, *, interactive: bool = False) -> Job:
+    """The job that ``flags`` describe; ``interactive`` allows to prompt for secrets.
+
+    Raises :class:`UsageError` for anything that can be known to be wrong without looking at the source
+    or the remote.
+    """
+    from reconcile.state.store import default_state_base, job_folder  # late: brings msgpack
+
+    source = _real_source(flags.source)
+    target = parse_target(flags.target)
+    if flags.port is not None:
+        target = Target(target.host, target.path, target.user, _check_port(str(flags.port), "--port"))
+    state = _expand(flags.state, "--state")
+    base = default_state_base() if state is None else os.path.abspath(state)
+    return Job(
+        source=source,
+        target=target,
+        state=job_folder(base, source, target),
+        options=Options(
+            mirror=flags.mirror,
+            adopt_existing=flags.adopt_existing,
+            remote_workdir=_remote_workdir(flags.remote_workdir),
+            filters=_filter_lines(flags),
+            links=Links(flags.links),
+            keep_times=flags.times == "keep",
+            keep_perms=flags.perms == "keep",
+            ignore_inode=flags.ignore_inode,
+            ignore_ctime=flags.ignore_ctime,
+            rehash=flags.rehash,
+            max_delete=_max_delete(flags.max_delete),
+            allow_mass_delete=flags.allow_mass_delete,
+        ),
+        login=Login(
+            identity=_identity(flags.identity),
+            known_hosts=_expand(flags.known_hosts, "--known-hosts"),
+            accept_new_host_key=flags.accept_new_host_key,
+            password_env=_password_env(flags.password_env),
+            compress=flags.compress,
+            interactive=interactive,
+        ),
+    )
+
+
+def parse_target(text: str) -> Target:
+    """DEST in any of its forms → :class:`Target`.
+
+    In a URL ``%XX`` is a byte of the path, whatever its encoding; the ``user@host:path`` form is taken
+    as it is. A path without a leading slash is relative to the login folder (``~/…``). Doubled and
+    trailing slashes and ``.`` are folded; ``..`` is refused, since what it means hangs on remote links.
+
+    Raises :class:`UsageError`; its message never holds any part of DEST that may be a password.
+    """
+    if not text or "\0" in text:
+        _refuse(f"DEST is empty or holds a NUL; write {FORMS}")
+    if url := _SCHEME.fullmatch(text):
+        scheme, rest = url.groups()
+        if scheme.lower() != "sftp":
+            _refuse(f"DEST: {scheme.lower()}:// is not supported; write {FORMS}")
+        return _parse_url(rest)
+    return _parse_scp(text)
+
+
+def _parse_url(rest: str) -> Target:
+    """What follows ``sftp://``."""
+    authority, slash, path = rest.partition("/")
+    userinfo, at, address = authority.rpartition("@")
+    if ":" in userinfo:
+        _refuse_password()
+    user = _decode(userinfo, "the user") if at else None
+    host, port = _split_address(address)
+    if not slash:
+        _refuse("DEST has no path; write sftp://host/absolute/path or sftp://host/~/path/in/home")
+    folder = _fold_path("/" + _decode(path, "the path"))
+    if folder == "/~" or folder.startswith("/~/"):
+        folder = f"~/{folder[3:]}"
+    elif folder.startswith("/~"):
+        _refuse(f"DEST: {OWN_HOME}")
+    return Target(_check_host(host), folder, _check_user(user), port)
+
+
+def _parse_scp(text: str) -> Target:
+    """``[user@]host:path``, as scp takes it."""
+    if re.match(r"[A-Za-z]:", text):
+        _refuse("DEST looks like a Windows path. It has to be on an SFTP server: " + FORMS)
+    match = _SCP.fullmatch(text)
+    if match is None:
+        _refuse(f"DEST has to be on an SFTP server; write {FORMS}")
+    user, host, path = match.groups()
+    if user is None and re.search(r"@[^/@]+:", path):
+        _refuse_password()
+    if host.lower() == "sftp" and path.startswith("/"):
+        _refuse(f"DEST: sftp: needs two slashes; write {FORMS}")
+    if host.startswith("["):
+        host = _check_ipv6(host[1:-1])
+    if not path:
+        _refuse("DEST has no path after the colon; write host:~ if you mean the home folder itself")
+    if re.match(r"~[^/]", path):
+        _refuse(f"DEST: {OWN_HOME}")
+    if path.startswith("/"):
+        folder = _fold_path(path)
+        if folder == "/~" or folder.startswith("/~/"):
+            _refuse("DEST: a folder named ~ at the top of the server can't be told from the home folder")
+    else:
+        folder = f"~{_fold_path('/' + re.sub('^~', '', path))}"
+    return Target(_check_host(host), folder, _check_user(user))
+
+
+def _split_address(address: str) -> tuple[str, int | None]:
+    """``host``, ``host:port`` or ``[v6]:port``."""
+    if address.startswith("["):
+        host, bracket, rest = address[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            _refuse("DEST: an IPv6 address is written sftp://[address]:port/path")
+        host, port = _check_ipv6(host), rest[1:]
+    else:
+        host, _, port = address.partition(":")
+        if ":" in port:
+            _refuse("DEST: an IPv6 address goes in brackets: sftp://[address]:port/path")
+    return host, _check_port(port, "DEST: the port") if port else None
+
+
+def _check_ipv6(host: str) -> str:
+    host = host.replace("%25", "%")  # RFC 6874: how a zone is written in a URL
+    if not _IPV6.fullmatch(host):
+        _refuse("DEST: brackets are for IPv6 addresses, such as [::1]")
+    return host
+
+
+def _check_host(host: str) -> str:
+    if not host:
+        _refuse(f"DEST names no host; write {FORMS}")
+    zone = "%" in host and ":" in host
+    if host.startswith("-") or not host.isprintable() or re.search(r"[\s\\?#,;%]", "" if zone else host):
+        _refuse("DEST: this is not the name of a host")
+    return host
+
+
+def _check_user(user: str | None) -> str | None:
+    if user is not None and (not user or not user.isprintable() or "/" in user):
+        _refuse("DEST: the user before the @ is empty or no name")
+    return user
+
+
+def _check_port(text: str, what: str) -> int:
+    """A port number. The text is not echoed: a password may have slipped there."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
+        _refuse(f"{what} must be a number from 1 to 65535 (and a password never belongs in a URL)")
+    return int(text)
+
+
+def _decode(text: str, what: str) -> str:
+    """``%XX`` → bytes → str, as the file system's names are held."""
+
+    def byte(match: re.Match[bytes]) -> bytes:
+        if match[1] is None:
+            _refuse(f"DEST: {what} holds a % that is no %XX; write %25 for the character itself")
+        return bytes.fromhex(match[1].decode())
+
+    decoded = os.fsdecode(_PERCENT.sub(byte, os.fsencode(text)))
+    if "\0" in decoded:
+        _refuse(f"DEST: {what} holds a NUL")
+    return decoded
+
+
+def _fold_path(path: str) -> str:
+    """An absolute path without empty and ``.`` components."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        _refuse("the remote path holds '..': write the path that you mean")
+    return "/" + "/".join(parts)
+
+
+def _real_source(text: str) -> str:
+    if not text:
+        _refuse("SRC is empty; write . for the current folder")
+    if _SCHEME.fullmatch(text) and not os.path.exists(text):
+        _refuse("SRC has to be a local folder: reconcile pushes, it does not fetch")
+    return os.path.realpath(text)
+
+
+def _filter_lines(flags: Flags) -> tuple[str, ...]:
+    """Files first, then what was typed, then includes: the last match wins, so the most particular does."""
+    lines = [line for name in flags.exclude_from for line in _read_lines(name)]
+    for pattern in flags.exclude:
+        if not pattern.strip():
+            _refuse("--exclude: the pattern is empty")
+        lines.append(f"\\{pattern}" if pattern.startswith("#") else pattern)
+    for pattern in flags.include:
+        if not pattern.strip() or pattern.startswith("!"):
+            _refuse("--include: the pattern is empty or starts with '!'; an include is written without it")
+        lines.append(f"!{pattern}")
+    make_filter(lines)  # raises UsageError for a line that it can't understand
+    return tuple(lines)
+
+
+def _read_lines(name: str) -> list[str]:
+    try:
+        with open(os.path.expanduser(name), "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise UsageError(f"--exclude-from: can't read {name}: {error.strerror}") from error
+    return [os.fsdecode(line.rstrip(b"\r")) for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
+
+
+def _max_delete(text: str | None) -> str | None:
+    if text is not None:
+        match = _LIMIT.fullmatch(text)
+        if match is None or (match[2] and int(match[1]) > 100):
+            _refuse("--max-delete takes a number of entries (20) or a percentage from 0% to 100% (50%)")
+    return text
+
+
+def _remote_workdir(text: str | None) -> str | None:
+    """Absolute, or ``~/…`` for a folder in the login folder."""
+    if text is None:
+        return None
+    if "\0" in text or not (text.startswith(("/", "~/"))):
+        _refuse("--remote-workdir takes an absolute path on the server, or ~/path for one in the home folder")
+    home = text.startswith("~/")
+    folder = _fold_path(text.removeprefix("~"))
+    if folder == "/":
+        _refuse("--remote-workdir: name a folder of its own")
+    return f"~{folder}" if home else folder
+
+
+def _identity(text: str | None) -> str | None:
+    name = _expand(text, "--identity")
+    if name is not None and not os.path.isfile(name):
+        _refuse(f"--identity: there is no key file {name}")
+    return name
+
+
+def _password_env(name: str | None) -> str | None:
+    if name is not None and not os.environ.get(name):
+        # Not echoed: it happens that the password itself is typed here.
+        _refuse("--password-env takes the name of an environment variable, and none of that name is set")
+    return name
+
+
+def _expand(name: str | None, option: str) -> str | None:
+    if name == "":
+        _refuse(f"{option}: the name is empty")
+    return None if name is None else os.path.expanduser(name)
+
+
+def _refuse_password() -> NoReturn:
+    _refuse(
+        "DEST holds a password. It would end up in process lists, logs and the shell's history: "
+        "use a key, or --password-env NAME"
+    )
+
+
+def _refuse(message: str) -> NoReturn:
+    raise UsageError(message)

@@ -1,0 +1,222 @@
+"""What a user types as DEST and as flags."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconcile.config import Flags, make_job, parse_target
+from reconcile.errors import UsageError
+from reconcile.model import Links, Target
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("sftp://host/a/b", Target("host", "/a/b")),
+        ("SFTP://me@host:2222/a", Target("host", "/a", "me", 2222)),
+        ("sftp://host:/a", Target("host", "/a")),
+        ("sftp://host/", Target("host", "/")),
+        ("sftp://host/~/site", Target("host", "~/site")),
+        ("sftp://host/~", Target("host", "~/")),
+        ("sftp://host/~/", Target("host", "~/")),
+        ("sftp://host//a/./b///c/", Target("host", "/a/b/c")),
+        ("sftp://host/a%20b%25", Target("host", "/a b%")),
+        ("sftp://host/%ff", Target("host", "/\udcff")),
+        ("sftp://host/what?#now", Target("host", "/what?#now")),
+        ("sftp://a%40b@host/x", Target("host", "/x", "a@b")),
+        ("sftp://me@[::1]:2222/a", Target("::1", "/a", "me", 2222)),
+        ("sftp://[fe80::1%25eth0]/a", Target("fe80::1%eth0", "/a")),
+        ("sftp://c/x", Target("c", "/x")),
+        ("host:a/b", Target("host", "~/a/b")),
+        ("me@host:/a/b/", Target("host", "/a/b", "me")),
+        ("me@host:~/a", Target("host", "~/a", "me")),
+        ("host:~", Target("host", "~/")),
+        ("host:.", Target("host", "~/")),
+        ("host:./~x", Target("host", "~/~x")),
+        ("host:a%20b", Target("host", "~/a%20b")),
+        ("host:a:b", Target("host", "~/a:b")),
+        ("host:a@b/c", Target("host", "~/a@b/c")),
+        ("me@[::1]:a", Target("::1", "~/a", "me")),
+        ("m@c:x", Target("c", "~/x", "m")),
+        ("büro:Übersicht", Target("büro", "~/Übersicht")),
+    ],
+)
+def test_the_forms_of_dest(text: str, target: Target) -> None:
+    assert parse_target(text) == target
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "empty"),
+        ("sftp://host", "no path"),
+        ("sftp:///a", "no host"),
+        ("sftp://@host/a", "user"),
+        ("sftp://host:0/a", "1 to 65535"),
+        ("sftp://host:65536/a", "1 to 65535"),
+        ("sftp://host:²/a", "1 to 65535"),
+        ("sftp://host/a/../b", r"'\.\.'"),
+        ("sftp://host/%2e%2e/b", r"'\.\.'"),
+        ("sftp://host/100%", "%25"),
+        ("sftp://host/%00", "NUL"),
+        ("sftp://host/~bob/x", "own home"),
+        ("sftp://::1/a", "brackets"),
+        ("sftp://[::1/a", "IPv6"),
+        ("sftp://[host]/a", "IPv6"),
+        ("sftp://a b/c", "not the name of a host"),
+        ("sftp://-oProxyCommand=x/c", "not the name of a host"),
+        ("sftp:/host/a", "two slashes"),
+        ("ftp://host/a", "ftp:// is not supported"),
+        ("s3://bucket/a", "s3:// is not supported"),
+        ("/local/folder", "SFTP server"),
+        ("folder", "SFTP server"),
+        ("./a:b", "SFTP server"),
+        ("C:\\data", "Windows"),
+        ("c:/data", "Windows"),
+        ("host:", "host:~"),
+        (":a", "no host"),
+        ("host:../a", r"'\.\.'"),
+        ("host:~bob/x", "own home"),
+        ("host:/~/x", "named ~"),
+    ],
+)
+def test_what_is_no_dest_says_what_to_write(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        parse_target(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"sftp://me:{SECRET}@host/a",
+        f"sftp://me:{SECRET}/x@host/a",
+        f"sftp://me:x@{SECRET}@host/a",
+        f"sftp://me:{SECRET}",
+        f"sftp:/me:{SECRET}@host/a",
+        f"me:{SECRET}@host:a",
+        f"me:{SECRET}/x@host:/a",
+        f"ftp://me:{SECRET}@host/a",
+    ],
+)
+def test_a_password_is_refused_and_not_echoed(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_target(text)
+    assert SECRET not in str(caught.value)
+
+
+@given(st.text(alphabet="sftp://@:[]~.%a1\udcff\\ ?#\0", max_size=30))
+def test_any_text_is_a_target_or_a_usage_error(text: str) -> None:
+    try:
+        target = parse_target(text)
+    except UsageError:
+        return
+    assert target.path.startswith(("/", "~/"))
+    assert target.host
+    assert ".." not in target.path.split("/")
+    if "%" not in target.path + target.host and (target.user is None or target.user.isalnum()):
+        assert parse_target(str(target)) == target  # the canonical form stands for itself
+
+
+@pytest.fixture
+def flags(tmp_path: Path) -> Flags:
+    return Flags(source=str(tmp_path), target="host:site", state=str(tmp_path / "state"))
+
+
+def test_the_source_is_its_real_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: Flags) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.chdir(tmp_path)
+    jobs = [make_job(replace(flags, source=name)) for name in ("real", "link", "link/", "./real/.")]
+    assert {job.source for job in jobs} == {os.path.realpath(tmp_path / "real")}
+    assert len({job.state for job in jobs}) == 1
+
+
+def test_state_is_per_source_and_target_and_not_of_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: Flags
+) -> None:
+    here = make_job(replace(flags, state=None)).state
+    monkeypatch.chdir("/")
+    assert make_job(replace(flags, state=None)).state == here
+    assert make_job(flags).state != make_job(replace(flags, target="host:other")).state
+    assert make_job(flags).state.startswith(str(tmp_path / "state"))
+
+
+def test_the_port_option_wins(flags: Flags) -> None:
+    flags = replace(flags, target="sftp://me@host:1/a")
+    assert make_job(flags).target == Target("host", "/a", "me", 1)
+    assert make_job(replace(flags, port=2)).target == Target("host", "/a", "me", 2)
+
+
+def test_later_filters_are_the_more_particular_ones(tmp_path: Path, flags: Flags) -> None:
+    (tmp_path / "rules").write_bytes(b"\xef\xbb\xbf*.tmp\r\n# comment\n\xff\n")
+    flags = replace(
+        flags, exclude=("*.log", "#x"), include=("keep.log",), exclude_from=(str(tmp_path / "rules"),)
+    )
+    lines = [line for line in make_job(flags).options.filters if line]
+    assert lines == ["*.tmp", "# comment", "\udcff", "*.log", "\\#x", "!keep.log"]
+
+
+def test_flags_become_options_and_login(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: Flags
+) -> None:
+    key = tmp_path / "key"
+    key.touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SITE_PASSWORD", SECRET)
+    job = make_job(
+        replace(
+            flags,
+            links="skip",
+            times="ignore",
+            perms="ignore",
+            max_delete="10%",
+            identity="~/key",
+            known_hosts="~/hosts",
+            password_env="SITE_PASSWORD",
+            remote_workdir="~/work//x/",
+        ),
+        interactive=True,
+    )
+    assert job.options.links is Links.SKIP
+    assert not job.options.keep_times
+    assert not job.options.keep_perms
+    assert job.options.max_delete == "10%"
+    assert job.options.remote_workdir == "~/work/x"
+    assert job.login.identity == str(key)
+    assert job.login.known_hosts == str(tmp_path / "hosts")
+    assert job.login.interactive
+    assert SECRET not in repr(job)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"source": ""}, "SRC is empty"),
+        ({"source": "sftp://host/a"}, "pushes"),
+        ({"port": 0}, "--port"),
+        ({"port": 70000}, "--port"),
+        ({"max_delete": "many"}, "--max-delete"),
+        ({"max_delete": "101%"}, "--max-delete"),
+        ({"max_delete": "-1"}, "--max-delete"),
+        ({"max_delete": ""}, "--max-delete"),
+        ({"exclude": ("",)}, "--exclude"),
+        ({"include": ("!x",)}, "--include"),
+        ({"exclude_from": ("/does/not/exist",)}, "--exclude-from"),
+        ({"identity": "/does/not/exist"}, "--identity"),
+        ({"identity": ""}, "--identity"),
+        ({"state": ""}, "--state"),
+        ({"password_env": "NO_SUCH_VARIABLE_HERE"}, "--password-env"),
+        ({"remote_workdir": "relative"}, "--remote-workdir"),
+        ({"remote_workdir": "/a/../b"}, r"'\.\.'"),
+        ({"remote_workdir": "/"}, "--remote-workdir"),
+    ],
+)
+def test_bad_values_are_usage_errors(flags: Flags, changes: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        make_job(replace(flags, **changes))  # type: ignore[arg-type]
