@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 REFRESH_S = 0.1  # seconds between two drawings of the progress display
 _COLOURS = {"+": "green", "~": "yellow", "→": "cyan", "-": "red", "*": "bold"}
-_WAITING = {"scan": "looking at the source", "hash": "reading changed files"}  # not connect: it may prompt
+# Not while connecting: there may be a prompt.
+_WAITING = {"scan": "looking at the source", "hash": "reading changed files", "walk": "looking at DEST"}
 
 
 class Outlet:
@@ -93,6 +94,7 @@ class Recorder:
         self.outcomes: list[Outcome] = []
         self.said: list[tuple[str, str]] = []  # phase, message
         self.phases: dict[str, float] = {}
+        self.parked: dict[int, str] = {}  # what stands in which parking place
         self._phase = "start"
         self._began = self._phase_began = time.monotonic()
 
@@ -111,6 +113,7 @@ class Recorder:
 
     def planned(self, plan: Plan) -> None:
         self.result = replace(self.result, plan=plan)
+        self.parked = wording.parking(plan.actions)
 
     def sent(self, count: int) -> None:
         pass
@@ -140,7 +143,7 @@ class Recorder:
             outcomes=self.outcomes,
             problems=[*self.result.plan.problems, *problems],
             notes=[*self.result.plan.notes, *notes],
-            connected="apply" in self.phases or bool(self.outcomes),
+            connected=not self.phases.keys().isdisjoint(("apply", "walk")),
             duration_s=time.monotonic() - self._began,
             phases=self.phases,
         )
@@ -194,7 +197,7 @@ class PlainReporter(Recorder):
     def outcome(self, outcome: Outcome) -> None:
         super().outcome(outcome)
         if self.verbose and outcome.done and outcome.action.op in COUNTED_OPS:
-            self.show(wording.describe(outcome.action, wording.parking(self.result.plan.actions)))
+            self.show(wording.describe(outcome.action, self.parked))
 
     def finish(self, result: Result, exit_code: int) -> None:
         self.close()
@@ -262,9 +265,7 @@ class TerminalReporter(PlainReporter):
         self.close()
         if self.quiet:
             return
-        if name == "apply":
-            self._start_progress()
-        elif name in _WAITING:
+        if name in _WAITING:
             self._status = self.console.status(_WAITING[name])
             self._status.start()
 
@@ -272,6 +273,9 @@ class TerminalReporter(PlainReporter):
         super().planned(plan)
         self._size = plan.bytes_to_send
         self._things = sum(1 for action in plan.actions if self._is_thing(action))
+        if not self.quiet:
+            self.close()
+            self._start_progress()
 
     def sent(self, count: int) -> None:
         self._size_done += count

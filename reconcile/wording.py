@@ -22,6 +22,7 @@ SIGNS = {
 }
 LINES = 40  # a longer plan is folded by directory
 PROBLEMS = 20  # more of them are only counted
+PLAIN_REASONS = {"", "new", "content", "deleted"}  # the sign says as much
 
 _VERBS = {  # singular, plural; {} is the number
     "plan": {
@@ -122,7 +123,7 @@ def describe(action: Action, parked: Mapping[int, str] | None = None) -> Line:
     if action.op is Op.MOVE:
         origin = origin_of(action, parked or {})
         text = f"{show_name(origin) + slash if origin is not None else '?'} → {text}"
-    elif action.reason not in ("", "new"):
+    elif action.reason not in PLAIN_REASONS:
         remarks.append(show_message(action.reason))
     if action.op in (Op.CREATE, Op.MODIFY) and action.new is not None and action.new.link is not None:
         remarks.append(f"link to {show_name(action.new.link)}")

@@ -86,8 +86,8 @@ def live_through(reporter: Recorder, result: Result, exit_code: int = 0) -> None
     for phase in ("scan", "hash", "diff", "connect"):
         reporter.phase(phase)
     reporter.say("the server can't do [/this]\x1b[31m")
-    reporter.planned(result.plan)
     reporter.phase("apply")
+    reporter.planned(result.plan)
     for outcome in result.outcomes:
         reporter.sent(outcome.action.bytes)
         reporter.outcome(outcome)
@@ -388,8 +388,8 @@ def test_names_come_out_of_json_as_the_bytes_they_are(raw: bytes) -> None:
 
 def break_off(reporter: Recorder) -> None:
     reporter.about("/src", "sftp://host/dest")
-    reporter.planned(PLAN)
     reporter.phase("apply")
+    reporter.planned(PLAN)
     reporter.outcome(Outcome(create("a")))
     reporter.outcome(Outcome(create("b"), problem=PROBLEM))
     reporter.fail("unreachable", 6, "the connection broke")
