@@ -1,0 +1,359 @@
+"""The command line. Parses, calls ``run``, maps errors to exit codes; nothing else.
+
+Whatever is slow to import is imported where it is needed: ``--version`` and a run with nothing to do
+shall be quick. With ``--json`` every way out prints exactly one document on stdout.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from reconcile import __version__
+from reconcile.errors import Exit, ReconcileError
+from reconcile.model import Links
+
+if TYPE_CHECKING:
+    from reconcile.report import Recorder
+
+DEBUG = "RECONCILE_DEBUG"  # set to anything: bugs show their traceback
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class Stopped(KeyboardInterrupt):
+    """SIGTERM or SIGHUP came in: unwinds as an interrupt does."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__()
+        self.exit_code = Exit(128 + signum)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code. Raises nothing but bugs under ``RECONCILE_DEBUG``."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    _be_utf8()
+    reporters: list[Recorder] = []
+    try:
+        _heed_signals()
+        with commands.make_context("reconcile", args, obj=reporters) as context:
+            code = commands.invoke(context)
+    except click.exceptions.Exit as done:
+        code = done.exit_code
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - every way out has its exit code
+        code = _fail(error, args, reporters)
+    return _flush(code)
+
+
+def _fail(error: BaseException, args: Sequence[str], reporters: Sequence[Recorder]) -> int:
+    """Say what ended the run, in the manner that was asked for; the exit code."""
+    from reconcile.report import JsonReporter, make_reporter
+
+    status, code, message = _explain(error)
+    if reporters:
+        reporter = reporters[0]
+    else:  # it never came to a job: the flags were not read, or not understood
+        options = args[: args.index("--")] if "--" in args else args
+        command = "plan" if "plan" in options[:1] or {"-n", "--dry-run"} & set(options) else "run"
+        reporter = make_reporter(command, as_json="--json" in options)
+    reporter.fail(status, code, message)
+    if (
+        isinstance(error, click.UsageError)
+        and error.ctx is not None
+        and not isinstance(reporter, JsonReporter)
+    ):
+        click.echo(f"Try '{error.ctx.command_path} --help'.", err=True)
+    if os.environ.get(DEBUG):
+        import traceback
+
+        traceback.print_exception(error)
+    return code
+
+
+def _explain(error: BaseException) -> tuple[str, Exit, str]:
+    """Status, exit code and message of whatever may end a run."""
+    from reconcile.wording import show_name
+
+    match error:
+        case ReconcileError():
+            return error.status, error.exit_code, str(error)
+        case click.ClickException():
+            return "error", Exit.USAGE, _blot_passwords(error.format_message())
+        case Stopped():
+            how = "hung up" if error.exit_code is Exit.HUNG_UP else "terminated"
+            return "interrupted", error.exit_code, f"{how}; the next run goes on from here"
+        case KeyboardInterrupt() | click.Abort():
+            return "interrupted", Exit.INTERRUPTED, "interrupted; the next run goes on from here"
+        case OSError():
+            named = isinstance(error.filename, str | bytes)
+            where = f": {show_name(os.fsdecode(error.filename))}" if named else ""
+            return "error", Exit.FATAL, f"{error.strerror or error}{where}"
+    return (
+        "error",
+        Exit.FATAL,
+        f"{type(error).__name__}: {error} (this is a bug in reconcile; {DEBUG}=1 shows the traceback)",
+    )
+
+
+def _blot_passwords(text: str) -> str:
+    """Usage errors quote what was typed; the password of a ``user:password@host`` in it is left out."""
+    return re.sub(r"([^\s'\"(/:@]+):[^\s'\"]*@", r"\1:***@", text)
+
+
+def _be_utf8() -> None:
+    """Names are bytes, held as UTF-8 with surrogateescape: under another encoding Python starts anew.
+
+    Output that can't be encoded is escaped, never a crash.
+    """
+    if sys.getfilesystemencoding().lower() not in {"utf-8", "utf8"} and not sys.flags.utf8_mode:
+        again = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
+        os.execv(sys.executable, [os.fsencode(arg) for arg in again])  # noqa: S606 - ourselves, same arguments
+    for stream in (sys.stdout, sys.stderr):
+        if callable(reconfigure := getattr(stream, "reconfigure", None)):
+            reconfigure(errors="backslashreplace")
+
+
+def _heed_signals() -> None:
+    """Terminate and hang-up unwind like an interrupt, once; a hang-up that is ignored (nohup) stays so."""
+    stops = [signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        stops.append(signal.SIGHUP)
+
+    def stop(signum: int, _: FrameType | None) -> NoReturn:
+        for each in stops:  # a shell and a terminal may both send one: the first unwinds in peace
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(signum)
+
+    for each in stops:
+        signal.signal(each, stop)
+
+
+def _flush(code: int) -> int:
+    """A reader that went away (``| head``) is no error, and not for Python to complain about at exit."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        from reconcile.report import Outlet
+
+        Outlet(sys.stdout).flush()
+    return code
+
+
+# The options that plan and run share, in the order of the help
+
+
+_OPTIONS = [
+    click.argument("source", metavar="SRC"),
+    click.argument("target", metavar="DEST"),
+    click.option("--mirror", is_flag=True, help="Delete on the remote what was deleted here."),
+    click.option(
+        "--adopt-existing",
+        is_flag=True,
+        help="First run against a folder that holds files: equal size and time counts as sent, files that "
+        "differ are replaced, nothing else is touched.",
+    ),
+    click.option(
+        "--exclude",
+        multiple=True,
+        metavar="PATTERN",
+        help="Leave out, gitignore syntax; repeatable. A .reconcileignore in SRC is read first.",
+    ),
+    click.option(
+        "--include",
+        multiple=True,
+        metavar="PATTERN",
+        help="Take back in what an exclude left out; repeatable.",
+    ),
+    click.option(
+        "--exclude-from", multiple=True, metavar="FILE", help="Read exclude patterns from FILE; repeatable."
+    ),
+    click.option(
+        "--links",
+        type=click.Choice([links.value for links in Links]),
+        default=Links.KEEP.value,
+        show_default=True,
+        help="Symlinks: send as links, send what they point to, or leave out.",
+    ),
+    click.option(
+        "--times",
+        type=click.Choice(["keep", "ignore"]),
+        default="keep",
+        show_default=True,
+        help="Modification times of files.",
+    ),
+    click.option(
+        "--perms",
+        type=click.Choice(["keep", "ignore"]),
+        default="keep",
+        show_default=True,
+        help="Permission bits (0777).",
+    ),
+    click.option(
+        "--max-delete",
+        metavar="N|P%",
+        help="Refuse to delete more than N entries or P per cent of all.  [default: 50% beyond 20 entries]",
+    ),
+    click.option("--allow-mass-delete", is_flag=True, help="Delete however much it is, this time."),
+    click.option("--rehash", is_flag=True, help="Read every file again instead of trusting its times."),
+    click.option("--ignore-inode", is_flag=True, help="For file systems whose inode numbers change."),
+    click.option("--ignore-ctime", is_flag=True, help="For file systems whose change times lie."),
+    click.option(
+        "--state", metavar="DIR", help="Where snapshots are kept.  [default: the user's state directory]"
+    ),
+    click.option(
+        "--remote-workdir", metavar="PATH", help="Our folder on the server.  [default: .reconcile in DEST]"
+    ),
+    click.option("--port", type=int, metavar="N", help="SSH port; wins over the one in DEST."),
+    click.option("--identity", metavar="FILE", help="Private key; only this one is offered."),
+    click.option("--known-hosts", metavar="FILE", help="Known host keys.  [default: ~/.ssh/known_hosts]"),
+    click.option(
+        "--accept-new-host-key", is_flag=True, help="Enrol the key of an unknown host; never a changed one."
+    ),
+    click.option(
+        "--password-env",
+        metavar="NAME",
+        help="Environment variable with the password or the key's passphrase.",
+    ),
+    click.option("--compress", is_flag=True, help="Compress on the wire."),
+    click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, whatever happens."),
+    click.option("-v", "--verbose", is_flag=True, help="Show every action and note."),
+    click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something is wrong."),
+]
+
+
+def _job_options(command: _Command) -> _Command:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.group(
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done · 1 fatal error · 2 wrong usage · 3 some paths have problems · "
+    "4 refused, nothing done · 6 server unreachable · 130 interrupted.",
+)
+@click.version_option(__version__, message="reconcile %(version)s")
+@click.pass_context
+def commands(context: click.Context) -> None:
+    """Push a folder to an SFTP server, and remember what was sent.
+
+    The next run sends only what changed, renames what was moved, and makes no connection at all if
+    there is nothing to do.
+
+    \b
+      reconcile plan SRC DEST      show what would be done
+      reconcile run  SRC DEST      do it
+      reconcile demo               see it work, here and now
+
+    DEST is sftp://[user@]host[:port]/path, sftp://host/~/path or user@host:path.
+    """  # noqa: D301 - click takes the \\b for "do not wrap this"
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+        context.exit(Exit.USAGE)
+
+
+@commands.command()
+@click.option("-n", "--dry-run", is_flag=True, help="The same as plan.")
+@_job_options
+@click.pass_context
+def run(context: click.Context, /, dry_run: bool, **values: Any) -> int:
+    """Bring DEST up to SRC: send what is new or changed, move what was moved.
+
+    SRC/z/a becomes DEST/z/a; DEST and its parents are made. What was deleted here stays there unless
+    --mirror is given.
+    """
+    return _carry_out(context, "plan" if dry_run else "run", values)
+
+
+@commands.command()
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 10 if there are changes.")
+@_job_options
+@click.pass_context
+def plan(context: click.Context, /, detailed_exitcode: bool, **values: Any) -> int:
+    """Show what run would do. Changes nothing, here or there."""
+    return _carry_out(context, "plan", values, changes=Exit.CHANGES if detailed_exitcode else Exit.OK)
+
+
+def _carry_out(
+    context: click.Context, command: str, values: dict[str, Any], *, changes: Exit = Exit.OK
+) -> int:
+    """Flags → job → result → exit code. ``changes`` is the exit code of a plan with something to do."""
+    from reconcile.config import Flags, make_job
+    from reconcile.report import make_reporter
+
+    as_json, quiet, verbose = (values.pop(name) for name in ("as_json", "quiet", "verbose"))
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose exclude each other", context)
+    reporter = make_reporter(command, as_json=as_json, quiet=quiet, verbose=verbose)
+    context.obj.append(reporter)
+    job = make_job(Flags(**values), interactive=sys.stdin is not None and sys.stdin.isatty())
+    reporter.about(job.source, str(job.target))
+
+    from reconcile.run import make_plan
+    from reconcile.run import run as run_job
+
+    result = make_plan(job, reporter) if command == "plan" else run_job(job, reporter)
+    code = Exit.OK
+    if result.problems:
+        code = Exit.PROBLEMS
+    elif command == "plan" and not result.plan.empty:
+        code = changes
+    reporter.finish(result, code)
+    return code
+
+
+@commands.command()
+@click.argument("folder", metavar="DIR")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Port.  [default: a free one]"
+)
+@click.option("--user", metavar="NAME", help="User name to ask for.  [default: reconcile]")
+@click.option("--password-env", metavar="NAME", help="Environment variable with the password to ask for.")
+@click.option("--authorized-keys", metavar="FILE", help="Public keys to let in, as of OpenSSH.")
+@click.option(
+    "--bind",
+    default="127.0.0.1",
+    show_default=True,
+    metavar="ADDRESS",
+    help="Address to listen on; any other than loopback lets other machines in.",
+)
+def serve(
+    folder: str, port: int, user: str | None, password_env: str | None, authorized_keys: str | None, bind: str
+) -> int:
+    """Serve DIR by SFTP, for trying things out. Not for production.
+
+    Ends with Ctrl-C. Without a password or keys given, a random password is made and printed.
+    """
+    from reconcile.remotes.sftp import server
+    from reconcile.state.store import default_state_base
+
+    server.serve(
+        folder,
+        host=bind,
+        port=port,
+        user=user,
+        password_env=password_env,
+        authorized_keys=authorized_keys,
+        state=default_state_base(),
+        say=click.echo,
+    )
+    return Exit.OK
+
+
+@commands.command()
+def demo() -> int:
+    """See it work: a server of its own, some hundred files, plan and run.
+
+    Takes a few seconds, asks nothing, and leaves nothing behind.
+    """
+    from reconcile.demo import demo as show
+
+    return show()
