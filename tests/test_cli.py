@@ -1,0 +1,386 @@
+"""The command line as a shell, a cron job and a script see it: output, JSON and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconcile import __version__
+from reconcile.cli import main
+from reconcile.demo import compare
+from reconcile.remotes.sftp.server import Server
+from reconcile.wording import show_name
+from tests.support.trees import Tree
+
+PASSWORD = "correct horse"
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """SRC, DEST and what is needed to get there."""
+
+    source: Path
+    served: Path
+    port: int
+    options: tuple[str, ...]
+
+    @property
+    def args(self) -> tuple[str, ...]:
+        return (str(self.source), f"sftp://me@127.0.0.1:{self.port}/dest", *self.options)
+
+    def start(self, *args: str, **more: Any) -> subprocess.Popen[bytes]:
+        """The command line in a process of its own."""
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **more.pop("env", {})}
+        pipes: dict[str, Any] = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+        }
+        pipes |= more
+        command = [sys.executable, "-m", "reconcile", *args]
+        process: subprocess.Popen[bytes] = subprocess.Popen(command, env=environment, text=False, **pipes)
+        return process
+
+    def call(self, *args: str, **more: Any) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of it."""
+        with self.start(*args, **more) as process:
+            out, err = process.communicate(timeout=60)
+        return process.returncode, out.decode(), err.decode()
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """The command line takes some over, which a process of its own may do."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    (tmp_path / "served").mkdir()
+    with Server(tmp_path / "served", user="me", password=PASSWORD) as server:
+        yield server
+
+
+@pytest.fixture
+def place(tmp_path: Path, source: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Place:
+    known_hosts = tmp_path / "known_hosts"
+    known_hosts.write_text(f"[127.0.0.1]:{server.port} {' '.join(server.host_key)}\n")
+    monkeypatch.setenv("SITE_PASSWORD", PASSWORD)
+    options = ("--state", str(tmp_path / "state"), "--known-hosts", str(known_hosts))
+    return Place(source, Path(server.root), server.port, (*options, "--password-env", "SITE_PASSWORD"))
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Exit code, stdout and stderr of a command line, in this process."""
+
+    def call(*args: str) -> tuple[int, str, str]:
+        code = main(args)
+        sys.stdout.flush()
+        out, err = capfd.readouterr()
+        return int(code), out, err
+
+    return call
+
+
+@pytest.fixture
+def cli_json(cli: Callable[..., tuple[int, str, str]]) -> Callable[..., dict[str, Any]]:
+    """The one document that ``--json`` prints; it tells the exit code, and nothing else is printed."""
+
+    def call(*args: str) -> dict[str, Any]:
+        code, out, err = cli(*args, "--json")
+        assert out.count("\n") == 1
+        assert err == ""
+        body: dict[str, Any] = json.loads(out)
+        assert body["exit_code"] == code
+        return body
+
+    return call
+
+
+Cli = Callable[..., tuple[int, str, str]]
+CliJson = Callable[..., dict[str, Any]]
+Build = Callable[[Tree], Path]
+
+# Help
+
+
+def test_version(cli: Cli) -> None:
+    assert cli("--version") == (0, f"reconcile {__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "serve", "demo"])
+def test_every_option_has_help(cli: Cli, command: str) -> None:
+    code, out, _ = cli(command, "--help")
+    assert code == 0
+    lines = out.splitlines()
+    for line, below in pairwise(lines):
+        if re.match(r"  -", line):
+            assert re.search(r"\S  +\S", line.strip()) or re.match(r" {20,}\S", below), line
+
+
+def test_alone_it_shows_what_there_is(cli: Cli) -> None:
+    code, out, _ = cli()
+    assert code == 2
+    assert "reconcile plan SRC DEST" in out
+    assert all(f"\n  {command} " in out for command in ("run", "plan", "serve", "demo"))
+
+
+# Wrong usage
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["run"], "Missing argument 'SRC'"),
+        (["run", "src"], "Missing argument 'DEST'"),
+        (["run", "src", "host:dest", "more"], "unexpected extra argument"),
+        (["run", "--nonsense"], "No such option"),
+        (["nonsense"], "No such command"),
+        (["plan", "src", "host:dest", "--links", "some"], "'some' is not one of"),
+        (["plan", "src", "host:dest", "--port", "ssh"], "not a valid integer"),
+        (["plan", "src", "host:dest", "--port", "0"], "1 to 65535"),
+        (["plan", "src", "host:dest", "-q", "-v"], "exclude each other"),
+        (["run", "src", "host:dest", "--max-delete", "half"], "--max-delete"),
+        (["run", "src", "dest"], "SFTP server"),
+        (["run", "src", "sftp://me:hunter2@host/dest"], "password"),
+        (["run", "src", "host:dest", "me:hunter2@host:dest"], "unexpected extra argument"),
+        (["serve", "/does/not/exist"], "not a directory"),
+        (["serve", ".", "--port", "70000"], "--port"),
+    ],
+)
+def test_wrong_usage(cli: Cli, cli_json: CliJson, args: list[str], words: str) -> None:
+    code, out, err = cli(*args)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("reconcile: error: ")
+    assert words in err
+    assert "hunter2" not in err
+    assert "Traceback" not in err
+    if args[0] == "serve":
+        return
+    body = cli_json(*args)
+    assert (body["status"], body["exit_code"]) == ("error", 2)
+    assert words in body["message"]
+    assert "hunter2" not in json.dumps(body)
+
+
+# A job from its first run to the last
+
+
+def test_a_job(place: Place, server: Server, tree: Build, cli: Cli, cli_json: CliJson) -> None:
+    tree({"a": "one", "d": {"b": "two", "x [x]\n": "odd", "\udcff": "bytes"}, "empty": {}})
+    code, out, err = cli("plan", *place.args)
+    assert (code, err) == (0, "")
+    assert "  + d/\n" in out
+    assert r"  + d/x [x]\n  (3 B)" in out
+    assert out.splitlines()[-1].startswith(
+        "reconcile: plan: 4 to create, 2 directories to make, 14 B to send"
+    )
+    assert cli("plan", *place.args, "--detailed-exitcode")[0] == 10
+    assert cli("run", "-n", *place.args)[1] == out
+    assert not (place.served / "dest").exists()
+
+    code, out, err = cli("run", *place.args)
+    assert (code, err) == (0, "")
+    assert out.startswith("reconcile: 4 created, 2 directories made, 14 B sent in ")
+    assert out.count("\n") == 1
+    assert list(compare(place.source, place.served / "dest")) == []
+
+    (place.source / "d").rename(place.source / "e")
+    (place.source / "a").unlink()
+    planned = cli_json("plan", *place.args, "--mirror")
+    done = cli_json("run", *place.args, "--mirror")
+    assert planned["counts"] == done["counts"] | {"move": 1, "delete": 1}
+    assert done["entries"]["move"] == 4
+    assert done["connected"] is True
+    assert done["requests"] > 0
+    assert list(compare(place.source, place.served / "dest")) == []
+
+    server.close()
+    assert cli("plan", *place.args, "--detailed-exitcode")[0] == 0
+    body = cli_json("run", *place.args)
+    assert (body["status"], body["exit_code"], body["connected"]) == ("ok", 0, False)
+    code, out, err = cli("run", *place.args)
+    assert (code, err) == (0, "")
+    assert out.startswith("reconcile: nothing to do, no connection made")
+    assert cli("run", *place.args, "-q") == (0, "", "")
+
+
+def test_a_run_with_nothing_to_do_is_light(place: Place, tree: Build, cli: Cli) -> None:
+    tree({"a": "one"})
+    assert cli("run", *place.args)[0] == 0
+    watched = ("paramiko", "cryptography", "rich")
+    script = (
+        "import sys; from reconcile.cli import main; code = main(sys.argv[1:]);"
+        f"print(code, [name for name in {watched!r} if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", script, "run", "-q", *place.args]
+    assert subprocess.check_output(command, cwd=ROOT, text=True) == "0 []\n"
+
+
+def test_some_paths_have_problems(place: Place, tree: Build, cli: Cli, cli_json: CliJson) -> None:
+    tree({"a": "one", ".reconcile-mine": "reserved"})
+    body = cli_json("run", *place.args)
+    assert (body["status"], body["exit_code"], body["counts"]["create"]) == ("problems", 3, 1)
+    assert [problem["path"] for problem in body["problems"]] == [".reconcile-mine"]
+    code, out, err = cli("run", *place.args)
+    assert code == 3
+    assert out.count("\n") == 1
+    assert ".reconcile-mine" in err
+    code, out, err = cli("run", *place.args, "-q")
+    assert (code, out) == (3, "")
+    assert ".reconcile-mine" in err
+    assert cli("plan", *place.args, "--detailed-exitcode")[0] == 3
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_refusals(place: Place, tree: Build, cli: Cli, cli_json: CliJson, command: str) -> None:
+    (place.served / "dest").mkdir()
+    (place.served / "dest" / "theirs").write_text("not ours")
+    tree({"a": "one"})
+    code, out, err = cli(command, *place.args)
+    assert (code, out) == (4, "")
+    assert "--adopt-existing" in err
+    assert cli_json(command, *place.args)["status"] == "refused"
+    body = cli_json(command, str(place.source / "absent"), *place.args[1:])
+    assert (body["status"], body["exit_code"]) == ("refused", 4)
+    assert body["source"] == str(place.source / "absent")
+    assert sorted(os.listdir(place.served / "dest")) == ["theirs"]
+
+
+def test_nobody_answers(place: Place, server: Server, tree: Build, cli: Cli, cli_json: CliJson) -> None:
+    tree({"a": "one"})
+    server.close()
+    body = cli_json("run", *place.args)
+    assert (body["status"], body["exit_code"], body["connected"]) == ("unreachable", 6, False)
+    code, out, err = cli("plan", *place.args)
+    assert (code, out) == (6, "")
+    assert err.startswith("reconcile: error: ")
+
+
+# What comes from outside
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_signals_unwind(place: Place, tree: Build, number: signal.Signals, code: int) -> None:
+    tree({"a": "one"})
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(30)
+        port = str(silent.getsockname()[1])
+        with place.start("run", *place.args, "--port", port, "--json") as process:
+            connection, _ = silent.accept()  # from here on it waits for a banner
+            with connection:
+                process.send_signal(number)
+                out, err = process.communicate(timeout=30)
+    body = json.loads(out)
+    assert (process.returncode, err) == (code, b"")
+    assert (body["status"], body["exit_code"]) == ("interrupted", code)
+
+
+def test_a_reader_that_leaves_is_no_error(place: Place, tree: Build) -> None:
+    tree({f"{number:04}" + "x" * 200: "" for number in range(1000)})  # more than a pipe holds
+    reader, writer = os.pipe()
+    with place.start("plan", "-v", *place.args, stdout=writer) as process:
+        os.close(writer)
+        assert os.read(reader, 1)
+        os.close(reader)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+
+
+def test_names_survive_any_locale(place: Place, tree: Build) -> None:
+    tree({"Übersicht": "one", "\udcff": "two"})
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    code, out, err = place.call("run", *place.args, "--json", env=ascii_only)
+    assert (code, err) == (0, "")
+    assert [action["path"] for action in json.loads(out)["actions"]] == ["Übersicht", "\udcff"]
+    assert sorted(os.listdir(os.fsencode(place.served / "dest")))[1:] == ["Übersicht".encode(), b"\xff"]
+
+
+def test_output_that_can_not_be_encoded_is_escaped(place: Place, tree: Build) -> None:
+    tree({"Übersicht": "one"})
+    code, out, err = place.call("plan", *place.args, env={"PYTHONIOENCODING": "ascii"})
+    assert (code, err) == (0, "")
+    assert "\\xdcbersicht" in out
+
+
+def test_bugs_are_one_line_and_tell_how_to_see_more(place: Place, tree: Build) -> None:
+    """A module of the third party that is broken stands for any bug."""
+    tree({"a": "one"})
+    broken = place.source.parent / "broken"
+    broken.mkdir()
+    (broken / "msgpack.py").write_text("raise RuntimeError('boom')\n")
+    path = {"PYTHONPATH": f"{broken}:{ROOT}"}
+    code, out, err = place.call("run", *place.args, env=path)
+    assert (code, out) == (1, "")
+    assert err.startswith(
+        "reconcile: error: RuntimeError: boom (this is a bug in reconcile; RECONCILE_DEBUG=1 "
+    )
+    assert err.count("\n") == 1
+    assert "Traceback" in place.call("run", *place.args, env=path | {"RECONCILE_DEBUG": "1"})[2]
+    code, out, err = place.call("run", "--json", *place.args, env=path)
+    assert (code, err) == (1, "")
+    assert json.loads(out)["status"] == "error"
+
+
+def test_errors_of_the_local_system_are_no_bugs(place: Place, tree: Build, cli: Cli) -> None:
+    tree({"a": "one"})
+    state = place.source.parent / "file"
+    state.touch()
+    code, out, err = cli("run", *place.args, "--state", str(state))
+    assert (code, out) == (1, "")
+    assert show_name(str(state)) in err
+    assert "bug" not in err
+
+
+# The other commands
+
+
+def test_serve_says_how_to_connect(place: Place, tree: Build) -> None:
+    tree({"a": "one"})
+    with place.start(
+        "serve", str(place.served), "--user", "you", "--password-env", "SITE_PASSWORD"
+    ) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline().decode()
+        port = re.search(r"sftp://you@127\.0\.0\.1:(\d+)/", line)
+        assert port, line
+        args = (str(place.source), f"sftp://you@127.0.0.1:{port[1]}/new", *place.options[:2])
+        more = ("--known-hosts", str(place.source.parent / "new_hosts"), "--accept-new-host-key")
+        code, out, _ = place.call("run", *args, *more, "--password-env", "SITE_PASSWORD")
+        assert (code, out.startswith("reconcile: 1 created")) == (0, True)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert (place.served / "new" / "a").read_text() == "one"
+
+
+def test_demo(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    snapshots = sorted(os.listdir(ROOT / "snapshots"))
+    code, out, err = cli("demo")
+    assert (code, err) == (0, "")
+    assert "nothing to do, no connection made" in out
+    assert "→ lib/asyncio/ → archive/asyncio/" in out
+    assert "byte by byte: equal" in out
+    assert os.listdir(tmp_path) == []
+    assert sorted(os.listdir(ROOT / "snapshots")) == snapshots
