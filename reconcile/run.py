@@ -162,6 +162,7 @@ class _Pipeline:
             traffic=self.remote.traffic if self.remote is not None else Traffic(),
             duration_s=time.monotonic() - self.began,
             phases=self.phases,
+            entries=self.found.entry_count,
         )
 
     def _first_snapshot(self) -> DirectorySnapshot:
