@@ -139,10 +139,11 @@ class _Draft:
 
     def _touch(self, path: str, origin: str, old: Entry, new: Entry) -> None:
         """The content is there already; at most mode or time differ."""
-        self.bytes_avoided += old.size
         if same_meta(old, new, self.options):
+            self.bytes_avoided += old.size if old.stamp is not None else 0  # else it only was not trusted yet
             self._hold_true(path, origin, _restamp(old, new))
         else:
+            self.bytes_avoided += old.size
             reason = _meta_reason(old, new, self.options)
             self.uploads.append(
                 Action(Op.SETMETA, path, new=_with_meta(old, new, self.options), old=old, reason=reason)

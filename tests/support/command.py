@@ -1,0 +1,82 @@
+"""``reconcile`` as a user runs it: a process of its own, and what it said."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support.processes import bound_by_permissions
+
+COUNTED = ("create", "modify", "move", "delete", "mkdir", "setmeta")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The one JSON document on stdout."""
+        document: dict[str, Any] = json.loads(self.out)
+        assert document["exit_code"] == self.code
+        return document
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The counts that are not 0."""
+        return {op: count for op, count in self.document["counts"].items() if count}
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Path to reason."""
+        return {problem["path"]: problem["reason"] for problem in self.document["problems"]}
+
+
+@dataclass(frozen=True)
+class Reconcile:
+    """One job's command line: source, target, state and how to log in."""
+
+    source: Path
+    target: str
+    state: Path
+    flags: Sequence[str] = ()
+    bound: bool = False  # permissions bind it, even if root runs the tests
+
+    def __call__(self, command: str, *args: str, json_out: bool = True, **env: str) -> Ran:
+        """Run ``command`` with more flags and environment variables."""
+        argv = [sys.executable, "-m", "reconcile", command, str(self.source), self.target]
+        argv += ["--state", str(self.state), *self.flags, *args, *(["--json"] if json_out else [])]
+        process = subprocess.run(
+            bound_by_permissions(argv) if self.bound else argv,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            check=False,
+            timeout=120,
+        )
+        assert "Traceback" not in process.stdout + process.stderr, process.stderr
+        return Ran(process.returncode, process.stdout, process.stderr)
+
+    def run(self, *args: str, **env: str) -> Ran:
+        """``reconcile run --json`` that must end well."""
+        ran = self("run", *args, **env)
+        assert ran.code == 0, ran.out + ran.err
+        return ran
+
+    def plan(self, *args: str, **env: str) -> Ran:
+        """``reconcile plan --json`` that must end well."""
+        ran = self("plan", *args, **env)
+        assert ran.code == 0, ran.out + ran.err
+        return ran
