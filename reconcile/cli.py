@@ -157,7 +157,7 @@ _OPTIONS = [
         "--adopt-existing",
         is_flag=True,
         help="First run against a folder that holds files: equal size and time counts as sent, files that "
-        "differ are replaced, nothing else is touched.",
+        "differ are kept in the trash there and replaced, nothing else is touched.",
     ),
     click.option(
         "--exclude",

@@ -1,0 +1,134 @@
+"""What README.md shows of our own output: made by running it, never typed. ``python -m tests.readme``.
+
+A block stands between ``<!-- begin NAME -->`` and ``<!-- end NAME -->``. Ports, folders and durations
+are replaced by what a reader would have.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from reconcile.cli import commands
+from reconcile.remotes.sftp.server import Server
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+TARGET = "sftp://me@example.org/srv/www"
+PASSWORD = "example"
+
+_BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
+
+
+def make_blocks() -> dict[str, str]:
+    """Every block by its name."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Server(_make(folder, "served"), password=PASSWORD) as server,
+    ):
+        return {
+            **_run_session(Path(folder), server),
+            "run_options": _list_options("run"),
+            "other_options": _list_options("plan", "serve", but="run"),
+        }
+
+
+def insert(text: str, blocks: dict[str, str]) -> str:
+    """``text`` with its blocks replaced. KeyError for a name that is not made here."""
+    return _BLOCK.sub(lambda match: f"{match[1]}{blocks[match[2]]}{match[3]}", text)
+
+
+def names(text: str) -> list[str]:
+    """The blocks that ``text`` has."""
+    return [match[2] for match in _BLOCK.finditer(text)]
+
+
+def _run_session(folder: Path, server: Server) -> dict[str, str]:
+    (folder / "known_hosts").write_text(f"[127.0.0.1]:{server.port} {' '.join(server.host_key)}\n")
+    target = f"sftp://me@127.0.0.1:{server.port}/srv/www"
+    hidden = f"--state state --known-hosts {folder}/known_hosts --password-env PASSWORD"
+    environment = {**os.environ, "PASSWORD": PASSWORD, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
+
+    def call(line: str) -> str:
+        typed = shlex.split(line.replace("DEST", target))
+        command = [sys.executable, "-m", *typed, *shlex.split(hidden)]
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=True
+        )
+        said = re.sub(r" in \d+\.\d s", " in 0.1 s", done.stdout.replace(target, TARGET))
+        return said.replace(str(folder.resolve()), "/home/me")
+
+    def show(*lines: str) -> str:
+        said = "".join(f"$ {line.replace('DEST', 'me@example.org:/srv/www')}\n{call(line)}" for line in lines)
+        return f"```text\n{said}```\n"
+
+    site = Path(_make(str(folder), "site"))
+    _write_site(site)
+    first = show("reconcile plan site DEST", "reconcile run site DEST", "reconcile run site DEST")
+    (site / "photos" / "2023").rename(site / "archive")
+    (site / "index.html").write_text("<h1>Hello again</h1>\n")
+    (site / "draft.html").unlink()
+    plan = json.loads(call("reconcile plan site DEST --mirror --json"))
+    plan["actions"] = [action for action in plan["actions"] if action["op"] == "move"]
+    document = json.dumps(plan, indent=2)
+    flat = re.sub(
+        r"\{\n\s+([^{}]*?)\s+\}", lambda match: "{" + re.sub(r"\n\s+", " ", match[1]) + "}", document
+    )
+    return {
+        "first": first,
+        "second": show("reconcile plan site DEST --mirror", "reconcile run site DEST --mirror"),
+        "json": f"```json\n{flat}\n```\n",
+    }
+
+
+def _write_site(site: Path) -> None:
+    (site / "photos" / "2023").mkdir(parents=True)
+    (site / "index.html").write_text("<h1>Hello</h1>\n")
+    (site / "draft.html").write_text("not yet\n")
+    for number in range(1, 61):
+        (site / "photos" / "2023" / f"{number:02}.jpg").write_bytes(bytes([number]) * 100_000)
+
+
+def _list_options(*names: str, but: str | None = None) -> str:
+    """A table of the options of one command, or of several, those of command ``but`` left out."""
+    shared = {option.name for option in _options(but)} if but else set()
+    rows = [
+        (f"{name} {_spell(option)}" if but else _spell(option), option.help or "")
+        for name in names
+        for option in _options(name)
+        if name == "serve" or option.name not in shared
+    ]
+    return "| option | |\n|---|---|\n" + "".join(f"| `{spelled}` | {words} |\n" for spelled, words in rows)
+
+
+def _options(name: str) -> Iterator[click.Option]:
+    for parameter in commands.commands[name].params:
+        if isinstance(parameter, click.Option):
+            yield parameter
+
+
+def _spell(option: click.Option) -> str:
+    """As it is typed, with what it takes. A bar would end the cell of a table."""
+    if option.is_flag:
+        return ", ".join(option.opts)
+    values = "|".join(option.type.choices) if isinstance(option.type, click.Choice) else option.metavar or "N"
+    return f"{', '.join(option.opts)} {values}".replace("|", "\\|")
+
+
+def _make(folder: str, name: str) -> str:
+    path = os.path.join(folder, name)
+    os.mkdir(path)
+    return path
+
+
+if __name__ == "__main__":
+    README.write_text(insert(README.read_text(), make_blocks()))
