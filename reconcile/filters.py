@@ -63,13 +63,17 @@ def make_filter(lines: Sequence[str]) -> Filter:
     from pathspec import GitIgnoreSpec
 
     for line in patterns:
+        if "[[" in line:
+            raise _refusal(line, "named classes such as [[:digit:]] would be taken for something else")
         try:
-            if "[[" in line:
-                raise ValueError("named classes such as [[:digit:]] would be taken for something else")
             GitIgnoreSpec.from_lines([line])
         except ValueError as error:
-            raise UsageError(f"The filter pattern {line!r} can't be understood: {error}") from None
+            raise _refusal(line, str(error)) from None
     return Filter(tuple(lines), GitIgnoreSpec.from_lines(map(_spare_directory, patterns)))
+
+
+def _refusal(line: str, why: str) -> UsageError:
+    return UsageError(f"The filter pattern {line!r} can't be understood: {why}")
 
 
 def _spare_directory(line: str) -> str:

@@ -103,10 +103,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+# Not here: negated sets, which pathspec lets match the slash after a directory's name.
 LINE = st.lists(
-    st.sampled_from(
-        ["a", "b", "d", ".", "-", "*", "**", "?", "/", "/**/", "[a-c]", "[!a]", "[]-]", "\\", "!"]
-    ),
+    st.sampled_from(["a", "b", "d", ".", "-", "*", "**", "?", "/", "/**/", "[a-c]", "[]-]", "\\", "!"]),
     max_size=5,
 ).map("".join)
 
