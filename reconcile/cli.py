@@ -37,9 +37,9 @@ class Stopped(KeyboardInterrupt):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code. Raises nothing but bugs under ``RECONCILE_DEBUG``."""
+    """Run the command line and return the exit code; nothing is raised."""
     args = list(sys.argv[1:] if argv is None else argv)
-    _be_utf8()
+    _make_safe()
     reporters: list[Recorder] = []
     try:
         _heed_signals()
@@ -48,7 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as done:
         code = done.exit_code
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - every way out has its exit code
-        code = _fail(error, args, reporters)
+        if isinstance(error, BrokenPipeError) and not reporters:  # `reconcile --help | head`
+            code = Exit.OK
+        else:
+            code = _fail(error, args, reporters)
     return _flush(code)
 
 
@@ -95,11 +98,8 @@ def _explain(error: BaseException) -> tuple[str, Exit, str]:
             named = isinstance(error.filename, str | bytes)
             where = f": {show_name(os.fsdecode(error.filename))}" if named else ""
             return "error", Exit.FATAL, f"{error.strerror or error}{where}"
-    return (
-        "error",
-        Exit.FATAL,
-        f"{type(error).__name__}: {error} (this is a bug in reconcile; {DEBUG}=1 shows the traceback)",
-    )
+    what = " ".join([f"{type(error).__name__}:", *str(error).split()])  # one line, whatever it says
+    return "error", Exit.FATAL, f"{what} (this is a bug in reconcile; {DEBUG}=1 shows the traceback)"
 
 
 def _blot_passwords(text: str) -> str:
@@ -107,14 +107,16 @@ def _blot_passwords(text: str) -> str:
     return re.sub(r"([^\s'\"(/:@]+):[^\s'\"]*@", r"\1:***@", text)
 
 
-def _be_utf8() -> None:
+def _make_safe() -> None:
     """Names are bytes, held as UTF-8 with surrogateescape: under another encoding Python starts anew.
 
-    Output that can't be encoded is escaped, never a crash.
+    Output that can't be encoded is escaped, never a crash, and what has no place to go is lost.
     """
     if sys.getfilesystemencoding().lower() not in {"utf-8", "utf8"} and not sys.flags.utf8_mode:
         again = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
         os.execv(sys.executable, [os.fsencode(arg) for arg in again])  # noqa: S606 - ourselves, same arguments
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - None where the shell closed it
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if callable(reconfigure := getattr(stream, "reconfigure", None)):
             reconfigure(errors="backslashreplace")

@@ -228,6 +228,7 @@ def summarise(result: Result, *, verbose: bool = False, failed: str | None = Non
             parts.append(f"{show_bytes(result.plan.bytes_avoided)} need not be sent")
         return f"plan: {', '.join(parts)}{problems} → {target}"
     if failed is not None:
+        parts += [f"{show_bytes(size)} sent"] if size else []
         return f"{failed} {'after ' + ', '.join(parts) if parts else 'before anything was done'} → {target}"
     if parts:
         parts.append(f"{show_bytes(size)} sent" if size else "nothing sent")
