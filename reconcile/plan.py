@@ -140,7 +140,8 @@ class _Draft:
     def _touch(self, path: str, origin: str, old: Entry, new: Entry) -> None:
         """The content is there already; at most mode or time differ."""
         if same_meta(old, new, self.options):
-            self.bytes_avoided += old.size if old.stamp is not None else 0  # else it only was not trusted yet
+            if origin != path or old.stamp is not None:  # without a stamp it only was not trusted yet
+                self.bytes_avoided += old.size
             self._hold_true(path, origin, _restamp(old, new))
         else:
             self.bytes_avoided += old.size
@@ -176,8 +177,6 @@ class _Draft:
 
     def _move_directory(self, origin: str, target: str) -> None:
         moved = self._entry(origin)
-        members = list(below(self.old.dirs, origin))
-        self.bytes_avoided += sum(entry.size for _, entry in members if entry.kind is Kind.FILE)
         self.steps.append(
             Action(
                 Op.MOVE,
@@ -186,7 +185,7 @@ class _Draft:
                 source=origin,
                 moved=moved,
                 carried=self.carried.get(origin, {}),
-                entries=1 + len(members),
+                entries=1 + sum(1 for _ in below(self.old.dirs, origin)),
                 reason="moved",
             )
         )
@@ -295,15 +294,21 @@ def _meta_reason(old: Entry, new: Entry, options: Options) -> str:
     return " and ".join(parts)
 
 
-def guard(plan: Plan, old: DirectorySnapshot, options: Options) -> None:
+def guard(plan: Plan, old: DirectorySnapshot, scan: Scan, options: Options) -> None:
     """Refuse a plan that deletes more than it should. Raises ``Refused``.
 
-    Counts files, links and directories that would go, subtrees whole; moves
+    A mirror of a folder that became empty is refused: it may not be mounted.
+    Else counts files, links and directories that would go, subtrees whole; moves
     don't count. Per cent are of the entries that are not retained.
     """
     doomed = sum(action.entries for action in plan.actions if action.op is Op.DELETE)
     if not doomed or options.allow_mass_delete:
         return
+    if not any(entries.entries() for entries in scan.dirs.values()) and not scan.unknown:
+        raise Refused(
+            f"SRC is empty, and with --mirror all {doomed:,} entries on the remote would be deleted. "
+            "Nothing was done. Is it mounted? If it is empty on purpose, run again with --allow-mass-delete."
+        )
     limit = options.max_delete or DEFAULT_MAX_DELETE
     if not limit.endswith("%"):
         if doomed > int(limit):

@@ -98,7 +98,7 @@ class _Pipeline:
         with self._phase("diff"):
             changes = infer(fill(changes, contents, {problem.path for problem in problems}), options)
             plan = planning.make_plan(self.old, self.found, changes, options, problems)
-            planning.guard(plan, self.old, options)
+            planning.guard(plan, self.old, self.found, options)
         return plan
 
     def apply(self, plan: Plan) -> list[Outcome]:

@@ -373,7 +373,7 @@ def test_home_relative_targets(sshd: Sshd, tree: MakeTree, source: Path, state: 
 def test_a_run_with_nothing_to_do_does_not_import_paramiko(job: Reconcile, tree: MakeTree) -> None:
     tree({"a": "a"})
     job.run()
-    quiet = job("run", PYTHONPROFILEIMPORTTIME="1")
+    quiet = job("run", env={"PYTHONPROFILEIMPORTTIME": "1"})
     assert quiet.code == 0
     assert "paramiko" not in quiet.err
     assert "reconcile.run" in quiet.err

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,13 +52,15 @@ class Reconcile:
     flags: Sequence[str] = ()
     bound: bool = False  # permissions bind it, even if root runs the tests
 
-    def __call__(self, command: str, *args: str, json_out: bool = True, **env: str) -> Ran:
+    def __call__(
+        self, command: str, *args: str, json_out: bool = True, env: Mapping[str, str] | None = None
+    ) -> Ran:
         """Run ``command`` with more flags and environment variables."""
         argv = [sys.executable, "-m", "reconcile", command, str(self.source), self.target]
         argv += ["--state", str(self.state), *self.flags, *args, *(["--json"] if json_out else [])]
         process = subprocess.run(
             bound_by_permissions(argv) if self.bound else argv,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | env,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | dict(env or {}),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -69,14 +71,14 @@ class Reconcile:
         assert "Traceback" not in process.stdout + process.stderr, process.stderr
         return Ran(process.returncode, process.stdout, process.stderr)
 
-    def run(self, *args: str, **env: str) -> Ran:
+    def run(self, *args: str) -> Ran:
         """``reconcile run --json`` that must end well."""
-        ran = self("run", *args, **env)
+        ran = self("run", *args)
         assert ran.code == 0, ran.out + ran.err
         return ran
 
-    def plan(self, *args: str, **env: str) -> Ran:
+    def plan(self, *args: str) -> Ran:
         """``reconcile plan --json`` that must end well."""
-        ran = self("plan", *args, **env)
+        ran = self("plan", *args)
         assert ran.code == 0, ran.out + ran.err
         return ran
