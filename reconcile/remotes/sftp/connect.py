@@ -1,0 +1,174 @@
+"""From a target to an open SFTP channel: find, dial, negotiate, check the host, prove ourselves.
+
+What may live here: that story, and what to tell the user where it ends early.
+Round trips: one each for TCP, the versions, the key exchange, the proof (one
+more per key refused) and the channel. The request for SFTP travels with what is
+said first on the channel.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from reconcile.errors import Unreachable
+from reconcile.model import Login, Target
+from reconcile.remotes.sftp import hostkeys
+from reconcile.remotes.sftp.dial import dial
+from reconcile.remotes.sftp.endpoint import Endpoint, find_endpoint
+
+if TYPE_CHECKING:  # paramiko takes its time to import: meanwhile the server starts up
+    import paramiko
+
+    from reconcile.remotes.sftp.transport import Transport
+
+KEEPALIVE = 30  # seconds of silence, so that no router in between forgets the connection
+
+
+class Channel:
+    """An SFTP channel: a stream of bytes.
+
+    Whether the server has SFTP at all is known when it is first read. Its answer
+    and our first bytes cross on the way, as with OpenSSH's own client.
+    """
+
+    def __init__(self, channel: paramiko.Channel, where: str) -> None:
+        self._channel = channel
+        self._transport = channel.get_transport()
+        self._where = where
+        self._heard = False
+        self.recv_ready = channel.recv_ready
+        self.settimeout = channel.settimeout
+        self.close = channel.close
+
+    def sendall(self, data: bytes) -> None:
+        """Send all of ``data``; raises OSError or TimeoutError, Unreachable without SFTP."""
+        try:
+            self._channel.sendall(data)
+        except OSError:
+            self._check_granted()
+            raise
+
+    def recv(self, nbytes: int) -> bytes:
+        """Up to ``nbytes``, empty at the end; raises OSError or TimeoutError, Unreachable without SFTP."""
+        data: bytes = self._channel.recv(nbytes)
+        if not data:
+            self._check_granted()
+        self._heard = True
+        return data
+
+    def _check_granted(self) -> None:
+        """A channel that ends before it said a word, on a connection that lives, was refused."""
+        if not self._heard and self._transport.is_active():
+            raise Unreachable(
+                f"{self._where}, let us in but offers no SFTP subsystem. An administrator has to enable it "
+                "(sshd_config: Subsystem sftp internal-sftp), for this user too."
+            ) from None
+
+
+class Connection:
+    """An authenticated connection with one SFTP channel or more. Closing it closes them all."""
+
+    def __init__(self, transport: Transport, where: str, timeout: float) -> None:
+        self.transport = transport
+        self.server_version: str = transport.remote_version
+        self._where = where
+        self._timeout = timeout
+        self.channel = self.open_channel()
+
+    def open_channel(self) -> Channel:
+        """One more SFTP channel; raises Unreachable if the server grants none."""
+        from reconcile.remotes.sftp.transport import paramiko, request_sftp
+
+        try:
+            channel = self.transport.open_session(timeout=self._timeout)
+            request_sftp(channel)
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            detail = error.text if isinstance(error, paramiko.ChannelException) else str(error)
+            raise Unreachable(
+                f"{self._where}, let us in but opened no channel: {detail or 'it hung up'}. "
+                "It may allow this user no session, or no more of them."
+            ) from None
+        return Channel(channel, self._where)
+
+    def close(self) -> None:
+        """Hang up. May be called twice."""
+        self.transport.close()
+
+
+def connect(target: Target, login: Login, say: Callable[[str], None]) -> Connection:
+    """Connect to ``target``, check its host key, authenticate and open SFTP.
+
+    ``say`` is told what the user should know once. All of it takes ``login.timeout``
+    seconds at most, not counting those spent at prompts. Raises Unreachable, and
+    UsageError for options that can't work.
+    """
+    started = time.monotonic()
+    endpoint = find_endpoint(target, say)
+    known = hostkeys.look_up(endpoint.host, endpoint.port, login.known_hosts)
+    sock = dial(endpoint.host, endpoint.port, login.timeout)
+    try:
+        from reconcile.remotes.sftp.keys import Secrets
+        from reconcile.remotes.sftp.prove import prove
+        from reconcile.remotes.sftp.transport import Transport
+
+        secrets = Secrets(login)
+        transport = Transport(sock)
+    except BaseException:
+        sock.close()
+        raise
+
+    def seconds_left() -> float:
+        return max(started + secrets.waited + login.timeout - time.monotonic(), 0.1)
+
+    try:
+        transport.use_compression(login.compress)
+        _negotiate(transport, known, endpoint, seconds_left())
+        key = transport.get_remote_server_key()
+        hostkeys.check(known, key.get_name(), key.asbytes(), accept_new=login.accept_new_host_key, say=say)
+        prove(transport, endpoint, login, secrets, seconds_left)
+        transport.set_keepalive(KEEPALIVE)
+        return Connection(transport, str(endpoint), seconds_left())
+    except BaseException:
+        transport.close()
+        raise
+
+
+def _negotiate(transport: Transport, known: hostkeys.Known, endpoint: Endpoint, seconds: float) -> None:
+    """Versions and keys. Raises Unreachable."""
+    from paramiko.ssh_exception import IncompatiblePeer
+
+    options = transport.get_security_options()
+    options.key_types = known.sort_algorithms(options.key_types)
+    transport.banner_timeout = transport.handshake_timeout = seconds
+    settled = threading.Event()
+    transport.start_client(event=settled)
+    in_time = settled.wait(seconds)
+    if in_time and transport.is_active():
+        return
+    error = transport.get_exception()
+    if isinstance(error, IncompatiblePeer):
+        raise Unreachable(
+            f"{endpoint}, and we have no way of talking in common: {error}. Some that were usual are no "
+            "longer accepted: ssh-rsa signatures (SHA-1) and DSA were dropped by paramiko 5. The server "
+            "needs a newer SSH, or a host key of type ed25519, ECDSA or RSA with SHA-2."
+        )
+    greeting = transport.stream.greeting
+    if not greeting:
+        what = "closed the connection without a word" if in_time else f"said nothing in {seconds:.0f} s"
+        raise Unreachable(
+            f"{endpoint}, took the call but {what}. It may be no SSH server, or one that turns us away: "
+            "too many connections, or a blocked address."
+        )
+    if not transport.remote_version:
+        line = greeting.partition(b"\n")[0].decode("ascii", "backslashreplace").strip()
+        shown = "".join(char if char.isprintable() else "?" for char in line[:60])
+        raise Unreachable(f'{endpoint}, is no SSH server: it said "{shown}". Check the port (--port).')
+    reason = f": {error}" if error is not None and str(error) else ""
+    raise Unreachable(
+        f"{endpoint}, broke off while keys were exchanged{reason}."
+        if in_time
+        else f"{endpoint}, did not finish the exchange of keys within {seconds:.0f} s."
+    )

@@ -1,0 +1,597 @@
+"""Connecting for real: to sshd, to the embedded server, and to what is no SSH server at all."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import paramiko
+import pytest
+from paramiko.server import InteractiveQuery
+
+from reconcile.errors import Unreachable, UsageError
+from reconcile.model import Login, Target
+from reconcile.remotes.sftp.connect import Connection, connect
+from reconcile.remotes.sftp.hostkeys import fingerprint
+from reconcile.remotes.sftp.server import Server
+from reconcile.remotes.sftp.session import Session
+from reconcile.remotes.sftp.transport import Transport
+from tests.support.processes import end_tree, wait_for
+from tests.support.sshd import Sshd, make_key, start_sshd
+
+SECRET = "correct horse"
+VARIABLE = "TEST_PASSWORD"
+
+
+def quiet(_: str) -> None:
+    """Nobody listens."""
+
+
+@pytest.fixture(autouse=True)
+def silence(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """Neither paramiko's log nor a thread's traceback reaches the user, and no timer outlives us."""
+    yield
+    assert capfd.readouterr() == ("", "")
+    wait_for(
+        lambda: not any(isinstance(thread, threading.Timer) for thread in threading.enumerate()), "timers"
+    )
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with an empty ``.ssh``."""
+    home = tmp_path / "home"
+    (home / ".ssh").mkdir(parents=True, mode=0o700)
+    monkeypatch.setenv("HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """The embedded server, with a password that is also in a variable."""
+    (tmp_path / "shown").mkdir()
+    monkeypatch.setenv(VARIABLE, SECRET)
+    with Server(tmp_path / "shown", user="me", password=SECRET) as server:
+        yield server
+
+
+def speak(connection: Connection) -> dict[bytes, bytes]:
+    """The extensions, as proof that SFTP is spoken."""
+    with closing(connection):
+        return Session(connection.channel).handshake()
+
+
+def refusal(target: Target, login: Login) -> str:
+    """The message with which connecting fails."""
+    with pytest.raises(Unreachable) as caught:
+        speak(connect(target, login, quiet))
+    message = str(caught.value)
+    assert SECRET not in message
+    return message
+
+
+def at(server: Server, user: str = "me") -> Target:
+    return Target("127.0.0.1", "/", user, server.port)
+
+
+def trusting(tmp_path: Path, **changes: object) -> Login:
+    login = Login(known_hosts=str(tmp_path / "known_hosts"), accept_new_host_key=True, password_env=VARIABLE)
+    return replace(login, **changes)  # type: ignore[arg-type]  # the names are checked at run time
+
+
+# The way in
+
+
+def test_it_connects_to_openssh(sshd: Sshd) -> None:
+    connection = connect(sshd.endpoint.target("/"), sshd.endpoint.login(), pytest.fail)
+    assert connection.server_version.startswith("SSH-2.0-OpenSSH_")
+    assert vars(connection.transport)["remote_cipher"] == "aes128-gcm@openssh.com"
+    with closing(connection):
+        assert b"posix-rename@openssh.com" in Session(connection.channel).handshake()
+        assert b"posix-rename@openssh.com" in Session(connection.open_channel()).handshake()
+
+
+def test_compression_is_spoken(sshd: Sshd) -> None:
+    connection = connect(sshd.endpoint.target("/"), sshd.endpoint.login(compress=True), pytest.fail)
+    assert vars(connection.transport)["local_compression"] == "zlib@openssh.com"
+    assert speak(connection)
+
+
+def test_closing_twice_is_fine(sshd: Sshd) -> None:
+    connection = connect(sshd.endpoint.target("/"), sshd.endpoint.login(), pytest.fail)
+    connection.close()
+    connection.close()
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
+def test_default_keys_are_found(sshd: Sshd, home: Path, tmp_path: Path, kind: str) -> None:
+    make_key(home / ".ssh" / f"id_{kind}", kind=kind)
+    with authorized(sshd, home / ".ssh" / f"id_{kind}.pub"):
+        assert speak(connect(sshd.endpoint.target("/"), sshd.endpoint.login(identity=None), pytest.fail))
+
+
+@contextmanager
+def authorized(sshd: Sshd, public: Path) -> Iterator[None]:
+    """The server takes this key too, for a while."""
+    file = sshd.folder / "authorized_keys"
+    before = file.read_text()
+    file.write_text(before + public.read_text())
+    try:
+        yield
+    finally:
+        file.write_text(before)
+
+
+@contextmanager
+def agent(folder: Path, *keys: Path) -> Iterator[str]:
+    """An ssh-agent that holds ``keys``; yields its socket."""
+    path = str(folder / "agent")
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: os.path.exists(path), "ssh-agent")
+        env = {**os.environ, "SSH_AUTH_SOCK": path}
+        for key in keys:
+            subprocess.run(["ssh-add", "-q", str(key)], env=env, check=True, stdin=subprocess.DEVNULL)
+        yield path
+    finally:
+        end_tree(process)
+
+
+def test_an_agents_key_is_used(
+    sshd: Sshd, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with agent(tmp_path, sshd.endpoint.identity) as path:
+        monkeypatch.setenv("SSH_AUTH_SOCK", path)
+        assert speak(connect(sshd.endpoint.target("/"), sshd.endpoint.login(identity=None), pytest.fail))
+
+
+def test_an_agent_opens_the_encrypted_identity(
+    sshd: Sshd, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encrypted = tmp_path / "key"
+    shutil.copy(sshd.endpoint.identity, encrypted)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-p", "-N", SECRET, "-f", str(encrypted)], check=True, capture_output=True
+    )
+    with agent(tmp_path, sshd.endpoint.identity) as path:
+        monkeypatch.setenv("SSH_AUTH_SOCK", path)
+        login = sshd.endpoint.login(identity=str(encrypted))
+        assert speak(connect(sshd.endpoint.target("/"), login, pytest.fail))
+
+
+@pytest.mark.parametrize("socket_path", ["/nowhere", ""])
+def test_a_dead_agent_is_no_agent(
+    sshd: Sshd, home: Path, monkeypatch: pytest.MonkeyPatch, socket_path: str
+) -> None:
+    shutil.copy(sshd.endpoint.identity, home / ".ssh" / "id_ed25519")
+    monkeypatch.setenv("SSH_AUTH_SOCK", socket_path)
+    assert speak(connect(sshd.endpoint.target("/"), sshd.endpoint.login(identity=None), pytest.fail))
+
+
+def test_the_identity_is_the_only_key_offered(
+    sshd: Sshd, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(sshd.endpoint.identity, home / ".ssh" / "id_ed25519")
+    make_key(tmp_path / "other")
+    with agent(tmp_path, sshd.endpoint.identity) as path:
+        monkeypatch.setenv("SSH_AUTH_SOCK", path)
+        message = refusal(sshd.endpoint.target("/"), sshd.endpoint.login(identity=str(tmp_path / "other")))
+    assert f"Tried: key {tmp_path / 'other'};" in message
+    assert "the server allows: publickey" in message
+    assert "--identity" in message
+
+
+# Encrypted keys
+
+
+@pytest.fixture
+def encrypted(sshd: Sshd, tmp_path: Path) -> Iterator[Login]:
+    """A login with a key that SECRET opens."""
+    make_key(tmp_path / "encrypted", passphrase=SECRET)
+    with authorized(sshd, tmp_path / "encrypted.pub"):
+        yield sshd.endpoint.login(identity=str(tmp_path / "encrypted"))
+
+
+def test_a_variable_opens_an_encrypted_key(
+    sshd: Sshd, encrypted: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, SECRET)
+    login = replace(encrypted, password_env=VARIABLE)
+    assert speak(connect(sshd.endpoint.target("/"), login, pytest.fail))
+
+
+def test_a_prompt_opens_an_encrypted_key(
+    sshd: Sshd, encrypted: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = ["wrong", SECRET]
+    monkeypatch.setattr(getpass, "getpass", lambda _prompt: answers.pop(0))
+    assert speak(connect(sshd.endpoint.target("/"), replace(encrypted, interactive=True), pytest.fail))
+
+
+def test_an_encrypted_key_without_its_passphrase_says_what_to_do(sshd: Sshd, encrypted: Login) -> None:
+    message = refusal(sshd.endpoint.target("/"), encrypted)
+    for part in ("encrypted", "ssh-add", "--password-env"):
+        assert part in message
+
+
+def test_a_wrong_passphrase_is_named(sshd: Sshd, encrypted: Login, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "wrong")
+    message = refusal(sshd.endpoint.target("/"), replace(encrypted, password_env=VARIABLE))
+    assert "passphrase is wrong" in message
+
+
+def test_a_default_key_that_stays_closed_is_named(sshd: Sshd, home: Path) -> None:
+    make_key(home / ".ssh" / "id_rsa", passphrase=SECRET, kind="rsa")
+    message = refusal(sshd.endpoint.target("/"), sshd.endpoint.login(identity=None))
+    assert "Not used:" in message
+    assert "id_rsa: it is encrypted" in message
+
+
+def test_a_passphrase_is_never_sent_as_a_password(server: Server, tmp_path: Path) -> None:
+    make_key(tmp_path / "key", passphrase=SECRET)
+    message = refusal(at(server), trusting(tmp_path, identity=str(tmp_path / "key")))
+    assert f"Tried: key {tmp_path / 'key'}; the server allows: password." in message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "No such file"),
+        (b"", "no private key"),
+        (b"\xff\xfe", "no private key"),
+        (b"ssh-ed25519 AAAA me\n", "public key"),
+        (b"PuTTY-User-Key-File-3: ssh-ed25519\n", "puttygen"),
+        (b"-----BEGIN DSA PRIVATE KEY-----\nAAAA\n-----END DSA PRIVATE KEY-----\n", "DSA"),
+        (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "ssh-keygen -p"),
+        (b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n", "damaged"),
+    ],
+)
+def test_a_bad_identity_is_wrong_usage(
+    sshd: Sshd, tmp_path: Path, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / "key").write_bytes(content)
+    with pytest.raises(UsageError, match=message):
+        connect(sshd.endpoint.target("/"), sshd.endpoint.login(identity=str(tmp_path / "key")), quiet)
+
+
+def test_a_torn_identity_is_named(sshd: Sshd, tmp_path: Path) -> None:
+    lines = sshd.endpoint.identity.read_text().splitlines(keepends=True)
+    (tmp_path / "key").write_text("".join(lines[:3] + lines[-1:]))
+    assert "damaged" in refusal(
+        sshd.endpoint.target("/"), sshd.endpoint.login(identity=str(tmp_path / "key"))
+    )
+
+
+# Passwords
+
+
+def test_a_password_from_a_variable_lets_in(server: Server, home: Path, tmp_path: Path) -> None:
+    assert speak(connect(at(server), trusting(tmp_path), quiet))
+
+
+def test_a_wrong_password_is_told_from_a_wrong_user(
+    server: Server, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "does not let you in" in refusal(at(server, "you"), trusting(tmp_path))
+    monkeypatch.setenv(VARIABLE, "wrong")
+    message = refusal(at(server), trusting(tmp_path))
+    assert "Tried: password; the server allows: password." in message
+
+
+def test_a_missing_variable_is_wrong_usage(server: Server, home: Path, tmp_path: Path) -> None:
+    for value in (None, ""):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv(VARIABLE)
+            if value is not None:
+                patch.setenv(VARIABLE, value)
+            with pytest.raises(UsageError, match=VARIABLE):
+                connect(at(server), trusting(tmp_path), quiet)
+
+
+def test_prompts_stop_when_nothing_is_typed(
+    server: Server, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    answers = ["wrong", SECRET]
+
+    def ask(prompt: str) -> str:
+        asked.append(prompt)
+        return answers.pop(0) if answers else ""
+
+    monkeypatch.setattr(getpass, "getpass", ask)
+    login = trusting(tmp_path, password_env=None, interactive=True)
+    assert speak(connect(at(server), login, quiet))
+    assert asked == ["Password of me@127.0.0.1: "] * 2
+    assert "Tried: without a proof;" in refusal(at(server), login)
+
+
+def test_nothing_to_offer_names_what_is_allowed(server: Server, home: Path, tmp_path: Path) -> None:
+    message = refusal(at(server), trusting(tmp_path, password_env=None))
+    assert "the server allows: password." in message
+    assert "--password-env" in message
+
+
+def test_too_many_keys_make_the_server_hang_up(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [tmp_path / name for name in "abc"]
+    for key in keys:
+        make_key(key)
+    (tmp_path / "sshd").mkdir()
+    with ExitStack() as stack:
+        sshd = stack.enter_context(start_sshd(tmp_path / "sshd", settings=("MaxAuthTries 2",)))
+        monkeypatch.setenv("SSH_AUTH_SOCK", stack.enter_context(agent(tmp_path, *keys)))
+        message = refusal(sshd.endpoint.target("/"), sshd.endpoint.login(identity=None))
+    assert "hung up" in message
+    assert "--identity" in message
+
+
+class _Odd(paramiko.ServerInterface):
+    """Takes a password by keyboard-interactive only, and has no subsystem."""
+
+    def get_allowed_auths(self, _username: str) -> str:
+        return "keyboard-interactive"
+
+    def check_auth_interactive(self, _username: str, _submethods: str | bytes) -> InteractiveQuery:
+        return InteractiveQuery("", "", ("Password: ", False))
+
+    def check_auth_interactive_response(self, responses: list[str]) -> int | InteractiveQuery:
+        right = responses == [SECRET]
+        return paramiko.common.AUTH_SUCCESSFUL if right else paramiko.common.AUTH_FAILED
+
+    def check_channel_request(self, _kind: str, _chanid: int) -> int:
+        return paramiko.common.OPEN_SUCCEEDED
+
+
+@contextmanager
+def odd_server() -> Iterator[int]:
+    """Serves one connection after the other; yields the port."""
+    key = paramiko.ECDSAKey.generate()
+
+    def serve(sock: socket.socket) -> None:
+        transport = Transport(sock)
+        transport.add_server_key(key)
+        transport.start_server(event=threading.Event(), server=_Odd())
+        transports.append(transport)
+
+    transports: list[Transport] = []
+    with answering(serve) as port:
+        yield port
+    for transport in transports:
+        transport.close()
+
+
+@contextmanager
+def answering(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A TCP server that does ``answer`` to each connection; yields the port."""
+
+    def accept() -> None:
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            answer(sock)
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=accept)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
+def test_keyboard_interactive_takes_the_password_and_no_sftp_is_named(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, SECRET)
+    with odd_server() as port:
+        target = Target("127.0.0.1", "/", "me", port)
+        assert "no SFTP subsystem" in refusal(target, trusting(tmp_path))
+        monkeypatch.setenv(VARIABLE, "wrong")
+        assert "Tried: password, keyboard-interactive;" in refusal(target, trusting(tmp_path))
+
+
+# Nobody there, or somebody else
+
+
+def test_a_refused_port_is_named(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    message = refusal(Target("127.0.0.1", "/", "me", port), Login())
+    assert f"127.0.0.1, port {port}, refused" in message
+    assert "--port" in message
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 70 + ".org", "x..y"])
+def test_an_unknown_name_is_named(home: Path, host: str) -> None:
+    assert "can't find the host" in refusal(Target(host, "/", "me"), Login())
+
+
+def greet(greeting: bytes) -> Callable[[socket.socket], None]:
+    def answer(sock: socket.socket) -> None:
+        with sock:
+            sock.sendall(greeting)
+            sock.shutdown(socket.SHUT_WR)
+            try:
+                while sock.recv(4096):
+                    pass
+            except OSError:
+                pass
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("greeting", "message"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", 'no SSH server: it said "HTTP/1.1 400 Bad Request"'),
+        (b"\xff\x00\x1b[2Jgarbage\r\n", "no SSH server: it said"),
+        (b"220 ftp ready\r\n", "no SSH server"),
+        (b"", "without a word"),
+        (b"SSH-1.5-old\r\n", "no way of talking"),
+        (b"SSH-2.0-broken\r\n", "broke off"),
+        (b"SSH-2.0-broken\r\n\xff\xff\xff\xff garbage garbage garbage", "broke off"),
+        (b"SSH-2.0-broken\r\n\0\0\0\x0c\x0a\x14" + bytes(10), "no way of talking"),  # offers nothing
+    ],
+)
+def test_what_is_no_ssh_server_is_told(home: Path, greeting: bytes, message: str) -> None:
+    with answering(greet(greeting)) as port:
+        found = refusal(Target("127.0.0.1", "/", "me", port), Login(timeout=10))
+    assert message in found
+    assert found.isprintable()
+
+
+@pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-slow\r\n", b"no end of line"])
+def test_a_silent_server_is_given_up(home: Path, greeting: bytes) -> None:
+    held: list[socket.socket] = []
+
+    def answer(sock: socket.socket) -> None:
+        sock.sendall(greeting)
+        held.append(sock)
+
+    with answering(answer) as port:
+        message = refusal(Target("127.0.0.1", "/", "me", port), Login(timeout=0.4))
+    for sock in held:
+        sock.close()
+    assert "said nothing" in message or "did not finish" in message or "no SSH server" in message
+
+
+def test_no_common_cipher_is_named(tmp_path: Path) -> None:
+    with start_sshd(tmp_path, settings=("Ciphers chacha20-poly1305@openssh.com",)) as sshd:
+        message = refusal(sshd.endpoint.target("/"), sshd.endpoint.login())
+    assert "ciphers" in message
+    assert "SHA-1" in message
+
+
+# Host keys
+
+
+def known(tmp_path: Path, sshd: Sshd, line: str) -> Login:
+    file = tmp_path / "known_hosts"
+    file.write_text(line.format(host=f"[127.0.0.1]:{sshd.port}", key=sshd.host_key) + "\n")
+    return sshd.endpoint.login(known_hosts=str(file), accept_new_host_key=True)
+
+
+def test_host_keys_are_checked(sshd: Sshd, tmp_path: Path) -> None:
+    make_key(tmp_path / "other")
+    other = " ".join((tmp_path / "other.pub").read_text().split()[:2])
+    target = sshd.endpoint.target("/")
+    for line in ("{host} {key}", "[127.0.0.*]:* {key}", f"@cert-authority * {other}\n{{host}} {{key}}"):
+        assert speak(connect(target, known(tmp_path, sshd, line), pytest.fail))
+    assert "HAS CHANGED" in refusal(target, known(tmp_path, sshd, f"{{host}} {other}"))
+    assert "revoked" in refusal(target, known(tmp_path, sshd, "{host} {key}\n@revoked * {key}"))
+    assert (tmp_path / "known_hosts").read_text().count("\n") == 2, "nothing was enrolled"
+
+
+def test_a_host_known_by_another_type_is_refused(sshd: Sshd, tmp_path: Path) -> None:
+    make_key(tmp_path / "other", kind="ecdsa")
+    other = " ".join((tmp_path / "other.pub").read_text().split()[:2])
+    assert "OF A TYPE" in refusal(sshd.endpoint.target("/"), known(tmp_path, sshd, f"{{host}} {other}"))
+
+
+def test_the_known_type_of_key_is_asked_for(tmp_path: Path) -> None:
+    make_key(tmp_path / "ecdsa", kind="ecdsa")
+    with start_sshd(tmp_path, settings=(f"HostKey {tmp_path / 'ecdsa'}",)) as sshd:
+        key = " ".join((tmp_path / "ecdsa.pub").read_text().split()[:2])
+        for line, kind in (("{host} {key}", "ssh-ed25519"), (f"{{host}} {key}", "ecdsa-sha2-nistp256")):
+            connection = connect(sshd.endpoint.target("/"), known(tmp_path, sshd, line), pytest.fail)
+            assert vars(connection.transport)["host_key_type"] == kind
+            assert speak(connection)
+
+
+def test_an_unknown_host_is_refused_then_enrolled(sshd: Sshd, home: Path) -> None:
+    login = sshd.endpoint.login(known_hosts=None)
+    target = sshd.endpoint.target("/")
+    assert "SHA256:" in refusal(target, login)
+    said: list[str] = []
+    assert speak(connect(target, replace(login, accept_new_host_key=True), said.append))
+    assert len(said) == 1
+    assert (home / ".ssh" / "known_hosts").read_text() == f"[127.0.0.1]:{sshd.port} {sshd.host_key}\n"
+    assert speak(connect(target, login, pytest.fail))
+
+
+def test_a_refused_host_gets_no_secret(server: Server, home: Path, tmp_path: Path) -> None:
+    message = refusal(at(server), trusting(tmp_path, accept_new_host_key=False))
+    assert server.host_key_fingerprint in message
+    assert fingerprint(b"") not in message
+
+
+# ~/.ssh/config
+
+
+def config(home: Path, text: str) -> None:
+    (home / ".ssh" / "config").write_text(text)
+
+
+def test_the_config_is_followed(sshd: Sshd, home: Path) -> None:
+    config(
+        home,
+        f"""
+        Host *.other
+            Port 1
+        Host alias
+            HostName 127.0.0.1
+            User {sshd.endpoint.user}
+            Port {sshd.port}
+            IdentityFile {sshd.endpoint.identity}
+            SomethingNew yes
+            CanonicalizeHostname yes
+            LocalForward
+        """,
+    )
+    login = sshd.endpoint.login(identity=None)
+    assert speak(connect(Target("alias", "/"), login, pytest.fail))
+
+
+def test_the_url_wins_over_the_config(sshd: Sshd, home: Path) -> None:
+    config(home, "Host *\n  User nobody\n  Port 1\n")
+    assert speak(connect(sshd.endpoint.target("/"), sshd.endpoint.login(), pytest.fail))
+
+
+def test_a_match_that_cannot_be_judged_is_left_out(sshd: Sshd, home: Path, tmp_path: Path) -> None:
+    witness = tmp_path / "witness"
+    config(
+        home,
+        f'Match exec "touch {witness}"\n  Port 1\n  User nobody\nMatch localnetwork 0.0.0.0/0\n  Port 2\n'
+        f"Match host 127.0.0.1\n  Port {sshd.port}\nMatch all\n  User {sshd.endpoint.user}\n",
+    )
+    said: list[str] = []
+    assert speak(connect(Target("127.0.0.1", "/"), sshd.endpoint.login(), said.append))
+    assert not witness.exists()
+    assert [line.split(" is ")[0] for line in said] == [
+        "~/.ssh/config: Match exec (line 1)",
+        "~/.ssh/config: Match localnetwork (line 4)",
+    ]
+
+
+def test_a_proxy_in_the_config_is_named(sshd: Sshd, home: Path) -> None:
+    config(home, "Host *\n  ProxyJump elsewhere\n")
+    said: list[str] = []
+    assert speak(connect(sshd.endpoint.target("/"), sshd.endpoint.login(), said.append))
+    assert "proxy" in said[0]
+
+
+@pytest.mark.parametrize("text", ["Host *\n  Port abc\n", 'Host "unclosed\n', "Match host\n"])
+def test_a_broken_config_is_wrong_usage(home: Path, text: str) -> None:
+    config(home, text)
+    with pytest.raises(UsageError, match=r"~/\.ssh/config"):
+        connect(Target("127.0.0.1", "/", "me"), Login(), quiet)
+
+
+def test_an_unreadable_config_is_wrong_usage(home: Path) -> None:
+    (home / ".ssh" / "config").mkdir()
+    with pytest.raises(UsageError, match="can't read"):
+        connect(Target("127.0.0.1", "/", "me"), Login(), quiet)
