@@ -163,10 +163,12 @@ def _keeps_content(old: DirectorySnapshot, scan: Scan, differing: Container[str]
 def _drop_blocked(old: DirectorySnapshot, chosen: dict[str, str], mirror: bool) -> dict[str, str]:
     """Leave out renames onto a name that does not become free."""
     while True:
+        origins = {target: source for source, target in chosen.items()}
         blocked = [
             source
             for source, target in chosen.items()
-            if not mirror and _holds_directory(old, target) and target not in chosen
+            if (not mirror and target not in chosen and _holds_directory(old, target))
+            or _is_carried_to(old, target, origins, chosen)
         ]
         if not blocked:
             return chosen
@@ -177,6 +179,17 @@ def _drop_blocked(old: DirectorySnapshot, chosen: dict[str, str], mirror: bool) 
 def _holds_directory(old: DirectorySnapshot, path: str) -> bool:
     entry = lookup(old.dirs, path)
     return entry is not None and entry.kind is Kind.DIR
+
+
+def _is_carried_to(
+    old: DirectorySnapshot, target: str, origins: Mapping[str, str], chosen: Container[str]
+) -> bool:
+    """Whether a directory that moves brings something of its own along to ``target``."""
+    for top in ancestors(parent(target)):
+        if top in origins:
+            origin = origins[top] + target[len(top) :]
+            return origin not in chosen and lookup(old.dirs, origin) is not None
+    return False
 
 
 def _relocate(old: DirectorySnapshot, scan: Scan, changes: list[Change], moves: Moves) -> Pairing:
