@@ -50,16 +50,24 @@ class Source:
 
         Raises SourceError.
         """
-        try:
-            fd = os.open(path, self._flags, dir_fd=self._root)
-        except OSError as error:
-            fd = self._open_by_parts(path, error)
+        fd = self._open(path)
         try:
             self.check(fd, path, stamp)
         except BaseException:
             os.close(fd)
             raise
         return fd
+
+    def stamp(self, path: str) -> Stamp:
+        """What a file that changed since the scan shows now, to try it once more. Raises SourceError."""
+        fd = self._open(path)
+        try:
+            info = os.fstat(fd)
+        finally:
+            os.close(fd)
+        if not S_ISREG(info.st_mode):
+            raise SourceError(Reason.SPECIAL, "is no regular file any more; the next run looks at it again")
+        return Stamp(info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_mode)
 
     def check(self, fd: int, path: str, stamp: Stamp) -> None:  # noqa: ARG002 — the path is for wrappers in tests
         """Raise SourceError unless the open file still has the stamp.
@@ -148,6 +156,13 @@ class Source:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _open(self, path: str) -> int:
+        """A descriptor of whatever is there now."""
+        try:
+            return os.open(path, self._flags, dir_fd=self._root)
+        except OSError as error:
+            return self._open_by_parts(path, error)
 
     def _open_by_parts(self, path: str, error: OSError) -> int:
         """Once more for a path longer than the kernel takes at once; other errors are the file's."""
