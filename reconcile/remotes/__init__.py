@@ -1,0 +1,69 @@
+"""Where a run pushes to. Every remote looks the same from above.
+
+The remote owns its concurrency, ``apply`` owns order and retries: it hands over
+one level of independent actions and iterates over the outcomes, so that SFTP can
+pipeline, another remote can use threads, and a local folder can be plain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+from reconcile.model import (
+    Action,
+    Capabilities,
+    Job,
+    Outcome,
+    Problem,
+    RemoteStat,
+    Reporter,
+    Traffic,
+)
+from reconcile.source import Source
+
+
+class Remote(Protocol):
+    """An open DEST. All paths are relative to it. One method at a time: an iterator
+    is read to its end, or closed, before the next call.
+
+    Any method may raise ConnectionLost: what has no outcome by then is unknown.
+    """
+
+    @property
+    def caps(self) -> Capabilities:
+        """What the remote can do, as far as it is known by now."""
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over the wire so far."""
+
+    def prepare(self, lineage: str, run: str) -> None:
+        """The first write: makes DEST with its parents, and our working folder in it.
+
+        Leftovers of this job's earlier runs are fenced off and purged. Raises
+        Refused where something stands in our way, Unreachable where DEST can't
+        be written to.
+        """
+
+    def perform(self, actions: Sequence[Action], source: Source) -> Iterator[Outcome]:
+        """Carry out one level of independent actions; outcomes come in any order."""
+
+    def observe(self, paths: Iterable[str]) -> Iterator[tuple[str, RemoteStat | None]]:
+        """What is at each path now, links not followed, their targets read. None: nothing."""
+
+    def walk(self, top: str) -> Iterator[tuple[str, RemoteStat]]:
+        """Everything below ``top``, parents first, our own files left out. Nothing if ``top`` is absent."""
+
+    def finish(self) -> Iterator[Problem]:
+        """Purge the run's trash and remove its folder; what could not be removed is told."""
+
+    def close(self) -> None:
+        """Close the connection; may be called twice."""
+
+
+def open_remote(job: Job, reporter: Reporter) -> Remote:
+    """Connect to the job's target. Raises Unreachable, or Refused where DEST is no directory."""
+    from reconcile.remotes.sftp.remote import open_sftp  # imports paramiko: only now is it needed
+
+    return open_sftp(job, reporter)

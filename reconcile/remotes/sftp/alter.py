@@ -1,0 +1,226 @@
+"""What changes a path that stands: modes and times, moves, parking. And new directories.
+
+What may live here: recipes that send no content. Each looks at what it touches
+before, and at what is in the way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reconcile.model import PERMISSIONS, UNKNOWN_MODE, Action, Entry, Kind, Outcome, Problem, Reason
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.publish import NO_REPLACE, POSIX_RENAME, describe, keep
+from reconcile.remotes.sftp.session import Recipe
+from reconcile.remotes.sftp.site import (
+    Site,
+    absent,
+    act,
+    drift,
+    explain,
+    intended,
+    kind_of,
+    look,
+    matches,
+    problem,
+    tag_of,
+)
+from reconcile.remotes.sftp.wire import OK, Attrs, Status
+
+SPECIAL_BITS = 0o7000  # setuid, setgid, sticky: never ours to change, and SETSTAT would strip them
+
+
+def make_directory(site: Site, action: Action) -> Recipe[Outcome]:
+    """Make a directory we can work in; its final mode, if narrower, comes with a later setmeta."""
+    new = action.new
+    assert new is not None
+    mode = site.mode_for(new)
+    wanted = 0o777 if mode is None else mode | 0o700
+    path = site.at(action.path)
+    status, there = yield [wire.mkdir(path, wanted), wire.lstat(path)]
+    if not isinstance(there, Attrs):
+        failed = yield from explain(
+            site, action.path, "make the directory", status if status is not OK else there
+        )
+        return Outcome(action, problem=failed)
+    if kind_of(there) is not Kind.DIR:
+        return drift(action, describe(there, None))
+    if mode is not None and there.mode & PERMISSIONS != wanted:  # the server's umask, or it was there before
+        status = yield from act(wire.setstat(path, wanted | there.mode & SPECIAL_BITS, None))
+        wanted = wanted if status is OK else there.mode & PERMISSIONS
+    site.parents[action.path] = None
+    shown = UNKNOWN_MODE if mode is None else wanted
+    return Outcome(action, {action.path: Entry(Kind.DIR, shown, stamp=new.stamp)})
+
+
+def set_meta(site: Site, action: Action) -> Recipe[Outcome]:
+    """Change mode and/or time of a file, or the mode of a directory."""
+    new, old = action.new, action.old
+    assert new is not None
+    path = site.at(action.path)
+    there = yield from look(path)
+    if not isinstance(there, Attrs):
+        failed = yield from explain(site, action.path, "change mode or time", there)
+        return Outcome(action, {action.path: None} if absent(there) else {}, failed)
+    if not (yield from matches(path, there, old or new)):
+        return drift(action, describe(there, old or new))
+    entry, failed_ = yield from _set(site, action.path, there, old, new)
+    if failed_ is not None:
+        return Outcome(action, problem=failed_)
+    return Outcome(action, {action.path: entry})
+
+
+def _set(
+    site: Site, path: str, there: Attrs, old: Entry | None, new: Entry
+) -> Recipe[tuple[Entry, Problem | None]]:
+    """Set what differs between ``old`` and ``new``; returns what is true then."""
+    if new.kind is Kind.SYMLINK:
+        return new, None
+    mode, mtime = site.mode_for(new), None
+    if new.kind is Kind.FILE:
+        mtime = site.time_for(new)
+    send_mode = mode if mode is not None and mode != there.mode & PERMISSIONS else None
+    send_mtime = mtime if mtime is not None and mtime != there.mtime else None
+    if send_mode is not None or send_mtime is not None:
+        full = None if send_mode is None else send_mode | there.mode & SPECIAL_BITS
+        status = yield from _set_attributes(site, site.at(path), full, send_mtime)
+        if status is not OK:
+            return new, (yield from explain(site, path, "change mode or time", status))
+    shown = UNKNOWN_MODE if mode is None else mode
+    if new.kind is Kind.DIR:
+        return replace(new, mode=shown), None
+    tag = tag_of(there)
+    if send_mtime is not None:
+        tag = replace(tag, mtime=send_mtime)
+        if site.reads_back:
+            seen = yield from look(site.at(path))
+            if not isinstance(seen, Attrs):
+                return new, (yield from explain(site, path, "look at the changed file", seen))
+            tag = tag_of(seen)
+    digest = new.digest or (old.digest if old is not None else None)
+    return site.recorded(new, shown if mode is not None else None, tag, digest), None
+
+
+def _set_attributes(site: Site, path: bytes, mode: int | None, mtime: int | None) -> Recipe[Status]:
+    """Both in one request; where that is refused, each alone."""
+    if b"lsetstat@openssh.com" in site.extensions:
+        status = yield from act(wire.lsetstat(path, mode, mtime))
+        if status is OK:
+            return status
+    # RACE: SETSTAT follows a link that was put here since we looked.
+    status = yield from act(wire.setstat(path, mode, mtime))
+    if status is not OK and mode is not None and mtime is not None:
+        status = yield from act(wire.setstat(path, None, mtime))
+        if status is OK:
+            status = yield from act(wire.setstat(path, mode, None))
+    return status
+
+
+def move(site: Site, action: Action) -> Recipe[Outcome]:
+    """Rename a file, link or whole directory, from its place or from a parking place."""
+    new, moved, origin = action.new, action.moved, action.source
+    assert new is not None
+    assert moved is not None
+    assert origin is not None
+    source = site.at(origin) if action.parked is None else site.parked(action.parked)
+    target = site.at(action.path)
+    here, there = yield [wire.lstat(source), wire.lstat(target)]
+    outcome = yield from _move(site, action, source, here, there)
+    if outcome.problem is None or action.parked is None or not isinstance(here, Attrs):
+        return outcome
+    # It may be the only copy: back to where it came from, if that is free.
+    back = site.at(origin)
+    if absent((yield from look(back))) and (yield from act(wire.rename(source, back))) is OK:
+        return replace(outcome, effects={**outcome.effects, origin: moved})
+    return outcome
+
+
+def _move(
+    site: Site, action: Action, source: bytes, here: Attrs | Status, there: Attrs | Status
+) -> Recipe[Outcome]:
+    new, moved, origin = action.new, action.moved, action.source
+    assert new is not None
+    assert moved is not None
+    assert origin is not None
+    gone: dict[str, Entry | None] = {origin: None}
+    if isinstance(here, Status):
+        return (yield from _move_of_nothing(site, action, here, there))
+    if not (yield from matches(source, here, moved)):
+        text = f"{origin!r}, to be renamed, is not what we put on the remote; left alone"
+        return Outcome(action, gone, problem(action.path, Reason.DRIFT, text))
+    replacing = isinstance(there, Attrs)
+    if isinstance(there, Attrs):
+        target = site.at(action.path)
+        if action.old is None or new.kind is Kind.DIR or not (yield from matches(target, there, action.old)):
+            return drift(action, describe(there, action.old))
+        if action.keep:
+            failed = yield from keep(site, action.path)
+            if failed is not None:
+                return Outcome(action, problem=failed)
+            replacing = False
+    elif not absent(there):
+        return Outcome(action, problem=(yield from explain(site, action.path, "look at the target", there)))
+    status = yield from _rename(site, source, site.at(action.path), replacing=replacing)
+    if status is not OK:
+        failed = yield from explain(site, action.path, f"rename {origin!r}", status)
+        if status.code == wire.FX_FAILURE and new.kind is not Kind.DIR and action.parked is None:
+            # As across file systems: retained entries are no move sources, so the next run uploads it.
+            return Outcome(action, {origin: replace(moved, retained=True)}, failed)
+        return Outcome(action, problem=failed)
+    if new.kind is Kind.DIR:
+        site.forget_parents(action.path)
+        if action.parked is None:
+            site.rename_parents(origin, action.path)
+        site.parents[action.path] = None
+        return Outcome(action)
+    entry, failed = yield from _set(site, action.path, here, moved, new)
+    if failed is not None:
+        kept = replace(moved, digest=moved.digest or new.digest, stamp=None)
+        return Outcome(action, {**gone, action.path: kept}, failed)
+    return Outcome(action, {**gone, action.path: entry})
+
+
+def _move_of_nothing(site: Site, action: Action, here: Status, there: Attrs | Status) -> Recipe[Outcome]:
+    """The source does not show: already moved, by a run that was cut short, or gone."""
+    new, origin = action.new, action.source
+    assert new is not None
+    assert origin is not None
+    if not absent(here):
+        return Outcome(action, problem=(yield from explain(site, action.path, "look at what is moved", here)))
+    gone: dict[str, Entry | None] = {origin: None}
+    if isinstance(there, Attrs) and new.kind is Kind.FILE and intended(there, new):
+        mode = there.mode & PERMISSIONS if site.mode_for(new) is not None else None
+        return Outcome(action, {**gone, action.path: site.recorded(new, mode, tag_of(there), new.digest)})
+    missing = problem(action.path, Reason.MISSING, f"{origin!r}, to be renamed, is gone from the remote")
+    return Outcome(action, gone, missing)
+
+
+def park(site: Site, action: Action) -> Recipe[Outcome]:
+    """Move something out of the way, to the parking place whose number the action has."""
+    believed = action.old
+    assert believed is not None
+    path = site.at(action.path)
+    here = yield from look(path)
+    if isinstance(here, Status):
+        failed = yield from explain(site, action.path, "move it out of the way", here)
+        return Outcome(action, {action.path: None} if absent(here) else {}, failed)
+    if not (yield from matches(path, here, believed)):
+        return drift(action, describe(here, believed))
+    status = yield from act(wire.rename(path, site.parked(action.parked)))
+    if status is not OK:
+        return Outcome(
+            action, problem=(yield from explain(site, action.path, "move it out of the way", status))
+        )
+    site.forget_parents(action.path)
+    return Outcome(action)
+
+
+def _rename(site: Site, source: bytes, target: bytes, *, replacing: bool) -> Recipe[Status]:
+    """RACE: what came to ``target`` since we looked may be overwritten, and surely is where we replace."""
+    if replacing and POSIX_RENAME in site.extensions:
+        return (yield from act(wire.posix_rename(source, target)))
+    if replacing:
+        site.say_once(NO_REPLACE)
+        if (status := (yield from act(wire.remove(target)))) is not OK:
+            return status
+    return (yield from act(wire.rename(source, target)))

@@ -1,0 +1,60 @@
+"""No write goes through a link: a directory is looked at, once per run, before anything in it is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconcile.model import Action, Kind, Op, Problem, Reason
+from reconcile.remotes.sftp.session import Recipe, Session
+from reconcile.remotes.sftp.site import Site, absent, explain, kind_of, look, parent_of, problem
+from reconcile.remotes.sftp.wire import Attrs
+
+
+def look_at_parents(session: Session, site: Site, actions: Sequence[Action], in_flight: int) -> None:
+    """Fill ``site.parents`` for all that ``actions`` touch.
+
+    RACE: a directory that is replaced by a link afterwards is written through.
+    """
+    wanted: dict[str, None] = {}
+    for action in actions:
+        for path in _touched(action):
+            directory = parent_of(path)
+            while directory and directory not in wanted and directory not in site.parents:
+                wanted[directory] = None
+                directory = parent_of(directory)
+    site.parents.setdefault("", None)
+    site.parents.update(session.run((_look_at(site, path) for path in wanted), in_flight))
+
+
+def trouble_above(site: Site, action: Action) -> Problem | None:
+    """What is wrong with a directory that the action would work through."""
+    for path in _touched(action):
+        trouble = None
+        directory = parent_of(path)
+        while directory:
+            trouble = (
+                site.parents.get(directory) or trouble
+            )  # the topmost: what is below it was seen through it
+            directory = parent_of(directory)
+        if trouble is not None:
+            return trouble
+    return None
+
+
+def _touched(action: Action) -> tuple[str, ...]:
+    if action.op is Op.MOVE and action.parked is None and action.source is not None:
+        return action.path, action.source
+    return (action.path,)
+
+
+def _look_at(site: Site, path: str) -> Recipe[tuple[str, Problem | None]]:
+    there = yield from look(site.at(path))
+    if not isinstance(there, Attrs):
+        if absent(there):
+            return path, problem(path, Reason.MISSING, f"the directory {path!r} is gone from the remote")
+        return path, (yield from explain(site, path, f"look at the directory {path!r}", there))
+    kind = kind_of(there)
+    if kind is Kind.DIR:
+        return path, None
+    text = f"{path!r} is a {kind or 'special file'} on the remote, so nothing is written through it"
+    return path, problem(path, Reason.DRIFT, text)

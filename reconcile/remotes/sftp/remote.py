@@ -1,0 +1,257 @@
+"""A folder on an SFTP server as a Remote: opens it, and hands each action to its recipe."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+
+from reconcile.errors import Refused, Unreachable
+from reconcile.model import (
+    PERMISSIONS,
+    RESERVED_NAME,
+    RESERVED_PREFIX,
+    Action,
+    Capabilities,
+    Job,
+    Kind,
+    Op,
+    Options,
+    Outcome,
+    Problem,
+    RemoteStat,
+    Reporter,
+    Traffic,
+)
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.alter import make_directory, move, park, set_meta
+from reconcile.remotes.sftp.connect import Connection, connect
+from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
+from reconcile.remotes.sftp.publish import POSIX_RENAME, make_link
+from reconcile.remotes.sftp.remove import TOGETHER, Listing, batches, delete, list_directory
+from reconcile.remotes.sftp.session import Recipe, Session
+from reconcile.remotes.sftp.site import Site, absent, kind_of, look, read_link
+from reconcile.remotes.sftp.upload import upload
+from reconcile.remotes.sftp.wire import Attrs, Extended, Names, Status
+from reconcile.remotes.sftp.workdir import clear_run, make_workdir
+from reconcile.source import Source
+
+IN_FLIGHT = 1000  # recipes under way at most: an upload is three round trips, so latency asks for many
+IN_FLIGHT_UNKNOWN = 64  # the same for servers that do not tell how many handles they grant
+RESERVE = 16  # handles left over for what is not counted
+BLOCK = 32 * 1024  # bytes every server takes in one WRITE (draft, section 3)
+
+
+class SftpRemote:
+    """See ``Remote``. Made by ``open_sftp``."""
+
+    def __init__(
+        self, connection: Connection, session: Session, site: Site, handles: int, reporter: Reporter
+    ) -> None:
+        self._connection = connection
+        self._session = session
+        self._site = site
+        self._in_flight = max(1, min(IN_FLIGHT, handles))
+        self._trees_in_flight = max(1, handles // TOGETHER)
+        self._reporter = reporter
+
+    @property
+    def caps(self) -> Capabilities:
+        """What the server can do, as far as it has shown by now."""
+        return self._site.caps
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over the channel, SSH's own overhead left out."""
+        return self._session.traffic
+
+    def prepare(self, lineage: str, run: str) -> None:
+        """The first write: DEST, and our folder in it. See ``workdir``."""
+        make_workdir(self._session, self._site, lineage, run)
+
+    def perform(self, actions: Sequence[Action], source: Source) -> Iterator[Outcome]:
+        """Carry out one level of independent actions."""
+        look_at_parents(self._session, self._site, actions, self._in_flight)
+        trees = [action for action in actions if _lists_a_tree(action)]
+        others = (action for action in actions if not _lists_a_tree(action)) if trees else actions
+        yield from self._session.run((self._recipe(action, source) for action in others), self._in_flight)
+        yield from self._session.run(
+            (self._recipe(action, source) for action in trees), self._trees_in_flight
+        )
+
+    def _recipe(self, action: Action, source: Source) -> Recipe[Outcome]:
+        site = self._site
+        if (trouble := trouble_above(site, action)) is not None:
+            return _blocked(action, trouble)
+        match action.op:
+            case Op.CREATE | Op.MODIFY if action.kind is Kind.SYMLINK:
+                return make_link(site, action, source)
+            case Op.CREATE | Op.MODIFY:
+                return upload(site, action, source, self._reporter.sent)
+            case Op.MKDIR:
+                return make_directory(site, action)
+            case Op.SETMETA:
+                return set_meta(site, action)
+            case Op.MOVE:
+                return move(site, action)
+            case Op.PARK:
+                return park(site, action)
+            case Op.DELETE:
+                return delete(site, action)
+
+    def observe(self, paths: Iterable[str]) -> Iterator[tuple[str, RemoteStat | None]]:
+        """What is at each path now; None: nothing, or nothing that we may see."""
+        return self._session.run((_observe(self._site, path) for path in paths), self._in_flight)
+
+    def walk(self, top: str) -> Iterator[tuple[str, RemoteStat]]:
+        """Everything below ``top``, breadth first, our own files left out."""
+        level = [top]
+        while level:
+            deeper: list[str] = []
+            recipes = (_list(self._site, path) for path in level)
+            for path, listing, links in self._session.run(recipes, min(self._in_flight, 2 * TOGETHER)):
+                if listing.failed is not None and not absent(listing.failed):
+                    self._tell_unlisted(top, path, listing.failed)
+                for name in listing.bad:
+                    self._reporter.say(
+                        f"the server lists a name that can't be one, in {path!r}: {name!r}; left out"
+                    )
+                for name, attrs in listing.names:
+                    if not path and (name == RESERVED_NAME or name.startswith(RESERVED_PREFIX)):
+                        continue
+                    child = f"{path}/{name}" if path else name
+                    if kind_of(attrs) is Kind.DIR:
+                        deeper.append(child)
+                    yield child, _remote_stat(attrs, links.get(name))
+            level = deeper
+
+    def _tell_unlisted(self, top: str, path: str, failed: Status) -> None:
+        what = (
+            "permission denied" if failed.code == wire.FX_PERMISSION_DENIED else failed.message or "it failed"
+        )
+        if path == top:
+            shown = os.fsdecode(self._site.at(path))
+            raise Unreachable(f"The server does not list {shown!r}: {what}. Nothing was done.")
+        self._reporter.say(f"the server does not list {path!r}: {what}; what is in it is unknown")
+
+    def finish(self) -> Iterator[Problem]:
+        """Purge the run's trash and remove its folder."""
+        if self._site.run:
+            yield from clear_run(self._session, self._site, self._site.run)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
+
+
+def open_sftp(job: Job, reporter: Reporter) -> SftpRemote:
+    """Connect and find out where DEST is and what the server can do. Writes nothing."""
+    connection = connect(job.target, job.login, reporter.say)
+    try:
+        return _open(connection, job, reporter)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _open(connection: Connection, job: Job, reporter: Reporter) -> SftpRemote:
+    session = Session(connection.channel)
+    extensions = session.handshake()
+    limits, base, workdir = session.call(_survey(extensions, job.target.path, job.options))
+    site = Site(
+        base=base,
+        workdir=workdir,
+        options=job.options,
+        say=reporter.say,
+        extensions=frozenset(extensions),
+        openssh="OpenSSH" in connection.server_version,
+        caps=Capabilities(
+            atomic_replace=POSIX_RENAME in extensions,
+            hard_link=b"hardlink@openssh.com" in extensions,
+            copy=b"copy-data" in extensions,
+            fsync=b"fsync@openssh.com" in extensions,
+        ),
+    )
+    handles = IN_FLIGHT_UNKNOWN
+    if limits is not None:
+        handles = limits.handles - RESERVE if limits.handles else IN_FLIGHT + RESERVE
+        site.block = (
+            max(BLOCK, min(limits.write, limits.packet - 1024)) if limits.write and limits.packet else BLOCK
+        )
+    return SftpRemote(connection, session, site, handles, reporter)
+
+
+def _survey(
+    extensions: dict[bytes, bytes], path: str, options: Options
+) -> Recipe[tuple[wire.Limits | None, bytes, bytes]]:
+    """The server's limits, DEST and our folder, both absolute."""
+    asked = [wire.realpath(b".")]
+    if b"limits@openssh.com" in extensions:
+        asked.append(wire.limits())
+    home_reply, *rest = yield asked
+    limits = wire.parse_limits(rest[0]) if rest and isinstance(rest[0], Extended) else None
+    home = home_reply.names[0][0] if isinstance(home_reply, Names) and home_reply.names else b"/"
+    base = yield from _canonical(_absolute(home, path))
+    there: Attrs | Status = yield wire.stat(base)
+    if isinstance(there, Attrs) and not stat.S_ISDIR(there.mode):
+        raise Refused(f"DEST is not a directory on the remote: {os.fsdecode(base)!r}. Nothing was done.")
+    if options.remote_workdir is None:
+        return limits, base, base.rstrip(b"/") + b"/" + RESERVED_NAME.encode()
+    return limits, base, (yield from _canonical(_absolute(home, options.remote_workdir), links=False))
+
+
+def _absolute(home: bytes, path: str) -> bytes:
+    """``~/x`` and ``x`` are relative to the login folder."""
+    if path == "~" or path.startswith("~/"):
+        path = path[2:]
+    return os.path.normpath(os.path.join(home, os.fsencode(path)))
+
+
+def _canonical(path: bytes, *, links: bool = True) -> Recipe[bytes]:
+    """The path with links resolved, as deep as it exists; without ``links`` its last part is left alone."""
+    existing, missing = path, b""
+    if not links:
+        existing, _, missing = path.rpartition(b"/")
+    while existing not in (b"", b"/"):
+        reply: Names | Status = yield wire.realpath(existing)
+        # OpenSSH resolves a path of which only the last part is missing, others whatever they are given.
+        if isinstance(reply, Names) and len(reply.names) == 1 and reply.names[0][0].startswith(b"/"):
+            existing = reply.names[0][0]
+            break
+        existing, _, last = existing.rpartition(b"/")
+        missing = b"%b/%b" % (last, missing) if missing else last
+    return b"%b/%b" % (existing.rstrip(b"/"), missing) if missing else existing or b"/"
+
+
+def _lists_a_tree(action: Action) -> bool:
+    return action.op is Op.DELETE and action.kind is Kind.DIR
+
+
+def _blocked(action: Action, trouble: Problem) -> Recipe[Outcome]:
+    yield from ()
+    return Outcome(action, problem=Problem(action.path, "apply", trouble.reason, trouble.message))
+
+
+def _observe(site: Site, path: str) -> Recipe[tuple[str, RemoteStat | None]]:
+    where = site.at(path)
+    there = yield from look(where)
+    if isinstance(there, Status):
+        return path, None
+    link = (yield from read_link(where)) if kind_of(there) is Kind.SYMLINK else None
+    return path, _remote_stat(there, link)
+
+
+def _list(site: Site, path: str) -> Recipe[tuple[str, Listing, dict[str, str | None]]]:
+    """A directory with the targets of the links in it."""
+    where = site.at(path)
+    listing = yield from list_directory(where)
+    links = [name for name, attrs in listing.names if kind_of(attrs) is Kind.SYMLINK]
+    targets: dict[str, str | None] = {}
+    for some in batches(links, TOGETHER):
+        read = yield [read_link(where.rstrip(b"/") + b"/" + os.fsencode(name)) for name in some]
+        targets.update(zip(some, read, strict=True))
+    return path, listing, targets
+
+
+def _remote_stat(attrs: Attrs, link: str | None) -> RemoteStat:
+    return RemoteStat(kind_of(attrs), attrs.mode & PERMISSIONS, attrs.size, attrs.mtime, link)

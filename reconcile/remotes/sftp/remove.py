@@ -1,0 +1,282 @@
+"""What goes from the remote: into the run's trash first, and from there for good.
+
+What may live here: listing, deleting and purging trees.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from reconcile.model import Action, Entry, Kind, Outcome, Problem, Reason
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.publish import describe, keep
+from reconcile.remotes.sftp.session import Recipe, Session
+from reconcile.remotes.sftp.site import (
+    Site,
+    absent,
+    act,
+    drift,
+    explain,
+    kind_of,
+    look,
+    matches,
+    parent_of,
+    problem,
+)
+from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Names, Status
+
+T = TypeVar("T")
+
+TOGETHER = 32  # directories that one recipe lists at a time: each costs a handle on the server
+BATCH = 256  # renames or removes that one recipe has under way
+AHEAD = 2  # READDIRs sent at once: OpenSSH answers with 100 names, and then with EOF
+
+Found = dict[str, Attrs]
+
+
+@dataclass(slots=True)
+class Listing:
+    """What is in a directory. ``bad`` names can't be paths; ``failed`` is how it ended, if badly."""
+
+    names: list[tuple[str, Attrs]] = field(default_factory=list)
+    bad: list[str] = field(default_factory=list)
+    failed: Status | None = None
+
+
+def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """``items`` in slices."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def list_directory(path: bytes) -> Recipe[Listing]:
+    """Names and attributes in a directory, ``.`` and ``..`` left out, in the server's order."""
+    listing = Listing()
+    opened: Handle | Status = yield wire.opendir(path)
+    if isinstance(opened, Status):
+        listing.failed = opened
+        return listing
+    ended = False
+    while not ended:
+        replies: list[Names | Status] = yield [wire.readdir(opened.handle)] * AHEAD
+        for reply in replies:
+            if isinstance(reply, Names):
+                _take_names(reply, listing)
+                ended = ended or not reply.names  # an empty answer would come for ever
+            else:
+                ended = True
+                if reply.code != wire.FX_EOF:
+                    listing.failed = reply
+    yield wire.close(opened.handle)
+    return listing
+
+
+def _take_names(reply: Names, listing: Listing) -> None:
+    for raw, attrs in reply.names:
+        if raw in (b".", b".."):
+            continue
+        name = os.fsdecode(raw)
+        if not raw or b"/" in raw or b"\0" in raw:
+            listing.bad.append(name)
+        else:
+            listing.names.append((name, attrs))
+
+
+def _tree(top: bytes) -> Recipe[Found | Status | str]:
+    """Everything below a directory, relative to it, parents first. Else the failure, or a bad name."""
+    found: Found = {}
+    level = [""]
+    while level:
+        deeper: list[str] = []
+        for some in batches(level, TOGETHER):
+            listings: list[Listing] = yield [list_directory(_join(top, path)) for path in some]
+            for path, listing in zip(some, listings, strict=True):
+                if listing.failed is not None and not absent(listing.failed):
+                    return listing.failed
+                if listing.bad:
+                    return listing.bad[0]
+                for name, attrs in listing.names:
+                    child = f"{path}/{name}" if path else name
+                    found[child] = attrs
+                    if kind_of(attrs) is Kind.DIR:
+                        deeper.append(child)
+        level = deeper
+    return found
+
+
+def _join(top: bytes, path: str) -> bytes:
+    return b"%b/%b" % (top, os.fsencode(path)) if path else top
+
+
+def delete(site: Site, action: Action) -> Recipe[Outcome]:
+    """Move a file, link or directory to the trash, if it is what we believe."""
+    old = action.old
+    assert old is not None
+    path = site.at(action.path)
+    there = yield from look(path)
+    gone: dict[str, Entry | None] = {action.path: None}
+    gone.update((f"{action.path}/{member}", None) for member, _ in action.members)
+    if isinstance(there, Status):
+        if absent(there):
+            return Outcome(action, gone)
+        return Outcome(action, problem=(yield from explain(site, action.path, "delete", there)))
+    if not (yield from matches(path, there, old)):
+        return drift(action, describe(there, old))
+    if action.keep:
+        failed = yield from keep(site, action.path)
+        site.forget_parents(action.path)
+        return Outcome(action, {} if failed else gone, failed)
+    if old.kind is not Kind.DIR:
+        status = yield from _discard(site, path)
+        if status is not OK:
+            return Outcome(action, problem=(yield from explain(site, action.path, "delete", status)))
+        return Outcome(action, gone)
+    return (yield from _delete_directory(site, action, path, there, gone))
+
+
+def _delete_directory(
+    site: Site, action: Action, path: bytes, there: Attrs, gone: Mapping[str, Entry | None]
+) -> Recipe[Outcome]:
+    """Whole, if all in it is ours; else what is ours, and what is not stays with its parents."""
+    found = yield from _tree(path)
+    if isinstance(found, str):
+        text = f"the server lists a name that can't be one: {found!r}; nothing in the directory was touched"
+        return Outcome(action, problem=problem(action.path, Reason.BAD_NAME, text))
+    if isinstance(found, Status):
+        return Outcome(action, problem=(yield from explain(site, action.path, "list the directory", found)))
+    staying = yield from _not_ours(path, found, dict(action.members))
+    if not staying:
+        # RACE: what came into the directory since it was listed is purged with it.
+        status = yield from _discard(site, path)
+        if (
+            status.code == wire.FX_PERMISSION_DENIED
+        ):  # a directory we may not write to can't change its parent
+            yield from act(wire.setstat(path, there.mode & 0o777 | 0o700, None))
+            status = yield from _discard(site, path)
+        effects: dict[str, Entry | None] = {}
+        if status.code == wire.FX_FAILURE:  # as across file systems: then piece by piece
+            effects, failed = yield from _delete_around(site, action, path, found, staying)
+            if failed is not None:
+                return Outcome(action, effects, failed)
+            status = yield from act(wire.rmdir(path))
+        if status is not OK:
+            return Outcome(action, effects, (yield from explain(site, action.path, "delete", status)))
+        site.forget_parents(action.path)
+        return Outcome(action, gone)
+    if action.whole:
+        failed = yield from keep(site, action.path)
+        site.forget_parents(action.path)
+        return Outcome(action, {} if failed else gone, failed)
+    effects, failed = yield from _delete_around(site, action, path, found, staying)
+    site.forget_parents(action.path)
+    if failed is not None:
+        return Outcome(action, effects, failed)
+    shown = ", ".join(repr(each) for each in sorted(staying)[:3])
+    more = f" and {len(staying) - 3} more" if len(staying) > 3 else ""
+    text = f"the directory stays on the remote: it holds what is not ours to delete ({shown}{more})"
+    return Outcome(action, gone, note=problem(action.path, Reason.DRIFT, text))
+
+
+def _not_ours(path: bytes, found: Found, members: Mapping[str, Entry]) -> Recipe[set[str]]:
+    """What has to stay: unknown to us, excluded, or changed by somebody else."""
+    staying: set[str] = set()
+    links: list[tuple[str, Entry]] = []
+    for name, attrs in found.items():
+        entry = members.get(name)
+        if entry is None or entry.excluded:
+            staying.add(name)
+        elif entry.kind is Kind.SYMLINK:
+            links.append((name, entry))
+        elif not (yield from matches(_join(path, name), attrs, entry)):
+            staying.add(name)
+    for some in batches(links, BATCH):
+        same: list[bool] = yield [matches(_join(path, name), found[name], entry) for name, entry in some]
+        staying.update(name for (name, _), is_same in zip(some, same, strict=True) if not is_same)
+    return staying
+
+
+def _delete_around(
+    site: Site, action: Action, path: bytes, found: Found, staying: set[str]
+) -> Recipe[tuple[dict[str, Entry | None], Problem | None]]:
+    """Delete what is ours piece by piece, and directories that are empty then. The effects say what went."""
+    needed = set(staying)
+    for name in staying:
+        while name := parent_of(name):
+            needed.add(name)
+    effects: dict[str, Entry | None] = {}
+    going = [name for name in found if name not in needed]
+    leaves = [name for name in going if kind_of(found[name]) is not Kind.DIR]
+    by_depth: dict[int, list[str]] = {}
+    for name in going:
+        if kind_of(found[name]) is Kind.DIR:
+            by_depth.setdefault(name.count("/"), []).append(name)
+    for group in [leaves, *(by_depth[depth] for depth in sorted(by_depth, reverse=True))]:
+        for some in batches(group, BATCH):
+            steps = [
+                act(wire.rmdir(_join(path, name)))
+                if group is not leaves
+                else _discard(site, _join(path, name))
+                for name in some
+            ]
+            statuses: list[Status] = yield steps
+            for name, status in zip(some, statuses, strict=True):
+                whole = f"{action.path}/{name}"
+                if status is OK or absent(status):
+                    effects[whole] = None
+                else:
+                    return effects, (yield from explain(site, whole, "delete", status))
+    return effects, None
+
+
+def _discard(site: Site, path: bytes) -> Recipe[Status]:
+    """Move to the trash, or, where that is on another file system, remove."""
+    status = yield from act(wire.rename(path, site.fresh(b"trash")))
+    if status.code in (wire.FX_FAILURE, wire.FX_OP_UNSUPPORTED):
+        removed = yield from act(wire.remove(path))
+        return status if removed is not OK else removed
+    return status
+
+
+def purge(session: Session, tops: Sequence[bytes], spare: frozenset[bytes] = frozenset()) -> list[bytes]:
+    """Remove directories with all that is in them but the spared paths; returns directories that remain."""
+    levels: list[list[bytes]] = []
+    level = list(tops)
+    while level:
+        levels.append(level)
+        level = [
+            below
+            for found in session.run(map(_empty, level), TOGETHER)
+            for below in found
+            if below not in spare
+        ]
+    stuck: list[bytes] = []
+    for level in reversed(levels):
+        stuck += [path for path, gone in session.run(map(_remove_directory, level), BATCH) if not gone]
+    return stuck
+
+
+def _empty(top: bytes) -> Recipe[list[bytes]]:
+    """Remove all in a directory but the directories, which are returned."""
+    listing = yield from list_directory(top)
+    if listing.failed is not None and listing.failed.code == wire.FX_PERMISSION_DENIED:
+        yield from act(wire.setstat(top, 0o700, None))
+        listing = yield from list_directory(top)
+    plain = [_join(top, name) for name, attrs in listing.names if kind_of(attrs) is not Kind.DIR]
+    folders = [_join(top, name) for name, attrs in listing.names if kind_of(attrs) is Kind.DIR]
+    for some in batches(plain, BATCH):
+        statuses: list[Status] = yield [wire.remove(path) for path in some]
+        if any(status.code == wire.FX_PERMISSION_DENIED for status in statuses):
+            yield from act(wire.setstat(top, 0o700, None))
+            yield [wire.remove(path) for path in some]
+    return folders
+
+
+def _remove_directory(path: bytes) -> Recipe[tuple[bytes, bool]]:
+    status = yield from act(wire.rmdir(path))
+    if status.code == wire.FX_PERMISSION_DENIED:
+        yield from act(wire.setstat(path.rpartition(b"/")[0], 0o700, None))
+        status = yield from act(wire.rmdir(path))
+    return path, status is OK or absent(status)

@@ -1,0 +1,323 @@
+"""The pump: many requests in flight on one SFTP channel, each with exactly one checked reply.
+
+What may live here: sending, receiving, and resuming whoever got an answer. What
+the requests are about is a *recipe*: a generator that reads top to bottom like
+sequential code. It yields
+
+- a request, and gets its reply;
+- a list of requests and recipes, and gets the list of their replies and results,
+  once all are there: they travel together;
+- a :class:`Burst`, for content.
+
+One thread, beside paramiko's own. Requests are packed many to an SSH packet, as
+the cost of paramiko is per packet.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from reconcile.errors import ConnectionLost, ProtocolError
+from reconcile.model import Traffic
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.wire import HEAD, OK, Request, Status
+
+T = TypeVar("T")
+
+SILENCE = 60.0  # seconds without a byte, while requests are outstanding
+PACKET = 32 * 1024 - 64  # bytes paramiko puts into one SSH packet; OpenSSH's channels take 32 KiB
+RECEIVE = 256 * 1024
+OUTSTANDING = 2048 * 1024  # bytes of unanswered bursts; sshd grants a channel 2 MiB of window
+
+
+class Channel(Protocol):
+    """What is needed of a paramiko channel."""
+
+    def sendall(self, data: bytes, /) -> None:
+        """Send all of ``data``; raises OSError or TimeoutError."""
+
+    def recv(self, nbytes: int, /) -> bytes:
+        """Up to ``nbytes``, empty at the end; raises OSError or TimeoutError."""
+
+    def recv_ready(self) -> bool:
+        """Whether ``recv`` would return at once."""
+
+    def settimeout(self, timeout: float, /) -> None:
+        """Seconds until ``sendall`` and ``recv`` raise TimeoutError."""
+
+    def close(self) -> None:
+        """Close; may be called twice."""
+
+
+class Burst:
+    """Requests drawn one by one as the window allows; their data is never all in memory.
+
+    After a status that isn't OK no more are drawn, and the iterator is closed.
+    The recipe gets all replies other than OK, each with the type of its request.
+    """
+
+    __slots__ = ("failed", "notable", "pending", "requests", "resume")
+
+    def __init__(self, requests: Iterator[Request]) -> None:
+        self.requests: Iterator[Request] | None = requests  # None: all are drawn
+        self.notable: list[tuple[int, wire.Reply]] = []
+        self.failed = False
+        self.pending = 0
+        self.resume: _Deliver = _drop
+
+    def stop(self) -> None:
+        """Draw no more; what the iterator holds open is closed."""
+        close = getattr(self.requests, "close", None)
+        self.requests = None
+        if close is not None:
+            close()
+
+
+Step: TypeAlias = "Request | Burst | Sequence[Request | Recipe[Any]]"
+Recipe: TypeAlias = Generator[Step, Any, T]
+_Deliver: TypeAlias = Callable[[Any], None]
+
+
+def _drop(_value: object) -> None:
+    """Nobody waits for this any more."""
+
+
+def _gather(count: int, resume: _Deliver) -> Iterator[_Deliver]:
+    """Takers for ``count`` results; the last one to come resumes with the list of them."""
+    results: list[Any] = [None] * count
+    left = count
+
+    def taker(index: int) -> _Deliver:
+        def take(value: object) -> None:
+            nonlocal left
+            results[index] = value
+            left -= 1
+            if not left:
+                resume(results)
+
+        return take
+
+    return map(taker, range(count))
+
+
+class _Task:
+    """A recipe under way: resumed with each answer; in the end ``deliver`` takes its result."""
+
+    __slots__ = ("begin", "deliver", "send")
+
+    def __init__(self, recipe: Recipe[Any], begin: Callable[[Step, _Task], None], deliver: _Deliver) -> None:
+        self.send = recipe.send
+        self.begin = begin
+        self.deliver = deliver
+
+    def resume(self, answer: object) -> None:
+        """Go on until the recipe asks for something else, or ends."""
+        try:
+            step = self.send(answer)
+        except StopIteration as stop:
+            self.deliver(stop.value)
+        else:
+            self.begin(step, self)
+
+
+class Session:
+    """One SFTP channel. One ``run`` or ``call`` at a time.
+
+    Every method raises ConnectionLost when the channel ends, stays silent for
+    too long or (ProtocolError) sends what is no SFTP v3.
+    """
+
+    def __init__(self, channel: Channel, silence: float = SILENCE) -> None:
+        channel.settimeout(silence)
+        self._channel = channel
+        self._silence = silence
+        self._decoder = wire.Decoder()
+        self._waiting: dict[int, tuple[_Deliver | Burst, int, type[wire.Reply], int]] = {}
+        self._stale: set[int] = set()  # ids of requests whose recipe was given up
+        self._bursts: deque[Burst] = deque()
+        self._outstanding = 0
+        self._out: list[bytes] = []
+        self._out_size = 0
+        self._torn = False
+        self._requests = self._bytes_sent = self._bytes_received = 0
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over this channel, SSH's own overhead left out."""
+        return Traffic(self._requests, self._bytes_sent, self._bytes_received)
+
+    def handshake(self) -> dict[bytes, bytes]:
+        """Agree on version 3; returns the server's extensions. Comes first, once."""
+        self._put(wire.init())
+        self._flush()
+        while not (replies := self._decoder.feed(self._receive())):
+            pass
+        (_, reply), *more = replies
+        if not isinstance(reply, wire.Version) or more:
+            raise ProtocolError("the server did not begin with its SFTP version")
+        if reply.version < wire.VERSION:
+            raise ProtocolError(f"the server speaks SFTP version {reply.version}; version 3 is needed")
+        return reply.extensions
+
+    def call(self, recipe: Recipe[T]) -> T:
+        """Run one recipe to its end."""
+        (result,) = self.run([recipe], 1)
+        return result
+
+    def run(self, recipes: Iterable[Recipe[T]], in_flight: int) -> Iterator[T]:
+        """Run recipes, at most ``in_flight`` at a time; results come as they are ready.
+
+        Recipes are drawn lazily. An exception in a recipe is a bug: it ends the
+        run, and the others are closed where they stand.
+        """
+        if self._waiting:
+            raise RuntimeError("a session does one run at a time")
+        drawn = iter(recipes)
+        exhausted = False
+        live: set[Recipe[T]] = set()
+        results: deque[T] = deque()
+
+        def started(recipe: Recipe[T]) -> _Task:
+            def end(result: T) -> None:
+                live.discard(recipe)
+                results.append(result)
+
+            live.add(recipe)
+            return _Task(recipe, self._begin, end)
+
+        try:
+            while live or results or not exhausted:
+                while not exhausted and len(live) + len(results) < in_flight:
+                    if (recipe := next(drawn, None)) is None:
+                        exhausted = True
+                    else:
+                        started(recipe).resume(None)
+                self._draw_bursts()
+                while results:
+                    yield results.popleft()
+                if live:
+                    if not self._channel.recv_ready():
+                        self._flush()
+                    for ident, reply in self._decoder.feed(self._receive()):
+                        self._accept(ident, reply)
+        finally:
+            self._give_up()
+            for recipe in live:
+                recipe.close()
+
+    def _give_up(self) -> None:
+        """Forget what is under way; replies to it are dropped when they come."""
+        self._stale.update(self._waiting)
+        self._waiting.clear()
+        self._outstanding = 0
+        while self._bursts:
+            self._bursts.popleft().stop()
+
+    def _begin(self, step: Step, task: _Task) -> None:
+        """Send what a recipe asked for."""
+        if isinstance(step, Request):
+            self._post(step, task.resume)
+        elif isinstance(step, Burst):
+            step.resume = task.resume
+            self._bursts.append(step)
+        elif step:
+            for item, take in zip(step, _gather(len(step), task.resume), strict=True):
+                if isinstance(item, Request):
+                    self._post(item, take)
+                else:
+                    _Task(item, self._begin, take).resume(None)
+        else:
+            task.resume([])
+
+    def _draw_bursts(self) -> None:
+        """Send content, file after file, until the window is full."""
+        while self._bursts and self._outstanding < OUTSTANDING:
+            burst = self._bursts[0]
+            if burst.failed:
+                burst.stop()
+            request = next(burst.requests, None) if burst.requests else None
+            if request is not None:
+                burst.pending += 1
+                self._post(request, burst, len(request.body))
+                continue
+            self._bursts.popleft()
+            burst.requests = None
+            if not burst.pending:
+                burst.resume(burst.notable)
+
+    def _post(self, request: Request, owner: _Deliver | Burst, weight: int = 0) -> None:
+        kind, body, expects = request
+        self._requests += 1
+        ident = self._requests & 0xFFFFFFFF
+        self._waiting[ident] = owner, kind, expects, weight
+        self._outstanding += weight
+        self._out.append(HEAD.pack(len(body) + 5, kind, ident))
+        self._out_size += HEAD.size
+        self._put(body)
+
+    def _accept(self, ident: int, reply: wire.Reply) -> None:
+        """Hand a reply to whoever waits for it."""
+        slot = self._waiting.pop(ident, None)
+        if slot is None:
+            if ident not in self._stale:
+                raise ProtocolError(f"the server answered request {ident}, which is not open")
+            self._stale.discard(ident)
+            return
+        owner, kind, expects, weight = slot
+        if type(reply) is not expects and (type(reply) is not Status or reply.code == wire.FX_OK):
+            raise ProtocolError(f"the server answered a request of type {kind} with {type(reply).__name__}")
+        if not isinstance(owner, Burst):
+            owner(reply)
+            return
+        self._outstanding -= weight
+        owner.pending -= 1
+        if reply is not OK:
+            owner.notable.append((kind, reply))
+            owner.failed = owner.failed or type(reply) is Status
+        if not owner.pending and owner.requests is None:
+            owner.resume(owner.notable)
+
+    def _put(self, data: bytes) -> None:
+        """Collect bytes to send; full packets go out at once."""
+        self._out.append(data)
+        self._out_size += len(data)
+        if self._out_size >= PACKET:
+            data = b"".join(self._out)
+            whole = len(data) - len(data) % PACKET
+            self._out = [data[whole:]]
+            self._out_size = len(data) - whole
+            self._send(data[:whole])
+
+    def _flush(self) -> None:
+        if self._out_size:
+            data = b"".join(self._out)
+            self._out = []
+            self._out_size = 0
+            self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        if self._torn:
+            raise ConnectionLost("the connection was given up in the middle of a request")
+        self._torn = True  # until all is sent: half a request can't be taken back
+        try:
+            self._channel.sendall(data)
+        except TimeoutError as error:
+            raise ConnectionLost(f"the server took no data for {self._silence:.0f} s") from error
+        except OSError as error:
+            raise ConnectionLost(f"the connection broke while sending: {error}") from error
+        self._torn = False
+        self._bytes_sent += len(data)
+
+    def _receive(self) -> bytes:
+        try:
+            data = self._channel.recv(RECEIVE)
+        except TimeoutError as error:
+            raise ConnectionLost(f"the server said nothing for {self._silence:.0f} s") from error
+        except OSError as error:
+            raise ConnectionLost(f"the connection broke: {error}") from error
+        if not data:
+            raise ConnectionLost("the server closed the connection")
+        self._bytes_received += len(data)
+        return data

@@ -1,0 +1,220 @@
+"""What every recipe needs to know: where things are on the server, and what it can do.
+
+What may live here: paths on the wire, capabilities as they turn out, comparing
+what the server says with what we believe, and the words for a failed request.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from reconcile.model import (
+    NS,
+    PERMISSIONS,
+    UNKNOWN_MODE,
+    Action,
+    Capabilities,
+    Entry,
+    Kind,
+    Options,
+    Outcome,
+    Problem,
+    Reason,
+    Tag,
+)
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.session import Recipe
+from reconcile.remotes.sftp.wire import Attrs, Extended, Names, Status
+
+TRIALS = 20  # publishes whose tag is read back before the server is trusted to keep what was set
+
+_KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIR, stat.S_IFLNK: Kind.SYMLINK}
+
+
+@dataclass(slots=True)
+class Site:
+    """An open DEST: mutable, since a server shows what it can't do only when asked."""
+
+    base: bytes  # DEST, canonical
+    workdir: bytes  # our folder
+    options: Options
+    say: Callable[[str], None]
+    extensions: frozenset[bytes] = frozenset()
+    openssh: bool = False  # a plain RENAME refuses an existing target
+    block: int = 32 * 1024  # bytes of content in one WRITE
+    caps: Capabilities = Capabilities()
+    run: bytes = b""  # folder of this run, once prepared
+    trials: int = TRIALS
+    keeps_tags: bool = True  # what we set is what the server shows afterwards
+    beside: set[str] = field(
+        default_factory=set
+    )  # directories on another file system than the staging folder
+    parents: dict[str, Problem | None] = field(
+        default_factory=dict
+    )  # directories looked at; None: as they should be
+    _count: int = 0
+    _said: set[str] = field(default_factory=set)
+
+    def at(self, path: str) -> bytes:
+        """``path`` on the wire."""
+        if not path:
+            return self.base
+        return b"%b/%b" % (self.base if self.base != b"/" else b"", os.fsencode(path))
+
+    def fresh(self, folder: bytes) -> bytes:
+        """A path in one of the run's folders that nothing else has."""
+        self._count += 1
+        return b"%b/%b/%x" % (self.run, folder, self._count)
+
+    def fresh_beside(self, path: str) -> bytes:
+        """The same in the directory of ``path``."""
+        self._count += 1
+        name = b".reconcile-%b-%x" % (self.run.rpartition(b"/")[2], self._count)
+        return self.at(parent_of(path)).rstrip(b"/") + b"/" + name
+
+    def parked(self, number: int | None) -> bytes:
+        """The parking place with this number."""
+        return b"%b/parked/%d" % (self.run, number or 0)
+
+    def say_once(self, message: str) -> None:
+        """Tell the user, but not ten thousand times."""
+        if message not in self._said:
+            self._said.add(message)
+            self.say(message)
+
+    def lose(self, *, modes: bool = False, times: bool = False) -> None:
+        """The server refuses to set this: do without from now on."""
+        if modes and self.caps.modes:
+            self.caps = replace(self.caps, modes=False)
+            self.say("the server does not let us set modes: files and directories get its own")
+        if times and self.caps.times:
+            self.caps = replace(self.caps, times=False)
+            self.say("the server does not let us set times: files get the time of their upload")
+
+    def mode_for(self, entry: Entry) -> int | None:
+        """The mode to send; None: none."""
+        keep = self.options.keep_perms and self.caps.modes and entry.mode != UNKNOWN_MODE
+        return entry.mode & PERMISSIONS if keep else None
+
+    def time_for(self, entry: Entry) -> int | None:
+        """The time to send, in seconds; None: none."""
+        return wire_time(entry) if self.options.keep_times and self.caps.times else None
+
+    def rename_parents(self, old: str, new: str) -> None:
+        """A directory that we moved, and all below it, is as checked as it was."""
+        for path in [path for path in self.parents if path == old or path.startswith(f"{old}/")]:
+            self.parents[new + path[len(old) :]] = self.parents.pop(path)
+
+    def forget_parents(self, top: str) -> None:
+        """A directory is gone."""
+        for path in [path for path in self.parents if path == top or path.startswith(f"{top}/")]:
+            del self.parents[path]
+
+    @property
+    def reads_back(self) -> bool:
+        """Whether tags have to be read back, since we can't trust the server to keep what we set."""
+        return self.trials > 0 or not self.keeps_tags
+
+    def recorded(self, entry: Entry, mode: int | None, tag: Tag, digest: bytes | None) -> Entry:
+        """What the snapshot shall say of a file of which ``entry`` is the wish."""
+        return Entry(
+            kind=Kind.FILE,
+            mode=UNKNOWN_MODE if mode is None else mode,
+            size=entry.size,
+            mtime_ns=entry.mtime_ns if self.options.keep_times else tag.mtime * NS,
+            digest=digest,
+            stamp=entry.stamp,
+            tag=tag,
+        )
+
+
+def parent_of(path: str) -> str:
+    """The directory that holds ``path``; the base's is itself."""
+    return path.rpartition("/")[0]
+
+
+def wire_time(entry: Entry) -> int:
+    """Whole seconds, within what SFTP can carry: 1970 to 2106."""
+    return min(max(entry.mtime, 0), wire.MAX_TIME)
+
+
+def tag_of(attrs: Attrs) -> Tag:
+    """The tag of what the server shows."""
+    return Tag(attrs.size, attrs.mtime)
+
+
+def kind_of(attrs: Attrs) -> Kind | None:
+    """None for FIFOs and the like."""
+    return _KINDS.get(stat.S_IFMT(attrs.mode))
+
+
+def intended(attrs: Attrs, entry: Entry) -> bool:
+    """Whether a file has exactly the size and time it shall have: taken as done."""
+    return stat.S_ISREG(attrs.mode) and attrs.size == entry.size and attrs.mtime == wire_time(entry)
+
+
+def look(path: bytes) -> Recipe[Attrs | Status]:
+    """LSTAT."""
+    reply: Attrs | Status = yield wire.lstat(path)
+    return reply
+
+
+def act(request: wire.Request) -> Recipe[Status]:
+    """A request that is answered by a status alone."""
+    status: Status = yield request
+    return status
+
+
+def read_link(path: bytes) -> Recipe[str | None]:
+    """The target of a symlink, None if it can't be read."""
+    reply: Names | Status = yield wire.readlink(path)
+    if isinstance(reply, Names) and len(reply.names) == 1:
+        return os.fsdecode(reply.names[0][0])
+    return None
+
+
+def matches(path: bytes, attrs: Attrs, entry: Entry) -> Recipe[bool]:
+    """Whether the server still shows what we believe: kind, and the tag or the target of the link."""
+    if kind_of(attrs) is not entry.kind:
+        return False
+    if entry.kind is Kind.SYMLINK:
+        return (yield from read_link(path)) == entry.link
+    if entry.kind is Kind.DIR:
+        return True
+    return tag_of(attrs) == (entry.tag or Tag(entry.size, wire_time(entry)))
+
+
+def absent(reply: object) -> bool:
+    """Whether a reply says that there is no such path."""
+    return isinstance(reply, Status) and reply.code == wire.FX_NO_SUCH_FILE
+
+
+def problem(path: str, reason: Reason, message: str) -> Problem:
+    """A problem of the apply stage."""
+    return Problem(path, "apply", reason, message)
+
+
+def drift(action: Action, what: str) -> Outcome:
+    """Somebody else wrote there: left alone."""
+    return Outcome(action, problem=problem(action.path, Reason.DRIFT, what))
+
+
+def explain(site: Site, path: str, doing: str, status: Status, size: int = 1) -> Recipe[Problem]:
+    """A failed request in words. ``size`` is how many bytes were wanted, to recognise a full disk."""
+    if status.code == wire.FX_PERMISSION_DENIED:
+        return problem(path, Reason.DENIED, f"{doing}: permission denied by the server")
+    if status.code == wire.FX_NO_SUCH_FILE:
+        return problem(path, Reason.MISSING, f"{doing}: gone from the remote, or its directory is")
+    if status.code == wire.FX_OP_UNSUPPORTED:
+        return problem(path, Reason.UNSUPPORTED, f"{doing}: the server can't do that")
+    if b"statvfs@openssh.com" in site.extensions:
+        reply: Extended | Status = yield wire.statvfs(site.run or site.base)
+        if isinstance(reply, Extended):
+            space = wire.parse_statvfs(reply)
+            if space.bytes < size or not space.inodes:
+                return problem(path, Reason.NO_SPACE, f"{doing}: the remote disk is full")
+    said = f" ({status.message})" if status.message else ""
+    return problem(path, Reason.FAILED, f"{doing}: the server failed{said}")

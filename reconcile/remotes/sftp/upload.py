@@ -1,0 +1,228 @@
+"""One file's way to the remote: staged, verified, published.
+
+What may live here: the upload recipe. The usual case is three round trips: OPEN;
+WRITE, FSETSTAT and CLOSE; RENAME.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from reconcile.model import PERMISSIONS, Action, Entry, Outcome, Problem, Reason, Stamp, Tag
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.publish import STANDS, judge, publish
+from reconcile.remotes.sftp.session import Burst, Recipe
+from reconcile.remotes.sftp.site import Site, explain, parent_of, problem, tag_of, wire_time
+from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Request, Status
+from reconcile.source import Source, SourceError, new_hash
+
+Sent = Callable[[int], None]
+
+
+def upload(site: Site, action: Action, source: Source, sent: Sent) -> Recipe[Outcome]:
+    """Make or replace a file. One that changes while it is read is tried once more as it is then."""
+    assert action.new is not None
+    outcome = yield from _upload(site, action, action.new, source, sent)
+    if outcome.problem is not None and outcome.problem.reason is Reason.CHANGED:
+        again = _as_it_is_now(source, action.path, action.new)
+        if again is not None:
+            outcome = yield from _upload(site, action, again, source, sent)
+            settled = {
+                path: entry and replace(entry, stamp=None)  # just changed: to be read again next time
+                for path, entry in outcome.effects.items()
+            }
+            outcome = replace(outcome, effects=settled)
+    return outcome
+
+
+def _upload(site: Site, action: Action, new: Entry, source: Source, sent: Sent) -> Recipe[Outcome]:
+    """Stage and publish, beside the target where the staging folder is on another file system."""
+    directory = parent_of(action.path)
+    if directory not in site.beside:
+        outcome = yield from _stage_and_publish(site, action, new, source, sent, site.fresh(b"staging"))
+        if outcome is not None:
+            return outcome
+        site.beside.add(directory)
+    outcome = yield from _stage_and_publish(site, action, new, source, sent, site.fresh_beside(action.path))
+    assert outcome is not None  # told only while the directory is not known to be elsewhere
+    if outcome.problem is not None:
+        site.beside.discard(directory)
+    return outcome
+
+
+def _stage_and_publish(
+    site: Site, action: Action, new: Entry, source: Source, sent: Sent, staged: bytes
+) -> Recipe[Outcome | None]:
+    """None: staged, but a rename to the target is refused for no reason that we see, such as EXDEV."""
+    path, wish = action.path, action if new is action.new else replace(action, new=new)
+    opening = wire.open_new(staged, site.mode_for(new))
+    judged: bool | Outcome = False
+    opened: Handle | Status
+    # A small new file is sent on the chance: OpenSSH's RENAME refuses a target that exists.
+    if action.old is not None or not site.openssh or new.size > site.block:
+        there, opened = yield [wire.lstat(site.at(path)), opening]
+        judged = yield from judge(site, wish, there)
+    else:
+        opened = yield opening
+    if isinstance(judged, Outcome):
+        if isinstance(opened, Handle):
+            yield wire.close(opened.handle)
+            yield wire.remove(staged)
+        return replace(judged, action=action)
+    if isinstance(opened, Status) and opened.code == wire.FX_FAILURE:
+        yield wire.remove(staged)  # never truncated: it may be the same inode as a published file
+        opened = yield opening
+    if isinstance(opened, Status):
+        return Outcome(
+            action, problem=(yield from explain(site, path, "open a staging file", opened, new.size))
+        )
+
+    content = _Content(site, source, path, new, staged, opened.handle, sent)
+    notable: list[tuple[int, wire.Reply]] = yield Burst(content.requests())
+    if notable or not content.closed:
+        failed = yield from content.settle(notable)
+        if failed is not None:
+            yield wire.remove(staged)
+            return Outcome(action, problem=failed)
+    digest = content.hash.digest()
+    published = yield from publish(site, wish, staged, replacing=judged, digest=digest)
+    if published == STANDS:
+        return Outcome(action, {path: site.recorded(new, content.mode, content.tag, digest)})
+    yield wire.remove(staged)
+    if published.outcome is not None:
+        return replace(published.outcome, action=action)
+    refused = published.refused or OK
+    beside = parent_of(path) in site.beside
+    if refused.code == wire.FX_FAILURE and not published.effects and not beside:
+        return None
+    failed = yield from explain(site, path, "put the file in place", refused, new.size)
+    return Outcome(action, published.effects, failed)
+
+
+class _Content:
+    """What goes through one open staging file, and what came of it."""
+
+    __slots__ = (
+        "closed",
+        "entry",
+        "handle",
+        "hash",
+        "mode",
+        "path",
+        "sent",
+        "site",
+        "source",
+        "staged",
+        "tag",
+        "trouble",
+    )
+
+    def __init__(
+        self, site: Site, source: Source, path: str, entry: Entry, staged: bytes, handle: bytes, sent: Sent
+    ) -> None:
+        self.site = site
+        self.source = source
+        self.path = path
+        self.entry = entry
+        self.staged = staged
+        self.handle = handle
+        self.sent = sent
+        self.hash = new_hash()
+        self.mode = site.mode_for(entry)  # what the snapshot may say of it
+        self.tag = Tag(entry.size, wire_time(entry))
+        self.trouble: Problem | None = None  # with the source
+        self.closed = False
+
+    def requests(self) -> Iterator[Request]:
+        """Everything between OPEN and RENAME. Ends early, without closing, if the source is in trouble."""
+        site, handle, size, block = self.site, self.handle, self.entry.size, self.site.block
+        try:
+            descriptor = self.source.open(self.path, stamp_of(self.entry))
+        except SourceError as error:
+            self.trouble = problem(self.path, error.reason, error.message)
+            return
+        try:
+            offset = 0
+            while offset < size and (data := os.read(descriptor, min(block, size - offset))):
+                self.hash.update(data)
+                self.sent(len(data))
+                yield wire.write(handle, offset, data)
+                offset += len(data)
+            self.source.check(descriptor, self.path, stamp_of(self.entry))
+        except SourceError as error:
+            self.trouble = problem(self.path, error.reason, error.message)
+            return
+        except OSError as error:
+            self.trouble = problem(self.path, Reason.UNREADABLE, f"reading failed: {error.strerror}")
+            return
+        finally:
+            os.close(descriptor)
+        mtime = site.time_for(self.entry)
+        if self.mode is not None or mtime is not None:
+            yield wire.fsetstat(handle, self.mode, mtime)
+        self.closed = True
+        yield wire.close(handle)
+        if site.reads_back or mtime is None:
+            yield wire.lstat(self.staged)
+
+    def settle(self, notable: list[tuple[int, wire.Reply]]) -> Recipe[Problem | None]:
+        """Make sense of all that was no plain OK. The staging file is closed afterwards."""
+        replies = dict(reversed(notable))  # of several of a kind the first tells most
+        if not self.closed:
+            status: Status = yield wire.close(self.handle)
+            if status is not OK:
+                replies.setdefault(wire.CLOSE, status)
+        if self.trouble is not None:
+            return self.trouble
+        shown = replies.get(wire.LSTAT)
+        for kind in (wire.WRITE, wire.CLOSE):
+            if isinstance(refused := replies.get(kind), Status):
+                return (yield from explain(self.site, self.path, "write the file", refused, self.entry.size))
+        if wire.FSETSTAT in replies:
+            yield from self._set_each_alone()
+            shown = yield wire.lstat(self.staged)
+        if isinstance(shown, Status):
+            return (
+                yield from explain(self.site, self.path, "look at the staged file", shown, self.entry.size)
+            )
+        if isinstance(shown, Attrs):
+            return self._verify(shown)
+        return None
+
+    def _set_each_alone(self) -> Recipe[None]:
+        """After a refusal: SETSTAT may be refused for one of its attributes only, or by handle only."""
+        mtime = self.site.time_for(self.entry)
+        if mtime is not None and (yield wire.setstat(self.staged, None, mtime)) is not OK:
+            self.site.lose(times=True)
+        if self.mode is not None and (yield wire.setstat(self.staged, self.mode, None)) is not OK:
+            self.site.lose(modes=True)
+            self.mode = None
+
+    def _verify(self, shown: Attrs) -> Problem | None:
+        """Compare what the server shows with what we sent, and learn whether it can be trusted."""
+        if shown.size != self.entry.size:
+            said = f"the server holds {shown.size} bytes of {self.entry.size}; not published"
+            return problem(self.path, Reason.FAILED, said)
+        if tag_of(shown) == self.tag:
+            self.site.trials -= 1
+        elif self.site.time_for(self.entry) is not None:
+            self.site.keeps_tags = False
+        self.tag = tag_of(shown)
+        return None
+
+
+def stamp_of(entry: Entry) -> Stamp:
+    """The stamp the source must still have. Zeros stand for what the entry does not know."""
+    return entry.stamp or Stamp(0, entry.size, entry.mtime_ns, 0, stat.S_IFREG | (entry.mode & PERMISSIONS))
+
+
+def _as_it_is_now(source: Source, path: str, wish: Entry) -> Entry | None:
+    """The wish for a file that changed since the scan; None if there is no such file any more."""
+    try:
+        stamp = source.stamp(path)
+    except SourceError:
+        return None
+    return replace(wish, size=stamp.size, mtime_ns=stamp.mtime_ns, digest=None, stamp=stamp)

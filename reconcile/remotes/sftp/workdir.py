@@ -1,0 +1,149 @@
+"""Our own folder on the remote: made before the first write, left nearly empty after the last.
+
+``.reconcile/<lineage>/id`` is written once and is the mark of the job. A run's own
+folder is ``.reconcile/<lineage>/<run>``, with ``staging``, ``parked`` and ``trash``;
+``trash/kept`` outlives the run.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from reconcile.errors import ReconcileError, Refused, Unreachable
+from reconcile.model import Kind, Problem, Reason
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.remove import list_directory, purge
+from reconcile.remotes.sftp.session import Burst, Recipe, Session
+from reconcile.remotes.sftp.site import Site, absent, act, explain, kind_of, look
+from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
+
+PARTS = (b"staging", b"parked", b"trash")
+DEAD = ".dead"  # ends the name of a run's folder that was fenced off
+_MARK = "id"
+
+
+def make_workdir(session: Session, site: Site, lineage: str, run: str) -> None:
+    """Make DEST and our folder in it, and fence off what earlier runs left.
+
+    Raises Refused where something stands in the way, Unreachable where the
+    server does not let us write.
+    """
+    ours = site.workdir + b"/" + os.fsencode(lineage)
+    site.run = b""
+    session.call(_make_base(site))
+    session.call(_make_our_folder(site))
+    session.call(_make(site, ours))
+    session.call(_write_mark(site, ours + b"/" + _MARK.encode(), lineage))
+    _fence_leftovers(session, site, ours, run)
+    site.run = ours + b"/" + os.fsencode(run)
+    for path in (site.run, *(site.run + b"/" + part for part in PARTS)):
+        session.call(_make(site, path))
+    site.parents[""] = None
+
+
+def _make_base(site: Site) -> Recipe[None]:
+    """DEST and its parents, with the modes the server gives them."""
+    missing: list[bytes] = []
+    path = site.base
+    while absent(there := (yield wire.stat(path))) and path not in (b"", b"/"):
+        missing.append(path)
+        path = path.rpartition(b"/")[0] or b"/"
+    if isinstance(there, Attrs) and not stat.S_ISDIR(there.mode):
+        raise Refused(f"{_shown(path)} on the remote is not a directory. Nothing was done.")
+    for path in reversed(missing):
+        status = yield from act(wire.mkdir(path, 0o777))
+        if status is not OK:
+            raise (yield from _refusal(site, path, status))
+
+
+def _make_our_folder(site: Site) -> Recipe[None]:
+    """``.reconcile``, which must be a real directory: through a link we would write elsewhere."""
+    parent = site.workdir.rpartition(b"/")[0]
+    if parent != site.base and parent:
+        missing = []
+        while parent and absent((yield wire.stat(parent))):
+            missing.append(parent)
+            parent = parent.rpartition(b"/")[0]
+        for path in reversed(missing):
+            yield from _make(site, path)
+    yield from _make(site, site.workdir)
+
+
+def _make(site: Site, path: bytes) -> Recipe[None]:
+    """One directory of ours, for nobody else to read."""
+    status, there = yield [wire.mkdir(path, 0o700), wire.lstat(path)]
+    if isinstance(there, Status):
+        raise (yield from _refusal(site, path, there if status is OK else status))
+    if kind_of(there) is not Kind.DIR:
+        raise Refused(
+            f"{_shown(path)} on the remote is a {kind_of(there) or 'special file'}, where our working folder "
+            "belongs. Nothing was done. Remove it, or give another place with --remote-workdir."
+        )
+
+
+def _refusal(site: Site, path: bytes, status: Status) -> Recipe[ReconcileError]:
+    """Why the first write failed."""
+    failed = yield from explain(site, "", f"make {_shown(path)}", status)
+    out = "Make DEST writable for this user, or give a writable place with --remote-workdir."
+    if failed.reason is Reason.NO_SPACE:
+        out = "Free some space there."
+    return Unreachable(f"The remote can't be written to: {failed.message}. Nothing was done. {out}")
+
+
+def _write_mark(site: Site, path: bytes, lineage: str) -> Recipe[None]:
+    opened: Handle | Status = yield wire.open_new(path, 0o600)
+    if isinstance(opened, Status):
+        there = yield from look(path)
+        if isinstance(there, Attrs):
+            return  # written by an earlier run
+        raise (yield from _refusal(site, path, opened))
+    content = [wire.write(opened.handle, 0, lineage.encode() + b"\n"), wire.close(opened.handle)]
+    failed: list[tuple[int, Status]] = yield Burst(iter(content))
+    if failed:
+        yield wire.remove(path)
+        raise (yield from _refusal(site, path, failed[0][1]))
+
+
+def _fence_leftovers(session: Session, site: Site, ours: bytes, run: str) -> None:
+    """Purge what earlier runs left, but parked files and kept trash: they may be the only copy.
+
+    Their folders are renamed first: requests of a dead client that still wait
+    in the server then fail, and publish nothing.
+    """
+    listing = session.call(list_directory(ours))
+    tops = []
+    for name, attrs in listing.names:
+        if name in (_MARK, run) or kind_of(attrs) is not Kind.DIR:
+            continue
+        folder = ours + b"/" + os.fsencode(name)
+        parts = {part for part, _ in session.call(list_directory(folder)).names}
+        if not name.endswith(DEAD):
+            if parts and not parts & {"staging", "parked"}:
+                continue  # ended well: there is only trash in it, kept on purpose
+            fenced = folder + os.fsencode(DEAD)
+            if session.call(act(wire.rename(folder, fenced))) is not OK:
+                continue
+            folder = fenced
+        tops.append(folder)
+    for folder in tops:
+        clear_run(session, site, folder)
+
+
+def clear_run(session: Session, site: Site, folder: bytes) -> list[Problem]:
+    """Remove a run's folder but for what is parked in it or kept in its trash."""
+    trash, parked = folder + b"/trash", folder + b"/parked"
+    kept = trash + b"/kept"
+    stuck = purge(session, [folder + b"/staging", trash], frozenset([kept]))
+    if isinstance(session.call(look(kept)), Attrs):
+        stuck.remove(trash)
+    status = session.call(act(wire.rmdir(parked)))
+    if status is not OK and not absent(status):
+        site.say_once(f"files that a run had moved aside are still on the remote in {_shown(parked)}")
+    session.call(act(wire.rmdir(folder)))  # not if anything is kept
+    text = "could not be removed from the remote; the next run tries again"
+    return [Problem(os.fsdecode(path), "cleanup", Reason.FAILED, text) for path in stuck]
+
+
+def _shown(path: bytes) -> str:
+    return repr(os.fsdecode(path))[1:-1]

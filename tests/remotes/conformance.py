@@ -1,0 +1,553 @@
+"""What every Remote must do. A module of tests derives from `Conformance` and says how to open one.
+
+Each test performs actions as a plan would hold them and looks at the folder.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reconcile.model import (
+    UNKNOWN_MODE,
+    Action,
+    Entry,
+    Kind,
+    Op,
+    Options,
+    Outcome,
+    Problem,
+    Reason,
+    Stamp,
+    Tag,
+)
+from reconcile.remotes import Remote
+from reconcile.source import Source, SourceError, digest_of
+from tests.support.trees import Dir, File, Link, Tree, assert_same_tree, build_tree, read_tree
+
+LINEAGE, RUN = "lineage", "run"
+OLD = 1_000_000_000  # a time nothing gets by accident
+
+
+class Heard:
+    """A reporter that remembers."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.bytes = 0
+
+    def phase(self, name: str) -> None:
+        pass
+
+    def say(self, message: str) -> None:
+        self.said.append(message)
+
+    def planned(self, plan: object) -> None:
+        pass
+
+    def sent(self, count: int) -> None:
+        self.bytes += count
+
+    def outcome(self, outcome: Outcome) -> None:
+        pass
+
+
+OpenRemote = Callable[..., Remote]
+
+
+class Bench:
+    """SRC, DEST and a prepared remote, and short words for what tests do with them."""
+
+    def __init__(
+        self, open_remote: OpenRemote, src: Path, dest: Path, options: Options, run: str = RUN
+    ) -> None:
+        self.src, self.dest = src, dest
+        self.heard = Heard()
+        self.remote = open_remote(dest, options, self.heard)
+        self.source = Source(str(src))
+        self.held: dict[str, Entry] = {}
+        self.remote.prepare(LINEAGE, run)
+
+    def wish(self, path: str) -> Entry:
+        """What a scan would say of a path in SRC."""
+        info = os.lstat(self.src / path)
+        mode = stat.S_IMODE(info.st_mode) & 0o777
+        stamp = Stamp(info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_mode)
+        if stat.S_ISDIR(info.st_mode):
+            return Entry(Kind.DIR, mode)
+        if stat.S_ISLNK(info.st_mode):
+            return Entry(Kind.SYMLINK, mode, stamp=stamp)
+        return Entry(Kind.FILE, mode, info.st_size, info.st_mtime_ns, stamp=stamp)
+
+    def perform(self, *actions: Action) -> list[Outcome]:
+        """Carry out one level; what is true then is remembered."""
+        outcomes = {id(outcome.action): outcome for outcome in self.remote.perform(actions, self.source)}
+        assert len(outcomes) == len(actions)
+        for outcome in outcomes.values():
+            for path, entry in outcome.effects.items():
+                self.held.pop(path, None)
+                if entry is not None:
+                    self.held[path] = entry
+        return [outcomes[id(action)] for action in actions]
+
+    def do(self, *actions: Action) -> None:
+        """The same where all must go well."""
+        for outcome in self.perform(*actions):
+            assert outcome.done, outcome.problem
+
+    def problem(self, action: Action) -> Problem:
+        """The problem that one action must have."""
+        (outcome,) = self.perform(action)
+        assert outcome.problem is not None
+        assert outcome.problem.path == action.path
+        assert outcome.problem.message
+        return outcome.problem
+
+    def create(self, path: str) -> Action:
+        return Action(Op.CREATE, path, self.wish(path))
+
+    def modify(self, path: str) -> Action:
+        return Action(Op.MODIFY, path, self.wish(path), self.held[path])
+
+    def mkdir(self, path: str) -> Action:
+        return Action(Op.MKDIR, path, self.wish(path))
+
+    def delete(self, path: str, *, keep: bool = False) -> Action:
+        prefix = f"{path}/"
+        members = tuple((p[len(prefix) :], e) for p, e in self.held.items() if p.startswith(prefix))
+        return Action(Op.DELETE, path, None, self.held[path], members=members, keep=keep)
+
+    def move(self, source: str, path: str, **more: object) -> Action:
+        moved = self.held[source]
+        return Action(Op.MOVE, path, moved, self.held.get(path), source, moved, **more)  # type: ignore[arg-type]
+
+    def upload(self, tree: Tree) -> None:
+        """Bring a whole tree."""
+        build_tree(self.src, tree)
+        paths = sorted(read_tree(self.src))
+        for path in paths:
+            if self.wish(path).kind is Kind.DIR:
+                self.do(self.mkdir(path))
+        self.do(*(self.create(path) for path in paths if self.wish(path).kind is not Kind.DIR))
+
+    def same(self) -> None:
+        """SRC and DEST hold the same."""
+        assert_same_tree(self.src, self.dest)
+
+    def end(self) -> None:
+        """Nothing of ours may be left but the mark."""
+        assert list(self.remote.finish()) == []
+        assert set(read_tree(self.dest / ".reconcile")) == {LINEAGE, f"{LINEAGE}/id"}
+
+
+class Conformance:
+    """The suite. ``open_remote(dest, options, reporter)`` comes as a fixture."""
+
+    @pytest.fixture
+    def make(self, open_remote: OpenRemote, source: Path, dest: Path) -> Iterator[Callable[..., Bench]]:
+        benches: list[Bench] = []
+
+        def make(run: str = RUN, **options: object) -> Bench:
+            benches.append(Bench(open_remote, source, dest, replace(Options(), **options), run))  # type: ignore[arg-type]
+            return benches[-1]
+
+        yield make
+        for bench in benches:
+            bench.remote.close()
+            bench.source.close()
+
+    @pytest.fixture
+    def bench(self, make: Callable[..., Bench]) -> Bench:
+        return make()
+
+    def test_a_tree_arrives(self, bench: Bench) -> None:
+        names = {b"new\nline": "1", b"\xff\xfe": "2", b"n" * 255: "3", "ünï": "4", "[red]x": "5", " ": "6"}
+        bench.upload(
+            {
+                "empty": File(b"", mtime=OLD),
+                "x": File("#!", mode=0o751, mtime=OLD + 0.5),
+                "deep": {"er": {"still": Dir({"f": File("f" * 5000)}, mode=0o700)}},
+                "nothing": {},
+                "link": Link("deep/er"),
+                "nowhere": Link(b"\xff/gone"),
+                "names": names,
+            }
+        )
+        bench.same()
+        assert bench.held["x"].tag == Tag(2, OLD)
+        assert bench.held["x"].digest == digest_of(b"#!")
+        assert bench.held["x"].stamp == bench.wish("x").stamp
+        assert bench.held["link"].link == "deep/er"
+        assert bench.heard.bytes == sum(
+            (n.content is not None and len(n.content)) or 0
+            for n in read_tree(bench.src).values()
+            if n.kind == "file"
+        )
+        bench.end()
+
+    def test_a_big_file_arrives_whole(self, bench: Bench) -> None:
+        content = os.urandom(8 << 20) + b"end"
+        bench.upload({"big": content, "also": content[:100_000]})
+        bench.same()
+        assert bench.held["big"].digest == digest_of(content)
+
+    def test_many_files_arrive(self, bench: Bench) -> None:
+        bench.upload({f"d{n}": {f"f{m}": f"{n} {m}" for m in range(60)} for n in range(10)})
+        bench.same()
+        bench.end()
+
+    def test_a_modified_file_is_replaced_in_one_step(self, bench: Bench) -> None:
+        bench.upload({"f": "old", "g": "old"})
+        before = (bench.dest / "f").stat().st_ino
+        build_tree(bench.src, {"f": File("new content", mode=0o600), "g": "x" * 50_000})
+        bench.do(bench.modify("f"), bench.modify("g"))
+        bench.same()
+        assert (bench.dest / "f").stat().st_ino != before
+        bench.end()
+
+    def test_files_and_links_take_each_others_place(self, bench: Bench) -> None:
+        bench.upload({"f": "file", "l": Link("a"), "m": Link("a")})
+        for name in ("f", "l", "m"):
+            (bench.src / name).unlink()
+        build_tree(bench.src, {"f": Link("target"), "l": "now a file", "m": Link("b")})
+        bench.do(*(bench.modify(name) for name in ("f", "l", "m")))
+        bench.same()
+
+    def test_metadata_alone(self, bench: Bench) -> None:
+        bench.upload({"f": File("f", mode=0o644, mtime=OLD), "d": {}, "t": File("t", mtime=OLD)})
+        (bench.src / "f").chmod(0o640)
+        (bench.src / "d").chmod(0o500)
+        os.utime(bench.src / "t", (OLD + 5, OLD + 5))
+        bench.do(*(Action(Op.SETMETA, p, bench.wish(p), bench.held[p]) for p in ("f", "d", "t")))
+        bench.same()
+        assert bench.held["t"].tag == Tag(1, OLD + 5)
+        assert bench.held["t"].digest == digest_of(b"t")
+        (bench.dest / "f").write_text("not ours")
+        assert bench.problem(Action(Op.SETMETA, "f", bench.wish("f"), bench.held["f"])).reason is Reason.DRIFT
+
+    def test_special_bits_of_directories_stay(self, bench: Bench) -> None:
+        bench.upload({"d": {}})
+        (bench.dest / "d").chmod(0o2755)
+        (bench.src / "d").chmod(0o750)
+        bench.do(Action(Op.SETMETA, "d", bench.wish("d"), bench.held["d"]))
+        assert stat.S_IMODE((bench.dest / "d").stat().st_mode) == 0o2750
+
+    def test_options_leave_times_and_modes_alone(self, make: Callable[..., Bench]) -> None:
+        bench = make(keep_times=False, keep_perms=False)
+        bench.upload({"f": File("x", mode=0o751, mtime=OLD), "d": Dir(mode=0o700)})
+        info = (bench.dest / "f").stat()
+        assert info.st_mtime > OLD + 1
+        assert bench.held["f"].tag == Tag(1, int(info.st_mtime))
+        assert bench.held["f"].mtime == int(info.st_mtime)
+        assert bench.held["f"].mode == bench.held["d"].mode == UNKNOWN_MODE
+        bench.do(bench.modify("f"))
+
+    def test_moves(self, bench: Bench) -> None:
+        bench.upload({"f": "f", "l": Link("x"), "d": {"in": {"f": "deep"}}, "over": "replaced"})
+        bench.do(bench.move("f", "over"), bench.move("l", "l2"))
+        bench.do(bench.move("d", "e"))
+        for old, new in (("f", "over"), ("l", "l2"), ("d", "e")):
+            (bench.src / old).rename(bench.src / new)
+        bench.same()
+        build_tree(bench.src, {"e": {"in": {"g": "into the moved"}}})
+        bench.do(bench.create("e/in/g"))
+        bench.same()
+        bench.end()
+
+    def test_a_move_can_bring_new_metadata(self, bench: Bench) -> None:
+        bench.upload({"f": File("f", mode=0o644, mtime=OLD)})
+        (bench.src / "f").rename(bench.src / "g")
+        (bench.src / "g").chmod(0o600)
+        os.utime(bench.src / "g", (OLD + 9, OLD + 9))
+        bench.do(replace(bench.move("f", "g"), new=bench.wish("g")))
+        bench.same()
+        assert set(bench.held) == {"g"}
+        assert bench.held["g"].tag == Tag(1, OLD + 9)
+
+    def test_parking_swaps_names(self, bench: Bench) -> None:
+        bench.upload({"a": "was a", "b": "was b"})
+        a, b = bench.held["a"], bench.held["b"]
+        bench.do(Action(Op.PARK, "a", None, a, parked=1))
+        bench.do(Action(Op.MOVE, "a", b, None, "b", b))
+        bench.do(Action(Op.MOVE, "b", a, None, "a", a, parked=1))
+        assert (bench.dest / "a").read_text() == "was b"
+        assert (bench.dest / "b").read_text() == "was a"
+        bench.end()
+
+    def test_what_was_parked_goes_back_if_its_new_place_is_taken(self, bench: Bench) -> None:
+        bench.upload({"a": "a"})
+        a = bench.held["a"]
+        bench.do(Action(Op.PARK, "a", None, a, parked=1))
+        (bench.dest / "b").write_text("somebody else's")
+        problem = bench.problem(Action(Op.MOVE, "b", a, None, "a", a, parked=1))
+        assert problem.reason is Reason.DRIFT
+        assert (bench.dest / "a").read_text() == "a"
+        assert (bench.dest / "b").read_text() == "somebody else's"
+
+    def test_a_move_done_before_is_done_and_one_without_source_is_missing(self, bench: Bench) -> None:
+        bench.upload({"f": "f", "g": "g"})
+        (bench.dest / "f").rename(bench.dest / "f2")
+        bench.do(bench.move("f", "f2"))
+        (bench.dest / "g").unlink()
+        assert bench.problem(bench.move("g", "g2")).reason is Reason.MISSING
+        assert set(bench.held) == {"f2"}
+
+    @pytest.mark.parametrize("target", ["file", "dir", "dangling"])
+    def test_a_move_destroys_nothing(self, bench: Bench, target: str) -> None:
+        bench.upload({"f": "f", "d": {"x": "x"}, "l": Link("l")})
+        build_tree(bench.dest, {"t": {"file": "theirs", "dir": {"a": "a"}, "dangling": Link("gone")}[target]})
+        before = read_tree(bench.dest)
+        for name in ("f", "d", "l"):
+            assert bench.problem(bench.move(name, "t")).reason is Reason.DRIFT
+        assert _unlike(before, read_tree(bench.dest)) == set()
+
+    def test_deletes(self, bench: Bench) -> None:
+        bench.upload(
+            {"f": "f", "l": Link("f"), "d": {"e": {"f": "f", "l": Link("x")}, "g": "g"}, "empty": {}}
+        )
+        bench.do(*(bench.delete(name) for name in ("f", "l", "d", "empty")))
+        assert bench.held == {}
+        assert set(read_tree(bench.dest)) - _ours(bench.dest) == set()
+        bench.end()
+
+    def test_a_delete_of_what_is_gone_is_done(self, bench: Bench) -> None:
+        bench.upload({"f": "f", "d": {"g": "g"}})
+        (bench.dest / "f").unlink()
+        (bench.dest / "d/g").unlink()
+        bench.do(bench.delete("f"), bench.delete("d"))
+        assert bench.held == {}
+
+    def test_a_directory_with_foreign_content_stays_around_it(self, bench: Bench) -> None:
+        bench.upload(
+            {"d": {"ours": "1", "changed": "2", "kept": "3", "e": {"f": "4"}, "g": {"h": {"i": "5"}}}}
+        )
+        build_tree(bench.dest, {"d": {"g": {"theirs": "x"}, "changed": "by somebody"}})
+        action = bench.delete("d")
+        members = tuple((p, replace(e, excluded=p == "kept")) for p, e in action.members)
+        (outcome,) = bench.perform(replace(action, members=members))
+        assert outcome.done
+        assert outcome.note is not None
+        assert outcome.note.reason is Reason.DRIFT
+        left = set(read_tree(bench.dest)) - _ours(bench.dest)
+        assert left == {"d", "d/changed", "d/kept", "d/g", "d/g/theirs"}
+        assert bench.held == {}
+        bench.end()
+
+    def test_a_directory_that_must_make_room_goes_whole(self, bench: Bench) -> None:
+        bench.upload({"d": {"ours": "1"}, "e": {"ours": "1"}})
+        build_tree(bench.dest, {"d": {"theirs": "x"}})
+        bench.do(*(replace(bench.delete(name), whole=True) for name in ("d", "e")))
+        assert set(read_tree(bench.dest)) - _ours(bench.dest) == set()
+        assert list(bench.remote.finish()) == []
+        kept = bench.dest / ".reconcile" / LINEAGE / RUN / "trash/kept"
+        assert set(read_tree(kept)) == {"d", "d/ours", "d/theirs"}
+
+    def test_directories_that_swap_names_are_looked_at_again(self, bench: Bench) -> None:
+        bench.upload({"a": {"x": {"f": "in a"}}, "b": {"y": {"f": "in b"}}})
+        a, b = bench.held["a"], bench.held["b"]
+        bench.do(Action(Op.PARK, "a", None, a, parked=1))
+        bench.do(Action(Op.MOVE, "a", b, None, "b", b))
+        bench.do(Action(Op.MOVE, "b", a, None, "a", a, parked=1))
+        build_tree(bench.src, {"a": {"y": {"g": "g"}}, "b": {"x": {"g": "g"}}})
+        bench.do(bench.create("a/y/g"), bench.create("b/x/g"))
+        assert bench.problem(bench.create("a/x/f")).reason is Reason.MISSING
+
+    def test_what_is_kept_stays_in_the_trash(self, bench: Bench) -> None:
+        bench.upload({"f": "was f", "d": {"e": "e"}, "sub": {"g": "was g"}})
+        build_tree(bench.src, {"f": "is f", "sub": {"g": "is g"}})
+        build_tree(bench.dest, {"d": {"theirs": "x"}})
+        changes = [replace(bench.modify(path), keep=True) for path in ("f", "sub/g")]
+        bench.do(*changes, bench.delete("d", keep=True))
+        assert (bench.dest / "f").read_text() == "is f"
+        assert list(bench.remote.finish()) == []
+        kept = bench.dest / ".reconcile" / LINEAGE / RUN / "trash/kept"
+        assert (kept / "f").read_text() == "was f"
+        assert (kept / "sub/g").read_text() == "was g"
+        assert set(os.listdir(kept / "d")) == {"e", "theirs"}
+        assert len(bench.heard.said) == 1
+
+    def test_an_unexpected_target_is_left_alone(self, bench: Bench) -> None:
+        build_tree(bench.src, {"f": "ours", "l": Link("ours"), "d": {}, "big": "x" * 50_000})
+        build_tree(bench.dest, {"f": "theirs", "l": Link("theirs"), "d": "a file", "big": "theirs"})
+        before = read_tree(bench.dest)
+        for action in (bench.create("f"), bench.create("l"), bench.mkdir("d"), bench.create("big")):
+            assert bench.problem(action).reason is Reason.DRIFT
+        assert _unlike(before, read_tree(bench.dest)) == set()
+        bench.end()
+
+    def test_an_unexpected_target_that_is_as_intended_is_done(self, bench: Bench) -> None:
+        tree = {
+            "f": File("same", mtime=OLD),
+            "l": Link("same"),
+            "d": {},
+            "big": File("x" * 50_000, mtime=OLD),
+        }
+        build_tree(bench.src, tree)
+        build_tree(bench.dest, tree)
+        bench.do(bench.create("f"), bench.create("l"), bench.mkdir("d"), bench.create("big"))
+        assert bench.held["f"].tag == Tag(4, OLD)
+        bench.same()
+        bench.end()
+
+    def test_drift_is_left_alone(self, bench: Bench) -> None:
+        bench.upload({"f": "f", "l": Link("l"), "gone": "gone", "k": "kind"})
+        build_tree(bench.dest, {"f": "edited"})
+        for name in ("l", "k"):
+            (bench.dest / name).unlink()
+        (bench.dest / "l").symlink_to("elsewhere")
+        (bench.dest / "k").mkdir()
+        for name in ("f", "k"):
+            (bench.src / name).write_text("new")
+        (bench.src / "l").unlink()
+        (bench.src / "l").symlink_to("new")
+        for name in ("f", "l", "k"):
+            assert bench.problem(bench.modify(name)).reason is Reason.DRIFT
+            assert bench.problem(bench.delete(name)).reason is Reason.DRIFT
+        assert bench.problem(bench.move("f", "g")).reason is Reason.DRIFT
+        assert (bench.dest / "f").read_text() == "edited"
+        assert os.readlink(bench.dest / "l") == "elsewhere"
+        (bench.dest / "gone").unlink()
+        bench.do(bench.modify("gone"))
+        bench.end()
+
+    def test_nothing_is_written_through_a_planted_link(
+        self, bench: Bench, make: Callable[..., Bench], tmp_path: Path
+    ) -> None:
+        bench.upload({"d": {"e": {"f": "f"}, "g": "g"}})
+        outside = tmp_path / "outside"
+        build_tree(outside, {"e": {"f": "untouched"}, "g": "untouched"})
+        (bench.dest / "d").rename(bench.dest / "moved")
+        (bench.dest / "d").symlink_to(outside)
+        before = read_tree(outside)
+        again = make("second")  # directories are looked at once per run
+        again.held = bench.held
+        build_tree(bench.src, {"d": {"e": {"f": "new", "n": "n"}, "l": Link("l"), "m": {}}})
+        f = again.held["d/e/f"]
+        for action in (
+            again.modify("d/e/f"),
+            again.create("d/e/n"),
+            again.create("d/l"),
+            again.mkdir("d/m"),
+            again.delete("d/g"),
+            again.delete("d/e"),
+            again.move("d/g", "elsewhere"),
+            again.move("d/e", "elsewhere"),
+            Action(Op.SETMETA, "d/e/f", replace(f, mode=0o600), f),
+            Action(Op.PARK, "d/g", None, again.held["d/g"], parked=1),
+        ):
+            problem = again.problem(action)
+            assert problem.reason is Reason.DRIFT, action
+            assert "nothing is written through it" in problem.message
+        assert again.problem(again.delete("d")).reason is Reason.DRIFT
+        assert read_tree(outside) == before
+
+    def test_a_missing_parent_is_told(self, bench: Bench) -> None:
+        build_tree(bench.src, {"d": {"f": "f"}})
+        assert bench.problem(bench.create("d/f")).reason is Reason.MISSING
+        bench.do(bench.mkdir("d"))
+        bench.do(bench.create("d/f"))
+
+    def test_a_source_that_changed_is_tried_once_more(self, bench: Bench) -> None:
+        build_tree(bench.src, {"f": "as scanned", "gone": "x", "fifo": "x", "link": "x"})
+        actions = {name: bench.create(name) for name in ("f", "gone", "fifo", "link")}
+        build_tree(bench.src, {"f": File("changed since", mtime=OLD)})
+        for name in ("gone", "fifo", "link"):
+            (bench.src / name).unlink()
+        os.mkfifo(bench.src / "fifo")
+        (bench.src / "link").symlink_to("/etc/passwd")
+        bench.do(actions["f"])
+        assert (bench.dest / "f").read_text() == "changed since"
+        assert bench.held["f"].tag == Tag(13, OLD)
+        assert bench.held["f"].stamp is None
+        assert bench.problem(actions["gone"]).reason is Reason.VANISHED
+        assert bench.problem(actions["fifo"]).reason is Reason.SPECIAL
+        assert bench.problem(actions["link"]).reason is Reason.CHANGED
+        assert set(read_tree(bench.dest)) - _ours(bench.dest) == {"f"}
+        bench.end()
+
+    def test_a_source_that_changes_while_it_is_read_is_not_published(self, bench: Bench) -> None:
+        build_tree(bench.src, {"f": "x" * 100_000, "g": "steady"})
+
+        class Restless(Source):
+            def check(self, fd: int, path: str, stamp: Stamp) -> None:
+                if path == "f" and os.lseek(fd, 0, os.SEEK_CUR):
+                    raise SourceError(Reason.CHANGED, "changed")
+                super().check(fd, path, stamp)
+
+        bench.source.close()
+        bench.source = Restless(str(bench.src))
+        changed, steady = bench.perform(bench.create("f"), bench.create("g"))
+        assert changed.problem is not None
+        assert changed.problem.reason is Reason.CHANGED
+        assert steady.done
+        assert not (bench.dest / "f").exists()
+        bench.end()
+
+    def test_observe(self, bench: Bench) -> None:
+        bench.upload({"f": File("abc", mode=0o640, mtime=OLD), "l": Link("f"), "d": {"x": "x"}})
+        seen = dict(bench.remote.observe(["f", "l", "d", "d/x", "none", "none/x", "f/x"]))
+        f, link, d = seen["f"], seen["l"], seen["d"]
+        assert f is not None
+        assert link is not None
+        assert d is not None
+        assert (f.kind, f.mode, f.size, f.mtime) == (Kind.FILE, 0o640, 3, OLD)
+        assert (link.kind, link.link) == (Kind.SYMLINK, "f")
+        assert d.kind is Kind.DIR
+        assert seen["none"] is seen["none/x"] is seen["f/x"] is None
+
+    def test_walk(self, bench: Bench) -> None:
+        bench.upload({"a": {"b": {b"\xff": "x", "l": Link("t")}}, "f": "f", "a.b": {}})
+        os.mkfifo(bench.dest / "fifo")
+        (bench.dest / ".reconcile-x").touch()
+        found = list(bench.remote.walk(""))
+        paths = [path for path, _ in found]
+        assert sorted(paths) == sorted(["a", "a/b", "a/b/\udcff", "a/b/l", "f", "a.b", "fifo"])
+        assert all(os.path.dirname(p) in ("", *paths[: paths.index(p)]) for p in paths)
+        assert dict(found)["fifo"].kind is None
+        assert dict(found)["a/b/l"].link == "t"
+        assert {path for path, _ in bench.remote.walk("a")} == {"a/b", "a/b/\udcff", "a/b/l"}
+        assert list(bench.remote.walk("absent")) == []
+
+    def test_leftovers_of_an_earlier_run_are_cleared_but_not_what_may_be_the_only_copy(
+        self, bench: Bench, make: Callable[..., Bench]
+    ) -> None:
+        ours = bench.dest / ".reconcile" / LINEAGE
+        build_tree(
+            ours / RUN,
+            {
+                "staging": {"1": "x"},
+                "trash": {"2": Dir({"deep": "x"}, mode=0o555)},
+                "parked": {"3": "only copy"},
+            },
+        )
+        build_tree(ours / "done", {"trash": {"kept": {"f": "kept"}}})
+        make("second")
+        fenced = f"{RUN}.dead"
+        assert set(os.listdir(ours)) == {"id", "done", fenced, "second"}
+        assert set(read_tree(ours / fenced)) == {"parked", "parked/3"}
+        assert (ours / "done/trash/kept/f").read_text() == "kept"
+
+    def test_preparing_makes_what_is_ours_for_us_alone(self, bench: Bench) -> None:
+        assert (bench.dest / ".reconcile" / LINEAGE / "id").read_text() == f"{LINEAGE}\n"
+        assert stat.S_IMODE((bench.dest / ".reconcile").stat().st_mode) == 0o700
+
+    def test_traffic_is_counted(self, bench: Bench) -> None:
+        before = bench.remote.traffic
+        bench.upload({"f": "x" * 10_000})
+        after = bench.remote.traffic
+        assert after.requests > before.requests
+        assert after.bytes_sent > before.bytes_sent + 10_000
+        assert after.bytes_received > before.bytes_received
+
+
+def _ours(dest: Path) -> set[str]:
+    return {path for path in read_tree(dest) if path.split("/")[0] == ".reconcile"}
+
+
+def _unlike(before: Mapping[str, object], after: Mapping[str, object]) -> set[str]:
+    return {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}

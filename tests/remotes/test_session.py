@@ -1,0 +1,273 @@
+"""The pump, against a server that is a function: what it is sent decides what it answers."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from reconcile.errors import ConnectionLost, ProtocolError
+from reconcile.remotes.sftp import session as pump
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.session import Burst, Recipe, Session
+from reconcile.remotes.sftp.wire import OK, Request, Status
+
+Answer = Callable[[int, int, bytes], bytes]
+
+
+def status(ident: int, code: int = 0) -> bytes:
+    body = struct.pack(">II", ident, code) + struct.pack(">I3sI", 3, b"say", 0)
+    return struct.pack(">IB", len(body) + 1, wire.STATUS) + body
+
+
+def echo(ident: int, _kind: int, body: bytes) -> bytes:
+    """REMOVE of "4" fails with code 4, and so on."""
+    return status(ident, int(body[-1:] or b"0") if body[-1:].isdigit() else 0)
+
+
+class ScriptedChannel:
+    """A channel to a server that answers each request as soon as it is read."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.requests: list[tuple[int, int, bytes]] = []
+        self.held: list[bytes] = []
+        self.sizes: list[int] = []
+        self.closed = False
+        self._in = b""
+
+    def sendall(self, data: bytes) -> None:
+        self.sizes.append(len(data))
+        self._in += data
+        while len(self._in) >= 4 and len(self._in) >= 4 + (length := struct.unpack_from(">I", self._in)[0]):
+            body, self._in = self._in[4 : 4 + length], self._in[4 + length :]
+            ident = struct.unpack_from(">I", body, 1)[0]
+            self.requests.append((ident, body[0], body[5:]))
+            self.held.append(self.answer(ident, body[0], body[5:]))
+
+    def recv(self, _nbytes: int, /) -> bytes:
+        self.held = [answer for answer in self.held if answer]
+        if not self.held:
+            raise TimeoutError
+        return self.held.pop(0)
+
+    def recv_ready(self) -> bool:
+        return False
+
+    def settimeout(self, timeout: float) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def start(answer: Answer = echo) -> tuple[Session, ScriptedChannel]:
+    channel = ScriptedChannel(answer)
+    return Session(channel), channel
+
+
+def ask(*names: bytes) -> Recipe[list[int]]:
+    """One request after the other."""
+    codes = []
+    for name in names:
+        reply: Status = yield wire.remove(name)
+        codes.append(reply.code)
+    return codes
+
+
+def test_a_recipe_gets_the_reply_to_each_of_its_requests() -> None:
+    session, _ = start()
+    assert session.call(ask(b"a", b"4", b"b", b"3")) == [0, 4, 0, 3]
+
+
+def test_results_of_all_recipes_come_even_if_they_ask_nothing() -> None:
+    session, _ = start()
+    recipes = [ask(*[b"a"] * count) for count in (0, 3, 0, 0, 1, 2)]
+    assert sorted(map(len, session.run(recipes, 2))) == [0, 0, 0, 1, 2, 3]
+    assert list(session.run((ask() for _ in range(10)), 3)) == [[]] * 10
+
+
+def test_recipes_are_started_lazily_and_no_more_than_allowed() -> None:
+    session, _ = start()
+    started = ended = most = 0
+
+    def recipes() -> Iterator[Recipe[None]]:
+        for _ in range(50):
+            yield recipe()
+
+    def recipe() -> Recipe[None]:
+        nonlocal started, ended, most
+        started += 1
+        most = max(most, started - ended)
+        yield wire.remove(b"a")
+        ended += 1
+
+    assert len(list(session.run(recipes(), 7))) == 50
+    assert most == 7
+
+
+def test_a_list_of_requests_and_recipes_travels_together() -> None:
+    session, channel = start()
+
+    def recipe() -> Recipe[list[object]]:
+        answers: list[object] = yield [wire.remove(b"1"), ask(b"2", b"3"), wire.remove(b"a")]
+        nothing: list[object] = yield []
+        return answers + nothing
+
+    answers = session.call(recipe())
+    assert [answer.code if isinstance(answer, Status) else answer for answer in answers] == [1, [2, 3], 0]
+    assert len(channel.sizes) == 2  # one send for the three of them, one for the last
+
+
+def burst(requests: Iterator[Request]) -> Recipe[list[tuple[int, wire.Reply]]]:
+    notable: list[tuple[int, wire.Reply]] = yield Burst(requests)
+    return notable
+
+
+def test_a_burst_tells_what_was_no_plain_ok_and_is_not_drawn_after_a_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session, channel = start()
+    monkeypatch.setattr(pump, "OUTSTANDING", 1)  # one request at a time
+    closed = False
+
+    def requests() -> Iterator[Request]:
+        nonlocal closed
+        try:
+            yield wire.remove(b"a")
+            yield wire.remove(b"4")
+            yield wire.remove(b"never")
+        finally:
+            closed = True
+
+    ((kind, reply),) = session.call(burst(requests()))
+    assert kind == wire.REMOVE
+    assert isinstance(reply, Status)
+    assert reply.code == 4
+    assert closed
+    assert len(channel.requests) == 2
+    assert session.call(burst(iter([]))) == []
+
+
+def test_content_is_drawn_only_as_far_as_the_window_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pump, "OUTSTANDING", 10_000)
+    session, channel = start()
+    unanswered = most = 0
+
+    def requests() -> Iterator[Request]:
+        nonlocal most
+        for index in range(200):
+            most = max(most, index - (len(channel.requests) - len(channel.held)))
+            yield wire.write(b"h", 0, bytes(1000))
+
+    assert session.call(burst(requests())) == []
+    assert unanswered <= most <= 12
+    assert session.traffic.requests == 200
+    assert session.traffic.bytes_sent > 200_000
+
+
+def test_small_requests_are_packed_into_full_packets() -> None:
+    session, channel = start()
+    list(session.run((ask(b"x" * 100) for _ in range(1000)), 1000))
+    assert len(channel.sizes) < 10
+    assert sum(channel.sizes) == session.traffic.bytes_sent
+
+
+def never(ident: int, kind: int, body: bytes) -> bytes:
+    return b""
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (never, "said nothing"),
+        (lambda ident, _kind, _body: status(ident + 7), "not open"),
+        (lambda ident, _kind, _body: status(ident) * 2, "not open"),
+        (lambda ident, _kind, _body: struct.pack(">IBI", 5, 201, ident), "Extended"),
+        (lambda _ident, _kind, _body: b"SSH-2.0 no SFTP at all", "can't be"),
+    ],
+)
+def test_a_server_that_does_not_keep_to_the_protocol_ends_the_run(answer: Answer, error: str) -> None:
+    session, _ = start(answer)
+    with pytest.raises(ConnectionLost, match=error):
+        list(session.run([ask(b"a", b"b")], 1))
+
+
+def test_ok_is_no_answer_where_a_handle_is_due() -> None:
+    session, _ = start()
+
+    def recipe() -> Recipe[object]:
+        return (yield wire.opendir(b"a"))
+
+    with pytest.raises(ProtocolError, match="Status"):
+        session.call(recipe())
+
+
+def test_the_end_of_the_channel_is_a_lost_connection() -> None:
+    session, channel = start()
+    channel.recv = lambda _nbytes: b""  # type: ignore[method-assign]
+    with pytest.raises(ConnectionLost, match="closed"):
+        session.call(ask(b"a"))
+
+
+def test_a_send_that_fails_half_way_ends_the_session_for_good() -> None:
+    session, channel = start()
+
+    def fail(data: bytes) -> None:
+        raise OSError("gone")
+
+    whole = channel.sendall
+    channel.sendall = fail  # type: ignore[method-assign]
+    with pytest.raises(ConnectionLost, match="gone"):
+        session.call(ask(b"a"))
+    channel.sendall = whole  # type: ignore[method-assign]
+    with pytest.raises(ConnectionLost, match="given up"):
+        session.call(ask(b"a"))
+
+
+def test_an_error_in_a_recipe_closes_the_others_and_leaves_the_session_usable() -> None:
+    session, _ = start()
+    closed = []
+
+    def patient(number: int) -> Recipe[None]:
+        try:
+            while True:
+                yield wire.remove(b"a")
+        finally:
+            closed.append(number)
+
+    def wrong() -> Recipe[None]:
+        yield wire.remove(b"a")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(session.run([patient(1), patient(2), wrong()], 3))
+    assert sorted(closed) == [1, 2]
+    assert session.call(ask(b"4")) == [4]  # replies to the others are dropped as they come
+
+
+def test_a_run_that_is_not_read_to_its_end_gives_up_its_requests() -> None:
+    session, _ = start()
+    running = session.run((ask(b"a", b"b") for _ in range(20)), 5)
+    assert next(running) == [0, 0]
+    running.close()  # type: ignore[attr-defined]
+    assert session.call(ask(b"4")) == [4]
+
+
+def test_handshake() -> None:
+    body = struct.pack(">BI", 2, 3) + b"".join(struct.pack(">I", len(s)) + s for s in (b"x@y", b"1"))
+    session, channel = start(lambda _ident, _kind, _: struct.pack(">I", len(body)) + body)
+    assert session.handshake() == {b"x@y": b"1"}
+    assert channel.sizes == [9]
+
+    old = struct.pack(">IBI", 5, 2, 2)
+    with pytest.raises(ProtocolError, match="version 2"):
+        start(lambda _ident, _kind, _: old)[0].handshake()
+    with pytest.raises(ProtocolError, match="did not begin"):
+        start(lambda _ident, _kind, _: status(1))[0].handshake()
+
+
+def test_ok_replies_are_one_object() -> None:
+    assert wire.Decoder().feed(status(3)) == [(3, OK)]
+    assert wire.Decoder().feed(status(3))[0][1] is OK

@@ -1,0 +1,265 @@
+"""The conformance suite on a real OpenSSH server, and what is particular to SFTP."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from reconcile.errors import ConnectionLost, Refused, Unreachable
+from reconcile.model import Job, Options, Reason
+from reconcile.remotes import Remote
+from reconcile.remotes import open_remote as really_open
+from reconcile.remotes.sftp import session as pump
+from reconcile.remotes.sftp.remote import SftpRemote
+from tests.remotes.conformance import LINEAGE, Bench, Conformance, Heard, OpenRemote
+from tests.support.sshd import Sshd
+from tests.support.trees import Link, assert_same_tree, build_tree, read_tree
+
+MakeBench = Callable[..., Bench]
+
+
+def opener(sshd: Sshd) -> OpenRemote:
+    def open_remote(dest: Path | str, options: Options, heard: Heard) -> Remote:
+        job = Job("/", sshd.endpoint.target(dest), "/", options, sshd.endpoint.login())
+        return really_open(job, heard)
+
+    return open_remote
+
+
+@pytest.fixture
+def open_remote(sshd: Sshd) -> OpenRemote:
+    return opener(sshd)
+
+
+class TestOpenssh(Conformance):
+    pass
+
+
+class TestPoorServer(Conformance):
+    """The same server, taken for one of which nothing is known but the draft."""
+
+    @pytest.fixture
+    def open_remote(self, sshd: Sshd) -> OpenRemote:
+        def open_remote(dest: Path | str, options: Options, heard: Heard) -> Remote:
+            remote = opener(sshd)(dest, options, heard)
+            assert isinstance(remote, SftpRemote)
+            site = remote._site
+            site.extensions = frozenset()
+            site.openssh = False
+            site.keeps_tags = False
+            remote._in_flight = 3
+            remote._trees_in_flight = 1
+            return remote
+
+        return open_remote
+
+    # What is replaced without posix-rename is removed first, which is told once.
+    def test_the_gap_is_told_once(self, bench: Bench) -> None:
+        bench.upload({"f": "1", "g": "1"})
+        build_tree(bench.src, {"f": "22", "g": "22"})
+        bench.do(bench.modify("f"), bench.modify("g"))
+        bench.same()
+        assert len(bench.heard.said) == 1
+
+
+def test_dest_may_be_a_link_and_its_parents_are_made(
+    open_remote: OpenRemote, tmp_path: Path, source: Path
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    bench = Bench(open_remote, source, tmp_path / "link", Options())
+    bench.upload({"f": "f"})
+    assert (tmp_path / "real/f").read_text() == "f"
+    deep = Bench(open_remote, source, tmp_path / "link/a/b/c", Options())
+    deep.do(deep.create("f"))
+    assert (tmp_path / "real/a/b/c/f").read_text() == "f"
+    for each in (bench, deep):
+        each.remote.close()
+        each.source.close()
+
+
+def test_opening_writes_nothing(open_remote: OpenRemote, dest: Path) -> None:
+    remote = open_remote(dest, Options(), Heard())
+    assert list(remote.walk("")) == []
+    assert not dest.exists()
+    assert remote.caps.atomic_replace
+    assert list(remote.finish()) == []
+    remote.close()
+    remote.close()
+
+
+def test_dest_is_no_directory(open_remote: OpenRemote, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Refused, match="not a directory"):
+        open_remote(tmp_path / "file", Options(), Heard())
+    remote = open_remote(tmp_path / "file/below", Options(), Heard())
+    with pytest.raises((Refused, Unreachable)):
+        remote.prepare(LINEAGE, "run")
+    remote.close()
+
+
+def test_our_folder_must_be_a_real_directory(open_remote: OpenRemote, tmp_path: Path, dest: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    build_tree(dest, {".reconcile": Link(str(tmp_path / "outside"))})
+    remote = open_remote(dest, Options(), Heard())
+    with pytest.raises(Refused, match="symlink"):
+        remote.prepare(LINEAGE, "run")
+    assert os.listdir(tmp_path / "outside") == []
+    remote.close()
+
+
+def test_our_folder_may_be_elsewhere(
+    open_remote: OpenRemote, tmp_path: Path, source: Path, dest: Path
+) -> None:
+    elsewhere = tmp_path / "else/where"
+    bench = Bench(open_remote, source, dest, Options(remote_workdir=str(elsewhere)))
+    bench.upload({"f": "f", "d": {"g": "g"}})
+    bench.do(bench.delete("d"))
+    assert list(bench.remote.finish()) == []
+    assert set(read_tree(dest)) == {"f"}
+    assert set(read_tree(elsewhere)) == {LINEAGE, f"{LINEAGE}/id"}
+    bench.remote.close()
+    bench.source.close()
+
+
+def test_uploading_ten_small_files_is_five_requests_each(shim_sshd: Sshd, source: Path, dest: Path) -> None:
+    bench = Bench(opener(shim_sshd), source, dest, Options())
+    bench.upload({f"f{n}": "content" for n in range(40)})  # the first ones are read back
+    build_tree(source, {f"g{n}": "content" for n in range(10)})
+    before = bench.remote.traffic.requests
+    bench.do(*(bench.create(f"g{n}") for n in range(10)))
+    assert bench.remote.traffic.requests - before == 50
+    bench.remote.close()
+    bench.source.close()
+
+
+class TestBound:
+    """Where permissions bind the server."""
+
+    @pytest.fixture
+    def open_remote(self, bound_sshd: Sshd) -> OpenRemote:
+        return opener(bound_sshd)
+
+    def test_an_unwritable_dest_is_told_and_nothing_done(self, open_remote: OpenRemote, dest: Path) -> None:
+        build_tree(dest, {"f": "f"})
+        dest.chmod(0o555)
+        try:
+            remote = open_remote(dest, Options(), Heard())
+            with pytest.raises(Unreachable, match=r"permission denied.*--remote-workdir"):
+                remote.prepare(LINEAGE, "run")
+            remote.close()
+            assert os.listdir(dest) == ["f"]
+        finally:
+            dest.chmod(0o755)
+
+    def test_denied_paths_are_problems(self, open_remote: OpenRemote, source: Path, dest: Path) -> None:
+        bench = Bench(open_remote, source, dest, Options())
+        bench.upload({"d": {"f": "f"}, "g": "g"})
+        (dest / "d").chmod(0o555)
+        try:
+            build_tree(source, {"d": {"f": "new", "n": "n"}})
+            for action in (bench.modify("d/f"), bench.create("d/n"), bench.delete("d/f")):
+                assert bench.problem(action).reason is Reason.DENIED, action
+            bench.do(bench.delete("g"))
+            bench.do(bench.delete("d"))  # it is ours to open
+            bench.end()
+        finally:
+            if (dest / "d").exists():
+                (dest / "d").chmod(0o755)
+            bench.remote.close()
+            bench.source.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own; needs root."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, check=False
+    )
+    if mount.returncode:
+        pytest.skip("can't mount")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+def test_across_a_mount_files_are_staged_beside_their_target(
+    open_remote: OpenRemote, source: Path, tmp_path: Path, small_disk: Path
+) -> None:
+    dest = tmp_path / "dest"
+    dest.mkdir()
+    subprocess.run(["mount", "--bind", small_disk, _made(dest / "disk")], check=True)
+    try:
+        bench = Bench(open_remote, source, dest, Options())
+        bench.upload({"disk": {"f": "f", "d": {"g": "g" * 50_000}}, "h": "h"})
+        build_tree(source, {"disk": {"f": "changed"}})
+        bench.do(bench.modify("disk/f"))
+        assert_same_tree(source, dest)
+        bench.do(bench.delete("disk/f"), bench.delete("disk/d"))
+        assert os.listdir(dest / "disk") == []
+        (outcome,) = bench.perform(bench.move("h", "disk/h"))
+        assert outcome.problem is not None
+        assert bench.held["h"].retained
+        bench.end()
+        bench.remote.close()
+        bench.source.close()
+    finally:
+        subprocess.run(["umount", "-l", dest / "disk"], check=True)
+
+
+def _made(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def test_a_full_disk_is_told_and_what_fits_is_there(
+    open_remote: OpenRemote, source: Path, small_disk: Path
+) -> None:
+    bench = Bench(open_remote, source, small_disk / "dest", Options())
+    build_tree(source, {"big": bytes(3 << 20), "small": "small"})
+    big, small = bench.perform(bench.create("big"), bench.create("small"))
+    assert big.problem is not None
+    assert big.problem.reason is Reason.NO_SPACE
+    assert "full" in big.problem.message
+    bench.do(*([] if small.done else [bench.create("small")]))
+    assert (small_disk / "dest/small").read_text() == "small"
+    bench.end()
+    bench.remote.close()
+    bench.source.close()
+
+
+def test_a_server_that_is_gone_is_a_lost_connection(own_sshd: Sshd, source: Path, dest: Path) -> None:
+    bench = Bench(opener(own_sshd), source, dest, Options())
+    bench.upload({"f": "f"})
+    own_sshd.stop()
+    own_sshd.end_sessions()
+    with pytest.raises(ConnectionLost):
+        list(bench.remote.observe(["f"]))
+    bench.remote.close()
+    bench.source.close()
+
+
+def test_a_big_file_is_not_held_in_memory(
+    open_remote: OpenRemote, source: Path, dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pump, "OUTSTANDING", 300_000)
+    bench = Bench(open_remote, source, dest, Options())
+    assert isinstance(bench.remote, SftpRemote)
+    session, most = bench.remote._session, 0
+
+    class Watched(Heard):
+        def sent(self, _count: int, /) -> None:
+            nonlocal most
+            most = max(most, session._outstanding)
+
+    bench.remote._reporter = Watched()
+    bench.upload({"big": bytes(8 << 20)})
+    assert 0 < most <= 300_000 + 256 * 1024
+    bench.same()
+    bench.remote.close()
+    bench.source.close()
