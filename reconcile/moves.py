@@ -65,7 +65,7 @@ def pair(old: DirectorySnapshot, scan: Scan, changes: Iterable[Change], mirror: 
 def _movable_files(changes: Iterable[Change]) -> Iterator[tuple[str, Entry]]:
     for change in changes:
         old = change.old
-        if old is not None and old.kind is Kind.FILE and movable(old) and not same_content(old, change.new):
+        if old is not None and old.kind is not Kind.DIR and movable(old) and not same_content(old, change.new):
             yield change.path, old
 
 
@@ -113,7 +113,7 @@ def _vote(changes: list[Change]) -> tuple[Counter[tuple[str, str]], Counter[str]
     votes: Counter[tuple[str, str]] = Counter()
     for change in changes:
         new = change.new
-        if new is None or new.kind is not Kind.FILE or same_content(change.old, new):
+        if new is None or new.kind is Kind.DIR or same_content(change.old, new):
             continue
         for identity in _identities(new):
             found = sources.get(identity, ())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from reconcile.diff import ancestors, below, lookup, parent, same_content, same_meta
+from reconcile.diff import ancestors, below, lookup, parent, same_content, same_meta, within
 from reconcile.errors import Refused
 from reconcile.model import (
     Action,
@@ -250,6 +250,7 @@ class _Draft:
         actions = [*self.steps, *self.uploads, *self.deletes]
         gone = {path for action in self.steps for path in touched(action)}
         parents = {parent(path) for action in actions for path in touched(action)}
+        doomed = {action.path for action in self.deletes}
         opened: list[Action] = []
         for path in sorted(parents):
             old = lookup(self.old.dirs, path)
@@ -259,7 +260,7 @@ class _Draft:
             opened.append(Action(Op.SETMETA, path, new=wide, old=old, reason="opened for changes"))
             wanted = next((action.new for action in self.modes if action.path == path), old)
             self.modes = [action for action in self.modes if action.path != path]
-            if wanted is not None and wanted.mode != wide.mode:
+            if wanted is not None and wanted.mode != wide.mode and not within(path, doomed):
                 self.modes.append(Action(Op.SETMETA, path, new=wanted, old=wide, reason="mode"))
         return opened
 

@@ -337,3 +337,12 @@ def test_a_directory_without_write_permission_is_opened_and_closed() -> None:
     plan, _ = world.reconcile(Options())
     assert ops(plan) == ["setmeta d", "create d/new", "setmeta d"]
     assert world.remote["d"].mode == 0o555
+
+
+def test_a_directory_that_is_opened_to_be_emptied_is_not_closed_again() -> None:
+    world = synced(*files(2, "d"), lambda tree: tree.chmod("d", 0o500))
+    world.local.rename("d/f1", "f1")
+    world.local.remove("d")
+    plan, outcomes = world.reconcile(Options(mirror=True))
+    assert_done(outcomes)
+    assert ops(plan) == ["setmeta d", "move d/f1 f1", "delete d"]

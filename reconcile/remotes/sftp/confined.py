@@ -15,13 +15,10 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from reconcile.remotes.sftp.transport import paramiko
 from reconcile.remotes.sftp.wire import FX_OK
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer as Buffer
 
 _BY_DESCRIPTOR = os.open in os.supports_dir_fd and os.readlink in os.supports_dir_fd
 _PIN = getattr(os, "O_PATH", os.O_RDONLY)  # enough to descend and to change attributes, needs no permission
@@ -266,7 +263,7 @@ class File(paramiko.SFTPHandle):
         """READ; empty at the end."""
         return os.pread(self.fd, min(length, _MAX_READ), offset)
 
-    def write(self, offset: int, data: Buffer) -> int:
+    def write(self, offset: int, data: bytes) -> int:  # type: ignore[override]  # all that ever comes
         """WRITE, all of it or an error."""
         view = memoryview(data)
         while view:

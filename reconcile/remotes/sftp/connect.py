@@ -126,7 +126,8 @@ def connect(target: Target, login: Login, say: Callable[[str], None]) -> Connect
     try:
         transport.use_compression(login.compress)
         _negotiate(transport, known, endpoint, seconds_left())
-        key = transport.get_remote_server_key()
+        key = transport.host_key
+        assert key is not None  # negotiated
         hostkeys.check(known, key.get_name(), key.asbytes(), accept_new=login.accept_new_host_key, say=say)
         prove(transport, endpoint, login, secrets, seconds_left)
         transport.set_keepalive(KEEPALIVE)
