@@ -12,19 +12,23 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reconcile.errors import Unreachable, UsageError
-from reconcile.model import Login, Target
+from reconcile.model import Job, Login, Options, Target
+from reconcile.remotes import Remote
+from reconcile.remotes import open_remote as really_open
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.confined import Files
 from reconcile.remotes.sftp.connect import Channel, connect
 from reconcile.remotes.sftp.server import Server
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.wire import Attrs, Handle, Names, Request, Status
+from tests.remotes.conformance import Conformance, Heard, OpenRemote
 from tests.support.processes import end_tree
 from tests.support.sshd import Sshd, make_key
 
@@ -578,3 +582,18 @@ def test_serve_says_how_to_connect_and_ends_on_a_signal(root: Path, tmp_path: Pa
     finally:
         end_tree(process)
         process.communicate()
+
+
+class TestConformance(Conformance):
+    """All that a remote must do, over the embedded server, which has no extension but posix-rename."""
+
+    @pytest.fixture
+    def open_remote(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenRemote]:
+        def open_remote(dest: Path | str, options: Options, heard: Heard) -> Remote:
+            path = "/" + os.path.relpath(dest, tmp_path)
+            where = replace(target(server), path=path)
+            return really_open(Job("/", where, "/", options, trusting(server, tmp_path)), heard)
+
+        with Server(tmp_path, password="pw") as server:
+            monkeypatch.setenv(VARIABLE, "pw")
+            yield open_remote

@@ -173,6 +173,8 @@ class Server:
                     return
                 self._sessions = {other for other in self._sessions if other.is_active()} | {session}
             session.start_server(event=threading.Event(), server=self._door)
+            if self._closed:  # while it started
+                session.close()
 
 
 def serve(
