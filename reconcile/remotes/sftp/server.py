@@ -108,7 +108,7 @@ class Server:
         self._interface = interface
         self._sessions: set[Transport] = set()
         self._lock = threading.Lock()
-        self._closed = False
+        self._closing = threading.Event()
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
             self._listener = socket.create_server((host, port), family=family, backlog=128)
@@ -135,7 +135,7 @@ class Server:
     def close(self) -> None:
         """End all sessions and listen no more. May be called twice."""
         with self._lock:
-            self._closed = True
+            self._closing.set()
             sessions = list(self._sessions)
         try:
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept
@@ -160,7 +160,7 @@ class Server:
             try:
                 sock, _ = self._listener.accept()
             except OSError:
-                if self._closed:
+                if self._closing.is_set():
                     return
                 continue  # the client was gone already
             tune(sock)
@@ -168,12 +168,12 @@ class Server:
             session.add_server_key(self._host_key)
             session.set_subsystem_handler("sftp", Session, self._interface, self.root)
             with self._lock:
-                if self._closed:
+                if self._closing.is_set():
                     session.sock.close()
                     return
                 self._sessions = {other for other in self._sessions if other.is_active()} | {session}
             session.start_server(event=threading.Event(), server=self._door)
-            if self._closed:  # while it started
+            if self._closing.is_set():  # while it started
                 session.close()
 
 
