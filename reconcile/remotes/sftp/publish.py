@@ -102,6 +102,7 @@ def publish(
 ) -> Recipe[Published]:
     """Rename ``staged`` to the action's path. What is not published is not removed either."""
     target = site.at(action.path)
+    status: Status
     effects: dict[str, Entry | None] = {}
     if replacing and action.keep:
         failed = yield from keep(site, action.path)
@@ -111,7 +112,7 @@ def publish(
         replacing = False
     if replacing and POSIX_RENAME in site.extensions:
         # RACE: what somebody wrote there since we looked is lost.
-        status = yield from act(wire.posix_rename(staged, target))
+        status = yield wire.posix_rename(staged, target)
     else:
         if replacing:
             site.say_once(NO_REPLACE)
@@ -119,7 +120,7 @@ def publish(
                 return Published(refused=status)
             effects = {action.path: None}
         # RACE: but for files on OpenSSH, a server may overwrite what came here since we looked.
-        status = yield from act(wire.rename(staged, target))
+        status = yield wire.rename(staged, target)
     if status is OK:
         return STANDS
     if not replacing:

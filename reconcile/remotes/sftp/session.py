@@ -103,21 +103,31 @@ def _gather(count: int, resume: _Deliver) -> Iterator[_Deliver]:
 
 
 class _Task:
-    """A recipe under way: resumed with each answer; in the end ``deliver`` takes its result."""
+    """A recipe under way: resumed with each answer. Its result goes to ``deliver``, or to ``end``."""
 
-    __slots__ = ("begin", "deliver", "send")
+    __slots__ = ("begin", "deliver", "end", "recipe")
 
-    def __init__(self, recipe: Recipe[Any], begin: Callable[[Step, _Task], None], deliver: _Deliver) -> None:
-        self.send = recipe.send
+    def __init__(
+        self,
+        recipe: Recipe[Any],
+        begin: Callable[[Step, _Task], None],
+        deliver: _Deliver | None,
+        end: Callable[[_Task, Any], None] | None = None,
+    ) -> None:
+        self.recipe = recipe
         self.begin = begin
         self.deliver = deliver
+        self.end = end
 
     def resume(self, answer: object) -> None:
         """Go on until the recipe asks for something else, or ends."""
         try:
-            step = self.send(answer)
+            step = self.recipe.send(answer)
         except StopIteration as stop:
-            self.deliver(stop.value)
+            if self.deliver is not None:
+                self.deliver(stop.value)
+            elif self.end is not None:
+                self.end(self, stop.value)
         else:
             self.begin(step, self)
 
@@ -150,8 +160,7 @@ class Session:
 
     def handshake(self) -> dict[bytes, bytes]:
         """Agree on version 3; returns the server's extensions. Comes first, once."""
-        self._put(wire.init())
-        self._flush()
+        self._send(wire.init())
         while not (replies := self._decoder.feed(self._receive())):
             pass
         (_, reply), *more = replies
@@ -176,16 +185,12 @@ class Session:
             raise RuntimeError("a session does one run at a time")
         drawn = iter(recipes)
         exhausted = False
-        live: set[Recipe[T]] = set()
+        live: set[_Task] = set()
         results: deque[T] = deque()
 
-        def started(recipe: Recipe[T]) -> _Task:
-            def end(result: T) -> None:
-                live.discard(recipe)
-                results.append(result)
-
-            live.add(recipe)
-            return _Task(recipe, self._begin, end)
+        def end(task: _Task, result: T) -> None:
+            live.discard(task)
+            results.append(result)
 
         try:
             while live or results or not exhausted:
@@ -193,7 +198,8 @@ class Session:
                     if (recipe := next(drawn, None)) is None:
                         exhausted = True
                     else:
-                        started(recipe).resume(None)
+                        live.add(task := _Task(recipe, self._begin, None, end))
+                        task.resume(None)
                 self._draw_bursts()
                 while results:
                     yield results.popleft()
@@ -204,8 +210,8 @@ class Session:
                         self._accept(ident, reply)
         finally:
             self._give_up()
-            for recipe in live:
-                recipe.close()
+            for task in live:
+                task.recipe.close()
 
     def _give_up(self) -> None:
         """Forget what is under way; replies to it are dropped when they come."""
@@ -254,8 +260,10 @@ class Session:
         self._waiting[ident] = owner, kind, expects, weight
         self._outstanding += weight
         self._out.append(HEAD.pack(len(body) + 5, kind, ident))
-        self._out_size += HEAD.size
-        self._put(body)
+        self._out.append(body)
+        self._out_size += HEAD.size + len(body)
+        if self._out_size >= PACKET:
+            self._send_full_packets()
 
     def _accept(self, ident: int, reply: wire.Reply) -> None:
         """Hand a reply to whoever waits for it."""
@@ -279,16 +287,13 @@ class Session:
         if not owner.pending and owner.requests is None:
             owner.resume(owner.notable)
 
-    def _put(self, data: bytes) -> None:
-        """Collect bytes to send; full packets go out at once."""
-        self._out.append(data)
-        self._out_size += len(data)
-        if self._out_size >= PACKET:
-            data = b"".join(self._out)
-            whole = len(data) - len(data) % PACKET
-            self._out = [data[whole:]]
-            self._out_size = len(data) - whole
-            self._send(data[:whole])
+    def _send_full_packets(self) -> None:
+        """Send what fills packets; the rest waits for more."""
+        data = b"".join(self._out)
+        whole = len(data) - len(data) % PACKET
+        self._out = [data[whole:]]
+        self._out_size = len(data) - whole
+        self._send(data[:whole])
 
     def _flush(self) -> None:
         if self._out_size:

@@ -144,7 +144,8 @@ def open_new(path: bytes, mode: int | None) -> Request:
 
 def write(handle: bytes, offset: int, data: bytes) -> Request:
     """Write ``data`` at ``offset`` bytes from the beginning."""
-    return Request(WRITE, b"%b%b%b%b" % (_string(handle), _U64.pack(offset), _U32.pack(len(data)), data))
+    where = _U64.pack(offset)
+    return Request(WRITE, b"%b%b%b%b%b" % (_U32.pack(len(handle)), handle, where, _U32.pack(len(data)), data))
 
 
 def close(handle: bytes) -> Request:
@@ -209,7 +210,7 @@ def readlink(path: bytes) -> Request:
 
 def rename(old: bytes, new: bytes) -> Request:
     """Rename; what happens if ``new`` exists is up to the server."""
-    return Request(RENAME, _string(old) + _string(new))
+    return Request(RENAME, b"%b%b%b%b" % (_U32.pack(len(old)), old, _U32.pack(len(new)), new))
 
 
 def symlink(target: bytes, path: bytes) -> Request:
