@@ -72,6 +72,7 @@ class _Draft:
     deletes: list[Action] = field(default_factory=list)
     modes: list[Action] = field(default_factory=list)  # of directories
     cleared: set[str] = field(default_factory=set)  # directories that go as a whole
+    replaced: set[str] = field(default_factory=set)  # what lies where a directory moves to
     bytes_avoided: int = 0
 
     def classify(self) -> None:
@@ -192,10 +193,12 @@ class _Draft:
 
     def _clear_displaced(self) -> None:
         """Remove what lies where a directory moves to, unless it moves itself."""
-        for target in self.pairing.moves.dirs.values():
+        for target in sorted(self.pairing.moves.dirs.values()):
             old = self.pairing.displaced.get(target)
-            if old is not None and target not in self.pairing.moves.files:
-                self.steps.append(self._delete(target, target, old, "replaced by a moved folder"))
+            if old is None or target in self.pairing.moves.files or within(parent(target), self.replaced):
+                continue
+            self.replaced.add(target)
+            self.steps.append(self._delete(target, target, old, "replaced by a moved folder"))
 
     def _delete(self, path: str, origin: str, old: Entry, reason: str, *, blocking: bool = False) -> Action:
         """Remove what lies at ``path``, a directory with all that does not move out of it."""
@@ -256,6 +259,7 @@ class _Draft:
             old = lookup(self.old.dirs, path)
             if old is None or old.mode & 0o700 == 0o700 or any(top in gone for top in ancestors(path)):
                 continue
+            old = self.restamped.get(path) or old  # retained by now, perhaps
             wide = replace(old, mode=old.mode | 0o700)
             opened.append(Action(Op.SETMETA, path, new=wide, old=old, reason="opened for changes"))
             wanted = next((action.new for action in self.modes if action.path == path), old)
