@@ -29,7 +29,7 @@ T = TypeVar("T")
 SILENCE = 60.0  # seconds without a byte, while requests are outstanding
 PACKET = 32 * 1024 - 64  # bytes paramiko puts into one SSH packet; OpenSSH's channels take 32 KiB
 RECEIVE = 256 * 1024
-OUTSTANDING = 2048 * 1024  # bytes of unanswered bursts; sshd grants a channel 2 MiB of window
+OUTSTANDING = 2 * 1024 * 1024  # bytes of unanswered bursts; sshd grants a channel as much
 
 
 class Channel(Protocol):
