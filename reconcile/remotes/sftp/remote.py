@@ -185,14 +185,17 @@ def _survey(
     extensions: dict[bytes, bytes], path: str, options: Options
 ) -> Recipe[tuple[wire.Limits | None, bytes, bytes]]:
     """The server's limits, DEST and our folder, both absolute."""
-    asked = [wire.realpath(b".")]
+    direct = os.fsencode(_below_home(path)) or b"."
+    asked = [wire.realpath(b"."), wire.realpath(direct), wire.stat(direct)]
     if b"limits@openssh.com" in extensions:
         asked.append(wire.limits())
-    home_reply, *rest = yield asked
+    home_reply, base_reply, there, *rest = yield asked
     limits = wire.parse_limits(rest[0]) if rest and isinstance(rest[0], Extended) else None
     home = home_reply.names[0][0] if isinstance(home_reply, Names) and home_reply.names else b"/"
-    base = yield from _canonical(_absolute(home, path))
-    there: Attrs | Status = yield wire.stat(base)
+    if isinstance(there, Attrs) and isinstance(base_reply, Names) and base_reply.names:
+        base = base_reply.names[0][0]
+    else:
+        base = yield from _canonical(_absolute(home, path))
     if isinstance(there, Attrs) and not stat.S_ISDIR(there.mode):
         raise Refused(f"DEST is not a directory on the remote: {os.fsdecode(base)!r}. Nothing was done.")
     if options.remote_workdir is None:
@@ -202,9 +205,11 @@ def _survey(
 
 def _absolute(home: bytes, path: str) -> bytes:
     """``~/x`` and ``x`` are relative to the login folder."""
-    if path == "~" or path.startswith("~/"):
-        path = path[2:]
-    return os.path.normpath(os.path.join(home, os.fsencode(path)))
+    return os.path.normpath(os.path.join(home, os.fsencode(_below_home(path))))
+
+
+def _below_home(path: str) -> str:
+    return path[2:] if path == "~" or path.startswith("~/") else path
 
 
 def _canonical(path: bytes, *, links: bool = True) -> Recipe[bytes]:
