@@ -65,7 +65,9 @@ def pair(old: DirectorySnapshot, scan: Scan, changes: Iterable[Change], mirror: 
 def _movable_files(changes: Iterable[Change]) -> Iterator[tuple[str, Entry]]:
     for change in changes:
         old = change.old
-        if old is not None and old.kind is not Kind.DIR and movable(old) and not same_content(old, change.new):
+        if old is None or old.kind is Kind.DIR or same_content(old, change.new):
+            continue
+        if movable(old):
             yield change.path, old
 
 

@@ -1,1 +1,1 @@
-"""SFTP version 3 over paramiko's SSH: codec, pipelining, connection, recipes, and a server to try things on."""
+"""SFTP version 3 over paramiko's SSH: codec, pipelining, recipes; and a server to try things on."""

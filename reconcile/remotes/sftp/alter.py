@@ -142,7 +142,8 @@ def _move(
     assert new is not None
     assert moved is not None
     assert origin is not None
-    gone: dict[str, Entry | None] = {origin: None}
+    # What was parked has left its place before, and something else may be there by now.
+    gone: dict[str, Entry | None] = {origin: None} if action.parked is None else {}
     if isinstance(here, Status):
         return (yield from _move_of_nothing(site, action, here, there))
     if not (yield from matches(source, here, moved)):
@@ -187,7 +188,8 @@ def _move_of_nothing(site: Site, action: Action, here: Status, there: Attrs | St
     assert origin is not None
     if not absent(here):
         return Outcome(action, problem=(yield from explain(site, action.path, "look at what is moved", here)))
-    gone: dict[str, Entry | None] = {origin: None}
+    # What was parked has left its place before, and something else may be there by now.
+    gone: dict[str, Entry | None] = {origin: None} if action.parked is None else {}
     if isinstance(there, Attrs) and new.kind is Kind.FILE and intended(there, new):
         mode = there.mode & PERMISSIONS if site.mode_for(new) is not None else None
         return Outcome(action, {**gone, action.path: site.recorded(new, mode, tag_of(there), new.digest)})

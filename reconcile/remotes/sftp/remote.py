@@ -33,7 +33,7 @@ from reconcile.remotes.sftp.session import Recipe, Session
 from reconcile.remotes.sftp.site import Site, absent, kind_of, look, read_link
 from reconcile.remotes.sftp.upload import upload
 from reconcile.remotes.sftp.wire import Attrs, Extended, Names, Status
-from reconcile.remotes.sftp.workdir import clear_run, make_workdir
+from reconcile.remotes.sftp.workdir import clear_run, make_parts, make_workdir
 from reconcile.source import Source
 
 IN_FLIGHT = 1000  # recipes under way at most: an upload is three round trips, so latency asks for many
@@ -72,6 +72,7 @@ class SftpRemote:
     def perform(self, actions: Sequence[Action], source: Source) -> Iterator[Outcome]:
         """Carry out one level of independent actions."""
         look_at_parents(self._session, self._site, actions, self._in_flight)
+        make_parts(self._session, self._site, actions)
         trees = [action for action in actions if _lists_a_tree(action)]
         others = (action for action in actions if not _lists_a_tree(action)) if trees else actions
         yield from self._session.run((self._recipe(action, source) for action in others), self._in_flight)
@@ -136,8 +137,8 @@ class SftpRemote:
 
     def finish(self) -> Iterator[Problem]:
         """Purge the run's trash and remove its folder."""
-        if self._site.run:
-            yield from clear_run(self._session, self._site, self._site.run)
+        if self._site.parts:
+            yield from clear_run(self._session, self._site, self._site.run, self._site.parts)
 
     def close(self) -> None:
         """Hang up."""

@@ -47,6 +47,7 @@ class Site:
     block: int = 32 * 1024  # bytes of content in one WRITE
     caps: Capabilities = Capabilities()
     run: bytes = b""  # folder of this run, once prepared
+    parts: set[bytes] = field(default_factory=set)  # folders in it that are made
     trials: int = TRIALS
     keeps_tags: bool = True  # what we set is what the server shows afterwards
     beside: set[str] = field(

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Collection, Iterable, Iterator
 
 from reconcile.errors import ReconcileError, Refused, Unreachable
-from reconcile.model import Kind, Problem, Reason
+from reconcile.model import Action, Kind, Op, Problem, Reason
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.remove import list_directory, purge
 from reconcile.remotes.sftp.session import Burst, Recipe, Session
 from reconcile.remotes.sftp.site import Site, absent, act, explain, kind_of, look
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
 
-PARTS = (b"staging", b"parked", b"trash")
+STAGING, PARKED, TRASH = PARTS = (b"staging", b"parked", b"trash")
 DEAD = ".dead"  # ends the name of a run's folder that was fenced off
 _MARK = "id"
 
@@ -30,16 +31,44 @@ def make_workdir(session: Session, site: Site, lineage: str, run: str) -> None:
     server does not let us write.
     """
     ours = site.workdir + b"/" + os.fsencode(lineage)
-    site.run = b""
-    session.call(_make_base(site))
-    session.call(_make_our_folder(site))
-    session.call(_make(site, ours))
-    session.call(_write_mark(site, ours + b"/" + _MARK.encode(), lineage))
+    mark = ours + b"/" + _MARK.encode()
+    if not session.call(_is_made(site, ours, mark)):
+        session.call(_make_base(site))
+        session.call(_make_our_folder(site))
+        session.call(_make(site, ours))
+        session.call(_write_mark(site, mark, lineage))
     _fence_leftovers(session, site, ours, run)
     site.run = ours + b"/" + os.fsencode(run)
-    for path in (site.run, *(site.run + b"/" + part for part in PARTS)):
-        session.call(_make(site, path))
+    site.parts.clear()
     site.parents[""] = None
+
+
+def make_parts(session: Session, site: Site, actions: Iterable[Action]) -> None:
+    """Make the run's folder, and those in it that ``actions`` need and that are not there yet."""
+    needed = {part for action in actions for part in _parts_for(action)}
+    missing = sorted(needed - site.parts)
+    if not missing:
+        return
+    made = [] if site.parts else [site.run]
+    for path in (*made, *(site.run + b"/" + part for part in missing)):
+        session.call(_make(site, path))
+    site.parts.update(missing)
+
+
+def _parts_for(action: Action) -> Iterator[bytes]:
+    if action.op in (Op.CREATE, Op.MODIFY):
+        yield STAGING
+    if action.op is Op.PARK:
+        yield PARKED
+    if action.op is Op.DELETE or action.keep:
+        yield TRASH
+
+
+def _is_made(site: Site, ours: bytes, mark: bytes) -> Recipe[bool]:
+    """Whether an earlier run has made all this: asked first, as it mostly has."""
+    *folders, file = yield [wire.lstat(site.workdir), wire.lstat(ours), wire.lstat(mark)]
+    real = all(isinstance(there, Attrs) and kind_of(there) is Kind.DIR for there in folders)
+    return real and isinstance(file, Attrs)
 
 
 def _make_base(site: Site) -> Recipe[None]:
@@ -127,19 +156,22 @@ def _fence_leftovers(session: Session, site: Site, ours: bytes, run: str) -> Non
             folder = fenced
         tops.append(folder)
     for folder in tops:
-        clear_run(session, site, folder)
+        clear_run(session, site, folder, PARTS)
 
 
-def clear_run(session: Session, site: Site, folder: bytes) -> list[Problem]:
+def clear_run(session: Session, site: Site, folder: bytes, parts: Collection[bytes]) -> list[Problem]:
     """Remove a run's folder but for what is parked in it or kept in its trash."""
-    trash, parked = folder + b"/trash", folder + b"/parked"
-    kept = trash + b"/kept"
-    stuck = purge(session, [folder + b"/staging", trash], frozenset([kept]))
-    if isinstance(session.call(look(kept)), Attrs):
-        stuck.remove(trash)
-    status = session.call(act(wire.rmdir(parked)))
-    if status is not OK and not absent(status):
-        site.say_once(f"files that a run had moved aside are still on the remote in {_shown(parked)}")
+    kept = folder + b"/trash/kept"
+    stuck = purge(
+        session, [folder + b"/" + part for part in sorted({STAGING, TRASH} & {*parts})], frozenset([kept])
+    )
+    if stuck and isinstance(session.call(look(kept)), Attrs):
+        stuck.remove(folder + b"/" + TRASH)
+    if PARKED in parts:
+        parked = folder + b"/" + PARKED
+        status = session.call(act(wire.rmdir(parked)))
+        if status is not OK and not absent(status):
+            site.say_once(f"files that a run had moved aside are still on the remote in {_shown(parked)}")
     session.call(act(wire.rmdir(folder)))  # not if anything is kept
     text = "could not be removed from the remote; the next run tries again"
     return [Problem(os.fsdecode(path), "cleanup", Reason.FAILED, text) for path in stuck]
