@@ -45,6 +45,13 @@ class Refused(ReconcileError):
     status = "refused"
 
 
+class Locked(ReconcileError):
+    """Another run of this job holds the lock. Nothing was done."""
+
+    exit_code = Exit.LOCKED
+    status = "locked"
+
+
 class Unreachable(ReconcileError):
     """The remote can't be reached or refuses us. Nothing is lost."""
 

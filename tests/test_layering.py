@@ -17,7 +17,7 @@ ROWS = (
     ("cli", "demo", "serve"),
     ("config", "report", "wording", "run"),
     ("apply", "scan", "state", "remotes"),
-    ("source", "rows", "plan", "order", "moves", "diff", "filters"),
+    ("source", "rows", "plan", "order", "moves", "claim", "diff", "filters"),
     ("model", "errors"),
 )
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
@@ -32,9 +32,10 @@ THIRD_PARTIES = {
     "rich": {"report"},
     "pathspec": {"filters"},
     "platformdirs": {"config", "state"},
+    "filelock": {"state"},
 }
 
-PURE = ("model", "errors", "filters", "diff", "moves", "order", "plan", "wording")
+PURE = ("model", "errors", "filters", "diff", "claim", "moves", "order", "plan", "wording")
 # What a pure module may use: nothing here knows a file, a clock, a process or chance.
 HARMLESS = {
     *("__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools", "graphlib", "heapq"),

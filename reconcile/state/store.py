@@ -76,13 +76,13 @@ def save_snapshot(folder: str, snapshot: DirectorySnapshot) -> None:
     """
     data = dump(snapshot)
     try:
-        _make_folder(folder)
+        make_folder(folder)
         _remove_leftovers(folder)
         path = os.path.join(folder, NAME)
         fresh = _write(folder, data)
         _keep_backup(folder, path)
         os.replace(fresh, path)
-        _sync_folder(folder)
+        sync_folder(folder)
     except OSError as error:
         raise ReconcileError(
             f"The snapshot in {_show(folder)} can't be saved: {error.strerror}. The one before it is whole. "
@@ -91,14 +91,14 @@ def save_snapshot(folder: str, snapshot: DirectorySnapshot) -> None:
         ) from error
 
 
-def _make_folder(folder: str) -> None:
+def make_folder(folder: str) -> None:
     """The folder, private from the start and durable."""
     if os.path.isdir(folder):
         return
     base = os.path.dirname(os.path.abspath(folder))
     os.makedirs(base, mode=0o700, exist_ok=True)
     os.mkdir(folder, 0o700)
-    _sync_folder(base)
+    sync_folder(base)
 
 
 def _remove_leftovers(folder: str) -> None:
@@ -142,7 +142,7 @@ def _temporary(folder: str) -> str:
     return os.path.join(folder, _TEMPORARY + os.urandom(8).hex())
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str) -> None:
     """Make the names in the folder durable, where the file system has a way to."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -1,0 +1,135 @@
+"""What became of an action whose outcome is unknown: asked of the remote. Pure.
+
+After a crash or a cut, the reply to a request may be lost although the work was
+done. A path is claimed only if the remote shows the old tag (not done) or the
+intended size and mtime (done). Anything else is somebody else's: the entry is
+dropped, and the next write there is careful.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from reconcile.diff import join
+from reconcile.model import Action, Entry, Kind, Op, Outcome, Problem, Reason, RemoteStat, Tag
+
+Seen = Mapping[str, RemoteStat | None]
+
+
+def questions(action: Action) -> Iterator[str]:
+    """The paths to look at before ``claim`` can tell."""
+    yield action.path
+    if action.op is Op.MOVE and action.source is not None:
+        yield action.source
+    for inside, _ in action.members:
+        yield join(action.path, inside)
+
+
+def claim(action: Action, seen: Seen) -> Outcome | None:
+    """What is now true of ``action``; None if it was not done and nothing has changed.
+
+    An outcome without a problem: it was done. With one: neither, and its effects
+    drop what can't be told any more.
+    """
+    match action.op:
+        case Op.CREATE | Op.MODIFY | Op.SETMETA | Op.MKDIR:
+            return _claim_content(action, seen.get(action.path))
+        case Op.DELETE:
+            return _claim_delete(action, seen)
+        case Op.MOVE if action.parked is None:
+            return _claim_move(action, seen)
+        case Op.MOVE:
+            return _claim_unparked(action, seen.get(action.path))
+        case Op.PARK:
+            return Outcome(action) if seen.get(action.path) is None else None
+
+
+def matches(stat: RemoteStat | None, entry: Entry | None) -> bool:
+    """Whether the remote shows what ``entry`` says it holds."""
+    if stat is None or entry is None or stat.kind is not entry.kind:
+        return False
+    if entry.kind is Kind.FILE:
+        tag = entry.tag or Tag(entry.size, entry.mtime)
+        return tag == Tag(stat.size, stat.mtime)
+    return entry.kind is Kind.DIR or stat.link == entry.link
+
+
+def _claim_content(action: Action, stat: RemoteStat | None) -> Outcome | None:
+    old, new = action.old, action.new
+    assert new is not None
+    is_done = action.op is Op.SETMETA and stat is not None and stat.mode == new.mode and _shows(stat, new)
+    if action.op in (Op.MODIFY, Op.SETMETA) and matches(stat, old) and not is_done:
+        return None
+    if stat is None:
+        return None if old is None else _unknown(action, {action.path: None})
+    if not _shows(stat, new):
+        return _unknown(action, {action.path: None})
+    return Outcome(action, {action.path: observed(new, stat)})
+
+
+def _shows(stat: RemoteStat, new: Entry) -> bool:
+    """Whether the remote shows the intended content."""
+    if stat.kind is not new.kind:
+        return False
+    if new.kind is Kind.FILE:
+        return (stat.size, stat.mtime) == (new.size, new.mtime)
+    return new.kind is Kind.DIR or (new.link is not None and stat.link == new.link)
+
+
+def observed(new: Entry, stat: RemoteStat) -> Entry:
+    """The entry that holds for what was found, its mode and tag as they were found."""
+    if new.kind is Kind.FILE:
+        return replace(new, mode=stat.mode, tag=Tag(stat.size, stat.mtime))
+    return replace(new, mode=stat.mode) if new.kind is Kind.DIR else new
+
+
+def _claim_delete(action: Action, seen: Seen) -> Outcome | None:
+    effects: dict[str, Entry | None] = {}
+    for inside, entry in action.members:
+        path = join(action.path, inside)
+        if not matches(seen.get(path), entry):
+            effects[path] = None
+    stat = seen.get(action.path)
+    if stat is None:
+        return Outcome(action, {action.path: None})
+    if matches(stat, action.old) and not effects:
+        return None
+    if not matches(stat, action.old):
+        effects = {action.path: None}
+    return _unknown(action, effects)
+
+
+def _claim_move(action: Action, seen: Seen) -> Outcome | None:
+    assert action.source is not None
+    assert action.new is not None
+    here, there = seen.get(action.source), seen.get(action.path)
+    is_free = there is None or (action.old is not None and matches(there, action.old))
+    if matches(here, action.moved) and is_free:
+        return None
+    if here is None and action.new.kind is Kind.DIR and there is not None and there.kind is Kind.DIR:
+        return Outcome(action)
+    if here is None and there is not None and _shows(there, action.new):
+        return Outcome(action, {action.source: None, action.path: observed(action.new, there)})
+    effects: dict[str, Entry | None] = {}
+    if not matches(here, action.moved):
+        effects[action.source] = None
+    if here is None and action.moved is not None and matches(there, action.moved):
+        effects[action.path] = action.moved  # renamed, its mode or time not yet set
+    elif action.old is not None and not matches(there, action.old):
+        effects[action.path] = None
+    return _unknown(action, effects)
+
+
+def _claim_unparked(action: Action, there: RemoteStat | None) -> Outcome | None:
+    """Whether what was parked has come to its place. What has not is still parked."""
+    assert action.new is not None
+    if there is None or not _shows(there, action.new):
+        return None
+    effects = {} if action.new.kind is Kind.DIR else {action.path: observed(action.new, there)}
+    return Outcome(action, effects)
+
+
+def _unknown(action: Action, effects: Mapping[str, Entry | None]) -> Outcome:
+    message = "the connection was lost in the middle of it; looked at again"
+    return Outcome(action, effects, Problem(action.path, "recover", Reason.DRIFT, message))

@@ -1,0 +1,295 @@
+"""What a run intends and what of it is done: on disk before the first remote write.
+
+    magic "RECONJNL" · format version, 4 bytes, big-endian · frames
+
+A frame is the length of its payload (4 bytes), xxh3-64 of the payload (8 bytes),
+and the payload, msgpack. The first is the header, then come the plan's actions,
+then outcomes as they happen. Intent is fsynced; outcomes are not, as what has
+none is looked for on the remote. A torn tail is what a crash leaves: it is ignored.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import msgpack  # type: ignore[import-untyped]
+import xxhash
+
+from reconcile.errors import ReconcileError, Refused
+from reconcile.model import Action, Entry, Kind, Op, Outcome, Problem, Reason, Stamp, Tag
+from reconcile.state.store import make_folder, sync_folder
+
+NAME = "journal"
+MAGIC = b"RECONJNL"
+FORMAT = 1
+
+_PREFIX = len(MAGIC) + 4
+_FRAME = struct.Struct(">I8s")
+_ACTIONS_A_FRAME = 1000
+_KINDS = (Kind.FILE, Kind.DIR, Kind.SYMLINK)  # the position is what is written: only ever append
+_OPS = (Op.CREATE, Op.MODIFY, Op.MOVE, Op.DELETE, Op.MKDIR, Op.SETMETA, Op.PARK)
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A journal that a run left behind which did not come to its end."""
+
+    lineage: str
+    serial: int  # of the snapshot it started from
+    run: str  # names the run's folder on the remote
+    actions: Sequence[Action]
+    outcomes: Sequence[Outcome]
+
+    @property
+    def open(self) -> list[Action]:
+        """The actions whose outcome is unknown, in the plan's order."""
+        known = {id(outcome.action) for outcome in self.outcomes}
+        return [action for action in self.actions if id(action) not in known]
+
+
+class Journal:
+    """An open journal. Made by ``begin_journal``."""
+
+    def __init__(self, path: str, file: BinaryIO, actions: Sequence[Action]) -> None:
+        self._path = path
+        self._file = file
+        self._index = {id(action): number for number, action in enumerate(actions)}
+        self._actions = actions  # keeps them alive, so that an id stays theirs
+
+    def record(self, outcome: Outcome) -> None:
+        """Append an outcome. It may be in memory until ``flush``."""
+        number = self._index.get(id(outcome.action))
+        if number is not None:
+            self._file.write(_frame(_pack_outcome(number, outcome)))
+
+    def flush(self) -> None:
+        """Hand over to the system what was recorded, so that it outlives this process."""
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+
+    def close(self) -> None:
+        """Close and leave it for the next run to recover."""
+        try:
+            self._file.close()
+        except OSError:
+            pass  # outcomes that got lost are looked for on the remote
+
+    def discard(self) -> None:
+        """The snapshot holds it all: the journal is no longer needed."""
+        self.close()
+        discard_journal(os.path.dirname(self._path))
+
+
+def begin_journal(folder: str, lineage: str, serial: int, run: str, actions: Sequence[Action]) -> Journal:
+    """Write down what is going to be done. It is on the disk when this returns.
+
+    Raises ReconcileError if it can't be written; nothing was done then.
+    """
+    path = os.path.join(folder, NAME)
+    header = {"lineage": lineage, "serial": serial, "run": run, "actions": len(actions)}
+    fresh = f"{path}.new"
+    try:
+        make_folder(folder)
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        file = open(fd, "wb", buffering=1 << 16)  # noqa: SIM115 — the journal holds it open
+        try:
+            file.write(MAGIC + FORMAT.to_bytes(4, "big") + _frame(header))
+            file.writelines(
+                _frame([_pack_action(action) for action in actions[start : start + _ACTIONS_A_FRAME]])
+                for start in range(0, len(actions), _ACTIONS_A_FRAME)
+            )
+            file.flush()
+            os.fsync(fd)
+            os.replace(fresh, path)
+            sync_folder(folder)
+        except BaseException:
+            file.close()
+            raise
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    return Journal(path, file, actions)
+
+
+def read_journal(folder: str) -> Leftover | None:
+    """What a run before left behind, or None.
+
+    Raises Refused for a file that is no journal of ours, ReconcileError if it
+    can't be read.
+    """
+    path = os.path.join(folder, NAME)
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ReconcileError(
+            f"The journal {path!r} can't be read: {error.strerror}. Nothing was done. "
+            "Make it readable for this user."
+        ) from error
+    if data[:_PREFIX] != MAGIC + FORMAT.to_bytes(4, "big"):
+        raise _damaged(path, "it is damaged, or of another version")
+    payloads = _payloads(data)
+    try:
+        return _load(path, next(payloads, None), payloads)
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise _damaged(path, "what is in it makes no sense") from error
+
+
+def discard_journal(folder: str) -> None:
+    """Remove the journal, if there is one."""
+    try:
+        os.unlink(os.path.join(folder, NAME))
+        sync_folder(folder)
+    except FileNotFoundError:
+        pass
+
+
+def _load(path: str, header: Any, payloads: Iterator[Any]) -> Leftover:
+    if header is None:
+        raise _damaged(path, "its beginning is damaged")
+    actions: list[Action] = []
+    while len(actions) < header["actions"]:
+        packed = next(payloads, None)
+        if packed is None:
+            raise _damaged(path, "the plan in it is damaged")
+        actions += map(_unpack_action, packed)
+    outcomes = [_unpack_outcome(packed, actions) for packed in payloads]
+    return Leftover(header["lineage"], header["serial"], header["run"], actions, outcomes)
+
+
+def _damaged(path: str, why: str) -> Refused:
+    return Refused(
+        f"The journal {path!r} of an interrupted run can't be used: {why}. Nothing was done. Remove it and "
+        "run again with --refresh, which compares what the snapshot says with what the remote holds."
+    )
+
+
+def _unwritable(path: str, error: OSError) -> ReconcileError:
+    return ReconcileError(
+        f"The journal {path!r} can't be written: {error.strerror}. What was done so far is found on "
+        "the remote by the next run. Make room or correct the permissions there, or choose another folder "
+        "with --state."
+    )
+
+
+def _frame(payload: object) -> bytes:
+    packed: bytes = msgpack.packb(payload, unicode_errors="surrogateescape")
+    return _FRAME.pack(len(packed), xxhash.xxh3_64_digest(packed)) + packed
+
+
+def _payloads(data: bytes) -> Iterator[Any]:
+    """The payloads of all whole frames; the first that is not ends them."""
+    at = _PREFIX
+    while at + _FRAME.size <= len(data):
+        length, checksum = _FRAME.unpack_from(data, at)
+        at += _FRAME.size
+        packed = data[at : at + length]
+        at += length
+        if len(packed) < length or xxhash.xxh3_64_digest(packed) != checksum:
+            return
+        yield msgpack.unpackb(packed, unicode_errors="surrogateescape", strict_map_key=False)
+
+
+def _pack_entry(entry: Entry | None) -> object:
+    if entry is None:
+        return None
+    stamp, tag = entry.stamp, entry.tag
+    return (
+        _KINDS.index(entry.kind),
+        entry.mode,
+        entry.size,
+        entry.mtime_ns,
+        entry.digest,
+        entry.link,
+        None if stamp is None else (stamp.ino, stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.mode),
+        None if tag is None else (tag.size, tag.mtime),
+        entry.retained | entry.excluded << 1 | entry.foreign << 2,
+    )
+
+
+def _unpack_entry(packed: Any) -> Entry | None:
+    if packed is None:
+        return None
+    kind, mode, size, mtime_ns, digest, link, stamp, tag, flags = packed
+    return Entry(
+        _KINDS[kind],
+        mode,
+        size,
+        mtime_ns,
+        digest,
+        link,
+        None if stamp is None else Stamp(*stamp),
+        None if tag is None else Tag(*tag),
+        retained=bool(flags & 1),
+        excluded=bool(flags & 2),
+        foreign=bool(flags & 4),
+    )
+
+
+def _pack_effects(effects: Mapping[str, Entry | None]) -> object:
+    return {path: _pack_entry(entry) for path, entry in effects.items()}
+
+
+def _unpack_effects(packed: Any) -> dict[str, Entry | None]:
+    return {path: _unpack_entry(entry) for path, entry in packed.items()}
+
+
+def _pack_action(action: Action) -> object:
+    return (
+        _OPS.index(action.op),
+        action.path,
+        _pack_entry(action.new),
+        _pack_entry(action.old),
+        action.source,
+        _pack_entry(action.moved),
+        action.parked,
+        [(inside, _pack_entry(entry)) for inside, entry in action.members],
+        action.keep | action.whole << 1,
+        _pack_effects(action.carried),
+        action.entries,
+        action.reason,
+    )
+
+
+def _unpack_action(packed: Any) -> Action:
+    op, path, new, old, source, moved, parked, members, flags, carried, entries, reason = packed
+    known = []
+    for inside, entry in members:
+        member = _unpack_entry(entry)
+        if member is None:
+            raise ValueError("a member without an entry")
+        known.append((inside, member))
+    return Action(
+        _OPS[op],
+        path,
+        _unpack_entry(new),
+        _unpack_entry(old),
+        source,
+        _unpack_entry(moved),
+        parked,
+        tuple(known),
+        keep=bool(flags & 1),
+        whole=bool(flags & 2),
+        carried=_unpack_effects(carried),
+        entries=entries,
+        reason=reason,
+    )
+
+
+def _pack_outcome(number: int, outcome: Outcome) -> object:
+    problem = outcome.problem
+    told = None if problem is None else (problem.path, problem.stage, str(problem.reason), problem.message)
+    return number, _pack_effects(outcome.effects), told
+
+
+def _unpack_outcome(packed: Any, actions: Sequence[Action]) -> Outcome:
+    number, effects, told = packed
+    problem = None if told is None else Problem(told[0], told[1], Reason(told[2]), told[3])
+    return Outcome(actions[number], _unpack_effects(effects), problem)

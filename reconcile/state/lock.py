@@ -1,0 +1,72 @@
+"""One run of a job at a time: a kernel lock that dies with the process that holds it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from reconcile.errors import Locked, ReconcileError
+from reconcile.state.store import make_folder
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+NAME = "lock"
+HOLDER = "lock.holder"  # beside it, for people: who holds the lock, not whether it is held
+
+
+@contextmanager
+def hold_lock(folder: str, wait: float = 0.0) -> Iterator[None]:
+    """Hold the job's lock for as long as the block runs.
+
+    ``wait`` is how many seconds to wait for another run to end. Raises ``Locked``,
+    which names the holder, if it does not end in time.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        make_folder(folder)
+        lock: BaseFileLock = FileLock(os.path.join(folder, NAME), timeout=max(wait, 0.0), mode=0o600)
+        lock.acquire(poll_interval=0.1)
+    except Timeout:
+        raise Locked(
+            f"Another run of this job is at work{_describe_holder(folder)}. Nothing was done. "
+            "Wait for it to end, or use --wait SECONDS to do so."
+        ) from None
+    except OSError as error:
+        raise ReconcileError(
+            f"The lock in {folder!r} can't be taken: {error.strerror}. Nothing was done. "
+            "Correct the permissions there, or choose another folder with --state."
+        ) from error
+    try:
+        _sign(folder)
+        yield
+    finally:
+        lock.release()
+
+
+def _sign(folder: str) -> None:
+    """Write down who holds the lock. The lock itself does not depend on it."""
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time())}
+    path = os.path.join(folder, HOLDER)
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(fd, "w", encoding="utf-8") as file:
+            json.dump(holder, file)
+    except OSError:
+        pass  # a full disk is told where it matters: when the journal is written
+
+
+def _describe_holder(folder: str) -> str:
+    try:
+        with open(os.path.join(folder, HOLDER), encoding="utf-8") as file:
+            holder = json.load(file)
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
+        return f": process {holder['pid']} on {holder['host']}, since {since}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
