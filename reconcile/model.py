@@ -302,6 +302,22 @@ class Links(StrEnum):
     SKIP = "skip"
 
 
+class OnDrift(StrEnum):
+    """What to do where the remote holds something we did not put there."""
+
+    BACKUP = "backup"  # into the run's trash, and kept there
+    SKIP = "skip"  # leave it alone: a problem
+    OVERWRITE = "overwrite"
+
+
+class Fsync(StrEnum):
+    """Whether the server is asked to bring published files to its disk (fsync@openssh.com)."""
+
+    AUTO = "auto"  # where it costs little: few uploads, and large files
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A canonical DEST. ``path`` is absolute, or relative to the login folder if it starts with ``~/``."""
@@ -349,6 +365,13 @@ class Options:
     rehash: bool = False
     max_delete: str | None = None  # "N" or "P%"
     allow_mass_delete: bool = False
+    on_drift: OnDrift = OnDrift.BACKUP
+    refresh: bool = False  # walk the remote first, and drop what is not as we left it
+    fsync: Fsync = Fsync.AUTO
+    retries: int = 5  # reconnects in a row without progress
+    retry_max_wait: float = 60.0  # seconds between two of them at most
+    timeout: float = 60.0  # seconds without an answer after which the connection counts as lost
+    wait: float = 0.0  # seconds to wait for another run of this job to end
 
 
 @dataclass(frozen=True, slots=True)
