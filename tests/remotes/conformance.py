@@ -526,6 +526,7 @@ class Conformance:
             },
         )
         build_tree(ours / "done", {"trash": {"kept": {"f": "kept"}}})
+        build_tree(ours / "only-deleted", {"trash": {"1": "x"}})
         make("second")
         fenced = f"{RUN}.dead"
         assert set(os.listdir(ours)) - {"second"} == {"id", "done", fenced}

@@ -148,8 +148,9 @@ def _fence_leftovers(session: Session, site: Site, ours: bytes, run: str) -> Non
         folder = ours + b"/" + os.fsencode(name)
         parts = {part for part, _ in session.call(list_directory(folder)).names}
         if not name.endswith(DEAD):
-            if parts and not parts & {"staging", "parked"}:
-                continue  # ended well: there is only trash in it, kept on purpose
+            trash = {name for name, _ in session.call(list_directory(folder + b"/" + TRASH)).names}
+            if parts == {"trash"} and trash == {"kept"}:
+                continue  # ended well, and holds only what is kept on purpose
             fenced = folder + os.fsencode(DEAD)
             if session.call(act(wire.rename(folder, fenced))) is not OK:
                 continue
