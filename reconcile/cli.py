@@ -11,14 +11,15 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from reconcile import __version__
-from reconcile.errors import Exit, ReconcileError
-from reconcile.model import Links
+from reconcile.errors import Exit, Interrupted, ReconcileError
+from reconcile.model import Links, Stop
 
 if TYPE_CHECKING:
     from reconcile.report import Recorder
@@ -28,44 +29,43 @@ DEBUG = "RECONCILE_DEBUG"  # set to anything: bugs show their traceback
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-class Stopped(KeyboardInterrupt):
-    """SIGTERM or SIGHUP came in: unwinds as an interrupt does."""
+@dataclass(slots=True)
+class Session:
+    """What a command line has open while it runs."""
 
-    def __init__(self, signum: int) -> None:
-        super().__init__()
-        self.exit_code = Exit(128 + signum)
+    stop: Stop = field(default_factory=Stop)
+    reporter: Recorder | None = None  # as soon as it is known which
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; nothing is raised."""
     args = list(sys.argv[1:] if argv is None else argv)
     _make_safe()
-    reporters: list[Recorder] = []
+    session = Session()
     try:
-        _heed_signals()
-        with commands.make_context("reconcile", args, obj=reporters) as context:
+        heed_signals(session)
+        with commands.make_context("reconcile", args, obj=session) as context:
             code = commands.invoke(context)
     except click.exceptions.Exit as done:
         code = done.exit_code
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - every way out has its exit code
-        if isinstance(error, BrokenPipeError) and not reporters:  # `reconcile --help | head`
+        session.stop.graceful = True  # what is left to say takes no time, and is said once
+        if isinstance(error, BrokenPipeError) and session.reporter is None:  # `reconcile --help | head`
             code = Exit.OK
         else:
-            code = _fail(error, args, reporters)
+            code = _fail(error, args, session.reporter)
     return _flush(code)
 
 
-def _fail(error: BaseException, args: Sequence[str], reporters: Sequence[Recorder]) -> int:
+def _fail(error: BaseException, args: Sequence[str], reporter: Recorder | None) -> int:
     """Say what ended the run, in the manner that was asked for; the exit code."""
     from reconcile.report import JsonReporter, make_reporter
 
-    status, code, message = _explain(error)
-    if reporters:
-        reporter = reporters[0]
-    else:  # it never came to a job: the flags were not read, or not understood
+    if reporter is None:  # it never came to a job: the flags were not read, or not understood
         options = args[: args.index("--")] if "--" in args else args
         command = "plan" if "plan" in options[:1] or {"-n", "--dry-run"} & set(options) else "run"
         reporter = make_reporter(command, as_json="--json" in options)
+    status, code, message = _explain(error, reporter)
     reporter.fail(status, code, message)
     if (
         isinstance(error, click.UsageError)
@@ -80,20 +80,19 @@ def _fail(error: BaseException, args: Sequence[str], reporters: Sequence[Recorde
     return code
 
 
-def _explain(error: BaseException) -> tuple[str, Exit, str]:
+def _explain(error: BaseException, reporter: Recorder) -> tuple[str, Exit, str]:
     """Status, exit code and message of whatever may end a run."""
-    from reconcile.wording import show_name
+    from reconcile.wording import explain_interruption, show_name
 
     match error:
         case ReconcileError():
             return error.status, error.exit_code, str(error)
         case click.ClickException():
             return "error", Exit.USAGE, _blot_passwords(error.format_message())
-        case Stopped():
-            how = "hung up" if error.exit_code is Exit.HUNG_UP else "terminated"
-            return "interrupted", error.exit_code, f"{how}; the next run goes on from here"
+        case Interrupted():
+            return error.status, error.exit_code, explain_interruption(error.exit_code, reporter.so_far())
         case KeyboardInterrupt() | click.Abort():
-            return "interrupted", Exit.INTERRUPTED, "interrupted; the next run goes on from here"
+            return _explain(Interrupted(signal.SIGINT), reporter)
         case OSError():
             named = isinstance(error.filename, str | bytes)
             where = f": {show_name(os.fsdecode(error.filename))}" if named else ""
@@ -122,19 +121,37 @@ def _make_safe() -> None:
             reconfigure(errors="backslashreplace")
 
 
-def _heed_signals() -> None:
-    """Terminate and hang-up unwind like an interrupt, once; a hang-up that is ignored (nohup) stays so."""
-    stops = [signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        stops.append(signal.SIGHUP)
+def heed_signals(session: Session) -> None:
+    """The first interrupt, terminate or hang-up asks the run to end (see ``Stop``); the second ends it.
 
-    def stop(signum: int, _: FrameType | None) -> NoReturn:
-        for each in stops:  # a shell and a terminal may both send one: the first unwinds in peace
-            signal.signal(each, signal.SIG_IGN)
-        raise Stopped(signum)
+    What is ignored from the start (nohup) stays so.
+    """
+    every = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    heeded = [each for each in every if signal.getsignal(each) is not signal.SIG_IGN]
 
-    for each in stops:
-        signal.signal(each, stop)
+    def heed(signum: int, _: FrameType | None) -> None:
+        if session.stop.requested:
+            for each in heeded:  # should the farewell take long, a third one needs nothing of ours
+                signal.signal(each, signal.SIG_DFL)
+            _leave(session, signum)
+        session.stop.requested = signum
+        if not session.stop.graceful:
+            raise Interrupted(signum)
+
+    for each in heeded:
+        signal.signal(each, heed)
+
+
+def _leave(session: Session, signum: int) -> None:
+    """End the process at once. The journal tells the next run what was under way."""
+    try:
+        if (reporter := session.reporter) is not None:
+            from reconcile.wording import explain_interruption
+
+            message = explain_interruption(Exit(128 + signum), reporter.so_far(), at_once=True)
+            reporter.abandon(Exit(128 + signum), message)
+    finally:
+        os._exit(128 + signum)
 
 
 def _flush(code: int) -> int:
@@ -240,7 +257,7 @@ def _job_options(command: _Command) -> _Command:
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done · 1 fatal error · 2 wrong usage · 3 some paths have problems · "
-    "4 refused, nothing done · 6 server unreachable · 130 interrupted.",
+    "4 refused, nothing done · 5 another run is at work · 6 server unreachable · 130 interrupted.",
 )
 @click.version_option(__version__, message="reconcile %(version)s")
 @click.pass_context
@@ -295,7 +312,8 @@ def _carry_out(
     if quiet and verbose:
         raise click.UsageError("--quiet and --verbose exclude each other", context)
     reporter = make_reporter(command, as_json=as_json, quiet=quiet, verbose=verbose)
-    context.obj.append(reporter)
+    session: Session = context.obj
+    session.reporter = reporter
     job = make_job(Flags(**values), interactive=sys.stdin is not None and sys.stdin.isatty())
     reporter.about(job.source, str(job.target))
 
@@ -308,6 +326,7 @@ def _carry_out(
         code = Exit.PROBLEMS
     elif command == "plan" and not result.plan.empty:
         code = changes
+    session.stop.graceful = True  # what is left to say takes no time, and is said once
     reporter.finish(result, code)
     return code
 

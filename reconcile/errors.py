@@ -65,3 +65,16 @@ class ConnectionLost(Unreachable):
 
 class ProtocolError(ConnectionLost):
     """The server sent bytes that are no SFTP v3."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the run to end. What was acknowledged is saved, or will be found.
+
+    Like its parent no ``Exception``: nothing that expects failures takes it for one.
+    """
+
+    status = "interrupted"
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.exit_code = Exit(128 + signum)

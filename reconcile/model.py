@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from reconcile.errors import Interrupted
+
 NS = 1_000_000_000
 PERMISSIONS = 0o777
 RESERVED_NAME = ".reconcile"
@@ -443,6 +445,25 @@ class Result:
         else:
             actions = [outcome.action for outcome in self.outcomes if outcome.done]
         return [action for action in actions if action.op in COUNTED_OPS]
+
+
+@dataclass(slots=True)
+class Stop:
+    """Whether somebody asked the run to end. A signal handler sets it, the run looks at it.
+
+    While ``graceful`` is set the run looks at ``requested`` wherever it can end with
+    nothing torn, and calls ``check`` when all is saved. Else the handler itself raises
+    ``Interrupted`` where it strikes: there nothing is at risk. A second signal ends
+    the process at once.
+    """
+
+    requested: int = 0  # number of the first signal; 0: none came
+    graceful: bool = False
+
+    def check(self) -> None:
+        """Raises ``Interrupted`` if the run was asked to end."""
+        if self.requested:
+            raise Interrupted(self.requested)
 
 
 class Reporter(Protocol):

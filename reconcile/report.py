@@ -59,6 +59,13 @@ class Outlet:
         self.write(text + "\n")
         self.flush()
 
+    def force(self, text: str) -> None:
+        """Past every buffer, since a signal may have come in the middle of a ``write``."""
+        try:
+            os.write(self.stream.fileno(), text.encode("utf-8", "backslashreplace"))
+        except (OSError, ValueError):
+            pass  # not a real file, or gone
+
     def isatty(self) -> bool:
         """Whether a person is looking."""
         try:
@@ -130,6 +137,9 @@ class Recorder:
     def fail(self, status: str, exit_code: int, message: str) -> None:
         """The run broke off. ``message`` says why and what to do."""
 
+    def abandon(self, exit_code: int, message: str) -> None:
+        """The process ends at once, and may be in the middle of anything: called by a signal's handler."""
+
     def close(self) -> None:
         """Leave the terminal as it was. May be called at any time, and twice."""
 
@@ -161,6 +171,7 @@ class JsonReporter(Recorder):
     def __init__(self, command: str, out: Outlet) -> None:
         super().__init__(command)
         self.out = out
+        self._printed = False
 
     def finish(self, result: Result, exit_code: int) -> None:
         self._print(result, "problems" if result.problems else "ok", exit_code)
@@ -168,7 +179,12 @@ class JsonReporter(Recorder):
     def fail(self, status: str, exit_code: int, message: str) -> None:
         self._print(self.so_far(), status, exit_code, message)
 
+    def abandon(self, exit_code: int, message: str) -> None:
+        if not self._printed:
+            self.fail("interrupted", exit_code, message)
+
     def _print(self, result: Result, status: str, exit_code: int, message: str | None = None) -> None:
+        self._printed = True
         notes = [{"path": "", "stage": phase, "reason": "said", "message": text} for phase, text in self.said]
         body = wording.document(result, status=status, exit_code=exit_code, notes=notes)
         if message is not None:
@@ -220,6 +236,9 @@ class PlainReporter(Recorder):
         if result.done and result.command == "run":
             self.err.line(f"reconcile: {wording.summarise(result, failed='broke off')}")
         self.print_error(wording.show_message(message))
+
+    def abandon(self, exit_code: int, message: str) -> None:
+        self.err.force(f"reconcile: error: {message}\n")
 
     def show(self, line: wording.Line) -> None:
         """One line of a plan, or one action that was done."""
@@ -295,6 +314,10 @@ class TerminalReporter(PlainReporter):
             self._draw(now=True)
             self._progress.stop()
             self._progress = None
+
+    def abandon(self, exit_code: int, message: str) -> None:
+        self.out.force("\r\x1b[K\x1b[?25h")  # away with the progress display, back with the cursor
+        super().abandon(exit_code, message)
 
     def _is_thing(self, action: Action) -> bool:
         """Whether the display counts it: files where content is sent, else every action."""

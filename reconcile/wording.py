@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from reconcile.errors import Exit
 from reconcile.model import COUNTED_OPS, Action, Kind, Op, Plan, Problem, Result
 
 SIGNS = {
@@ -42,6 +43,14 @@ _VERBS = {  # singular, plural; {} is the number
         Op.SETMETA: ("{} mode or time set", "{} modes or times set"),
     },
 }
+
+
+_INTERRUPTIONS = {
+    Exit.HUNG_UP: "hung up",
+    Exit.INTERRUPTED: "interrupted",
+    Exit.TERMINATED: "terminated",
+}
+_HARMLESS = frozenset(("lock", "scan", "hash", "diff", "connect", "walk"))  # phases that change nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +246,16 @@ def summarise(result: Result, *, verbose: bool = False, failed: str | None = Non
         return f"nothing done{problems} → {target}"
     how = "nothing to do" if result.connected else "nothing to do, no connection made"
     return f"{how}{problems}{unchanged}"
+
+
+def explain_interruption(code: Exit, result: Result, *, at_once: bool = False) -> str:
+    """What a signal ended and what state things are in. ``at_once``: nothing was waited for nor saved."""
+    how = _INTERRUPTIONS.get(code, "stopped")
+    if result.command == "plan" or result.phases.keys() <= _HARMLESS:
+        return f"{how}; nothing was done"
+    if at_once:
+        return f"{how} at once; the next run finds out what became of what was under way, and goes on"
+    return f"{how}; what the server acknowledged is remembered, and the next run goes on from there"
 
 
 def fold_problems(problems: Sequence[Problem], *, limit: int = PROBLEMS) -> list[str]:

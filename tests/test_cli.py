@@ -64,7 +64,7 @@ class Place:
 @pytest.fixture(autouse=True)
 def signals() -> Iterator[None]:
     """The command line takes some over, which a process of its own may do."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -294,6 +294,49 @@ def test_signals_unwind(place: Place, tree: Build, number: signal.Signals, code:
     body = json.loads(out)
     assert (process.returncode, err) == (code, b"")
     assert (body["status"], body["exit_code"]) == ("interrupted", code)
+    assert body["message"].endswith("; nothing was done")
+
+
+BUSY = """
+import signal, sys
+from reconcile.cli import Session, heed_signals
+from reconcile.report import make_reporter
+
+session = Session()
+heed_signals(session)
+session.reporter = make_reporter("run", as_json="--json" in sys.argv)
+session.reporter.about("/src", "sftp://host/dest")
+session.reporter.phase("apply")
+session.stop.graceful = True
+signal.raise_signal(signal.SIGHUP)
+print("asked to stop by", session.stop.requested, file=sys.stderr, flush=True)
+signal.raise_signal(signal.SIGTERM)
+print("never")
+"""
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_the_first_signal_asks_and_the_second_ends(as_json: bool) -> None:
+    """A run that is in the middle of writing to the server, reduced to what a signal meets there."""
+    command = [sys.executable, "-c", BUSY, *(["--json"] if as_json else [])]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 143
+    asked, *rest = done.stderr.splitlines()
+    assert asked == f"asked to stop by {signal.SIGHUP.value}"
+    words = "terminated at once; the next run finds out what became of what was under way, and goes on"
+    if as_json:
+        body = json.loads(done.stdout)
+        assert (body["status"], body["exit_code"], body["message"]) == ("interrupted", 143, words)
+        assert rest == []
+    else:
+        assert (rest, done.stdout) == ([f"reconcile: error: {words}"], "")
+
+
+def test_what_is_ignored_from_the_start_stays_so() -> None:
+    script = "import signal; from reconcile.cli import Session, heed_signals; heed_signals(Session());"
+    script += "signal.raise_signal(signal.SIGHUP); print('still here')"
+    command = ["nohup", sys.executable, "-c", script]
+    assert subprocess.check_output(command, cwd=ROOT, stderr=subprocess.DEVNULL) == b"still here\n"
 
 
 def test_a_reader_that_leaves_is_no_error(place: Place, tree: Build) -> None:

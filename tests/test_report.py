@@ -5,12 +5,14 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reconcile import wording
+from reconcile.errors import Exit
 from reconcile.model import Action, Entry, Kind, Op, Outcome, Plan, Problem, Reason, Result, Traffic
 from reconcile.report import JsonReporter, Outlet, PlainReporter, Recorder, TerminalReporter, make_reporter
 
@@ -410,6 +412,25 @@ def test_a_run_that_broke_off_tells_what_it_did() -> None:
         assert lines[-1] == "reconcile: error: the connection broke"
         assert "1 created" in lines[-2]
         assert "permission denied" in lines[-3]
+
+
+def test_an_interruption_says_what_state_things_are_in() -> None:
+    def explain(code: Exit, phases: Sequence[str], **how: bool) -> str:
+        result = run_result([], phases=dict.fromkeys(phases, 0.1))
+        return wording.explain_interruption(code, result, **how)
+
+    assert explain(Exit.INTERRUPTED, ("scan", "connect", "walk")) == "interrupted; nothing was done"
+    assert "the server acknowledged is remembered" in explain(Exit.HUNG_UP, ("scan", "connect", "apply"))
+    assert "the next run finds out" in explain(Exit.TERMINATED, ("scan", "apply"), at_once=True)
+    assert wording.explain_interruption(Exit.TERMINATED, plan_result()) == "terminated; nothing was done"
+
+
+def test_a_terminal_gets_its_cursor_back(tmp_path: Path) -> None:
+    """By the handler of a signal, which may have come in the middle of drawing."""
+    with (tmp_path / "screen").open("w") as stream:
+        TerminalReporter("run", Outlet(stream), Outlet(stream)).abandon(130, "interrupted \u2026")
+    said = (tmp_path / "screen").read_bytes().decode()
+    assert said == "\r\x1b[K\x1b[?25hreconcile: error: interrupted …\n"
 
 
 # Outputs that go away
