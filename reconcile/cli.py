@@ -19,7 +19,7 @@ import click
 
 from reconcile import __version__
 from reconcile.errors import Exit, Interrupted, ReconcileError
-from reconcile.model import Links, Stop
+from reconcile.model import Fsync, Links, OnDrift, Options, Stop
 
 if TYPE_CHECKING:
     from reconcile.report import Recorder
@@ -168,6 +168,7 @@ def _flush(code: int) -> int:
 # The options that plan and run share, in the order of the help
 
 
+_DEFAULTS = Options()
 _OPTIONS = [
     click.argument("source", metavar="SRC"),
     click.argument("target", metavar="DEST"),
@@ -220,6 +221,19 @@ _OPTIONS = [
         help="Refuse to delete more than N entries or P per cent of all.  [default: 50% beyond 20 entries]",
     ),
     click.option("--allow-mass-delete", is_flag=True, help="Delete however much it is, this time."),
+    click.option(
+        "--on-drift",
+        type=click.Choice([choice.value for choice in OnDrift]),
+        default=_DEFAULTS.on_drift.value,
+        show_default=True,
+        help="Where DEST holds what we did not put there: keep it in the trash there and go on, "
+        "leave it in place and report it, or overwrite it.",
+    ),
+    click.option(
+        "--refresh",
+        is_flag=True,
+        help="List DEST first, and bring again what is no longer there as it was left.",
+    ),
     click.option("--rehash", is_flag=True, help="Read every file again instead of trusting its times."),
     click.option("--ignore-inode", is_flag=True, help="For file systems whose inode numbers change."),
     click.option("--ignore-ctime", is_flag=True, help="For file systems whose change times lie."),
@@ -241,6 +255,45 @@ _OPTIONS = [
         help="Environment variable with the password or the key's passphrase.",
     ),
     click.option("--compress", is_flag=True, help="Compress on the wire."),
+    click.option(
+        "--retries",
+        type=int,
+        default=_DEFAULTS.retries,
+        metavar="N",
+        help="How often in a row to connect again after the connection broke, if nothing got done in "
+        f"between.  [default: {_DEFAULTS.retries}]",
+    ),
+    click.option(
+        "--retry-max-wait",
+        type=float,
+        default=_DEFAULTS.retry_max_wait,
+        metavar="SECONDS",
+        help=f"Longest pause before that.  [default: {_DEFAULTS.retry_max_wait:g}]",
+    ),
+    click.option(
+        "--timeout",
+        type=float,
+        default=_DEFAULTS.timeout,
+        metavar="SECONDS",
+        help="A server that is silent for so long counts as a connection that broke.  "
+        f"[default: {_DEFAULTS.timeout:g}]",
+    ),
+    click.option(
+        "--fsync",
+        type=click.Choice([choice.value for choice in Fsync]),
+        default=_DEFAULTS.fsync.value,
+        show_default=True,
+        help="Have the server bring to its disk what it got: where it costs little (up to 1,000 files, and "
+        "files of 1 MiB and more), all files, or none.",
+    ),
+    click.option(
+        "--wait",
+        type=float,
+        default=_DEFAULTS.wait,
+        metavar="SECONDS",
+        help="If another run of this job is at work, wait for it to end, so long at most.  "
+        f"[default: {_DEFAULTS.wait:g}]",
+    ),
     click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, whatever happens."),
     click.option("-v", "--verbose", is_flag=True, help="Show every action and note."),
     click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something is wrong."),

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from reconcile.errors import UsageError
 from reconcile.filters import make_filter
-from reconcile.model import Job, Links, Login, Options, Target
+from reconcile.model import Fsync, Job, Links, Login, OnDrift, Options, Target
 
 FORMS = "sftp://[user@]host[:port]/absolute/path, sftp://host/~/path/in/home or user@host:path"
 OWN_HOME = "~ is your own home folder there; write that of others in full, such as /home/somebody/path"
@@ -24,6 +24,8 @@ _SCP = re.compile(r"(?:([^@:/]*)@)?(\[[^\]/]*\]|[^:/@\[\]]*):(.*)", re.DOTALL)
 _IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[\w.-]+)?")
 _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})?")
 _LIMIT = re.compile(r"([0-9]{1,18})(%?)")
+_DEFAULTS = Options()
+_LONG = 1_000_000.0  # seconds; more is a slip of the finger, and too much for some clocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,13 @@ class Flags:
     rehash: bool = False
     max_delete: str | None = None
     allow_mass_delete: bool = False
+    on_drift: str = _DEFAULTS.on_drift
+    refresh: bool = _DEFAULTS.refresh
+    fsync: str = _DEFAULTS.fsync
+    retries: int = _DEFAULTS.retries
+    retry_max_wait: float = _DEFAULTS.retry_max_wait
+    timeout: float = _DEFAULTS.timeout
+    wait: float = _DEFAULTS.wait
     state: str | None = None
     remote_workdir: str | None = None
     identity: str | None = None
@@ -89,6 +98,13 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             rehash=flags.rehash,
             max_delete=_max_delete(flags.max_delete),
             allow_mass_delete=flags.allow_mass_delete,
+            on_drift=OnDrift(flags.on_drift),
+            refresh=flags.refresh,
+            fsync=Fsync(flags.fsync),
+            retries=_retries(flags.retries),
+            retry_max_wait=_seconds(flags.retry_max_wait, "--retry-max-wait"),
+            timeout=_seconds(flags.timeout, "--timeout", least=1),
+            wait=_seconds(flags.wait, "--wait"),
         ),
         login=Login(
             identity=_identity(flags.identity),
@@ -268,6 +284,18 @@ def _max_delete(text: str | None) -> str | None:
         if match is None or (match[2] and int(match[1]) > 100):
             _refuse("--max-delete takes a number of entries (20) or a percentage from 0% to 100% (50%)")
     return text
+
+
+def _retries(count: int) -> int:
+    if not 0 <= count <= 1_000_000:
+        _refuse("--retries takes a number from 0 (never connect again) to 1000000")
+    return count
+
+
+def _seconds(value: float, option: str, *, least: float = 0) -> float:
+    if not least <= value <= _LONG:  # never true of a NaN
+        _refuse(f"{option} takes a number of seconds, from {least:g} to {_LONG:.0f}")
+    return value
 
 
 def _remote_workdir(text: str | None) -> str | None:

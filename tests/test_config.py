@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reconcile.config import Flags, make_job, parse_target
 from reconcile.errors import UsageError
-from reconcile.model import Links, Target
+from reconcile.model import Fsync, Links, OnDrift, Options, Target
 
 SECRET = "hunter2"
 
@@ -180,6 +180,13 @@ def test_flags_become_options_and_login(
             known_hosts="~/hosts",
             password_env="SITE_PASSWORD",
             remote_workdir="~/work//x/",
+            on_drift="skip",
+            refresh=True,
+            fsync="always",
+            retries=0,
+            retry_max_wait=0.5,
+            timeout=7,
+            wait=3600,
         ),
         interactive=True,
     )
@@ -188,10 +195,19 @@ def test_flags_become_options_and_login(
     assert not job.options.keep_perms
     assert job.options.max_delete == "10%"
     assert job.options.remote_workdir == "~/work/x"
+    assert job.options.on_drift is OnDrift.SKIP
+    assert job.options.refresh
+    assert job.options.fsync is Fsync.ALWAYS
+    assert (job.options.retries, job.options.retry_max_wait) == (0, 0.5)
+    assert (job.options.timeout, job.options.wait) == (7, 3600)
     assert job.login.identity == str(key)
     assert job.login.known_hosts == str(tmp_path / "hosts")
     assert job.login.interactive
     assert SECRET not in repr(job)
+
+
+def test_without_flags_the_options_are_the_defaults(flags: Flags) -> None:
+    assert make_job(flags).options == Options()
 
 
 @pytest.mark.parametrize(
@@ -205,6 +221,11 @@ def test_flags_become_options_and_login(
         ({"max_delete": "101%"}, "--max-delete"),
         ({"max_delete": "-1"}, "--max-delete"),
         ({"max_delete": ""}, "--max-delete"),
+        ({"retries": -1}, "--retries"),
+        ({"retry_max_wait": -1.0}, "--retry-max-wait"),
+        ({"timeout": 0.5}, "--timeout"),
+        ({"timeout": float("nan")}, "--timeout"),
+        ({"wait": float("inf")}, "--wait"),
         ({"exclude": ("",)}, "--exclude"),
         ({"include": ("!x",)}, "--include"),
         ({"exclude_from": ("/does/not/exist",)}, "--exclude-from"),
