@@ -1,25 +1,32 @@
-"""A plan and a remote in, a stream of outcomes out.
+"""A plan and a line to the remote in, a stream of outcomes out.
 
 Owns the order: a level begins when the one before has ended, and an action whose
 prerequisite failed is not tried. The remote owns its concurrency. One failing
-action never blocks the others.
+action never blocks the others. When the connection is lost it is made again, the
+remote is asked what became of the actions under way, and the rest goes on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from reconcile.claim import claim, questions
 from reconcile.diff import ancestors
+from reconcile.errors import ConnectionLost
+from reconcile.line import Line
 from reconcile.model import Action, Entry, Kind, Op, Outcome, Plan, Problem, Reason, RemoteStat, Tag
 from reconcile.order import touched
 from reconcile.remotes import Remote
 from reconcile.source import Source
 
 
-def apply(plan: Plan, remote: Remote, source: Source) -> Iterator[Outcome]:
-    """Carry out ``plan``. Outcomes come as they happen, each once; a lost connection
-    raises ``ConnectionLost``, and what has no outcome by then is unknown."""
+def apply(plan: Plan, line: Line, source: Source) -> Iterator[Outcome]:
+    """Carry out ``plan``. Outcomes come as they happen, each once.
+
+    Raises ``ConnectionLost`` when the line stays dead; what has no outcome by
+    then is unknown.
+    """
     failed = _Failed()
     for level in plan.levels:
         ready: list[Action] = []
@@ -32,15 +39,46 @@ def apply(plan: Plan, remote: Remote, source: Source) -> Iterator[Outcome]:
                 action.op is Op.MOVE and action.parked is not None and action.parked not in failed.parks
             )
             failed.add(action)
-            effects = _bring_home(action, remote, source) if stranded else {}
+            effects = bring_home(action, line.remote, source) if stranded else {}
             yield Outcome(action, effects, _not_tried(action, culprit))
-        for outcome in remote.perform(ready, source):
+        for outcome in _perform(ready, line, source):
             if not outcome.done:
                 failed.add(outcome.action)
             yield outcome
 
 
-def _bring_home(action: Action, remote: Remote, source: Source) -> dict[str, Entry | None]:
+def _perform(actions: Sequence[Action], line: Line, source: Source) -> Iterator[Outcome]:
+    """One level, over as many connections as it takes."""
+    left = {id(action): action for action in actions}
+    lost: ConnectionLost | None = None
+    while left:
+        try:
+            if lost is not None:
+                line.reopen(lost)
+                outcomes = find_out(list(left.values()), line.remote)
+            else:
+                outcomes = line.remote.perform(list(left.values()), source)
+            for outcome in outcomes:
+                del left[id(outcome.action)]
+                line.progress()
+                yield outcome
+            if lost is None:
+                return
+            lost = None
+        except ConnectionLost as error:
+            lost = error
+
+
+def find_out(actions: Sequence[Action], remote: Remote) -> Iterator[Outcome]:
+    """Ask the remote what became of ``actions``; those that were not done get no outcome."""
+    seen = dict(remote.observe({path: None for action in actions for path in questions(action)}))
+    for action in actions:
+        outcome = claim(action, seen)
+        if outcome is not None:
+            yield outcome
+
+
+def bring_home(action: Action, remote: Remote, source: Source) -> dict[str, Entry | None]:
     """Move what is parked, and can't go where it should, back to where it was; what is then true."""
     assert action.source is not None
     home = replace(action, path=action.source, new=action.moved, old=None, carried={})
@@ -89,23 +127,6 @@ class _Failed:
 
 def _takes_tree(action: Action) -> bool:
     return action.op in (Op.MOVE, Op.DELETE, Op.PARK) and action.kind is Kind.DIR
-
-
-def claim_done(plan: Plan, remote: Remote) -> tuple[Plan, list[Outcome]]:
-    """Take what an interrupted first run has already brought for done.
-
-    A file is claimed if the remote holds exactly the intended size and mtime.
-    Returns what is left of the plan, and the outcomes of what is not.
-    """
-    files = {a.path: a for a in plan.actions if a.op is Op.CREATE and a.kind is Kind.FILE}
-    done: dict[str, Outcome] = {}
-    for path, stat in remote.observe(files):
-        action = files[path]
-        if action.new is not None and _is_intended(stat, action.new):
-            tag = Tag(action.new.size, action.new.mtime)
-            done[path] = Outcome(action, effects={path: replace(action.new, tag=tag)})
-    levels = [[a for a in level if a.op is not Op.CREATE or a.path not in done] for level in plan.levels]
-    return replace(plan, levels=[level for level in levels if level]), list(done.values())
 
 
 def _is_intended(stat: RemoteStat | None, new: Entry) -> bool:

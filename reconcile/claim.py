@@ -58,17 +58,17 @@ def matches(stat: RemoteStat | None, entry: Entry | None) -> bool:
 def _claim_content(action: Action, stat: RemoteStat | None) -> Outcome | None:
     old, new = action.old, action.new
     assert new is not None
-    is_done = action.op is Op.SETMETA and stat is not None and stat.mode == new.mode and _shows(stat, new)
+    is_done = action.op is Op.SETMETA and stat is not None and stat.mode == new.mode and shows(stat, new)
     if action.op in (Op.MODIFY, Op.SETMETA) and matches(stat, old) and not is_done:
         return None
     if stat is None:
         return None if old is None else _unknown(action, {action.path: None})
-    if not _shows(stat, new):
+    if not shows(stat, new):
         return _unknown(action, {action.path: None})
     return Outcome(action, {action.path: observed(new, stat)})
 
 
-def _shows(stat: RemoteStat, new: Entry) -> bool:
+def shows(stat: RemoteStat, new: Entry) -> bool:
     """Whether the remote shows the intended content."""
     if stat.kind is not new.kind:
         return False
@@ -109,7 +109,7 @@ def _claim_move(action: Action, seen: Seen) -> Outcome | None:
         return None
     if here is None and action.new.kind is Kind.DIR and there is not None and there.kind is Kind.DIR:
         return Outcome(action)
-    if here is None and there is not None and _shows(there, action.new):
+    if here is None and there is not None and shows(there, action.new):
         return Outcome(action, {action.source: None, action.path: observed(action.new, there)})
     effects: dict[str, Entry | None] = {}
     if not matches(here, action.moved):
@@ -124,7 +124,7 @@ def _claim_move(action: Action, seen: Seen) -> Outcome | None:
 def _claim_unparked(action: Action, there: RemoteStat | None) -> Outcome | None:
     """Whether what was parked has come to its place. What has not is still parked."""
     assert action.new is not None
-    if there is None or not _shows(there, action.new):
+    if there is None or not shows(there, action.new):
         return None
     effects = {} if action.new.kind is Kind.DIR else {action.path: observed(action.new, there)}
     return Outcome(action, effects)

@@ -161,7 +161,12 @@ class _Simulation:
     def _park(self, step: Action) -> None:
         origin = _origin(step)
         where = self._where(origin)
-        assert where is not None
+        if where is None or origin in self._parked:
+            return
+        # What is to leave a directory could not be reached while that is parked.
+        for other in list(self._waiting_moves()):
+            if self._is_inside(other, where):
+                self._park(other)
         number = len([action for action in self._played if action.op is Op.PARK])
         self._played.append(
             Action(Op.PARK, where, old=step.moved, moved=step.moved, parked=number, reason="in the way")

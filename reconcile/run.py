@@ -3,94 +3,153 @@
 from __future__ import annotations
 
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Self
 
 from reconcile import plan as planning
-from reconcile.apply import adopt, apply, claim_done
-from reconcile.diff import diff, fill, fingerprint, fold, infer, parent, unread
-from reconcile.errors import Refused
+from reconcile.apply import apply
+from reconcile.diff import diff, fill, fingerprint, fold, infer, unread
 from reconcile.filters import Filter, make_filter
+from reconcile.line import Connect, Line
 from reconcile.model import (
     DirectorySnapshot,
-    Entry,
     Job,
-    Kind,
     Outcome,
-    PlainDirectory,
     Plan,
     Problem,
     Reporter,
     Result,
     Scan,
-    Traffic,
 )
+from reconcile.recover import foresee, recover
 from reconcile.remotes import Remote, open_remote
 from reconcile.scan import read_ignore_file, scan
 from reconcile.source import Source, read_contents
+from reconcile.state.journal import Journal, Leftover, begin_journal, discard_journal, read_journal
+from reconcile.state.lock import hold_lock
 from reconcile.state.store import read_snapshot, save_snapshot
-
-Connect = Callable[[Job, Reporter], Remote]
+from reconcile.survey import begin, drifted
 
 
 def make_plan(job: Job, reporter: Reporter, connect: Connect = open_remote) -> Result:
-    """What ``run`` would do now. Changes nothing, here or there.
+    """What ``run`` would do now. Changes nothing, here or there, and takes no lock.
 
     Raises the same errors as ``run``.
     """
-    with _Pipeline(job, reporter, connect) as pipeline:
-        plan = pipeline.plan()
-        return pipeline.result("plan", plan, [])
+    with _Run(job, reporter, Line(job, reporter, connect)) as this:
+        this.look()
+        this.old = this.load(repair=False)
+        plan = this.plan()
+        return this.result("plan", plan, [], plan.problems)
 
 
 def run(job: Job, reporter: Reporter, connect: Connect = open_remote) -> Result:
     """Bring the remote up to the source, and save what it then holds.
 
-    Raises ``Refused`` before anything was done, ``Unreachable`` or
+    Raises ``Locked`` or ``Refused`` before anything was done, ``Unreachable`` or
     ``ConnectionLost`` with all saved that was acknowledged by then.
     """
-    with _Pipeline(job, reporter, connect) as pipeline:
-        plan = pipeline.plan()
-        outcomes = pipeline.apply(plan)
-        return pipeline.result("run", plan, outcomes)
+    with hold_lock(job.state, job.options.wait), _Run(job, reporter, Line(job, reporter, connect)) as this:
+        this.look()
+        this.old = this.load(repair=True)
+        plan = this.plan()
+        outcomes = this.carry_out(plan)
+        problems = [*plan.problems, *_problems(outcomes)]
+        if any(_dropped_something(outcome) for outcome in outcomes):
+            # Not as we believed: with what is known now, once more.
+            again = this.plan()
+            more = this.carry_out(again)
+            problems = [*again.problems, *_problems(more)]
+            outcomes += more
+        return this.result("run", plan, outcomes, problems)
+
+
+def _problems(outcomes: Sequence[Outcome]) -> list[Problem]:
+    return [outcome.problem for outcome in outcomes if outcome.problem is not None]
+
+
+def _dropped_something(outcome: Outcome) -> bool:
+    return outcome.problem is not None and None in outcome.effects.values()
 
 
 @dataclass(slots=True)
-class _Pipeline:
-    """One run's open things: the source, the connection once there is one, and the clock."""
+class _Run:
+    """What one run holds open: the source, the line to the remote, and the clock."""
 
     job: Job
     reporter: Reporter
-    connect: Connect
-    remote: Remote | None = None
-    old: DirectorySnapshot = DirectorySnapshot({})
-    found: Scan = field(default_factory=lambda: Scan({}, 0, 0))
+    line: Line
     filter: Filter = field(default_factory=Filter)
-    source: Source | None = None
-    notes: list[Problem] = field(default_factory=list)
+    found: Scan = field(default_factory=lambda: Scan({}, 0, 0))
+    old: DirectorySnapshot = DirectorySnapshot({})
     cleanup: list[Problem] = field(default_factory=list)
     phases: dict[str, float] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
     stack: ExitStack = field(default_factory=ExitStack)
+    _source: Source | None = None
 
     def __enter__(self) -> Self:
+        self.stack.callback(self.line.close)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stack.close()
 
-    def plan(self) -> Plan:
-        """Load, scan, diff, plan, guard."""
+    @property
+    def source(self) -> Source:
+        """The folder, open."""
+        assert self._source is not None
+        return self._source
+
+    def look(self) -> None:
+        """Scan the folder."""
         job, options = self.job, self.job.options
         with self._phase("scan"):
-            saved = read_snapshot(job.state, job.source, job.target)
             self.filter = make_filter((*read_ignore_file(job.source), *options.filters))
             self.found = scan(job.source, self.filter, options)
-            self.source = self.stack.enter_context(Source(job.source, options.links))
-        self.old = saved if saved is not None else self._first_snapshot()
+            self._source = self.stack.enter_context(Source(job.source, options.links))
+
+    def load(self, *, repair: bool) -> DirectorySnapshot:
+        """What the remote holds: from the snapshot, and from the journal of a run that broke off.
+
+        Without ``repair`` nothing is changed, neither here nor there.
+        """
+        with self._phase("load"):
+            old = read_snapshot(self.job.state, self.job.source, self.job.target)
+            leftover = read_journal(self.job.state) if old is not None else None
+        if old is None:
+            remote = self._remote()
+            with self._phase("survey"):
+                return begin(self.job, self.found, self.source, remote)
+        if leftover is not None and (leftover.lineage, leftover.serial) != (old.lineage, old.serial):
+            leftover = None  # a snapshot of later has all that is in it
+        if leftover is not None:
+            old = self._recover(old, leftover, repair=repair)
+        if self.job.options.refresh:
+            remote = self._remote()
+            with self._phase("survey"):
+                old = fold(old, [], drifted(old, remote), self._trusted_ns)
+        return old
+
+    def _recover(self, old: DirectorySnapshot, leftover: Leftover, *, repair: bool) -> DirectorySnapshot:
+        count = len(leftover.open)
+        self.reporter.say(f"the run before was interrupted; looking at {count:,} paths it left open")
+        remote = self._remote()
+        with self._phase("recover"):
+            if not repair:
+                return foresee(old, leftover, remote, self.source)
+            self.line.prepare(old.lineage, known=False, resume=True)
+            new = recover(old, leftover, remote, self.source)
+            new = replace(new, serial=old.serial + 1, settled="")
+            save_snapshot(self.job.state, new)
+            discard_journal(self.job.state)
+            return new
+
+    def plan(self) -> Plan:
+        """Diff the snapshot with the scan, plan, guard."""
+        options = self.job.options
         with self._phase("diff"):
             changes = infer(diff(self.old, self.found, self.filter, options), options)
         with self._phase("hash"):
@@ -101,103 +160,52 @@ class _Pipeline:
             planning.guard(plan, self.old, self.found, options)
         return plan
 
-    def apply(self, plan: Plan) -> list[Outcome]:
-        """Carry out the plan and save what is then true, however it ends."""
+    def carry_out(self, plan: Plan) -> list[Outcome]:
+        """Apply the plan and save what is then true. If it breaks off, the journal stays."""
         outcomes: list[Outcome] = []
-        try:
-            if not plan.empty or not self.old.serial:
-                self._apply(plan, outcomes)
-        finally:
-            with self._phase("commit"):
-                self._commit(plan, outcomes)
+        if not plan.empty or not self.old.serial:
+            journal = self._begin(plan)
+            try:
+                self._apply(plan, journal, outcomes)
+            except BaseException:
+                journal.close()
+                raise
+        with self._phase("commit"):
+            self._commit(plan, outcomes)
+            discard_journal(self.job.state)
         return outcomes
 
-    def _apply(self, plan: Plan, outcomes: list[Outcome]) -> None:
-        assert self.source is not None
-        remote = self._open_remote()
-        with self._phase("apply"):
-            if not self.old.serial:  # who we are must be on disk before the first remote write
-                self.old = replace(self.old, serial=1, unfinished=True)
+    def _begin(self, plan: Plan) -> Journal:
+        """Who we are and what we intend: on disk before the first remote write."""
+        remote_was_known = bool(self.old.serial)
+        self._remote()  # nothing is written, here or there, if it can't be reached
+        with self._phase("commit"):
+            if not remote_was_known:
+                self.old = replace(self.old, serial=1)
                 save_snapshot(self.job.state, self.old)
-            remote.prepare(self.old.lineage, uuid.uuid4().hex[:12])
-            todo = plan
-            if self.old.unfinished and self.old.serial > 1:
-                todo, claimed = claim_done(plan, remote)
-                outcomes += claimed
+            old, actions = self.old, list(plan.actions)
+            journal = begin_journal(self.job.state, old.lineage, old.serial, self._trusted_ns, actions)
+        with self._phase("apply"):
+            try:
+                self.line.prepare(self.old.lineage, known=remote_was_known)
+            except BaseException:
+                journal.close()
+                raise
+        return journal
+
+    def _apply(self, plan: Plan, journal: Journal, outcomes: list[Outcome]) -> None:
+        with self._phase("apply"):
             self.reporter.planned(plan)
-            for outcome in apply(todo, remote, self.source):
+            for outcome in apply(plan, self.line, self.source):
+                journal.record(outcome)
                 outcomes.append(outcome)
                 self.reporter.outcome(outcome)
-            self.cleanup += remote.finish()
+            journal.close()
+            self.cleanup = list(self.line.remote.finish())
 
-    def _commit(self, plan: Plan, outcomes: Sequence[Outcome]) -> None:
-        old, trusted_ns = self.old, self.found.started_ns - self.found.grace_ns
-        new = fold(old, outcomes, plan.restamped, trusted_ns)
-        settled = fingerprint(self.job.options, self.filter)
-        unfinished = old.unfinished and len(outcomes) < sum(1 for _ in plan.actions)
-        if new is old and old.serial and (old.settled, old.unfinished) == (settled, unfinished):
-            return
-        save_snapshot(
-            self.job.state,
-            replace(
-                new,
-                serial=old.serial + 1,
-                taken_ns=self.found.started_ns,
-                settled=settled,
-                unfinished=unfinished,
-            ),
-        )
-
-    def result(self, command: str, plan: Plan, outcomes: list[Outcome]) -> Result:
-        """Everything a report needs."""
-        return Result(
-            command=command,
-            source=self.job.source,
-            target=str(self.job.target),
-            plan=plan,
-            outcomes=outcomes,
-            problems=[*plan.problems, *(o.problem for o in outcomes if o.problem), *self.cleanup],
-            notes=[*plan.notes, *self.notes, *(o.note for o in outcomes if o.note)],
-            connected=self.remote is not None,
-            traffic=self.remote.traffic if self.remote is not None else Traffic(),
-            duration_s=time.monotonic() - self.began,
-            phases=self.phases,
-            entries=self.found.entry_count,
-        )
-
-    def _first_snapshot(self) -> DirectorySnapshot:
-        """Of a job without one: nothing, or what is adopted of a remote that is already full."""
-        options, target = self.job.options, self.job.target
-        remote = self._open_remote()
-        names: dict[str, dict[str, Entry]] = {"": {}}
-        with self._phase("walk"):
-            there = dict(remote.walk(""))
-            if there and not options.adopt_existing:
-                raise Refused(_full_remote(str(target), len(there)))
-            wanted = self._read_links(there) if there else {}
-            for path, entry in adopt(there, wanted).items():
-                if entry.kind is Kind.DIR:
-                    names.setdefault(path, {})
-                names.setdefault(parent(path), {})[path.rpartition("/")[2]] = entry
-        return DirectorySnapshot(
-            {path: PlainDirectory(entries) for path, entries in names.items()},
-            lineage=str(uuid.uuid4()),
-            source=self.job.source,
-            target=str(target),
-        )
-
-    def _read_links(self, there: Mapping[str, object]) -> dict[str, Entry]:
-        assert self.source is not None
-        wanted = dict(self.found.walk())
-        links = [(path, e) for path, e in wanted.items() if e.kind is Kind.SYMLINK and path in there]
-        return wanted | read_contents(self.source, links)[0]
-
-    def _open_remote(self) -> Remote:
-        if self.remote is None:
-            with self._phase("connect"):
-                self.remote = self.connect(self.job, self.reporter)
-                self.stack.callback(self.remote.close)
-        return self.remote
+    def _remote(self) -> Remote:
+        with self._phase("connect"):
+            return self.line.remote
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
@@ -208,12 +216,33 @@ class _Pipeline:
         finally:
             self.phases[name] = self.phases.get(name, 0.0) + time.monotonic() - began
 
+    def _commit(self, plan: Plan, outcomes: Sequence[Outcome]) -> None:
+        new = fold(self.old, outcomes, plan.restamped, self._trusted_ns)
+        settled = fingerprint(self.job.options, self.filter)
+        if new is self.old and new.serial and new.settled == settled:
+            return
+        self.old = replace(new, serial=self.old.serial + 1, taken_ns=self.found.started_ns, settled=settled)
+        save_snapshot(self.job.state, self.old)
 
-def _full_remote(target: str, count: int) -> str:
-    return (
-        f"{target} already holds {count:,} entries, and no snapshot tells where they came from. "
-        "Nothing was done. If this is where the folder belongs, run once with --adopt-existing: "
-        "what is equal in size and time counts as sent, what differs is kept in the trash on the remote "
-        "before it is replaced, and nothing else there is touched. "
-        "Look at it first with 'reconcile plan --adopt-existing'."
-    )
+    @property
+    def _trusted_ns(self) -> int:
+        return self.found.started_ns - self.found.grace_ns
+
+    def result(
+        self, command: str, plan: Plan, outcomes: list[Outcome], problems: Sequence[Problem]
+    ) -> Result:
+        """Everything a report needs."""
+        return Result(
+            command=command,
+            source=self.job.source,
+            target=str(self.job.target),
+            plan=plan,
+            outcomes=outcomes,
+            problems=[*problems, *self.cleanup],
+            notes=[*plan.notes, *(o.note for o in outcomes if o.note)],
+            connected=self.line.was_open,
+            traffic=self.line.traffic,
+            duration_s=time.monotonic() - self.began,
+            phases=self.phases,
+            entries=self.found.entry_count,
+        )

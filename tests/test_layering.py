@@ -16,7 +16,9 @@ ROWS = (
     ("__main__",),
     ("cli", "demo", "serve"),
     ("config", "report", "wording", "run"),
-    ("apply", "scan", "state", "remotes"),
+    ("recover",),
+    ("apply",),
+    ("line", "scan", "survey", "state", "remotes"),
     ("source", "rows", "plan", "order", "moves", "claim", "diff", "filters"),
     ("model", "errors"),
 )
@@ -33,6 +35,7 @@ THIRD_PARTIES = {
     "pathspec": {"filters"},
     "platformdirs": {"config", "state"},
     "filelock": {"state"},
+    "tenacity": {"line"},
 }
 
 PURE = ("model", "errors", "filters", "diff", "claim", "moves", "order", "plan", "wording")

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from reconcile.apply import apply
 from reconcile.diff import ancestors, diff, fill, fingerprint, fold, infer, unread
 from reconcile.filters import Filter, make_filter
+from reconcile.line import Line
 from reconcile.model import (
     DirectorySnapshot,
+    Job,
     Kind,
     Op,
     Options,
@@ -21,8 +23,10 @@ from reconcile.model import (
     PlainDirectory,
     Plan,
     Scan,
+    Target,
 )
 from reconcile.plan import make_plan
+from reconcile.report import Recorder
 from tests.support.memory import LocalTree, MemoryRemote, Node, Tree, pack, visible
 
 NAMES = st.sampled_from(["a", "b", "c", "A", "x.log"])
@@ -71,6 +75,10 @@ def trees(minimum: int = 0) -> st.SearchStrategy[Steps]:
     return st.lists(EDITS, min_size=minimum, max_size=12)
 
 
+JOB = Job("/source", Target("host", "/"), "/state")
+SILENT = Recorder("run")
+
+
 @dataclass
 class World:
     """A folder, a remote and the snapshot between them."""
@@ -99,7 +107,8 @@ class World:
     ) -> tuple[Plan, list[Outcome]]:
         plan = self.plan(options)
         remote = MemoryRemote(self.remote, self.local, failing)
-        outcomes = list(apply(plan, remote, None))  # type: ignore[arg-type]  # nothing is read from disk
+        line = Line(JOB, SILENT, lambda _job, _reporter: remote)
+        outcomes = list(apply(plan, line, None))  # type: ignore[arg-type]  # nothing is read from disk
         assert failing or not remote.parked, "something was left parked"
         dirs = fold(self.snapshot, outcomes, plan.restamped, self.local.clock * 10**9 + 10**9).dirs
         self.snapshot = DirectorySnapshot(pack(dirs), settled=fingerprint(options, self.filter))

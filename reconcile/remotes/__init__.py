@@ -38,12 +38,16 @@ class Remote(Protocol):
     def traffic(self) -> Traffic:
         """What went over the wire so far."""
 
-    def prepare(self, lineage: str, run: str) -> None:
+    def prepare(self, lineage: str, run: str, *, known: bool = False, resume: bool = False) -> None:
         """The first write: makes DEST with its parents, and our working folder in it.
 
-        Leftovers of this job's earlier runs are fenced off and purged. Raises
-        Refused where something stands in our way, Unreachable where DEST can't
-        be written to.
+        Leftovers of this job's earlier runs are fenced off first, so that what a
+        dead client has still asked for fails, and then purged. ``known``: we have
+        been there before, and our mark must be there. ``resume``: what earlier
+        runs had parked is taken over, each under its number.
+
+        Raises Refused where something stands in our way or our mark is gone,
+        Unreachable where DEST can't be written to.
         """
 
     def perform(self, actions: Sequence[Action], source: Source) -> Iterator[Outcome]:

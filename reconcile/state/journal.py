@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -27,6 +28,7 @@ NAME = "journal"
 MAGIC = b"RECONJNL"
 FORMAT = 1
 
+FLUSH_EVERY = 0.05  # seconds
 _PREFIX = len(MAGIC) + 4
 _FRAME = struct.Struct(">I8s")
 _ACTIONS_A_FRAME = 1000
@@ -40,7 +42,7 @@ class Leftover:
 
     lineage: str
     serial: int  # of the snapshot it started from
-    run: str  # names the run's folder on the remote
+    trusted_ns: int  # stamps younger than this are not to be trusted
     actions: Sequence[Action]
     outcomes: Sequence[Outcome]
 
@@ -59,17 +61,17 @@ class Journal:
         self._file = file
         self._index = {id(action): number for number, action in enumerate(actions)}
         self._actions = actions  # keeps them alive, so that an id stays theirs
+        self._flushed = time.monotonic()
 
     def record(self, outcome: Outcome) -> None:
-        """Append an outcome. It may be in memory until ``flush``."""
-        number = self._index.get(id(outcome.action))
-        if number is not None:
-            self._file.write(_frame(_pack_outcome(number, outcome)))
-
-    def flush(self) -> None:
-        """Hand over to the system what was recorded, so that it outlives this process."""
+        """Append an outcome. From time to time they are handed over to the system,
+        so that they outlive this process."""
+        now = time.monotonic()
         try:
-            self._file.flush()
+            self._file.write(_frame(_pack_outcome(self._index[id(outcome.action)], outcome)))
+            if now > self._flushed + FLUSH_EVERY:
+                self._file.flush()
+                self._flushed = now
         except OSError as error:
             raise _unwritable(self._path, error) from error
 
@@ -86,13 +88,20 @@ class Journal:
         discard_journal(os.path.dirname(self._path))
 
 
-def begin_journal(folder: str, lineage: str, serial: int, run: str, actions: Sequence[Action]) -> Journal:
+def begin_journal(
+    folder: str, lineage: str, serial: int, trusted_ns: int, actions: Sequence[Action]
+) -> Journal:
     """Write down what is going to be done. It is on the disk when this returns.
 
     Raises ReconcileError if it can't be written; nothing was done then.
     """
     path = os.path.join(folder, NAME)
-    header = {"lineage": lineage, "serial": serial, "run": run, "actions": len(actions)}
+    header = {
+        "lineage": lineage,
+        "serial": serial,
+        "trusted_ns": trusted_ns,
+        "actions": len(actions),
+    }
     fresh = f"{path}.new"
     try:
         make_folder(folder)
@@ -161,7 +170,7 @@ def _load(path: str, header: Any, payloads: Iterator[Any]) -> Leftover:
             raise _damaged(path, "the plan in it is damaged")
         actions += map(_unpack_action, packed)
     outcomes = [_unpack_outcome(packed, actions) for packed in payloads]
-    return Leftover(header["lineage"], header["serial"], header["run"], actions, outcomes)
+    return Leftover(header["lineage"], header["serial"], header["trusted_ns"], actions, outcomes)
 
 
 def _damaged(path: str, why: str) -> Refused:

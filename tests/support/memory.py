@@ -210,7 +210,7 @@ class MemoryRemote:
     caps: Capabilities = Capabilities(atomic_replace=True)
     traffic: Traffic = Traffic()
 
-    def prepare(self, lineage: str, run: str) -> None:
+    def prepare(self, lineage: str, run: str, *, known: bool = False, resume: bool = False) -> None:
         """Nothing to prepare."""
 
     def perform(self, actions: Sequence[Action], source: object = None) -> Iterator[Outcome]:  # noqa: ARG002 — the protocol's; contents come from ``local``

@@ -65,9 +65,9 @@ class SftpRemote:
         """What went over the channel, SSH's own overhead left out."""
         return self._session.traffic
 
-    def prepare(self, lineage: str, run: str) -> None:
+    def prepare(self, lineage: str, run: str, *, known: bool = False, resume: bool = False) -> None:
         """The first write: DEST, and our folder in it. See ``workdir``."""
-        make_workdir(self._session, self._site, lineage, run)
+        make_workdir(self._session, self._site, lineage, run, known=known, resume=resume)
 
     def perform(self, actions: Sequence[Action], source: Source) -> Iterator[Outcome]:
         """Carry out one level of independent actions."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 
 from reconcile.errors import ReconcileError, Refused, Unreachable
 from reconcile.model import Action, Kind, Op, Problem, Reason
@@ -24,29 +25,57 @@ DEAD = ".dead"  # ends the name of a run's folder that was fenced off
 _MARK = "id"
 
 
-def make_workdir(session: Session, site: Site, lineage: str, run: str) -> None:
+def make_workdir(session: Session, site: Site, lineage: str, run: str, *, known: bool, resume: bool) -> None:
     """Make DEST and our folder in it, and fence off what earlier runs left.
 
-    Raises Refused where something stands in the way, Unreachable where the
-    server does not let us write.
+    Raises Refused where something stands in the way or, if we are ``known``
+    there, our mark is gone; Unreachable where the server does not let us write.
     """
     ours = site.workdir + b"/" + os.fsencode(lineage)
     mark = ours + b"/" + _MARK.encode()
     if not session.call(_is_made(site, ours, mark)):
+        if known:
+            raise Refused(_mark_is_gone(mark))
         session.call(_make_base(site))
         session.call(_make_our_folder(site))
         session.call(_make(site, ours))
         session.call(_write_mark(site, mark, lineage))
-    _fence_leftovers(session, site, ours, run)
     site.run = ours + b"/" + os.fsencode(run)
     site.parts.clear()
     site.parents[""] = None
+    dead = _fence_leftovers(session, ours, run)
+    if resume:
+        _take_over(session, site, dead)
+    for folder in dead:
+        clear_run(session, site, folder, PARTS)
+
+
+def _mark_is_gone(mark: bytes) -> str:
+    return (
+        f"DEST is not as this job left it: {_shown(mark)} is missing. Was the remote wiped, or restored "
+        "from elsewhere, or is it not mounted? Nothing was done. If it is to be filled anew, run with a new "
+        "folder, and with --adopt-existing if it still holds files of ours."
+    )
+
+
+def _take_over(session: Session, site: Site, dead: Sequence[bytes]) -> None:
+    """Bring what dead runs had parked to this run's parking places."""
+    for folder in dead:
+        parked = session.call(list_directory(folder + b"/" + PARKED)).names
+        if parked:
+            _make_run_folder(session, site, {PARKED})
+        for name, _ in parked:
+            number = os.fsencode(name)
+            session.call(act(wire.rename(folder + b"/parked/" + number, site.run + b"/parked/" + number)))
 
 
 def make_parts(session: Session, site: Site, actions: Iterable[Action]) -> None:
     """Make the run's folder, and those in it that ``actions`` need and that are not there yet."""
-    needed = {part for action in actions for part in _parts_for(action)}
-    missing = sorted(needed - site.parts)
+    _make_run_folder(session, site, {part for action in actions for part in _parts_for(action)})
+
+
+def _make_run_folder(session: Session, site: Site, parts: AbstractSet[bytes]) -> None:
+    missing = sorted(parts - site.parts)
     if not missing:
         return
     made = [] if site.parts else [site.run]
@@ -134,14 +163,14 @@ def _write_mark(site: Site, path: bytes, lineage: str) -> Recipe[None]:
         raise (yield from _refusal(site, path, failed[0][1]))
 
 
-def _fence_leftovers(session: Session, site: Site, ours: bytes, run: str) -> None:
-    """Purge what earlier runs left, but parked files and kept trash: they may be the only copy.
+def _fence_leftovers(session: Session, ours: bytes, run: str) -> list[bytes]:
+    """Rename the folders of earlier runs; returns those that are to be cleared.
 
-    Their folders are renamed first: requests of a dead client that still wait
-    in the server then fail, and publish nothing.
+    Requests of a dead client that still wait in the server then fail, and publish
+    nothing. RACE: those for mkdir, setstat and moves of whole directories don't.
     """
     listing = session.call(list_directory(ours))
-    tops = []
+    tops: list[bytes] = []
     for name, attrs in listing.names:
         if name in (_MARK, run) or kind_of(attrs) is not Kind.DIR:
             continue
@@ -156,8 +185,7 @@ def _fence_leftovers(session: Session, site: Site, ours: bytes, run: str) -> Non
                 continue
             folder = fenced
         tops.append(folder)
-    for folder in tops:
-        clear_run(session, site, folder, PARTS)
+    return tops
 
 
 def clear_run(session: Session, site: Site, folder: bytes, parts: Collection[bytes]) -> list[Problem]:

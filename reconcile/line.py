@@ -1,0 +1,94 @@
+"""The line to the remote: opened when it is first needed, and again when it is lost."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+from reconcile.errors import ConnectionLost, Unreachable
+from reconcile.model import Job, Reporter, Traffic
+from reconcile.remotes import Remote
+
+Connect = Callable[[Job, Reporter], Remote]
+
+FIRST_WAIT = 0.5  # seconds before the first attempt to connect again
+
+
+class Line:
+    """Holds the connection of one run. ``remote`` is always the one to use now."""
+
+    def __init__(self, job: Job, reporter: Reporter, connect: Connect) -> None:
+        self._job = job
+        self._reporter = reporter
+        self._connect = connect
+        self._remote: Remote | None = None
+        self._lineage = ""
+        self._before = Traffic()
+        self._fruitless = 0  # losses in a row without an outcome between them
+        self.was_open = False
+
+    @property
+    def remote(self) -> Remote:
+        """The open remote. Raises Unreachable, or Refused where DEST is no directory."""
+        if self._remote is None:
+            self._remote = self._connect(self._job, self._reporter)
+            self.was_open = True
+        return self._remote
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over all connections."""
+        now = self._remote.traffic if self._remote is not None else Traffic()
+        return _add(self._before, now)
+
+    def prepare(self, lineage: str, *, known: bool, resume: bool = False) -> None:
+        """Make a folder of ours on the remote, under a new name. See ``Remote.prepare``."""
+        self._lineage = lineage
+        self.remote.prepare(lineage, uuid.uuid4().hex[:12], known=known, resume=resume)
+
+    def progress(self) -> None:
+        """Something was achieved: a loss from now on counts as the first."""
+        self._fruitless = 0
+
+    def reopen(self, lost: ConnectionLost) -> None:
+        """Connect again after a loss, fence the old folder off and take over what was parked.
+
+        Waits longer and longer, with jitter, up to ``--retry-max-wait`` seconds.
+        Raises the loss again once ``--retries`` attempts in a row were in vain.
+        """
+        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
+        options = self._job.options
+        self._fruitless += 1
+        if self._fruitless > options.retries:
+            raise lost
+        self._reporter.say(f"the connection was lost ({lost}); connecting again")
+        attempts = Retrying(
+            retry=retry_if_exception_type(Unreachable),
+            stop=stop_after_attempt(options.retries),
+            wait=wait_exponential_jitter(initial=FIRST_WAIT, max=options.retry_max_wait),
+            reraise=True,
+        )
+        attempts(self._reopen)
+
+    def _reopen(self) -> None:
+        self._hang_up()
+        self.prepare(self._lineage, known=True, resume=True)
+
+    def close(self) -> None:
+        """Hang up; may be called twice."""
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._remote is not None:
+            self._before = _add(self._before, self._remote.traffic)
+            self._remote.close()
+            self._remote = None
+
+
+def _add(one: Traffic, other: Traffic) -> Traffic:
+    return Traffic(
+        one.requests + other.requests,
+        one.bytes_sent + other.bytes_sent,
+        one.bytes_received + other.bytes_received,
+    )

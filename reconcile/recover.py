@@ -1,0 +1,92 @@
+"""What an interrupted run left: fence, observe, fold. Then the next run scans and diffs anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from reconcile.apply import bring_home, find_out
+from reconcile.claim import matches
+from reconcile.diff import below, fold, join
+from reconcile.model import (
+    Action,
+    DirectorySnapshot,
+    Entry,
+    Kind,
+    Op,
+    Outcome,
+    Problem,
+    Reason,
+)
+from reconcile.remotes import Remote
+from reconcile.source import Source, SourceError
+from reconcile.state.journal import Leftover
+
+
+def recover(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: Source) -> DirectorySnapshot:
+    """The snapshot that is true after the interrupted run, whose folder is fenced off.
+
+    Puts back what it had parked. Raises ConnectionLost; recovery then begins anew.
+    """
+    outcomes = list(_know(old, leftover, remote, source))
+    for action in _stranded(leftover, outcomes):
+        effects = bring_home(action, remote, source)
+        if effects:
+            outcomes.append(Outcome(action, effects, _interrupted(action)))
+        else:  # its old place is taken: to where it was meant to go
+            outcomes += remote.perform([action], source)
+    return fold(old, outcomes, {}, leftover.trusted_ns)
+
+
+def foresee(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: Source) -> DirectorySnapshot:
+    """What ``recover`` would come to, for a plan: looks, and changes nothing."""
+    outcomes = list(_know(old, leftover, remote, source))
+    outcomes += [
+        Outcome(action, {action.source or "": action.moved}, _interrupted(action))
+        for action in _stranded(leftover, outcomes)
+    ]
+    return fold(old, outcomes, {}, leftover.trusted_ns)
+
+
+def _know(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: Source) -> Iterator[Outcome]:
+    """The journal's outcomes, and for actions without one what the remote shows of them."""
+    yield from leftover.outcomes
+    for outcome in find_out(leftover.open, remote):
+        if outcome.done and outcome.action.op is Op.MOVE and outcome.action.kind is Kind.DIR:
+            yield replace(outcome, effects=_check_members(old, outcome.action, remote))
+        else:
+            yield replace(outcome, effects=dict(_read_digests(outcome.effects, source)))
+
+
+def _check_members(old: DirectorySnapshot, action: Action, remote: Remote) -> dict[str, Entry | None]:
+    """Of a directory that has moved unseen: drop what is not as we know it."""
+    assert action.source is not None
+    known = {
+        join(action.path, path[len(action.source) + 1 :]): e for path, e in below(old.dirs, action.source)
+    }
+    return {path: None for path, stat in remote.observe(known) if not matches(stat, known[path])}
+
+
+def _read_digests(effects: Mapping[str, Entry | None], source: Source) -> Iterator[tuple[str, Entry | None]]:
+    """Claimed content was read while it was sent; if the file has not changed since, so once more."""
+    for path, entry in effects.items():
+        if entry is not None and entry.kind is Kind.FILE and entry.digest is None and entry.stamp is not None:
+            try:
+                entry = replace(entry, digest=source.digest(path, entry.stamp))
+            except SourceError:
+                pass  # it changed meanwhile: the diff will see that
+        yield path, entry
+
+
+def _stranded(leftover: Leftover, outcomes: Sequence[Outcome]) -> list[Action]:
+    """Moves whose content is still in its parking place."""
+    parked = {o.action.parked for o in outcomes if o.action.op is Op.PARK and o.done}
+    for outcome in outcomes:
+        action = outcome.action
+        if action.op is Op.MOVE and (outcome.done or action.source in outcome.effects):
+            parked.discard(action.parked)
+    return [a for a in leftover.actions if a.op is Op.MOVE and a.parked is not None and a.parked in parked]
+
+
+def _interrupted(action: Action) -> Problem:
+    return Problem(action.path, "recover", Reason.FAILED, "moved back: the run before was interrupted")

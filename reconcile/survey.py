@@ -1,0 +1,88 @@
+"""What the remote holds before we begin: looked at once, on a first run or when asked to."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+
+from reconcile.claim import matches, observed, shows
+from reconcile.diff import parent
+from reconcile.errors import Refused
+from reconcile.model import (
+    NS,
+    DirectorySnapshot,
+    Entry,
+    Job,
+    Kind,
+    PlainDirectory,
+    RemoteStat,
+    Scan,
+    Tag,
+)
+from reconcile.remotes import Remote
+from reconcile.source import Source, read_contents
+
+
+def begin(job: Job, found: Scan, source: Source, remote: Remote) -> DirectorySnapshot:
+    """The snapshot of a job that has none: empty, or what is adopted of a remote that is full.
+
+    Raises Refused if the remote holds something and ``--adopt-existing`` is not given.
+    """
+    there = dict(remote.walk(""))
+    if there and not job.options.adopt_existing:
+        raise Refused(_full_remote(str(job.target), len(there)))
+    names: dict[str, dict[str, Entry]] = {"": {}}
+    if there:
+        wanted = dict(found.walk())
+        links = [(path, e) for path, e in wanted.items() if e.kind is Kind.SYMLINK and path in there]
+        for path, entry in adopt(there, wanted | read_contents(source, links)[0]).items():
+            if entry.kind is Kind.DIR:
+                names.setdefault(path, {})
+            names.setdefault(parent(path), {})[path.rpartition("/")[2]] = entry
+    return DirectorySnapshot(
+        {path: PlainDirectory(entries) for path, entries in names.items()},
+        lineage=str(uuid.uuid4()),
+        source=job.source,
+        target=str(job.target),
+    )
+
+
+def adopt(there: Mapping[str, RemoteStat], wanted: Mapping[str, Entry]) -> dict[str, Entry]:
+    """What a remote that is already full holds of what we want to bring.
+
+    Equal kind, size and mtime: the remote has it. A difference is marked foreign,
+    so that it is kept in the trash when ours replaces it. What we don't want to
+    bring is not taken into the snapshot, and so never deleted.
+    """
+    entries: dict[str, Entry] = {}
+    for path, new in wanted.items():
+        stat = there.get(path)
+        if stat is None or stat.kind is None:
+            continue
+        if shows(stat, new):
+            entries[path] = replace(observed(new, stat), stamp=None)
+        else:
+            entries[path] = _foreign(stat, stat.kind)
+    return entries
+
+
+def _foreign(stat: RemoteStat, kind: Kind) -> Entry:
+    tag = Tag(stat.size, stat.mtime) if kind is Kind.FILE else None
+    return Entry(kind, stat.mode, stat.size, stat.mtime * NS, link=stat.link, tag=tag, foreign=True)
+
+
+def drifted(old: DirectorySnapshot, remote: Remote) -> dict[str, Entry | None]:
+    """Effects that drop from the snapshot what the remote does not hold as we left it."""
+    there = dict(remote.walk(""))
+    return {path: None for path, entry in old.walk() if not matches(there.get(path), entry)}
+
+
+def _full_remote(target: str, count: int) -> str:
+    return (
+        f"{target} already holds {count:,} entries, and no snapshot tells where they came from. "
+        "Nothing was done. If this is where the folder belongs, run once with --adopt-existing: "
+        "what is equal in size and time counts as sent, what differs is kept in the trash on the remote "
+        "before it is replaced, and nothing else there is touched. "
+        "Look at it first with 'reconcile plan --adopt-existing'."
+    )
