@@ -331,6 +331,9 @@ class MemoryRemote:
             return {}
         assert action.source is not None
         assert action.parked is not None
+        above = parent(action.source)
+        if above and above not in self.tree:
+            return {}
         for inside, node in self.parked.pop(action.parked).items():
             self.tree[action.source + inside] = node
         return {action.source: action.moved}
