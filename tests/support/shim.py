@@ -6,9 +6,10 @@ both directions packet by packet and counts requests and replies by type. Each
 session appends two JSON lines to the log: one when it starts, one with its
 counts when it has ended::
 
-    shim.py --log FILE SFTP-SERVER [ARGUMENT...]
+    shim.py --log FILE --faults FILE SFTP-SERVER [ARGUMENT...]
 
-Runs by itself, standard library only, because it starts once per connection.
+While the second file lists faults (see ``faults.py``), the first of them is
+committed in this session. Runs by itself, standard library only, because it starts once per connection.
 Packet layout and numbers: draft-ietf-secsh-filexfer-02, sections 3 and 4.
 """
 
@@ -72,12 +73,16 @@ def reply_name(packet: memoryview) -> str:
 
 
 class Lane:
-    """One direction: bytes in, whole packets through ``look``, bytes out."""
+    """One direction: bytes in, whole packets through ``look``, bytes out.
+
+    Where ``edit`` is set, what it makes of each packet goes on instead.
+    """
 
     def __init__(self, source: int, sink: int, look: Callable[[memoryview], None]) -> None:
         self.source = source
         self.sink = sink
         self.look = look
+        self.edit: Callable[[memoryview], bytes] | None = None
         self.open = True  # the source may still give something
         self.broken = False  # the sink takes nothing any more
         self.bytes = 0
@@ -111,8 +116,11 @@ class Lane:
                     break
                 with view[end : end + size] as packet:
                     self.look(packet)
+                    if self.edit is not None:
+                        self.pending += self.edit(packet)
                 end += size
-            self.pending += view[:end]
+            if self.edit is None:
+                self.pending += view[:end]
         del self.torn[:end]
         self.write()
 
@@ -151,6 +159,33 @@ def forward(up: Lane, down: Lane) -> None:
                 lane.read()
 
 
+def sabotage(up: Lane, down: Lane, file: str) -> None:
+    """Let the first fault of the list happen in this session."""
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+    from pathlib import Path  # here, as a session without faults starts faster without
+
+    from tests.support.faults import Saboteur, read_faults
+
+    waiting = read_faults(Path(file))
+    if not waiting:
+        return
+
+    def say(data: bytes) -> None:
+        down.pending += data
+        down.write()
+
+    def hang_up() -> None:
+        up.open = False
+
+    def hurry() -> None:
+        up.write()
+        down.read()
+
+    saboteur = Saboteur(waiting[0], Path(file), say, hang_up, hurry)
+    up.edit = lambda packet: saboteur.request(request_name(packet), packet)
+    down.edit = saboteur.reply
+
+
 def append(log: str, line: dict[str, object]) -> None:
     """Append one line in one write, so that sessions don't mix."""
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
@@ -162,10 +197,11 @@ def append(log: str, line: dict[str, object]) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run one session; returns the server's exit status."""
-    if len(arguments) < 3 or arguments[0] != "--log":
-        print("usage: shim.py --log FILE SFTP-SERVER [ARGUMENT...]", file=sys.stderr)  # noqa: T201  # it is a program
+    if len(arguments) < 5 or (arguments[0], arguments[2]) != ("--log", "--faults"):
+        usage = "usage: shim.py --log FILE --faults FILE SFTP-SERVER [ARGUMENT...]"
+        print(usage, file=sys.stderr)  # noqa: T201  # it is a program
         return 2
-    log, command = arguments[1], arguments[2:]
+    log, faults, command = arguments[1], arguments[3], arguments[4:]
     append(log, {"event": "start", "pid": os.getpid()})
 
     to_server, from_server = os.pipe(), os.pipe()
@@ -190,6 +226,8 @@ def main(arguments: list[str]) -> int:
 
     up = Lane(0, to_server[1], on_request)
     down = Lane(from_server[0], 1, on_reply)
+    if os.path.exists(faults):
+        sabotage(up, down, faults)
     for descriptor in (0, 1, to_server[1], from_server[0]):
         os.set_blocking(descriptor, False)
     forward(up, down)

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from reconcile.model import Login, Target
 from tests.support import shim
+from tests.support.faults import Fault, read_faults, write_faults
 from tests.support.processes import alive, bound_by_permissions, end_tree, wait_for
 
 HOST = "127.0.0.1"
@@ -103,6 +104,7 @@ class Sshd:
         self.settings = settings
         self.log = folder / "sshd.log"
         self.shim_log = folder / "shim.log"
+        self.faults = folder / "faults.json"
         self._process: subprocess.Popen[bytes] | None = None
         self._seen = 0  # bytes of the shim's log that were asked for before
         for name in ("host", "user"):
@@ -147,6 +149,16 @@ class Sshd:
         if self._process is not None:
             end_tree(self._process)
             self._process = None
+
+    def arm(self, *faults: Fault) -> None:
+        """Let these faults happen next, each once and in a session of its own; none: no more."""
+        assert self.with_shim, "only a server with the shim goes wrong"
+        write_faults(self.faults, *faults)
+
+    @property
+    def armed(self) -> bool:
+        """Whether a fault still waits for its request."""
+        return bool(read_faults(self.faults))
 
     def end_sessions(self) -> None:
         """Wait until every session that the shim saw begin has ended."""
@@ -236,7 +248,8 @@ class Sshd:
         # A script, as sshd's config and the login shell would each take quotes apart in their own way.
         wrapper = self.folder / "sftp"
         wrapper.write_text(
-            f'#!/bin/sh\nexec "{sys.executable}" -I -S "{shim.__file__}" --log "{self.shim_log}" {server}\n'
+            f'#!/bin/sh\nexec "{sys.executable}" -I -S "{shim.__file__}" --log "{self.shim_log}" '
+            f'--faults "{self.faults}" {server}\n'
         )
         wrapper.chmod(0o755)
         return str(wrapper)
