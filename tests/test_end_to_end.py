@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import Reconcile
+from tests.support.processes import wait_for
+from tests.support.proxy import Proxy
 from tests.support.sshd import Sshd
 from tests.support.trees import File, Link, Tree, assert_same_tree, build_tree, read_tree
 
@@ -389,22 +391,88 @@ def test_on_cron_there_is_one_line(job: Reconcile, tree: MakeTree) -> None:
     assert (silent.code, silent.out, silent.err) == (0, "", "")
 
 
-def test_an_interrupted_first_run_is_finished_by_the_next(
-    source: Path, dest: Path, state: Path, own_sshd: Sshd, make_proxy: Callable[..., object], tree: MakeTree
-) -> None:
-    tree({f"f{n}": File("x" * 1000 + str(n), mtime=OLD) for n in range(4000)})
-    proxy = make_proxy(own_sshd.port)
-    endpoint = own_sshd.via(proxy.port)  # type: ignore[attr-defined]
-    job = Reconcile(source, endpoint.url(dest), state, endpoint.flags())
-    proxy.cut_after(3_000_000, "up")  # type: ignore[attr-defined]
-    cut = job("run")
-    assert cut.code == 6
-    assert cut.document["status"] == "unreachable"
-    arrived = len([name for name in os.listdir(dest) if name != ".reconcile"])
-    assert 0 < arrived < 4000
-    again = job.run()
-    assert again.document["bytes_sent"] < (4000 - arrived) * 1500 + 4000 * 150
-    assert_same_tree(source, dest)
-    assert job.run().counts == {}
+def many_files(count: int) -> dict[str, object]:
+    return {f"f{n}": File("x" * 1000 + str(n), mtime=OLD) for n in range(count)}
+
+
+def assert_no_leftovers(dest: Path) -> None:
+    """Of ours the remote holds the mark of the job, and nothing else."""
     (lineage,) = (dest / ".reconcile").iterdir()
     assert [path.name for path in lineage.iterdir()] == ["id"]
+
+
+def test_a_lost_connection_is_made_again(
+    source: Path, dest: Path, state: Path, own_sshd: Sshd, make_proxy: Callable[..., Proxy], tree: MakeTree
+) -> None:
+    tree(many_files(4000))
+    proxy = make_proxy(own_sshd.port)
+    endpoint = own_sshd.via(proxy.port)
+    job = Reconcile(source, endpoint.url(dest), state, endpoint.flags())
+    proxy.cut_after(3_000_000, "up")
+    ran = job.run()
+    assert ran.counts == {"create": 4000}
+    assert ran.document["bytes_sent"] < 4000 * 2200, (
+        "what was under way is sent twice, at most a thousand files"
+    )
+    assert_same_tree(source, dest)
+    assert_no_leftovers(dest)
+    assert job.run().counts == {}
+
+
+def test_a_killed_run_is_finished_by_the_next(
+    source: Path, dest: Path, state: Path, own_sshd: Sshd, make_proxy: Callable[..., Proxy], tree: MakeTree
+) -> None:
+    tree(many_files(3000))
+    proxy = make_proxy(own_sshd.port, rtt=0.02)
+    endpoint = own_sshd.via(proxy.port)
+    job = Reconcile(source, endpoint.url(dest), state, endpoint.flags())
+    process = job.start("run")
+    wait_for(lambda: dest.exists() and len(os.listdir(dest)) > 500, "some files to arrive")
+    process.kill()
+    process.wait()
+    own_sshd.end_sessions()
+    arrived = len(os.listdir(dest)) - 1
+    assert 500 <= arrived < 3000
+    planned = job.plan()
+    assert planned.counts == {"create": 3000 - arrived}
+    ran = job.run()
+    assert ran.counts == {"create": 3000 - arrived}, "nothing is sent twice"
+    assert_same_tree(source, dest)
+    assert_no_leftovers(dest)
+    assert job.run().counts == {}
+
+
+def test_what_was_recovered_is_known_by_content(
+    source: Path, dest: Path, state: Path, own_sshd: Sshd, make_proxy: Callable[..., Proxy], tree: MakeTree
+) -> None:
+    tree(many_files(3000))
+    proxy = make_proxy(own_sshd.port, rtt=0.02)
+    endpoint = own_sshd.via(proxy.port)
+    job = Reconcile(source, endpoint.url(dest), state, endpoint.flags())
+    process = job.start("run")
+    wait_for(lambda: dest.exists() and len(os.listdir(dest)) > 500, "some files to arrive")
+    process.kill()
+    process.wait()
+    job.run()
+    (source / "d").mkdir()
+    for path in list(source.iterdir()):
+        if path.is_file():
+            path.rename(source / "d" / f"{path.name}.moved")
+    assert job.run().counts == {"mkdir": 1, "move": 3000}
+
+
+def test_two_runs_at_once(
+    source: Path, dest: Path, state: Path, own_sshd: Sshd, make_proxy: Callable[..., Proxy], tree: MakeTree
+) -> None:
+    tree(many_files(500))
+    proxy = make_proxy(own_sshd.port, rtt=0.1)
+    endpoint = own_sshd.via(proxy.port)
+    job = Reconcile(source, endpoint.url(dest), state, endpoint.flags())
+    first = job.start("run")
+    wait_for(lambda: list(state.glob("*/lock.holder")) != [], "the first run to hold the lock")
+    second = job("run")
+    assert second.code == 5
+    assert second.document["status"] == "locked"
+    assert str(first.pid) in second.document["message"]
+    assert first.wait() == 0
+    assert_same_tree(source, dest)

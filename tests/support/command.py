@@ -56,11 +56,9 @@ class Reconcile:
         self, command: str, *args: str, json_out: bool = True, env: Mapping[str, str] | None = None
     ) -> Ran:
         """Run ``command`` with more flags and environment variables."""
-        argv = [sys.executable, "-m", "reconcile", command, str(self.source), self.target]
-        argv += ["--state", str(self.state), *self.flags, *args, *(["--json"] if json_out else [])]
         process = subprocess.run(
-            bound_by_permissions(argv) if self.bound else argv,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | dict(env or {}),
+            self._argv(command, *args, *(["--json"] if json_out else [])),
+            env=_environment() | dict(env or {}),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -70,6 +68,21 @@ class Reconcile:
         )
         assert "Traceback" not in process.stdout + process.stderr, process.stderr
         return Ran(process.returncode, process.stdout, process.stderr)
+
+    def start(self, command: str, *args: str) -> subprocess.Popen[bytes]:
+        """Start ``command`` and leave it running, its output dropped."""
+        return subprocess.Popen(
+            self._argv(command, *args),
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def _argv(self, command: str, *args: str) -> list[str]:
+        argv = [sys.executable, "-m", "reconcile", command, str(self.source), self.target]
+        argv += ["--state", str(self.state), *self.flags, *args]
+        return bound_by_permissions(argv) if self.bound else argv
 
     def run(self, *args: str) -> Ran:
         """``reconcile run --json`` that must end well."""
@@ -82,3 +95,7 @@ class Reconcile:
         ran = self("plan", *args)
         assert ran.code == 0, ran.out + ran.err
         return ran
+
+
+def _environment() -> dict[str, str]:
+    return dict(os.environ) | {"PYTHONPATH": str(Path(__file__).parents[2])}
