@@ -194,6 +194,14 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Since:
+    """How long a path has been failing."""
+
+    day: str  # of the first run that told, ISO 8601, local
+    runs: int  # in a row, the last one counted
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """One path that differs. ``old`` is the remote, ``new`` the wish; None is absence."""
 
@@ -436,6 +444,8 @@ class Result:
     duration_s: float = 0.0
     phases: Mapping[str, float] = field(default_factory=dict)  # seconds
     entries: int = 0  # found in the source by the scan
+    failing: Mapping[str, Since] = field(default_factory=dict)  # paths of problems, if they were counted
+    unsynced: int = 0  # files acknowledged, but not known to be on the server's disk
 
     @property
     def done(self) -> Sequence[Action]:

@@ -13,21 +13,28 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TextIO, cast
 
 from reconcile import wording
-from reconcile.model import COUNTED_OPS, Action, Kind, Op, Outcome, Plan, Problem, Result
+from reconcile.model import COUNTED_OPS, Action, Kind, Op, Outcome, Plan, Problem, Result, Since
 
 if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.status import Status
 
+_NOT_COUNTED: Mapping[str, Since] = MappingProxyType({})  # a run that broke off counts no problems
 REFRESH_S = 0.1  # seconds between two drawings of the progress display
 _COLOURS = {"+": "green", "~": "yellow", "→": "cyan", "-": "red", "*": "bold"}
 # Not while connecting: there may be a prompt.
-_WAITING = {"scan": "looking at the source", "hash": "reading changed files", "walk": "looking at DEST"}
+_WAITING = {
+    "scan": "looking at the source",
+    "hash": "reading changed files",
+    "survey": "looking at DEST",
+    "recover": "finding out what the run before has done",
+}
 
 
 class Outlet:
@@ -153,7 +160,7 @@ class Recorder:
             outcomes=self.outcomes,
             problems=[*self.result.plan.problems, *problems],
             notes=[*self.result.plan.notes, *notes],
-            connected=not self.phases.keys().isdisjoint(("apply", "walk")),
+            connected=not self.phases.keys().isdisjoint(("apply", "survey", "recover")),
             duration_s=time.monotonic() - self._began,
             phases=self.phases,
         )
@@ -223,7 +230,9 @@ class PlainReporter(Recorder):
         if self.verbose:
             for note in result.notes:
                 self.print_note(f"{wording.show_name(note.path)}: {wording.show_message(note.message)}")
-        self.print_problems(result.problems)
+            if result.unsynced:
+                self.print_note(wording.explain_unsynced(result.unsynced))
+        self.print_problems(result.problems, result.failing)
         if result.problems and self.quiet:
             self.err.line(f"reconcile: {wording.summarise(result, verbose=self.verbose)}")
         elif not self.quiet:
@@ -247,8 +256,10 @@ class PlainReporter(Recorder):
     def print_note(self, text: str) -> None:
         self.out.line(f"reconcile: note: {text}")
 
-    def print_problems(self, problems: Sequence[Problem]) -> None:
-        for line in wording.fold_problems(problems):
+    def print_problems(
+        self, problems: Sequence[Problem], failing: Mapping[str, Since] = _NOT_COUNTED
+    ) -> None:
+        for line in wording.fold_problems(problems, failing):
             self.err.line(f"reconcile: problem: {line}")
 
     def print_summary(self, text: str, *, well: bool) -> None:
@@ -372,10 +383,12 @@ class TerminalReporter(PlainReporter):
     def print_note(self, text: str) -> None:
         self.console.print(f"note: {text}", style="dim")
 
-    def print_problems(self, problems: Sequence[Problem]) -> None:
+    def print_problems(
+        self, problems: Sequence[Problem], failing: Mapping[str, Since] = _NOT_COUNTED
+    ) -> None:
         from rich.text import Text
 
-        for line in wording.fold_problems(problems):
+        for line in wording.fold_problems(problems, failing):
             self.errors.print(Text("problem: ", "bold red").append(line, "default not bold"))
 
     def print_summary(self, text: str, *, well: bool) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconcile.errors import Exit
-from reconcile.model import COUNTED_OPS, Action, Kind, Op, Plan, Problem, Result
+from reconcile.model import COUNTED_OPS, Action, Kind, Op, Plan, Problem, Result, Since
 
 SIGNS = {
     Op.CREATE: "+",
@@ -50,7 +50,7 @@ _INTERRUPTIONS = {
     Exit.INTERRUPTED: "interrupted",
     Exit.TERMINATED: "terminated",
 }
-_HARMLESS = frozenset(("lock", "scan", "hash", "diff", "connect", "walk"))  # phases that change nothing
+_HARMLESS = frozenset(("scan", "load", "hash", "diff", "connect", "survey"))  # phases that change nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,13 +258,27 @@ def explain_interruption(code: Exit, result: Result, *, at_once: bool = False) -
     return f"{how}; what the server acknowledged is remembered, and the next run goes on from there"
 
 
-def fold_problems(problems: Sequence[Problem], *, limit: int = PROBLEMS) -> list[str]:
+def explain_unsynced(count: int) -> str:
+    """What an acknowledgement alone is worth."""
+    return f"{_plural(count, 'file')} acknowledged, not yet known to be on the server's disk (--fsync)"
+
+
+def fold_problems(
+    problems: Sequence[Problem], failing: Mapping[str, Since], *, limit: int = PROBLEMS
+) -> list[str]:
     """One line each; beyond ``limit`` only how many of which reason."""
-    lines = [f"{show_name(problem.path)}: {show_message(problem.message)}" for problem in problems[:limit]]
+    lines = [_problem_line(problem, failing.get(problem.path)) for problem in problems[:limit]]
     if rest := Counter(problem.reason.value for problem in problems[limit:]):
         tally = ", ".join(f"{count:,} {reason}" for reason, count in rest.most_common())
         lines.append(f"… and {rest.total():,} more: {tally} (--json lists all)")
     return lines
+
+
+def _problem_line(problem: Problem, since: Since | None) -> str:
+    line = f"{show_name(problem.path)}: {show_message(problem.message)}"
+    if since is None or since.runs < 2:
+        return line
+    return f"{line} (failing since {since.day}, {since.runs:,} runs)"
 
 
 def _count(actions: Iterable[Action]) -> tuple[Counter[Op], Counter[Op]]:
@@ -321,7 +335,7 @@ def document(
             }
             for action in done
         ],
-        "problems": [_problem(problem) for problem in result.problems],
+        "problems": [_problem(problem) | _since(result, problem) for problem in result.problems],
         "notes": [*(_problem(note) for note in result.notes), *notes],
     }
     if result.command == "run":
@@ -330,13 +344,19 @@ def document(
             "requests": result.traffic.requests,
             "bytes_sent": result.traffic.bytes_sent,
             "bytes_received": result.traffic.bytes_received,
+            "unsynced": result.unsynced,
             "duration_s": round(result.duration_s, 3),
             "phases": {name: round(seconds, 3) for name, seconds in result.phases.items()},
         }
     return body
 
 
-def _problem(problem: Problem) -> dict[str, str]:
+def _since(result: Result, problem: Problem) -> dict[str, str | int | None]:
+    since = result.failing.get(problem.path)
+    return {"since": None, "runs": None} if since is None else {"since": since.day, "runs": since.runs}
+
+
+def _problem(problem: Problem) -> dict[str, str | int | None]:
     return {
         "path": problem.path,
         "stage": problem.stage,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from reconcile import wording
 from reconcile.errors import Exit
-from reconcile.model import Action, Entry, Kind, Op, Outcome, Plan, Problem, Reason, Result, Traffic
+from reconcile.model import Action, Entry, Kind, Op, Outcome, Plan, Problem, Reason, Result, Since, Traffic
 from reconcile.report import JsonReporter, Outlet, PlainReporter, Recorder, TerminalReporter, make_reporter
 
 FILE = Entry(Kind.FILE, 0o644, size=1_234_567)
@@ -275,9 +275,36 @@ def test_verbose_shows_every_action_and_note() -> None:
 def test_many_problems_are_folded() -> None:
     problems = [Problem(str(number), "scan", Reason.UNREADABLE, "no") for number in range(19)]
     problems += [Problem(str(number), "apply", Reason.CHANGED, "no") for number in range(1200)]
-    lines = wording.fold_problems(problems)
+    lines = wording.fold_problems(problems, {})
     assert len(lines) == 21
     assert lines[-1] == "… and 1,199 more: 1,199 changed (--json lists all)"
+
+
+def test_a_problem_that_stays_says_since_when() -> None:
+    failing = {PROBLEM.path: Since("2026-11-20", 5)}
+    result = run_result(problems=[PROBLEM], failing=failing)
+    for make in (plain, terminal):
+        reporter, _, err = make("run")
+        live_through(reporter, result)
+        line = r"problem: bad\nname: permission denied (failing since 2026-11-20, 5 runs)"
+        assert line in seen(err.getvalue())
+    assert wording.fold_problems([PROBLEM], {PROBLEM.path: Since("2026-11-20", 1)}) == [
+        r"bad\nname: permission denied"
+    ]
+    body = as_json("run", lambda reporter: reporter.finish(result, 3))
+    assert isinstance(body["problems"], list)
+    assert [(problem["since"], problem["runs"]) for problem in body["problems"]] == [("2026-11-20", 5)]
+
+
+def test_what_is_not_known_to_be_on_the_disk_is_told_to_who_asks() -> None:
+    words = "1,312 files acknowledged, not yet known to be on the server's disk"
+    for verbose in (False, True):
+        reporter, out, err = plain("run", verbose=verbose)
+        live_through(reporter, run_result(unsynced=1312))
+        assert (words in out.getvalue()) is verbose
+        assert words not in err.getvalue()
+    body = as_json("run", lambda reporter: reporter.finish(run_result(unsynced=1312), 0))
+    assert body["unsynced"] == 1312
 
 
 # A terminal
@@ -361,7 +388,14 @@ def test_the_document_of_a_plan() -> None:
         "reason": "new",
     }
     assert body["problems"] == [
-        {"path": "bad\nname", "stage": "apply", "reason": "denied", "message": "permission denied"}
+        {
+            "path": "bad\nname",
+            "stage": "apply",
+            "reason": "denied",
+            "message": "permission denied",
+            "since": None,
+            "runs": None,
+        }
     ]
     assert isinstance(body["notes"], list)
     assert body["notes"][0]["stage"] == "connect"
@@ -419,7 +453,7 @@ def test_an_interruption_says_what_state_things_are_in() -> None:
         result = run_result([], phases=dict.fromkeys(phases, 0.1))
         return wording.explain_interruption(code, result, **how)
 
-    assert explain(Exit.INTERRUPTED, ("scan", "connect", "walk")) == "interrupted; nothing was done"
+    assert explain(Exit.INTERRUPTED, ("scan", "connect", "survey")) == "interrupted; nothing was done"
     assert "the server acknowledged is remembered" in explain(Exit.HUNG_UP, ("scan", "connect", "apply"))
     assert "the next run finds out" in explain(Exit.TERMINATED, ("scan", "apply"), at_once=True)
     assert wording.explain_interruption(Exit.TERMINATED, plan_result()) == "terminated; nothing was done"

@@ -1,0 +1,54 @@
+"""How long the same path has been failing: counted from run to run, for people."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from reconcile.model import Problem, Since
+from reconcile.state.small import recall, remember
+
+NAME = "problems"
+
+
+def update(
+    folder: str, problems: Iterable[Problem], say: Callable[[str], None], *, day: str | None = None
+) -> Mapping[str, Since]:
+    """Count the problems of a run that came to its end; what has none any more is forgotten.
+
+    Returns since when each path of ``problems`` has been failing, this run counted;
+    the longest, if it fails in several stages. ``day`` is today unless given. Never
+    fails: ``say`` is told when the count is lost.
+    """
+    try:
+        before = _load(recall(folder, NAME))
+    except (ValueError, TypeError):
+        before = {}
+        say("the count of earlier problems was damaged; it begins anew")
+    start = Since(day or time.strftime("%Y-%m-%d"), 0)
+    now: dict[tuple[str, str], Since] = {}
+    for problem in problems:
+        since = before.get((problem.path, problem.stage), start)
+        now[problem.path, problem.stage] = Since(since.day, since.runs + 1)
+    if now or before:
+        rows = [(path, stage, since.day, since.runs) for (path, stage), since in now.items()]
+        try:
+            remember(folder, NAME, rows or None)
+        except OSError as error:
+            say(f"the count of problems can't be saved: {error.strerror}")
+    failing: dict[str, Since] = {}
+    for (path, _), since in now.items():
+        failing[path] = max(failing.get(path, since), since, key=lambda each: each.runs)
+    return failing
+
+
+def _load(rows: object) -> dict[tuple[str, str], Since]:
+    """Raises ValueError or TypeError for what ``update`` would not have written."""
+    loaded: dict[tuple[str, str], Since] = {}
+    if not isinstance(rows, list | None):
+        raise TypeError("no list")
+    for path, stage, day, runs in rows or ():
+        if (type(path), type(stage), type(day), type(runs)) != (str, str, str, int):
+            raise TypeError("of the wrong type")
+        loaded[path, stage] = Since(day, runs)
+    return loaded
