@@ -6,6 +6,7 @@ Each test performs actions as a plan would hold them and looks at the folder.
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from reconcile.errors import Refused
 from reconcile.model import (
     UNKNOWN_MODE,
     Action,
@@ -532,6 +534,60 @@ class Conformance:
         assert set(os.listdir(ours)) - {"second"} == {"id", "done", fenced}
         assert set(read_tree(ours / fenced)) == {"parked", "parked/3"}
         assert (ours / "done/trash/kept/f").read_text() == "kept"
+
+    def test_what_a_dead_run_had_parked_is_taken_over(
+        self, bench: Bench, open_remote: OpenRemote, dest: Path
+    ) -> None:
+        bench.upload({"a": "was a", "d": {"x": "x"}})
+        for number, name in enumerate(("a", "d")):
+            bench.do(Action(Op.PARK, name, None, bench.held[name], parked=number))
+        ours = bench.dest / ".reconcile" / LINEAGE
+        build_tree(ours / RUN, {"staging": {"1": "x"}, "trash": {"1": "x", "kept": {"f": "theirs"}}})
+        build_tree(ours / "older.dead", {"parked": {"0": "another's"}})
+        os.utime(ours / "older.dead", (OLD, OLD))
+        for run in ("second", "third"):  # the second comes to nothing else
+            remote = open_remote(dest, Options(), Heard())
+            remote.prepare(LINEAGE, run, known=True, resume=True)
+            with pytest.raises(FileNotFoundError):
+                os.stat(ours / RUN)
+            assert {path.name for path in (ours / run / "parked").iterdir()} == {"0", "1"}
+            if run == "second":
+                remote.close()
+        a, d = bench.held["a"], bench.held["d"]
+        back = [
+            Action(Op.MOVE, path, e, None, path, e, parked=n)
+            for n, (path, e) in enumerate((("a", a), ("d", d)))
+        ]
+        assert all(outcome.done for outcome in remote.perform(back, bench.source))
+        bench.same()
+        assert list(remote.finish()) == []
+        assert set(read_tree(ours)) == {
+            "id",
+            f"{RUN}.dead",
+            f"{RUN}.dead/trash",
+            f"{RUN}.dead/trash/kept",
+            f"{RUN}.dead/trash/kept/f",
+            "older.dead",
+            "older.dead/parked",
+            "older.dead/parked/0",
+        }
+        remote.close()
+
+    def test_where_we_are_known_our_mark_must_be(
+        self, bench: Bench, open_remote: OpenRemote, dest: Path
+    ) -> None:
+        mark = bench.dest / ".reconcile" / LINEAGE / "id"
+        remote = open_remote(dest, Options(), Heard())
+        remote.prepare(LINEAGE, "second", known=True)
+        mark.unlink()
+        for wipe in (mark.parent, mark.parent.parent, dest):
+            with pytest.raises(Refused, match="wiped, restored"):
+                remote.prepare(LINEAGE, "third", known=True)
+            shutil.rmtree(wipe)
+        with pytest.raises(Refused, match="wiped, restored"):
+            remote.prepare(LINEAGE, "third", known=True)
+        assert not dest.exists()
+        remote.close()
 
     def test_preparing_makes_what_is_ours_for_us_alone(self, bench: Bench) -> None:
         assert (bench.dest / ".reconcile" / LINEAGE / "id").read_text() == f"{LINEAGE}\n"

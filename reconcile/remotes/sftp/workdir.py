@@ -15,13 +15,13 @@ from collections.abc import Set as AbstractSet
 from reconcile.errors import ReconcileError, Refused, Unreachable
 from reconcile.model import Action, Kind, Op, Problem, Reason
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.remove import list_directory, purge
+from reconcile.remotes.sftp.remove import TOGETHER, list_directory, purge
 from reconcile.remotes.sftp.session import Burst, Recipe, Session
 from reconcile.remotes.sftp.site import Site, absent, act, explain, kind_of, look
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
 
 STAGING, PARKED, TRASH = PARTS = (b"staging", b"parked", b"trash")
-DEAD = ".dead"  # ends the name of a run's folder that was fenced off
+DEAD = b".dead"  # ends the name of a run's folder that was fenced off
 _MARK = "id"
 
 
@@ -43,7 +43,7 @@ def make_workdir(session: Session, site: Site, lineage: str, run: str, *, known:
     site.run = ours + b"/" + os.fsencode(run)
     site.parts.clear()
     site.parents[""] = None
-    dead = _fence_leftovers(session, ours, run)
+    dead = _fence_leftovers(session, site, ours, run)
     if resume:
         _take_over(session, site, dead)
     for folder in dead:
@@ -52,21 +52,24 @@ def make_workdir(session: Session, site: Site, lineage: str, run: str, *, known:
 
 def _mark_is_gone(mark: bytes) -> str:
     return (
-        f"DEST is not as this job left it: {_shown(mark)} is missing. Was the remote wiped, or restored "
-        "from elsewhere, or is it not mounted? Nothing was done. If it is to be filled anew, run with a new "
-        "folder, and with --adopt-existing if it still holds files of ours."
+        f"DEST is not as this job left it: {_shown(mark)} is missing. Was the remote wiped, restored from "
+        "elsewhere, or is it not mounted? Nothing was done. If it is to be filled anew, run with a new "
+        "--state folder, and with --adopt-existing if it still holds files."
     )
 
 
 def _take_over(session: Session, site: Site, dead: Sequence[bytes]) -> None:
-    """Bring what dead runs had parked to this run's parking places."""
+    """Bring what dead runs had parked to this run's parking places. The first of several wins a place."""
+    taken: set[bytes] = set()
     for folder in dead:
-        parked = session.call(list_directory(folder + b"/" + PARKED)).names
+        parked = [os.fsencode(name) for name, _ in session.call(list_directory(folder + b"/" + PARKED)).names]
         if parked:
             _make_run_folder(session, site, {PARKED})
-        for name, _ in parked:
-            number = os.fsencode(name)
-            session.call(act(wire.rename(folder + b"/parked/" + number, site.run + b"/parked/" + number)))
+        for number in parked:
+            if number not in taken:  # a server may rename over what is there
+                old, new = (each + b"/parked/" + number for each in (folder, site.run))
+                taken.add(number)
+                session.call(act(wire.rename(old, new)))
 
 
 def make_parts(session: Session, site: Site, actions: Iterable[Action]) -> None:
@@ -163,29 +166,41 @@ def _write_mark(site: Site, path: bytes, lineage: str) -> Recipe[None]:
         raise (yield from _refusal(site, path, failed[0][1]))
 
 
-def _fence_leftovers(session: Session, ours: bytes, run: str) -> list[bytes]:
-    """Rename the folders of earlier runs; returns those that are to be cleared.
+def _fence_leftovers(session: Session, site: Site, ours: bytes, run: str) -> list[bytes]:
+    """Rename the folders of earlier runs; returns those that are to be cleared, the last run's first.
 
     Requests of a dead client that still wait in the server then fail, and publish
     nothing. RACE: those for mkdir, setstat and moves of whole directories don't.
     """
     listing = session.call(list_directory(ours))
-    tops: list[bytes] = []
-    for name, attrs in listing.names:
-        if name in (_MARK, run) or kind_of(attrs) is not Kind.DIR:
+    folders = {
+        ours + b"/" + os.fsencode(name): attrs.mtime
+        for name, attrs in listing.names
+        if name not in (_MARK, run) and kind_of(attrs) is Kind.DIR
+    }
+    alive = [folder for folder in folders if not folder.endswith(DEAD)]
+    ended = {folder for folder, well in session.run(map(_ended_well, alive), TOGETHER // 2) if well}
+    fenced: list[bytes] = []
+    for folder in alive:
+        if folder in ended:
             continue
-        folder = ours + b"/" + os.fsencode(name)
-        parts = {part for part, _ in session.call(list_directory(folder)).names}
-        if not name.endswith(DEAD):
-            trash = {name for name, _ in session.call(list_directory(folder + b"/" + TRASH)).names}
-            if parts == {"trash"} and trash == {"kept"}:
-                continue  # ended well, and holds only what is kept on purpose
-            fenced = folder + os.fsencode(DEAD)
-            if session.call(act(wire.rename(folder, fenced))) is not OK:
-                continue
-            folder = fenced
-        tops.append(folder)
-    return tops
+        status = session.call(act(wire.rename(folder, folder + DEAD)))
+        if status is OK:
+            fenced.append(folder + DEAD)
+        elif not absent(status):
+            fenced.append(folder)
+            site.say_once(
+                "the server can't rename a directory: what a dead connection asked for may yet come"
+            )
+    before = [folder for folder in folders if folder.endswith(DEAD)]
+    return fenced + sorted(before, key=lambda folder: folders[folder], reverse=True)
+
+
+def _ended_well(folder: bytes) -> Recipe[tuple[bytes, bool]]:
+    """Whether a run's folder holds only what is kept on purpose."""
+    whole, trash = yield [list_directory(folder), list_directory(folder + b"/" + TRASH)]
+    parts, kept = ({name for name, _ in listing.names} for listing in (whole, trash))
+    return folder, parts == {"trash"} and kept == {"kept"}
 
 
 def clear_run(session: Session, site: Site, folder: bytes, parts: Collection[bytes]) -> list[Problem]:
