@@ -8,23 +8,24 @@ remote is asked what became of the actions under way, and the rest goes on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from reconcile.claim import claim, questions
 from reconcile.diff import ancestors
 from reconcile.errors import ConnectionLost
 from reconcile.line import Line
-from reconcile.model import Action, Entry, Kind, Op, Outcome, Plan, Problem, Reason, RemoteStat, Tag
+from reconcile.model import Action, Entry, Kind, Op, Outcome, Plan, Problem, Reason, Stop
 from reconcile.order import touched
 from reconcile.remotes import Remote
 from reconcile.source import Source
 
 
-def apply(plan: Plan, line: Line, source: Source) -> Iterator[Outcome]:
+def apply(plan: Plan, line: Line, source: Source, stop: Stop) -> Iterator[Outcome]:
     """Carry out ``plan``. Outcomes come as they happen, each once.
 
-    Raises ``ConnectionLost`` when the line stays dead; what has no outcome by
+    Once ``stop`` is requested no action is begun any more, and those under way are
+    brought to their end. Raises ``ConnectionLost`` when the line stays dead; what has no outcome by
     then is unknown.
     """
     failed = _Failed()
@@ -41,23 +42,23 @@ def apply(plan: Plan, line: Line, source: Source) -> Iterator[Outcome]:
             failed.add(action)
             effects = bring_home(action, line.remote, source) if stranded else {}
             yield Outcome(action, effects, _not_tried(action, culprit))
-        for outcome in _perform(ready, line, source):
+        for outcome in _perform(ready, line, source, stop):
             if not outcome.done:
                 failed.add(outcome.action)
             yield outcome
 
 
-def _perform(actions: Sequence[Action], line: Line, source: Source) -> Iterator[Outcome]:
+def _perform(actions: Sequence[Action], line: Line, source: Source, stop: Stop) -> Iterator[Outcome]:
     """One level, over as many connections as it takes."""
     left = {id(action): action for action in actions}
     lost: ConnectionLost | None = None
-    while left:
+    while left and not stop.requested:
         try:
             if lost is not None:
                 line.reopen(lost)
                 outcomes = find_out(list(left.values()), line.remote)
             else:
-                outcomes = line.remote.perform(list(left.values()), source)
+                outcomes = line.remote.perform(list(left.values()), source, stop)
             for outcome in outcomes:
                 del left[id(outcome.action)]
                 line.progress()
@@ -127,36 +128,3 @@ class _Failed:
 
 def _takes_tree(action: Action) -> bool:
     return action.op in (Op.MOVE, Op.DELETE, Op.PARK) and action.kind is Kind.DIR
-
-
-def _is_intended(stat: RemoteStat | None, new: Entry) -> bool:
-    return stat is not None and stat.kind is new.kind and stat.size == new.size and stat.mtime == new.mtime
-
-
-def adopt(found: Mapping[str, RemoteStat], wanted: Mapping[str, Entry]) -> dict[str, Entry]:
-    """What a remote that is already full holds of what we want to bring.
-
-    Equal kind, size and mtime: the remote has it. A difference is marked foreign,
-    so that it is kept in the trash when ours replaces it. What we don't want to
-    bring is not taken into the snapshot, and so never deleted.
-    """
-    entries: dict[str, Entry] = {}
-    for path, new in wanted.items():
-        stat = found.get(path)
-        if stat is None or stat.kind is None:
-            continue
-        if new.kind is stat.kind is Kind.DIR:
-            entries[path] = replace(new, mode=stat.mode)
-        elif new.kind is stat.kind is Kind.SYMLINK and new.link == stat.link:
-            entries[path] = new
-        elif new.kind is Kind.FILE and _is_intended(stat, new):
-            entries[path] = replace(new, mode=stat.mode, tag=Tag(stat.size, stat.mtime), stamp=None)
-        else:
-            entries[path] = _foreign(stat)
-    return entries
-
-
-def _foreign(stat: RemoteStat) -> Entry:
-    assert stat.kind is not None
-    tag = Tag(stat.size, stat.mtime) if stat.kind is Kind.FILE else None
-    return Entry(stat.kind, stat.mode, stat.size, stat.mtime * 10**9, link=stat.link, tag=tag, foreign=True)

@@ -373,7 +373,8 @@ def _carry_out(
     from reconcile.run import make_plan
     from reconcile.run import run as run_job
 
-    result = make_plan(job, reporter) if command == "plan" else run_job(job, reporter)
+    carry_out = make_plan if command == "plan" else run_job
+    result = carry_out(job, reporter, stop=session.stop)
     code = Exit.OK
     if result.problems:
         code = Exit.PROBLEMS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -16,42 +16,50 @@ from reconcile.line import Connect, Line
 from reconcile.model import (
     DirectorySnapshot,
     Job,
+    Op,
     Outcome,
     Plan,
     Problem,
     Reporter,
     Result,
     Scan,
+    Stop,
 )
 from reconcile.recover import foresee, recover
 from reconcile.remotes import Remote, open_remote
 from reconcile.scan import read_ignore_file, scan
 from reconcile.source import Source, read_contents
+from reconcile.state.device import is_other_device, remember_device
 from reconcile.state.journal import Journal, Leftover, begin_journal, discard_journal, read_journal
 from reconcile.state.lock import hold_lock
 from reconcile.state.store import read_snapshot, save_snapshot
+from reconcile.state.trouble import update
 from reconcile.survey import begin, drifted
 
 
-def make_plan(job: Job, reporter: Reporter, connect: Connect = open_remote) -> Result:
+def make_plan(
+    job: Job, reporter: Reporter, connect: Connect = open_remote, stop: Stop | None = None
+) -> Result:
     """What ``run`` would do now. Changes nothing, here or there, and takes no lock.
 
     Raises the same errors as ``run``.
     """
-    with _Run(job, reporter, Line(job, reporter, connect)) as this:
+    with _Run(job, reporter, Line(job, reporter, connect), stop or Stop()) as this:
         this.look()
         this.old = this.load(repair=False)
         plan = this.plan()
         return this.result("plan", plan, [], plan.problems)
 
 
-def run(job: Job, reporter: Reporter, connect: Connect = open_remote) -> Result:
+def run(job: Job, reporter: Reporter, connect: Connect = open_remote, stop: Stop | None = None) -> Result:
     """Bring the remote up to the source, and save what it then holds.
 
     Raises ``Locked`` or ``Refused`` before anything was done, ``Unreachable`` or
-    ``ConnectionLost`` with all saved that was acknowledged by then.
+    ``ConnectionLost`` with all known that was acknowledged by then, ``Interrupted``
+    if ``stop`` asks for it.
     """
-    with hold_lock(job.state, job.options.wait), _Run(job, reporter, Line(job, reporter, connect)) as this:
+    line = Line(job, reporter, connect)
+    with hold_lock(job.state, job.options.wait), _Run(job, reporter, line, stop or Stop()) as this:
         this.look()
         this.old = this.load(repair=True)
         plan = this.plan()
@@ -63,7 +71,10 @@ def run(job: Job, reporter: Reporter, connect: Connect = open_remote) -> Result:
             more = this.carry_out(again)
             problems = [*again.problems, *_problems(more)]
             outcomes += more
-        return this.result("run", plan, outcomes, problems)
+        problems += this.cleanup
+        remember_device(job.state, job.source)
+        failing = update(job.state, problems, reporter.say)
+        return replace(this.result("run", plan, outcomes, problems), failing=failing)
 
 
 def _problems(outcomes: Sequence[Outcome]) -> list[Problem]:
@@ -81,6 +92,7 @@ class _Run:
     job: Job
     reporter: Reporter
     line: Line
+    stop: Stop
     filter: Filter = field(default_factory=Filter)
     found: Scan = field(default_factory=lambda: Scan({}, 0, 0))
     old: DirectorySnapshot = DirectorySnapshot({})
@@ -157,50 +169,46 @@ class _Run:
         with self._phase("diff"):
             changes = infer(fill(changes, contents, {problem.path for problem in problems}), options)
             plan = planning.make_plan(self.old, self.found, changes, options, problems)
-            planning.guard(plan, self.old, self.found, options)
+            other_device = is_other_device(self.job.state, self.job.source)
+            planning.guard(plan, self.old, self.found, options, other_device=other_device)
         return plan
 
     def carry_out(self, plan: Plan) -> list[Outcome]:
         """Apply the plan and save what is then true. If it breaks off, the journal stays."""
         outcomes: list[Outcome] = []
-        if not plan.empty or not self.old.serial:
-            journal = self._begin(plan)
-            try:
-                self._apply(plan, journal, outcomes)
-            except BaseException:
-                journal.close()
-                raise
-        with self._phase("commit"):
-            self._commit(plan, outcomes)
-            discard_journal(self.job.state)
+        self.stop.graceful = True
+        try:
+            if not plan.empty or not self.old.serial:
+                with closing(self._begin(plan)) as journal:
+                    self._apply(plan, journal, outcomes)
+            if self.stop.requested and any(action.op is Op.PARK for action in plan.actions):
+                self.stop.check()  # something may still be parked: the journal knows
+            with self._phase("commit"):
+                self._commit(plan, outcomes)
+                discard_journal(self.job.state)
+            self.stop.check()
+        finally:
+            self.stop.graceful = False
         return outcomes
 
     def _begin(self, plan: Plan) -> Journal:
         """Who we are and what we intend: on disk before the first remote write."""
-        remote_was_known = bool(self.old.serial)
         self._remote()  # nothing is written, here or there, if it can't be reached
         with self._phase("commit"):
-            if not remote_was_known:
+            if not self.old.serial:
                 self.old = replace(self.old, serial=1)
                 save_snapshot(self.job.state, self.old)
             old, actions = self.old, list(plan.actions)
-            journal = begin_journal(self.job.state, old.lineage, old.serial, self._trusted_ns, actions)
-        with self._phase("apply"):
-            try:
-                self.line.prepare(self.old.lineage, known=remote_was_known)
-            except BaseException:
-                journal.close()
-                raise
-        return journal
+            return begin_journal(self.job.state, old.lineage, old.serial, self._trusted_ns, actions)
 
     def _apply(self, plan: Plan, journal: Journal, outcomes: list[Outcome]) -> None:
         with self._phase("apply"):
             self.reporter.planned(plan)
-            for outcome in apply(plan, self.line, self.source):
+            self.line.prepare(self.old.lineage, known=self.old.serial > 1)
+            for outcome in apply(plan, self.line, self.source, self.stop):
                 journal.record(outcome)
                 outcomes.append(outcome)
                 self.reporter.outcome(outcome)
-            journal.close()
             self.cleanup = list(self.line.remote.finish())
 
     def _remote(self) -> Remote:
@@ -238,7 +246,7 @@ class _Run:
             target=str(self.job.target),
             plan=plan,
             outcomes=outcomes,
-            problems=[*problems, *self.cleanup],
+            problems=problems,
             notes=[*plan.notes, *(o.note for o in outcomes if o.note)],
             connected=self.line.was_open,
             traffic=self.line.traffic,

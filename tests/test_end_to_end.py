@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import sysconfig
 from collections.abc import Callable
 from pathlib import Path
@@ -427,7 +428,7 @@ def test_a_killed_run_is_finished_by_the_next(
     endpoint = own_sshd.via(proxy.port)
     job = Reconcile(source, endpoint.url(dest), state, endpoint.flags())
     process = job.start("run")
-    wait_for(lambda: dest.exists() and len(os.listdir(dest)) > 500, "some files to arrive")
+    wait_for(lambda: dest.exists() and len(os.listdir(dest)) > 500, "some files to arrive", 30)
     process.kill()
     process.wait()
     own_sshd.end_sessions()
@@ -450,7 +451,7 @@ def test_what_was_recovered_is_known_by_content(
     endpoint = own_sshd.via(proxy.port)
     job = Reconcile(source, endpoint.url(dest), state, endpoint.flags())
     process = job.start("run")
-    wait_for(lambda: dest.exists() and len(os.listdir(dest)) > 500, "some files to arrive")
+    wait_for(lambda: dest.exists() and len(os.listdir(dest)) > 500, "some files to arrive", 30)
     process.kill()
     process.wait()
     job.run()
@@ -475,4 +476,36 @@ def test_two_runs_at_once(
     assert second.document["status"] == "locked"
     assert str(first.pid) in second.document["message"]
     assert first.wait() == 0
+    assert_same_tree(source, dest)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_ends_a_run_with_all_saved(
+    source: Path,
+    dest: Path,
+    state: Path,
+    own_sshd: Sshd,
+    make_proxy: Callable[..., Proxy],
+    tree: MakeTree,
+    number: signal.Signals,
+    code: int,
+) -> None:
+    tree(many_files(3000))
+    proxy = make_proxy(own_sshd.port, rtt=0.02)
+    endpoint = own_sshd.via(proxy.port)
+    job = Reconcile(source, endpoint.url(dest), state, endpoint.flags())
+    process = job.start("run")
+    wait_for(lambda: dest.exists() and len(os.listdir(dest)) > 500, "some files to arrive", 30)
+    process.send_signal(number)
+    assert process.wait() == code
+    assert list(state.glob("*/journal")) == []
+    assert_no_leftovers(dest)
+    arrived = len(os.listdir(dest)) - 1
+    assert 500 <= arrived < 3000
+    own_sshd.stop()
+    assert job("run").code == 6
+    own_sshd.start()
+    assert job.run().counts == {"create": 3000 - arrived}
     assert_same_tree(source, dest)

@@ -23,6 +23,7 @@ from reconcile.model import (
     PlainDirectory,
     Plan,
     Scan,
+    Stop,
     Target,
 )
 from reconcile.plan import make_plan
@@ -108,7 +109,7 @@ class World:
         plan = self.plan(options)
         remote = MemoryRemote(self.remote, self.local, failing)
         line = Line(JOB, SILENT, lambda _job, _reporter: remote)
-        outcomes = list(apply(plan, line, None))  # type: ignore[arg-type]  # nothing is read from disk
+        outcomes = list(apply(plan, line, None, Stop()))  # type: ignore[arg-type]  # nothing is read from disk
         assert failing or not remote.parked, "something was left parked"
         dirs = fold(self.snapshot, outcomes, plan.restamped, self.local.clock * 10**9 + 10**9).dirs
         self.snapshot = DirectorySnapshot(pack(dirs), settled=fingerprint(options, self.filter))

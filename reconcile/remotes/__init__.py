@@ -18,6 +18,7 @@ from reconcile.model import (
     Problem,
     RemoteStat,
     Reporter,
+    Stop,
     Traffic,
 )
 from reconcile.source import Source
@@ -50,8 +51,14 @@ class Remote(Protocol):
         Unreachable where DEST can't be written to.
         """
 
-    def perform(self, actions: Sequence[Action], source: Source) -> Iterator[Outcome]:
-        """Carry out one level of independent actions; outcomes come in any order."""
+    def perform(
+        self, actions: Sequence[Action], source: Source, stop: Stop | None = None
+    ) -> Iterator[Outcome]:
+        """Carry out one level of independent actions; outcomes come in any order.
+
+        Once ``stop`` is requested none is begun any more; those under way end, or,
+        if that takes long, ``Interrupted`` is raised.
+        """
 
     def observe(self, paths: Iterable[str]) -> Iterator[tuple[str, RemoteStat | None]]:
         """What is at each path now, links not followed, their targets read. None: nothing."""

@@ -213,7 +213,12 @@ class MemoryRemote:
     def prepare(self, lineage: str, run: str, *, known: bool = False, resume: bool = False) -> None:
         """Nothing to prepare."""
 
-    def perform(self, actions: Sequence[Action], source: object = None) -> Iterator[Outcome]:  # noqa: ARG002 — the protocol's; contents come from ``local``
+    def perform(
+        self,
+        actions: Sequence[Action],
+        source: object = None,  # noqa: ARG002 — the protocol's; contents come from ``local``
+        stop: object = None,  # noqa: ARG002 — the protocol's
+    ) -> Iterator[Outcome]:
         """One level; later actions of a level go first, as they are said to be independent."""
         for action in reversed(actions):
             try:

@@ -21,6 +21,7 @@ from reconcile.model import (
     Problem,
     RemoteStat,
     Reporter,
+    Stop,
     Traffic,
 )
 from reconcile.remotes.sftp import wire
@@ -69,16 +70,16 @@ class SftpRemote:
         """The first write: DEST, and our folder in it. See ``workdir``."""
         make_workdir(self._session, self._site, lineage, run, known=known, resume=resume)
 
-    def perform(self, actions: Sequence[Action], source: Source) -> Iterator[Outcome]:
+    def perform(
+        self, actions: Sequence[Action], source: Source, stop: Stop | None = None
+    ) -> Iterator[Outcome]:
         """Carry out one level of independent actions."""
         look_at_parents(self._session, self._site, actions, self._in_flight)
         make_parts(self._session, self._site, actions)
         trees = [action for action in actions if _lists_a_tree(action)]
         others = (action for action in actions if not _lists_a_tree(action)) if trees else actions
-        yield from self._session.run((self._recipe(action, source) for action in others), self._in_flight)
-        yield from self._session.run(
-            (self._recipe(action, source) for action in trees), self._trees_in_flight
-        )
+        for group, in_flight in ((others, self._in_flight), (trees, self._trees_in_flight)):
+            yield from self._session.run((self._recipe(action, source) for action in group), in_flight, stop)
 
     def _recipe(self, action: Action, source: Source) -> Recipe[Outcome]:
         site = self._site

@@ -15,17 +15,19 @@ the cost of paramiko is per packet.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from reconcile.errors import ConnectionLost, ProtocolError
-from reconcile.model import Traffic
+from reconcile.model import Stop, Traffic
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.wire import HEAD, OK, Request, Status
 
 T = TypeVar("T")
 
+DRAIN = 5.0  # seconds that what is under way gets to end after a stop was requested
 SILENCE = 60.0  # seconds without a byte, while requests are outstanding
 PACKET = 32 * 1024 - 64  # bytes paramiko puts into one SSH packet; OpenSSH's channels take 32 KiB
 RECEIVE = 256 * 1024
@@ -175,16 +177,18 @@ class Session:
         (result,) = self.run([recipe], 1)
         return result
 
-    def run(self, recipes: Iterable[Recipe[T]], in_flight: int) -> Iterator[T]:
+    def run(self, recipes: Iterable[Recipe[T]], in_flight: int, stop: Stop | None = None) -> Iterator[T]:
         """Run recipes, at most ``in_flight`` at a time; results come as they are ready.
 
         Recipes are drawn lazily. An exception in a recipe is a bug: it ends the
-        run, and the others are closed where they stand.
+        run, and the others are closed where they stand. Once ``stop`` is requested
+        no more are drawn; if those under way don't end in time, Interrupted is raised.
         """
         if self._waiting:
             raise RuntimeError("a session does one run at a time")
         drawn = iter(recipes)
         exhausted = False
+        give_up_at: float | None = None
         live: set[_Task] = set()
         results: deque[T] = deque()
 
@@ -194,6 +198,11 @@ class Session:
 
         try:
             while live or results or not exhausted:
+                if stop is not None and stop.requested:
+                    exhausted = True
+                    give_up_at = give_up_at or time.monotonic() + DRAIN
+                    if live and time.monotonic() > give_up_at:
+                        stop.check()
                 while not exhausted and len(live) + len(results) < in_flight:
                     if (recipe := next(drawn, None)) is None:
                         exhausted = True
