@@ -137,7 +137,6 @@ class DirectorySnapshot:
     target: str = ""  # canonical URL of DEST
     taken_ns: int = 0
     settled: str = ""  # fingerprint of the options under which hidden entries were last looked at
-    unfinished: bool = False  # saved before the first remote write, not yet replaced
 
     def walk(self) -> Iterator[tuple[str, Entry]]:
         """Every path with its entry, the base left out."""

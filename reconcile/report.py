@@ -301,6 +301,7 @@ class TerminalReporter(PlainReporter):
 
     def planned(self, plan: Plan) -> None:
         super().planned(plan)
+        self._size_done = self._things_done = 0  # it is not always the first
         self._size = plan.bytes_to_send
         self._things = sum(1 for action in plan.actions if self._is_thing(action))
         if not self.quiet:

@@ -21,6 +21,7 @@ from reconcile import __version__
 from reconcile.cli import main
 from reconcile.demo import compare
 from reconcile.remotes.sftp.server import Server
+from reconcile.state.lock import hold_lock
 from reconcile.wording import show_name
 from tests.support.trees import Tree
 
@@ -268,6 +269,22 @@ def test_refusals(place: Place, tree: Build, cli: Cli, cli_json: CliJson, comman
     assert (body["status"], body["exit_code"]) == ("refused", 4)
     assert body["source"] == str(place.source / "absent")
     assert sorted(os.listdir(place.served / "dest")) == ["theirs"]
+
+
+def test_another_run_is_at_work(place: Place, tree: Build, cli: Cli, cli_json: CliJson) -> None:
+    tree({"a": "one"})
+    assert cli("run", *place.args)[0] == 0
+    (folder,) = (place.source.parent / "state").iterdir()
+    tree({"b": "two"})
+    with hold_lock(str(folder)):
+        code, out, err = cli("run", *place.args)
+        assert (code, out) == (5, "")
+        assert f"process {os.getpid()} on " in err
+        assert "--wait" in err
+        body = cli_json("run", *place.args, "--wait", "0.1")
+        assert (body["status"], body["exit_code"], body["connected"]) == ("locked", 5, False)
+        assert cli("plan", *place.args)[0] == 0  # it changes nothing, and takes no lock
+    assert cli("run", *place.args)[1].startswith("reconcile: 1 created")
 
 
 def test_nobody_answers(place: Place, server: Server, tree: Build, cli: Cli, cli_json: CliJson) -> None:

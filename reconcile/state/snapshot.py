@@ -33,7 +33,6 @@ _HEADER: dict[str, type] = {
     "target": str,
     "taken_ns": int,
     "settled": str,
-    "unfinished": bool,
     "directories": int,
 }
 _WAYS_OUT = (
@@ -59,7 +58,6 @@ def dump(snapshot: DirectorySnapshot) -> bytes:
         "target": snapshot.target,
         "taken_ns": snapshot.taken_ns,
         "settled": snapshot.settled,
-        "unfinished": snapshot.unfinished,
         "directories": len(snapshot.dirs),
     }
     _check_header(header)

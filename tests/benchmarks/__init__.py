@@ -1,0 +1,1 @@
+"""How long reconcile takes beside its peers: ``python -m tests.benchmarks``. No tests."""

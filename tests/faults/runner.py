@@ -14,6 +14,7 @@ import os
 import select
 import subprocess
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -108,8 +109,10 @@ def _become(folder: Path, arguments: Sequence[str]) -> NoReturn:
     code = 1
     try:
         code = main(arguments)
-        sys.stdout.flush()
+    except BaseException:  # noqa: BLE001 - shown, and seen by the test
+        traceback.print_exc()
     finally:
+        sys.stderr.flush()
         os._exit(code)
 
 

@@ -42,7 +42,6 @@ def golden_snapshot() -> DirectorySnapshot:
         target="sftp://user@example.org:2222/srv/data",
         taken_ns=1_700_000_001 * NS,
         settled="fingerprint",
-        unfinished=True,
     )
 
 

@@ -6,16 +6,29 @@ before, and at what is in the way.
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
-from reconcile.model import PERMISSIONS, UNKNOWN_MODE, Action, Entry, Kind, Outcome, Problem, Reason
+from reconcile.model import (
+    PERMISSIONS,
+    UNKNOWN_MODE,
+    Action,
+    Entry,
+    Kind,
+    OnDrift,
+    Outcome,
+    Problem,
+    Reason,
+)
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.publish import NO_REPLACE, POSIX_RENAME, describe, keep
+from reconcile.remotes.sftp.foreign import POSIX_RENAME, Way, clear, keep, meet
+from reconcile.remotes.sftp.publish import NO_REPLACE
 from reconcile.remotes.sftp.session import Recipe
 from reconcile.remotes.sftp.site import (
     Site,
     absent,
     act,
+    describe,
     drift,
     explain,
     intended,
@@ -38,13 +51,17 @@ def make_directory(site: Site, action: Action) -> Recipe[Outcome]:
     wanted = 0o777 if mode is None else mode | 0o700
     path = site.at(action.path)
     status, there = yield [wire.mkdir(path, wanted), wire.lstat(path)]
-    if not isinstance(there, Attrs):
-        failed = yield from explain(
-            site, action.path, "make the directory", status if status is not OK else there
-        )
-        return Outcome(action, problem=failed)
-    if kind_of(there) is not Kind.DIR:
-        return drift(action, describe(there, None))
+    if isinstance(there, Attrs) and kind_of(there) is not Kind.DIR:
+        way = yield from meet(site, action, there, None)
+        if isinstance(way, Outcome):
+            return way
+        failed = yield from clear(site, action, way)
+        if failed is not None:
+            return Outcome(action, problem=failed)
+        status, there = yield [wire.mkdir(path, wanted), wire.lstat(path)]
+    if not isinstance(there, Attrs) or kind_of(there) is not Kind.DIR:
+        refused = there if status is OK and isinstance(there, Status) else status
+        return Outcome(action, problem=(yield from explain(site, action.path, "make the directory", refused)))
     if mode is not None and there.mode & PERMISSIONS != wanted:  # the server's umask, or it was there before
         status = yield from act(wire.setstat(path, wanted | there.mode & SPECIAL_BITS, None))
         wanted = wanted if status is OK else there.mode & PERMISSIONS
@@ -62,8 +79,12 @@ def set_meta(site: Site, action: Action) -> Recipe[Outcome]:
     if not isinstance(there, Attrs):
         failed = yield from explain(site, action.path, "change mode or time", there)
         return Outcome(action, {action.path: None} if absent(there) else {}, failed)
-    if not (yield from matches(path, there, old or new)):
-        return drift(action, describe(there, old or new))
+    if not (yield from matches(path, there, old or new)) and not intended(there, new):
+        outcome = drift(action, describe(there, old or new))
+        if site.options.on_drift is OnDrift.SKIP:
+            return outcome
+        # What is not ours can't be mended by mode and time: dropped, it is brought anew.
+        return replace(outcome, effects={action.path: None})
     entry, failed_ = yield from _set(site, action.path, there, old, new)
     if failed_ is not None:
         return Outcome(action, problem=failed_)
@@ -149,19 +170,10 @@ def _move(
     if not (yield from matches(source, here, moved)):
         text = f"{origin!r}, to be renamed, is not what we put on the remote; left alone"
         return Outcome(action, gone, problem(action.path, Reason.DRIFT, text))
-    replacing = isinstance(there, Attrs)
-    if isinstance(there, Attrs):
-        target = site.at(action.path)
-        if action.old is None or new.kind is Kind.DIR or not (yield from matches(target, there, action.old)):
-            return drift(action, describe(there, action.old))
-        if action.keep:
-            failed = yield from keep(site, action.path)
-            if failed is not None:
-                return Outcome(action, problem=failed)
-            replacing = False
-    elif not absent(there):
-        return Outcome(action, problem=(yield from explain(site, action.path, "look at the target", there)))
-    status = yield from _rename(site, source, site.at(action.path), replacing=replacing)
+    way = yield from _way_to_move(site, action, there)
+    if isinstance(way, Outcome):
+        return way
+    status = yield from _rename(site, source, site.at(action.path), replacing=way is Way.OURS)
     if status is not OK:
         failed = yield from explain(site, action.path, f"rename {origin!r}", status)
         if status.code == wire.FX_FAILURE and new.kind is not Kind.DIR and action.parked is None:
@@ -179,6 +191,31 @@ def _move(
         kept = replace(moved, digest=moved.digest or new.digest, stamp=None)
         return Outcome(action, {**gone, action.path: kept}, failed)
     return Outcome(action, {**gone, action.path: entry})
+
+
+def _way_to_move(site: Site, action: Action, there: Attrs | Status) -> Recipe[Way | Outcome]:
+    """FREE, or OURS: to be replaced by the rename itself."""
+    assert action.new is not None
+    if isinstance(there, Status):
+        if absent(there):
+            return Way.FREE
+        return Outcome(action, problem=(yield from explain(site, action.path, "look at the target", there)))
+    is_dir = action.new.kind is Kind.DIR
+    if (
+        action.old is not None
+        and not is_dir
+        and (yield from matches(site.at(action.path), there, action.old))
+    ):
+        way: Way | Outcome = Way.KEEP if action.keep else Way.OURS
+    else:
+        way = yield from meet(site, action, there, action.old)
+    if way is Way.KEEP and not is_dir:
+        kept = yield from keep(site, action.path, leave=True)
+        return Outcome(action, problem=kept) if isinstance(kept, Problem) else kept
+    if isinstance(way, Way) and (is_dir or way is Way.KEEP):
+        failed = yield from clear(site, action, way)
+        return Outcome(action, problem=failed) if failed is not None else Way.FREE
+    return way
 
 
 def _move_of_nothing(site: Site, action: Action, here: Status, there: Attrs | Status) -> Recipe[Outcome]:
@@ -201,14 +238,16 @@ def park(site: Site, action: Action) -> Recipe[Outcome]:
     """Move something out of the way, to the parking place whose number the action has."""
     believed = action.old
     assert believed is not None
-    path = site.at(action.path)
-    here = yield from look(path)
+    path, place = site.at(action.path), site.parked(action.parked)
+    here, taken = yield [wire.lstat(path), wire.lstat(place)]
     if isinstance(here, Status):
         failed = yield from explain(site, action.path, "move it out of the way", here)
         return Outcome(action, {action.path: None} if absent(here) else {}, failed)
     if not (yield from matches(path, here, believed)):
-        return drift(action, describe(here, believed))
-    status = yield from act(wire.rename(path, site.parked(action.parked)))
+        return replace(drift(action, describe(here, believed)), effects={action.path: None})
+    if not absent(taken):  # by what a dead run had parked and could not bring home: it may be the only copy
+        yield wire.rename(place, place + b"-" + os.urandom(6).hex().encode())
+    status = yield from act(wire.rename(path, place))
     if status is not OK:
         return Outcome(
             action, problem=(yield from explain(site, action.path, "move it out of the way", status))

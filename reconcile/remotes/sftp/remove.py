@@ -12,13 +12,12 @@ from typing import TypeVar
 
 from reconcile.model import Action, Entry, Kind, Outcome, Problem, Reason
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.publish import describe, keep
+from reconcile.remotes.sftp.foreign import Way, clear, discard, meet
 from reconcile.remotes.sftp.session import Recipe, Session
 from reconcile.remotes.sftp.site import (
     Site,
     absent,
     act,
-    drift,
     explain,
     kind_of,
     look,
@@ -123,14 +122,16 @@ def delete(site: Site, action: Action) -> Recipe[Outcome]:
         if absent(there):
             return Outcome(action, gone)
         return Outcome(action, problem=(yield from explain(site, action.path, "delete", there)))
-    if not (yield from matches(path, there, old)):
-        return drift(action, describe(there, old))
-    if action.keep:
-        failed = yield from keep(site, action.path)
+    is_ours = yield from matches(path, there, old)
+    if action.keep or not is_ours:
+        way = Way.KEEP if is_ours else (yield from meet(site, action, there, old))
+        if isinstance(way, Outcome):
+            return way
+        failed = yield from clear(site, action, way)
         site.forget_parents(action.path)
         return Outcome(action, {} if failed else gone, failed)
     if old.kind is not Kind.DIR:
-        status = yield from _discard(site, path)
+        status = yield from discard(site, path)
         if status is not OK:
             return Outcome(action, problem=(yield from explain(site, action.path, "delete", status)))
         return Outcome(action, gone)
@@ -150,12 +151,13 @@ def _delete_directory(
     staying = yield from _not_ours(path, found, dict(action.members))
     if not staying:
         # RACE: what came into the directory since it was listed is purged with it.
-        status = yield from _discard(site, path)
-        if (
-            status.code == wire.FX_PERMISSION_DENIED
-        ):  # a directory we may not write to can't change its parent
+        status = Status(wire.FX_FAILURE, "")
+        if site.has_trash:
+            status = yield from discard(site, path)
+        if status.code == wire.FX_PERMISSION_DENIED:
+            # A directory we may not write to can't change its parent.
             yield from act(wire.setstat(path, there.mode & 0o777 | 0o700, None))
-            status = yield from _discard(site, path)
+            status = yield from discard(site, path)
         effects: dict[str, Entry | None] = {}
         if status.code == wire.FX_FAILURE:  # as across file systems: then piece by piece
             effects, failed = yield from _delete_around(site, action, path, found, staying)
@@ -167,7 +169,7 @@ def _delete_directory(
         site.forget_parents(action.path)
         return Outcome(action, gone)
     if action.whole:
-        failed = yield from keep(site, action.path)
+        failed = yield from clear(site, action, Way.KEEP)
         site.forget_parents(action.path)
         return Outcome(action, {} if failed else gone, failed)
     effects, failed = yield from _delete_around(site, action, path, found, staying)
@@ -218,7 +220,7 @@ def _delete_around(
             steps = [
                 act(wire.rmdir(_join(path, name)))
                 if group is not leaves
-                else _discard(site, _join(path, name))
+                else discard(site, _join(path, name))
                 for name in some
             ]
             statuses: list[Status] = yield steps
@@ -229,15 +231,6 @@ def _delete_around(
                 else:
                     return effects, (yield from explain(site, whole, "delete", status))
     return effects, None
-
-
-def _discard(site: Site, path: bytes) -> Recipe[Status]:
-    """Move to the trash, or, where that is on another file system, remove."""
-    status = yield from act(wire.rename(path, site.fresh(b"trash")))
-    if status.code in (wire.FX_FAILURE, wire.FX_OP_UNSUPPORTED):
-        removed = yield from act(wire.remove(path))
-        return status if removed is not OK else removed
-    return status
 
 
 def purge(session: Session, tops: Sequence[bytes], spare: frozenset[bytes] = frozenset()) -> list[bytes]:

@@ -48,6 +48,7 @@ class Site:
     caps: Capabilities = Capabilities()
     run: bytes = b""  # folder of this run, once prepared
     parts: set[bytes] = field(default_factory=set)  # folders in it that are made
+    kept: set[bytes] = field(default_factory=set)  # folders that are made in the kept part of the trash
     trials: int = TRIALS
     keeps_tags: bool = True  # what we set is what the server shows afterwards
     beside: set[str] = field(
@@ -113,6 +114,11 @@ class Site:
         """A directory is gone."""
         for path in [path for path in self.parents if path == top or path.startswith(f"{top}/")]:
             del self.parents[path]
+
+    @property
+    def has_trash(self) -> bool:
+        """Whether the run's trash is made."""
+        return b"trash" in self.parts
 
     @property
     def reads_back(self) -> bool:
@@ -196,6 +202,16 @@ def absent(reply: object) -> bool:
 def problem(path: str, reason: Reason, message: str) -> Problem:
     """A problem of the apply stage."""
     return Problem(path, "apply", reason, message)
+
+
+def describe(there: Attrs, old: Entry | None) -> str:
+    """What is wrong with what the remote holds."""
+    kind = kind_of(there) or "special file"
+    if old is None:
+        what = f"a {kind} exists on the remote that we did not put there"
+    else:
+        what = f"the {kind} on the remote is not the {old.kind} we put there"
+    return f"{what}; left alone. Remove it, or let --on-drift backup keep it aside and put ours in its place"
 
 
 def drift(action: Action, what: str) -> Outcome:

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from reconcile.model import PERMISSIONS, Action, Entry, Outcome, Problem, Reason, Stamp, Tag
 from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.foreign import Way
 from reconcile.remotes.sftp.publish import STANDS, judge, publish
 from reconcile.remotes.sftp.session import Burst, Recipe
 from reconcile.remotes.sftp.site import Site, explain, parent_of, problem, tag_of, wire_time
@@ -59,19 +60,19 @@ def _stage_and_publish(
     """None: staged, but a rename to the target is refused for no reason that we see, such as EXDEV."""
     path, wish = action.path, action if new is action.new else replace(action, new=new)
     opening = wire.open_new(staged, site.mode_for(new))
-    judged: bool | Outcome = False
+    way: Way | Outcome = Way.FREE
     opened: Handle | Status
     # A small new file is sent on the chance: OpenSSH's RENAME refuses a target that exists.
     if action.old is not None or not site.openssh or new.size > site.block:
         there, opened = yield [wire.lstat(site.at(path)), opening]
-        judged = yield from judge(site, wish, there)
+        way = yield from judge(site, wish, there)
     else:
         opened = yield opening
-    if isinstance(judged, Outcome):
+    if isinstance(way, Outcome):
         if isinstance(opened, Handle):
             yield wire.close(opened.handle)
             yield wire.remove(staged)
-        return replace(judged, action=action)
+        return replace(way, action=action)
     if isinstance(opened, Status) and opened.code == wire.FX_FAILURE:
         yield wire.remove(staged)  # never truncated: it may be the same inode as a published file
         opened = yield opening
@@ -88,7 +89,7 @@ def _stage_and_publish(
             yield wire.remove(staged)
             return Outcome(action, problem=failed)
     digest = content.hash.digest()
-    published = yield from publish(site, wish, staged, replacing=judged, digest=digest)
+    published = yield from publish(site, wish, staged, way=way, digest=digest)
     if published == STANDS:
         return Outcome(action, {path: site.recorded(new, content.mode, content.tag, digest)})
     yield wire.remove(staged)

@@ -226,6 +226,16 @@ def posix_rename(old: bytes, new: bytes) -> Request:
     return Request(EXTENDED, _string(b"posix-rename@openssh.com") + _string(old) + _string(new))
 
 
+def hard_link(old: bytes, new: bytes) -> Request:
+    """Give a file a second name, links not followed (``hardlink@openssh.com``); fails if ``new`` exists."""
+    return Request(EXTENDED, _string(b"hardlink@openssh.com") + _string(old) + _string(new))
+
+
+def fsync(handle: bytes) -> Request:
+    """Bring an open file to the server's disk (``fsync@openssh.com``)."""
+    return Request(EXTENDED, _string(b"fsync@openssh.com") + _string(handle))
+
+
 def lsetstat(path: bytes, mode: int | None, mtime: int | None) -> Request:
     """Set mode and/or times without following a link (``lsetstat@openssh.com``)."""
     return Request(EXTENDED, _string(b"lsetstat@openssh.com") + _string(path) + _attributes(mode, mtime))
