@@ -50,7 +50,7 @@ class Source:
 
         Raises SourceError.
         """
-        fd = self._open(path)
+        fd = self._open(path, stepwise=not (stamp.ino and stamp.ctime_ns))
         try:
             self.check(fd, path, stamp)
         except BaseException:
@@ -60,7 +60,7 @@ class Source:
 
     def stamp(self, path: str) -> Stamp:
         """What a file that changed since the scan shows now, to try it once more. Raises SourceError."""
-        fd = self._open(path)
+        fd = self._open(path, stepwise=True)
         try:
             info = os.fstat(fd)
         finally:
@@ -101,13 +101,6 @@ class Source:
 
     def readlink(self, path: str) -> str:
         """The target of a symbolic link. Raises SourceError."""
-        try:
-            return os.readlink(path, dir_fd=self._root)
-        except OSError as error:
-            if error.errno == errno.EINVAL:
-                raise SourceError(Reason.CHANGED, "is no symbolic link any more") from error
-            if error.errno != errno.ENAMETOOLONG:
-                raise _source_error(error) from error
         parent, _, name = path.rpartition("/")
         try:
             fd = open_directory(self._root, parent, follow=self._follow)
@@ -116,6 +109,8 @@ class Source:
             finally:
                 os.close(fd)
         except OSError as error:
+            if error.errno == errno.EINVAL:
+                raise SourceError(Reason.CHANGED, "is no symbolic link any more") from error
             raise _source_error(error) from error
 
     def digest(self, path: str, stamp: Stamp) -> bytes:
@@ -157,17 +152,18 @@ class Source:
     ) -> None:
         self.close()
 
-    def _open(self, path: str) -> int:
-        """A descriptor of whatever is there now."""
-        try:
-            return os.open(path, self._flags, dir_fd=self._root)
-        except OSError as error:
-            return self._open_by_parts(path, error)
+    def _open(self, path: str, *, stepwise: bool) -> int:
+        """A descriptor of whatever is there now.
 
-    def _open_by_parts(self, path: str, error: OSError) -> int:
-        """Once more for a path longer than the kernel takes at once; other errors are the file's."""
-        if error.errno != errno.ENAMETOOLONG:
-            raise _source_error(error) from error
+        O_NOFOLLOW is about the last name only. With inode and ctime a stamp tells a file
+        from one that a swapped parent leads to; without, the way goes ``stepwise``.
+        """
+        try:
+            if not stepwise:
+                return os.open(path, self._flags, dir_fd=self._root)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:  # longer than the kernel takes at once
+                raise _source_error(error) from error
         parent, _, name = path.rpartition("/")
         try:
             directory = open_directory(self._root, parent, follow=self._follow)
@@ -175,8 +171,8 @@ class Source:
                 return os.open(name, self._flags, dir_fd=directory)
             finally:
                 os.close(directory)
-        except OSError as deep:
-            raise _source_error(deep) from deep
+        except OSError as error:
+            raise _source_error(error) from error
 
 
 def open_root(root: str) -> int:
