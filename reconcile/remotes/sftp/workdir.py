@@ -99,8 +99,10 @@ def _parts_for(action: Action) -> Iterator[bytes]:
 def _is_made(site: Site, ours: bytes, mark: bytes) -> Recipe[bool]:
     """Whether an earlier run has made all this: asked first, as it mostly has."""
     *folders, file = yield [wire.lstat(site.workdir), wire.lstat(ours), wire.lstat(mark)]
-    real = all(isinstance(there, Attrs) and kind_of(there) is Kind.DIR for there in folders)
-    return real and isinstance(file, Attrs)
+    for path, there in zip((site.workdir, ours), folders, strict=True):
+        if isinstance(there, Attrs) and kind_of(there) is not Kind.DIR:
+            raise _in_the_way(path, there)
+    return all(isinstance(there, Attrs) for there in (*folders, file))
 
 
 def _make_base(site: Site) -> Recipe[None]:
@@ -111,10 +113,19 @@ def _make_base(site: Site) -> Recipe[None]:
         missing.append(path)
         path = path.rpartition(b"/")[0] or b"/"
     if isinstance(there, Attrs) and not stat.S_ISDIR(there.mode):
-        raise Refused(f"{_shown(path)} on the remote is not a directory. Nothing was done.")
+        raise Refused(
+            f"{_shown(path)} on the remote is not a directory, so DEST can't be made below it. "
+            "Nothing was done. Choose another DEST, or move what is in its way."
+        )
     for path in reversed(missing):
         status = yield from act(wire.mkdir(path, 0o777))
         if status is not OK:
+            there = yield from look(path)
+            if isinstance(there, Attrs) and kind_of(there) is Kind.SYMLINK:
+                raise Refused(
+                    f"{_shown(path)} on the remote is a link that leads to no directory. "
+                    "Nothing was done. Choose another DEST, or correct the link."
+                )
             raise (yield from _refusal(site, path, status))
 
 
@@ -137,10 +148,14 @@ def _make(site: Site, path: bytes) -> Recipe[None]:
     if isinstance(there, Status):
         raise (yield from _refusal(site, path, there if status is OK else status))
     if kind_of(there) is not Kind.DIR:
-        raise Refused(
-            f"{_shown(path)} on the remote is a {kind_of(there) or 'special file'}, where our working folder "
-            "belongs. Nothing was done. Remove it, or give another place with --remote-workdir."
-        )
+        raise _in_the_way(path, there)
+
+
+def _in_the_way(path: bytes, there: Attrs) -> Refused:
+    return Refused(
+        f"{_shown(path)} on the remote is a {kind_of(there) or 'special file'}, where our working folder "
+        "belongs. Nothing was done. Remove it, or give another place with --remote-workdir."
+    )
 
 
 def _refusal(site: Site, path: bytes, status: Status) -> Recipe[ReconcileError]:
@@ -193,7 +208,14 @@ def _fence_leftovers(session: Session, site: Site, ours: bytes, run: str) -> lis
                 "the server can't rename a directory: what a dead connection asked for may yet come"
             )
     before = [folder for folder in folders if folder.endswith(DEAD)]
-    return fenced + sorted(before, key=lambda folder: folders[folder], reverse=True)
+    dead = fenced + sorted(before, key=lambda folder: folders[folder], reverse=True)
+    return [folder for folder, sound in session.run(map(_is_as_made, dead), TOGETHER) if sound]
+
+
+def _is_as_made(folder: bytes) -> Recipe[tuple[bytes, bool]]:
+    """Whether a run's folder holds directories only. Else somebody was there: a link would lead us out."""
+    listing = yield from list_directory(folder)
+    return folder, all(kind_of(attrs) is Kind.DIR for _, attrs in listing.names)
 
 
 def _ended_well(folder: bytes) -> Recipe[tuple[bytes, bool]]:
