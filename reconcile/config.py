@@ -238,11 +238,11 @@ def _decode(text: str, what: str) -> str:
     return decoded
 
 
-def _fold_path(path: str) -> str:
+def _fold_path(path: str, what: str = "DEST") -> str:
     """An absolute path without empty and ``.`` components."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if ".." in parts:
-        _refuse("the remote path holds '..': write the path that you mean")
+        _refuse(f"{what}: the remote path holds '..': write the path that you mean")
     return "/" + "/".join(parts)
 
 
@@ -305,7 +305,7 @@ def _remote_workdir(text: str | None) -> str | None:
     if "\0" in text or not (text.startswith(("/", "~/"))):
         _refuse("--remote-workdir takes an absolute path on the server, or ~/path for one in the home folder")
     home = text.startswith("~/")
-    folder = _fold_path(text.removeprefix("~"))
+    folder = _fold_path(text.removeprefix("~"), "--remote-workdir")
     if folder == "/":
         _refuse("--remote-workdir: name a folder of its own")
     return f"~{folder}" if home else folder

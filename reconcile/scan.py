@@ -86,18 +86,22 @@ def scan(source_root: str, filter: Filter, options: Options) -> Scan:
 def read_ignore_file(root: str) -> list[str]:
     """The lines of ``.reconcileignore`` in SRC, none if there is no such file.
 
-    Raises Refused if it is there but can't be read as it should: without its
-    patterns the run would send what it was told to leave out.
+    Raises Refused if SRC can't be opened, or if the file is there but can't be
+    read as it should: without its patterns the run would send what it was told
+    to leave out.
     """
-    path = os.path.join(root, IGNORE_FILE)
+    folder = open_root(root)  # first, so that what is wrong with SRC isn't blamed on the file
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(IGNORE_FILE, flags, dir_fd=folder)
+    except FileNotFoundError:
         return []
     except OSError as error:
         link = error.errno == errno.ELOOP
         what = "is a symbolic link" if link else f"can't be read: {error.strerror}"
         raise _ignore_file_refused(what) from error
+    finally:
+        os.close(folder)
     try:
         if not S_ISREG(os.fstat(fd).st_mode):
             raise _ignore_file_refused("is not a regular file")
