@@ -21,8 +21,7 @@ from reconcile.model import (
     Reason,
 )
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.foreign import POSIX_RENAME, Way, clear, keep, meet
-from reconcile.remotes.sftp.publish import NO_REPLACE
+from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, clear, keep, meet
 from reconcile.remotes.sftp.session import Recipe
 from reconcile.remotes.sftp.site import (
     Site,
@@ -186,10 +185,10 @@ def _move(
             site.rename_parents(origin, action.path)
         site.parents[action.path] = None
         return Outcome(action)
-    entry, failed = yield from _set(site, action.path, here, moved, new)
-    if failed is not None:
+    entry, unset = yield from _set(site, action.path, here, moved, new)
+    if unset is not None:
         kept = replace(moved, digest=moved.digest or new.digest, stamp=None)
-        return Outcome(action, {**gone, action.path: kept}, failed)
+        return Outcome(action, {**gone, action.path: kept}, unset)
     return Outcome(action, {**gone, action.path: entry})
 
 
@@ -201,20 +200,19 @@ def _way_to_move(site: Site, action: Action, there: Attrs | Status) -> Recipe[Wa
             return Way.FREE
         return Outcome(action, problem=(yield from explain(site, action.path, "look at the target", there)))
     is_dir = action.new.kind is Kind.DIR
-    if (
-        action.old is not None
-        and not is_dir
-        and (yield from matches(site.at(action.path), there, action.old))
-    ):
+    old = None if is_dir else action.old  # a directory is moved only to where nothing is
+    if old is not None and (yield from matches(site.at(action.path), there, old)):
         way: Way | Outcome = Way.KEEP if action.keep else Way.OURS
     else:
         way = yield from meet(site, action, there, action.old)
-    if way is Way.KEEP and not is_dir:
-        kept = yield from keep(site, action.path, leave=True)
-        return Outcome(action, problem=kept) if isinstance(kept, Problem) else kept
-    if isinstance(way, Way) and (is_dir or way is Way.KEEP):
+    if isinstance(way, Outcome):
+        return way
+    if is_dir:
         failed = yield from clear(site, action, way)
         return Outcome(action, problem=failed) if failed is not None else Way.FREE
+    if way is Way.KEEP:
+        kept = yield from keep(site, action.path, leave=True)
+        return Outcome(action, problem=kept) if isinstance(kept, Problem) else kept
     return way
 
 

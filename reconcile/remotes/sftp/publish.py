@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from reconcile.model import Action, Entry, Kind, Outcome, Problem
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.foreign import POSIX_RENAME, Way, keep, meet
+from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, keep, meet
 from reconcile.remotes.sftp.session import Recipe
 from reconcile.remotes.sftp.site import (
     Site,
@@ -31,8 +31,6 @@ from reconcile.remotes.sftp.site import (
 )
 from reconcile.remotes.sftp.wire import OK, Attrs, Status
 from reconcile.source import Source, SourceError
-
-NO_REPLACE = "the server can't replace a file in one step: it is removed first, and readers see a gap"
 
 
 class Published(NamedTuple):

@@ -27,8 +27,8 @@ from reconcile.model import (
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.alter import make_directory, move, park, set_meta
 from reconcile.remotes.sftp.connect import Connection, connect
-from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
 from reconcile.remotes.sftp.foreign import POSIX_RENAME
+from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
 from reconcile.remotes.sftp.publish import make_link
 from reconcile.remotes.sftp.remove import TOGETHER, Listing, batches, delete, list_directory
 from reconcile.remotes.sftp.session import Recipe, Session

@@ -1,0 +1,127 @@
+"""What somebody else put on the remote, where we want to write: kept, left alone or overwritten.
+
+What may live here: what ``--on-drift`` means for one path, and the part of the
+trash that outlives the run.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import Enum, auto
+
+from reconcile.model import Action, Entry, Kind, OnDrift, Outcome, Problem
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.session import Recipe
+from reconcile.remotes.sftp.site import (
+    Site,
+    absent,
+    act,
+    describe,
+    drift,
+    explain,
+    kind_of,
+    look,
+    parent_of,
+)
+from reconcile.remotes.sftp.wire import OK, Attrs, Status
+
+POSIX_RENAME = b"posix-rename@openssh.com"
+HARD_LINK = b"hardlink@openssh.com"
+NO_REPLACE = "the server can't replace a file in one step: the old one goes first, and readers see a gap"
+
+
+class Way(Enum):
+    """What a path holds that we are about to write to."""
+
+    FREE = auto()  # nothing
+    OURS = auto()  # what may go: ours, or to be overwritten
+    KEEP = auto()  # what goes to the kept part of the trash first
+
+
+def meet(site: Site, action: Action, there: Attrs, old: Entry | None) -> Recipe[Way | Outcome]:
+    """The action's path holds ``there``, which is not the ``old`` we believed in.
+
+    A directory is never destroyed, unless it is empty and to be overwritten.
+    """
+    if site.options.on_drift is OnDrift.SKIP:
+        return drift(action, describe(there, old))
+    if site.options.on_drift is OnDrift.BACKUP:
+        return Way.KEEP
+    if kind_of(there) is not Kind.DIR:
+        return Way.OURS
+    emptied = yield from act(wire.rmdir(site.at(action.path)))
+    return Way.FREE if emptied is OK else Way.KEEP
+
+
+def clear(site: Site, action: Action, way: Way) -> Recipe[Problem | None]:
+    """Make the action's path free."""
+    if way is Way.KEEP:
+        kept = yield from keep(site, action.path)
+        return kept if isinstance(kept, Problem) else None
+    if way is Way.OURS:
+        status = yield from discard(site, site.at(action.path))
+        if status is not OK and not absent(status):
+            return (yield from explain(site, action.path, "remove what is in the way", status))
+    return None
+
+
+def keep(site: Site, path: str, *, leave: bool = False) -> Recipe[Way | Problem]:
+    """Bring what ``path`` holds to the part of the trash that is not purged.
+
+    FREE: it was moved there. OURS, only with ``leave``: it has a second name there
+    and is still in its place, so that it can be replaced without a gap.
+    """
+    kept = site.run + b"/trash/kept"
+    yield from _make_kept(site, kept, path)
+    source = site.at(path)
+    status: Status | None = None
+    # The place may be taken: by what was kept before, or by a directory made for something below it.
+    for place in (kept + b"/" + os.fsencode(path), kept + b"/" + os.urandom(6).hex().encode()):
+        if not absent((yield from look(place))):
+            continue
+        if leave and HARD_LINK in site.extensions and POSIX_RENAME in site.extensions:
+            status = yield from act(wire.hard_link(source, place))
+            if status is OK:
+                _tell(site, kept)
+                return Way.OURS
+        status = yield from act(wire.rename(source, place))
+        if status is OK:
+            if leave and POSIX_RENAME not in site.extensions:
+                site.say_once(NO_REPLACE)
+            _tell(site, kept)
+            return Way.FREE
+    if status is None:
+        status = Status(wire.FX_FAILURE, "")
+    return (yield from explain(site, path, "move what is there to the trash", status))
+
+
+def _make_kept(site: Site, kept: bytes, path: str) -> Recipe[None]:
+    """The directories above the place where ``path`` is kept. What fails here shows when they are used."""
+    wanted = [kept]
+    for name in parent_of(path).split("/") if parent_of(path) else ():
+        wanted.append(wanted[-1] + b"/" + os.fsencode(name))
+    if not site.has_trash:
+        yield wire.mkdir(site.run, 0o700)
+        _, there = yield [wire.mkdir(site.run + b"/trash", 0o700), wire.lstat(site.run + b"/trash")]
+        if isinstance(there, Attrs):
+            site.parts.add(b"trash")
+    for directory in wanted:
+        if directory not in site.kept:
+            yield wire.mkdir(directory, 0o700)
+            site.kept.add(directory)
+
+
+def _tell(site: Site, kept: bytes) -> None:
+    shown = kept.decode(errors="backslashreplace")
+    site.say_once(f"what was replaced or removed, and was not ours, is kept on the remote in {shown}")
+
+
+def discard(site: Site, path: bytes) -> Recipe[Status]:
+    """Move to the trash, or, where there is none or it is on another file system, remove."""
+    if not site.has_trash:
+        return (yield from act(wire.remove(path)))
+    status = yield from act(wire.rename(path, site.fresh(b"trash")))
+    if status.code in (wire.FX_FAILURE, wire.FX_OP_UNSUPPORTED):
+        removed = yield from act(wire.remove(path))
+        return status if removed is not OK else removed
+    return status
