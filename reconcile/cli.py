@@ -35,6 +35,7 @@ class Session:
 
     stop: Stop = field(default_factory=Stop)
     reporter: Recorder | None = None  # as soon as it is known which
+    ending: bool = False  # what is left to say takes no time, and is said once
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as done:
         code = done.exit_code
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - every way out has its exit code
-        session.stop.graceful = True  # what is left to say takes no time, and is said once
+        session.ending = True
         if isinstance(error, BrokenPipeError) and session.reporter is None:  # `reconcile --help | head`
             code = Exit.OK
         else:
@@ -135,8 +136,12 @@ def heed_signals(session: Session) -> None:
                 signal.signal(each, signal.SIG_DFL)
             _leave(session, signum)
         session.stop.requested = signum
+        if session.ending:
+            return
         if not session.stop.graceful:
             raise Interrupted(signum)
+        if session.reporter is not None:
+            session.reporter.ask_patience()
 
     for each in heeded:
         signal.signal(each, heed)
@@ -380,7 +385,7 @@ def _carry_out(
         code = Exit.PROBLEMS
     elif command == "plan" and not result.plan.empty:
         code = changes
-    session.stop.graceful = True  # what is left to say takes no time, and is said once
+    session.ending = True
     reporter.finish(result, code)
     return code
 

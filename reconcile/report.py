@@ -144,6 +144,9 @@ class Recorder:
     def fail(self, status: str, exit_code: int, message: str) -> None:
         """The run broke off. ``message`` says why and what to do."""
 
+    def ask_patience(self) -> None:
+        """A signal asked the run to end, and it will soon: called by the signal's handler."""
+
     def abandon(self, exit_code: int, message: str) -> None:
         """The process ends at once, and may be in the middle of anything: called by a signal's handler."""
 
@@ -246,6 +249,10 @@ class PlainReporter(Recorder):
             self.err.line(f"reconcile: {wording.summarise(result, failed='broke off')}")
         self.print_error(wording.show_message(message))
 
+    def ask_patience(self) -> None:
+        if not self.quiet:
+            self.err.force(f"reconcile: note: {wording.PATIENCE}\n")
+
     def abandon(self, exit_code: int, message: str) -> None:
         self.err.force(f"reconcile: error: {message}\n")
 
@@ -326,6 +333,10 @@ class TerminalReporter(PlainReporter):
             self._draw(now=True)
             self._progress.stop()
             self._progress = None
+
+    def ask_patience(self) -> None:
+        self.out.force("\r\x1b[K")  # the progress display is drawn again below
+        super().ask_patience()
 
     def abandon(self, exit_code: int, message: str) -> None:
         self.out.force("\r\x1b[K\x1b[?25h")  # away with the progress display, back with the cursor

@@ -45,6 +45,7 @@ _VERBS = {  # singular, plural; {} is the number
 }
 
 
+PATIENCE = "stopping; waiting for what is under way (a second signal ends it at once)"
 _INTERRUPTIONS = {
     Exit.HUNG_UP: "hung up",
     Exit.INTERRUPTED: "interrupted",
