@@ -1,4 +1,4 @@
-"""Changes in, a minimal ordered plan out; and the guard that looks at it whole. Pure.
+"""Changes in, a minimal ordered plan out. Pure.
 
 Order of the levels: what makes and frees names (see ``order``), then all uploads
 and metadata of files, then the remaining deletions, then modes of directories.
@@ -6,15 +6,14 @@ and metadata of files, then the remaining deletions, then modes of directories.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconcile.diff import ancestors, below, lookup, parent, same_content, same_meta, within
-from reconcile.errors import Refused
+from reconcile.guard import is_empty
 from reconcile.model import (
     Action,
     Change,
-    Directory,
     DirectorySnapshot,
     Entry,
     Kind,
@@ -27,9 +26,6 @@ from reconcile.model import (
 )
 from reconcile.moves import Pairing, pair
 from reconcile.order import fold_name, order, touched
-
-SMALL_SNAPSHOT = 20  # entries; below this the default of --max-delete guards nothing
-DEFAULT_MAX_DELETE = "50%"
 
 
 def make_plan(
@@ -300,83 +296,9 @@ def _meta_reason(old: Entry, new: Entry, options: Options) -> str:
     return " and ".join(parts)
 
 
-def guard(
-    plan: Plan, old: DirectorySnapshot, scan: Scan, options: Options, *, other_device: bool = False
-) -> None:
-    """Look at the whole plan before its first operation. Raises ``Refused``.
-
-    A mirror of a folder that became empty is refused: it may not be mounted. So is
-    another disk in its place: ``other_device``, and more than half of the names at
-    the top are gone; also without a mirror, where all that would be retained.
-    Else counts files, links and directories that would go, subtrees whole; moves
-    don't count. Per cent are of the entries that are not retained.
-    """
-    if options.allow_mass_delete:
-        return
-    doomed = sum(action.entries for action in plan.actions if action.op is Op.DELETE)
-    if doomed and _is_empty(scan):
-        raise Refused(
-            f"SRC is empty, and with --mirror all {doomed:,} entries on the remote would be deleted. "
-            "Nothing was done. Is it mounted? If it is empty on purpose, run again with --allow-mass-delete."
-        )
-    if other_device:
-        _guard_device(plan, old, scan)
-    if not doomed:
-        return
-    limit = options.max_delete or DEFAULT_MAX_DELETE
-    if not limit.endswith("%"):
-        if doomed > int(limit):
-            raise Refused(_guard_message(doomed, f"more than --max-delete {limit}"))
-        return
-    total = _count(old.dirs.values())
-    if options.max_delete is None and total <= SMALL_SNAPSHOT:
-        return
-    if doomed * 100 > float(limit[:-1]) * total:
-        what = f"--max-delete {limit}" if options.max_delete else f"the default --max-delete {limit}"
-        raise Refused(_guard_message(doomed, f"of {total:,} known, more than {what}"))
-
-
-def _guard_device(plan: Plan, old: DirectorySnapshot, scan: Scan) -> None:
-    """Device numbers change over reboots too: only together with what is missing do they mean something."""
-    hidden = {path for path, entry in plan.restamped.items() if entry is not None and entry.excluded}
-    known = {
-        name
-        for name, entry in _entries(old.dirs, "").items()
-        if not entry.retained and not entry.excluded and name not in hidden
-    }
-    gone = known - _entries(scan.dirs, "").keys() - scan.unknown
-    if 2 * len(gone) > len(known):
-        raise Refused(
-            f"SRC is on another device than before, and of the {len(known):,} names at its top {len(gone):,} "
-            "are gone. Nothing was done. Is the right disk mounted? If it is, run again with "
-            "--allow-mass-delete."
-        )
-
-
-def _is_empty(scan: Scan) -> bool:
-    return not scan.unknown and not any(directory.entries() for directory in scan.dirs.values())
-
-
 def _note_emptied(scan: Scan, restamped: Mapping[str, Entry | None]) -> Iterator[Problem]:
     """Without a mirror a folder may become empty: what is dropped there is taken away again, perhaps."""
     retained = sum(entry is not None and entry.retained for entry in restamped.values())
-    if retained and _is_empty(scan):
+    if retained and is_empty(scan):
         message = f"SRC is empty; the {retained:,} entries it had stay on the remote. Is it mounted?"
         yield Problem("", "plan", Reason.MISSING, message)
-
-
-def _entries(dirs: Mapping[str, Directory], path: str) -> Mapping[str, Entry]:
-    directory = dirs.get(path)
-    return {} if directory is None else directory.entries()
-
-
-def _guard_message(doomed: int, why: str) -> str:
-    return (
-        f"the plan would delete {doomed:,} entries on the remote, {why}. Nothing was done. "
-        "Look at it with 'reconcile plan'; if it is what you want, "
-        "run again with --allow-mass-delete or a higher --max-delete."
-    )
-
-
-def _count(directories: Iterable[Directory]) -> int:
-    return sum(not entry.retained for directory in directories for entry in directory.entries().values())

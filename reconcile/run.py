@@ -12,6 +12,7 @@ from reconcile import plan as planning
 from reconcile.apply import apply
 from reconcile.diff import diff, fill, fingerprint, fold, infer, unread
 from reconcile.filters import Filter, make_filter
+from reconcile.guard import guard
 from reconcile.line import Connect, Line
 from reconcile.model import (
     DirectorySnapshot,
@@ -170,7 +171,7 @@ class _Run:
             changes = infer(fill(changes, contents, {problem.path for problem in problems}), options)
             plan = planning.make_plan(self.old, self.found, changes, options, problems)
             other_device = is_other_device(self.job.state, self.job.source)
-            planning.guard(plan, self.old, self.found, options, other_device=other_device)
+            guard(plan, self.old, self.found, options, other_device=other_device)
         return plan
 
     def carry_out(self, plan: Plan) -> list[Outcome]:

@@ -9,8 +9,9 @@ import pytest
 from reconcile.diff import diff, fill, infer, unread
 from reconcile.errors import Refused
 from reconcile.filters import Filter
+from reconcile.guard import guard
 from reconcile.model import DirectorySnapshot, Entry, Kind, Options, PlainDirectory, Plan, Scan, Stamp, Tag
-from reconcile.plan import guard, make_plan
+from reconcile.plan import make_plan
 
 MIRROR = Options(mirror=True)
 

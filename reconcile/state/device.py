@@ -1,7 +1,7 @@
 """On which device the source was: another one in its place may be the wrong disk.
 
 Kept beside the snapshot and not in it, since a device's number changes over reboots
-and in CI. It means something only together with what is missing (``plan.guard``).
+and in CI. It means something only together with what is missing (``guard``).
 """
 
 from __future__ import annotations
