@@ -6,6 +6,7 @@ shall be quick. With ``--json`` every way out prints exactly one document on std
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -42,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; nothing is raised."""
     args = list(sys.argv[1:] if argv is None else argv)
     _make_safe()
+    gc.set_threshold(200_000, 20, 50)  # a run makes objects by the million, and hardly a cycle
     session = Session()
     try:
         heed_signals(session)

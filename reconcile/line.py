@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable
 
@@ -22,6 +23,7 @@ class Line:
         self._reporter = reporter
         self._connect = connect
         self._remote: Remote | None = None
+        self._opening: _Opening | None = None
         self._lineage = ""
         self._before = Traffic()
         self._fruitless = 0  # losses in a row without an outcome between them
@@ -31,9 +33,18 @@ class Line:
     def remote(self) -> Remote:
         """The open remote. Raises Unreachable, or Refused where DEST is no directory."""
         if self._remote is None:
-            self._remote = self._connect(self._job, self._reporter)
+            opening, self._opening = self._opening, None
+            self._remote = opening.wait() if opening is not None else self._open()
             self.was_open = True
         return self._remote
+
+    def open_soon(self) -> None:
+        """It will be needed: begin to connect beside what is going on, as connecting is mostly waiting."""
+        if self._remote is None and self._opening is None and not self._job.login.interactive:
+            self._opening = _Opening(self._open)
+
+    def _open(self) -> Remote:
+        return self._connect(self._job, self._reporter)
 
     @property
     def traffic(self) -> Traffic:
@@ -77,6 +88,8 @@ class Line:
 
     def close(self) -> None:
         """Hang up; may be called twice."""
+        if self._opening is not None:
+            self._opening.abandon()
         self._hang_up()
 
     def _hang_up(self) -> None:
@@ -84,6 +97,40 @@ class Line:
             self._before = _add(self._before, self._remote.traffic)
             self._remote.close()
             self._remote = None
+
+
+class _Opening:
+    """A connection that is being made by a thread of its own."""
+
+    def __init__(self, connect: Callable[[], Remote]) -> None:
+        self._connect = connect
+        self._remote: Remote | None = None
+        self._error: BaseException | None = None
+        self._unwanted = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._remote = self._connect()
+        except BaseException as error:  # noqa: BLE001 — raised again where it is waited for
+            self._error = error
+        if self._unwanted and self._remote is not None:
+            self._remote.close()
+
+    def wait(self) -> Remote:
+        """The remote, once it is open; or what went wrong is raised."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        assert self._remote is not None
+        return self._remote
+
+    def abandon(self) -> None:
+        """Nobody waits for it any more. Does not wait either: a dead host may take its time."""
+        self._unwanted = True
+        if not self._thread.is_alive() and self._remote is not None:
+            self._remote.close()
 
 
 def _add(one: Traffic, other: Traffic) -> Traffic:

@@ -11,9 +11,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar, dataclass_transform
 
 from reconcile.errors import Interrupted
+
+_T = TypeVar("_T")
+
+
+@dataclass_transform(frozen_default=True)
+def noun(cls: type[_T]) -> type[_T]:
+    """A frozen, slotted dataclass: frozen to the type checker, which costs nothing at run time.
+
+    ``dataclass(frozen=True)`` makes each object four times as dear, and a run makes one
+    or more for each path that changed.
+    """
+    return dataclass(slots=True, unsafe_hash=True)(cls)
+
 
 NS = 1_000_000_000
 PERMISSIONS = 0o777
@@ -29,7 +42,7 @@ class Kind(StrEnum):
     SYMLINK = "symlink"
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Stamp:
     """What a scan sees for free. Equal stamps mean equal content.
 
@@ -44,7 +57,7 @@ class Stamp:
     mode: int
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Tag:
     """The remote's own view of a file after publish: size and mtime in whole seconds.
 
@@ -56,7 +69,7 @@ class Tag:
     mtime: int
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Entry:
     """One path: what the remote holds, and the local file it came from.
 
@@ -100,7 +113,7 @@ class Directory(Protocol):
         """Name to entry, sorted by name."""
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class PlainDirectory:
     """A directory held as a mapping: what a fold makes before it is packed."""
 
@@ -121,7 +134,7 @@ class PlainDirectory:
         return dict(sorted(self.names.items()))
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class DirectorySnapshot:
     """What the remote holds, as far as we know: the memory between two runs.
 
@@ -146,7 +159,7 @@ class DirectorySnapshot:
                 yield prefix + name, entry
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Scan:
     """The local tree as it was found."""
 
@@ -182,7 +195,7 @@ class Reason(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Problem:
     """One path that could not be done. Data, not an exception: the rest goes on."""
 
@@ -192,7 +205,7 @@ class Problem:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Since:
     """How long a path has been failing."""
 
@@ -200,7 +213,7 @@ class Since:
     runs: int  # in a row, the last one counted
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Change:
     """One path that differs. ``old`` is the remote, ``new`` the wish; None is absence."""
 
@@ -224,7 +237,7 @@ class Op(StrEnum):
 COUNTED_OPS = (Op.CREATE, Op.MODIFY, Op.MOVE, Op.DELETE, Op.MKDIR, Op.SETMETA)
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Action:
     """One step on the remote. A move or a delete may be a whole subtree."""
 
@@ -257,7 +270,7 @@ class Action:
         return 0
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Outcome:
     """What is now true of an action. ``effects`` hold even if there is a problem.
 
@@ -276,7 +289,7 @@ class Outcome:
         return self.problem is None
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Plan:
     """Levels of actions. Those of one level are independent; a level waits for the one before."""
 
@@ -327,7 +340,7 @@ class Fsync(StrEnum):
     NEVER = "never"
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Target:
     """A canonical DEST. ``path`` is absolute, or relative to the login folder if it starts with ``~/``."""
 
@@ -345,7 +358,7 @@ class Target:
         return f"{self.scheme}://{user}{host}{port}{path}"
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Login:
     """How to reach and prove ourselves to the server. No secret is ever held here."""
 
@@ -358,7 +371,7 @@ class Login:
     interactive: bool = False  # may prompt on a terminal
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Options:
     """What flags and config may change about a job."""
 
@@ -383,7 +396,7 @@ class Options:
     wait: float = 0.0  # seconds to wait for another run of this job to end
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Job:
     """One source, one target and how to reconcile them."""
 
@@ -394,7 +407,7 @@ class Job:
     login: Login = Login()
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class RemoteStat:
     """What the remote says of one path, links not followed. ``kind`` is None for FIFOs and the like."""
 
@@ -405,7 +418,7 @@ class RemoteStat:
     link: str | None = None  # only where it was asked for
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Capabilities:
     """What a remote can do. Where it can't, the plan says so."""
 
@@ -418,7 +431,7 @@ class Capabilities:
     times: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Traffic:
     """What went over the wire."""
 
@@ -427,7 +440,7 @@ class Traffic:
     bytes_received: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Result:
     """What a ``plan`` or a ``run`` came to; ``report`` puts it on the screen or in JSON."""
 

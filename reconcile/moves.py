@@ -33,6 +33,8 @@ class Moves:
 
     def carry(self, origin: str) -> str:
         """Where a path comes to lie once the directories above it have moved."""
+        if not self.dirs:
+            return origin
         for top in ancestors(origin):
             if top in self.dirs:
                 return self.dirs[top] + origin[len(top) :]
@@ -113,7 +115,7 @@ def _vote(changes: list[Change]) -> tuple[Counter[tuple[str, str]], Counter[str]
         for identity in _identities(entry):
             sources[identity].append(path)
     votes: Counter[tuple[str, str]] = Counter()
-    for change in changes:
+    for change in changes if sources else ():
         new = change.new
         if new is None or new.kind is Kind.DIR or same_content(change.old, new):
             continue
@@ -243,6 +245,8 @@ def _pair_files(pairing: Pairing) -> Iterator[tuple[str, str]]:
         for origin, old in pairing.displaced.items()
         if old.kind is not Kind.DIR and movable(old)
     ]
+    if not sources:
+        return
     targets = {
         path: new
         for path, new in news.items()

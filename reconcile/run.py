@@ -33,7 +33,7 @@ from reconcile.source import Source, read_contents
 from reconcile.state.device import is_other_device, remember_device
 from reconcile.state.journal import Journal, Leftover, begin_journal, discard_journal, read_journal
 from reconcile.state.lock import hold_lock
-from reconcile.state.store import read_snapshot, save_snapshot
+from reconcile.state.store import has_snapshot, read_snapshot, save_snapshot
 from reconcile.state.trouble import update
 from reconcile.survey import begin, drifted
 
@@ -119,6 +119,8 @@ class _Run:
     def look(self) -> None:
         """Scan the folder."""
         job, options = self.job, self.job.options
+        if not has_snapshot(job.state):
+            self.line.open_soon()
         with self._phase("scan"):
             self.filter = make_filter((*read_ignore_file(job.source), *options.filters))
             self.found = scan(job.source, self.filter, options)
@@ -165,6 +167,8 @@ class _Run:
         options = self.job.options
         with self._phase("diff"):
             changes = infer(diff(self.old, self.found, self.filter, options), options)
+        if any(change.old is None for change in changes):
+            self.line.open_soon()
         with self._phase("hash"):
             contents, problems = read_contents(self.source, unread(changes))
         with self._phase("diff"):

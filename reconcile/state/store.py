@@ -39,6 +39,11 @@ def job_folder(base: str, source: str, target: Target) -> str:
     return os.path.join(base, f"{readable[:_SLUG_LENGTH]}-{digest}")
 
 
+def has_snapshot(folder: str) -> bool:
+    """Whether the job has run before."""
+    return os.path.lexists(os.path.join(folder, NAME))
+
+
 def read_snapshot(folder: str, source: str, target: Target) -> DirectorySnapshot | None:
     """The saved snapshot of the job, or None if there is none yet.
 

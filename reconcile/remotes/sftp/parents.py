@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconcile.model import Action, Kind, Op, Problem, Reason
+from reconcile.model import Action, Kind, OnDrift, Op, Problem, Reason
 from reconcile.remotes.sftp.session import Recipe, Session
 from reconcile.remotes.sftp.site import Site, absent, explain, kind_of, look, parent_of, problem
 from reconcile.remotes.sftp.wire import Attrs
@@ -47,14 +47,21 @@ def _touched(action: Action) -> tuple[str, ...]:
     return (action.path,)
 
 
+def missing(directory: str, why: str = "is gone from the remote") -> Problem:
+    """A directory that should be there is not. Dropped from the snapshot, it is made again."""
+    return problem(directory, Reason.MISSING, f"the directory {directory!r} {why}")
+
+
 def _look_at(site: Site, path: str) -> Recipe[tuple[str, Problem | None]]:
     there = yield from look(site.at(path))
     if not isinstance(there, Attrs):
         if absent(there):
-            return path, problem(path, Reason.MISSING, f"the directory {path!r} is gone from the remote")
+            return path, missing(path)
         return path, (yield from explain(site, path, f"look at the directory {path!r}", there))
     kind = kind_of(there)
     if kind is Kind.DIR:
         return path, None
-    text = f"{path!r} is a {kind or 'special file'} on the remote, so nothing is written through it"
-    return path, problem(path, Reason.DRIFT, text)
+    if kind is Kind.SYMLINK or site.options.on_drift is OnDrift.SKIP:
+        text = f"{path!r} is a {kind or 'special file'} on the remote, so nothing is written through it"
+        return path, problem(path, Reason.DRIFT, text)
+    return path, missing(path, f"has become a {kind or 'special file'} on the remote")

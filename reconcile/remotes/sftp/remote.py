@@ -19,6 +19,7 @@ from reconcile.model import (
     Options,
     Outcome,
     Problem,
+    Reason,
     RemoteStat,
     Reporter,
     Stop,
@@ -32,7 +33,8 @@ from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
 from reconcile.remotes.sftp.publish import make_link
 from reconcile.remotes.sftp.remove import TOGETHER, Listing, batches, delete, list_directory
 from reconcile.remotes.sftp.session import Recipe, Session
-from reconcile.remotes.sftp.site import Site, absent, kind_of, look, read_link
+from reconcile.remotes.sftp.settle import settle
+from reconcile.remotes.sftp.site import Site, absent, kind_of, look, problem, read_link
 from reconcile.remotes.sftp.upload import upload
 from reconcile.remotes.sftp.wire import Attrs, Extended, Names, Status
 from reconcile.remotes.sftp.workdir import clear_run, make_parts, make_workdir
@@ -75,12 +77,19 @@ class SftpRemote:
         self, actions: Sequence[Action], source: Source, stop: Stop | None = None
     ) -> Iterator[Outcome]:
         """Carry out one level of independent actions."""
-        look_at_parents(self._session, self._site, actions, self._in_flight)
-        make_parts(self._session, self._site, actions)
+        session, site = self._session, self._site
+        look_at_parents(session, site, actions, self._in_flight)
+        make_parts(session, site, actions)
         trees = [action for action in actions if _lists_a_tree(action)]
         others = (action for action in actions if not _lists_a_tree(action)) if trees else actions
+        failed: list[Outcome] = []
         for group, in_flight in ((others, self._in_flight), (trees, self._trees_in_flight)):
-            yield from self._session.run((self._recipe(action, source) for action in group), in_flight, stop)
+            for outcome in session.run((self._recipe(action, source) for action in group), in_flight, stop):
+                if outcome.problem is None:
+                    yield outcome
+                else:
+                    failed.append(outcome)
+        yield from session.run((settle(site, outcome) for outcome in failed), self._in_flight)
 
     def _recipe(self, action: Action, source: Source) -> Recipe[Outcome]:
         site = self._site
@@ -236,8 +245,10 @@ def _lists_a_tree(action: Action) -> bool:
 
 
 def _blocked(action: Action, trouble: Problem) -> Recipe[Outcome]:
+    """Not tried, since a directory above is not what it should be."""
     yield from ()
-    return Outcome(action, problem=Problem(action.path, "apply", trouble.reason, trouble.message))
+    effects = {trouble.path: None} if trouble.reason is Reason.MISSING else {}
+    return Outcome(action, effects, problem(action.path, trouble.reason, trouble.message))
 
 
 def _observe(site: Site, path: str) -> Recipe[tuple[str, RemoteStat | None]]:
