@@ -422,6 +422,134 @@ class Conformance:
         bench.do(bench.modify("gone"))
         bench.end()
 
+    def _drifted(self, bench: Bench) -> list[Action]:
+        """Every way in which a third hand can be where we want to write, and what we want there."""
+        bench.upload(
+            {"m": "m", "x": "x", "l": Link("l"), "k": "k", "s": "s", "t": "t", "g": "g", "e": {"in": "in"}}
+        )
+        moved = bench.move("s", "s2"), bench.move("t", "t2"), bench.move("e", "e2")
+        (bench.src / "s").rename(bench.src / "s2")
+        (bench.src / "t").rename(bench.src / "t2")
+        (bench.src / "e").rename(bench.src / "e2")
+        for name in ("x", "g", "l", "k"):
+            (bench.src / name).unlink()
+        build_tree(bench.src, {"m": "ours", "c": "ours", "cd": "o" * 50_000, "cl": Link("ours")})
+        build_tree(bench.src, {"l": Link("ours"), "k": "ours", "d": {}})
+        for name in ("l", "k"):
+            (bench.dest / name).unlink()
+        build_tree(bench.dest, {"m": "theirs", "x": "theirs", "l": Link("theirs"), "k": {"in": "theirs"}})
+        build_tree(bench.dest, {"c": "theirs", "cd": {"in": "theirs"}, "cl": Link("theirs"), "d": "theirs"})
+        build_tree(bench.dest, {"s2": "theirs", "t2": {"in": "theirs"}, "e2": "theirs"})
+        (bench.dest / "g").unlink()
+        (bench.dest / "g").mkdir()
+        return [
+            *(bench.modify(name) for name in ("m", "l", "k")),
+            *(bench.create(name) for name in ("c", "cd", "cl")),
+            *(bench.delete(name) for name in ("x", "g")),
+            bench.mkdir("d"),
+            *moved,
+        ]
+
+    def test_drift_is_kept_aside(self, bench: Bench) -> None:
+        bench.do(*self._drifted(bench))
+        bench.same()
+        kept = bench.dest / ".reconcile" / LINEAGE / RUN / "trash/kept"
+        assert list(bench.remote.finish()) == []
+        assert {path: node.content for path, node in read_tree(kept).items()} == {
+            **dict.fromkeys(("m", "x", "c", "d", "s2", "e2", "k/in", "cd/in", "t2/in"), b"theirs"),
+            **dict.fromkeys(("k", "cd", "t2", "g"), None),
+            **dict.fromkeys(("l", "cl"), b"theirs"),
+        }
+        assert sum("trash/kept" in said for said in bench.heard.said) == 1
+
+    def test_drift_is_overwritten_but_no_directory_with_something_in_it(
+        self, make: Callable[..., Bench]
+    ) -> None:
+        bench = make(on_drift=OnDrift.OVERWRITE)
+        bench.do(*self._drifted(bench))
+        bench.same()
+        kept = bench.dest / ".reconcile" / LINEAGE / RUN / "trash/kept"
+        assert list(bench.remote.finish()) == []
+        assert set(read_tree(kept)) == {"k", "k/in", "cd", "cd/in", "t2", "t2/in"}
+
+    def test_drift_is_skipped(self, make: Callable[..., Bench]) -> None:
+        bench = make(on_drift=OnDrift.SKIP)
+        actions = self._drifted(bench)
+        before = read_tree(bench.dest)
+        for outcome in bench.perform(*actions):
+            assert outcome.problem is not None
+            assert outcome.problem.reason is Reason.DRIFT
+            assert None not in outcome.effects.values()
+        assert _unlike(before, read_tree(bench.dest)) == set()
+        bench.end()
+
+    def test_the_same_path_is_kept_as_often_as_it_drifts(self, bench: Bench) -> None:
+        bench.upload({"d": {"f": "f"}})
+        for number in range(3):
+            build_tree(bench.dest, {"d": {"f": f"theirs {number}"}})
+            build_tree(bench.src, {"d": {"f": f"ours, the {number}"}})
+            bench.do(bench.modify("d/f"))
+        bench.same()
+        kept = read_tree(bench.dest / ".reconcile" / LINEAGE / RUN / "trash/kept")
+        contents = [node.content for node in kept.values() if node.content is not None]
+        assert sorted(contents) == [b"theirs 0", b"theirs 1", b"theirs 2"]
+
+    def test_drift_under_new_metadata_is_dropped_so_that_it_is_brought_anew(self, bench: Bench) -> None:
+        bench.upload({"f": File("f", mtime=OLD), "done": File("d", mtime=OLD)})
+        actions = []
+        for name in ("f", "done"):
+            os.utime(bench.src / name, (OLD + 9, OLD + 9))
+            actions.append(Action(Op.SETMETA, name, bench.wish(name), bench.held[name]))
+        os.utime(bench.dest / "done", (OLD + 9, OLD + 9))  # by us, before a connection was lost
+        build_tree(bench.dest, {"f": "theirs"})
+        drifted, done = bench.perform(*actions)
+        assert drifted.problem is not None
+        assert drifted.problem.reason is Reason.DRIFT
+        assert drifted.effects == {"f": None}
+        assert done.done
+        bench.do(bench.create("f"))
+        bench.same()
+
+    def test_a_vanished_directory_is_dropped_so_that_it_is_made_again(
+        self, bench: Bench, make: Callable[..., Bench]
+    ) -> None:
+        bench.upload({"a": {"b": {"c": {"f": "f"}}, "g": "g"}, "h": {"i": "i"}, "j": {"k": "k"}})
+        shutil.rmtree(bench.dest / "a/b")
+        shutil.rmtree(bench.dest / "h")
+        shutil.rmtree(bench.dest / "j")
+        (bench.dest / "j").write_text("theirs")
+        again = make("second")
+        again.held = bench.held
+        build_tree(again.src, {"a": {"b": {"c": {"f": "new"}}}, "h": {"i": "new"}, "j": {"k": "new"}})
+        actions = again.modify("a/b/c/f"), again.modify("h/i"), again.modify("j/k"), again.move("h/i", "a/i")
+        for outcome, lost in zip(again.perform(*actions), ("a/b", "h", "j", "h"), strict=True):
+            assert outcome.problem is not None
+            assert outcome.problem.reason is Reason.MISSING
+            assert outcome.effects == {lost: None}
+        again.do(*(again.mkdir(path) for path in ("a/b", "h", "j")))
+        again.do(again.mkdir("a/b/c"))
+        again.do(*(again.create(path) for path in ("a/b/c/f", "h/i", "j/k")))
+        again.same()
+        kept = again.dest / ".reconcile" / LINEAGE / "second/trash/kept"
+        assert (kept / "j").read_text() == "theirs"
+
+    def test_what_vanished_while_it_was_worked_on_is_dropped(self, bench: Bench) -> None:
+        bench.upload({"a": {"f": "f", "g": "g"}, "b": "b"})
+        bench.do(Action(Op.SETMETA, "a/f", bench.held["a/f"], bench.held["a/f"]))  # "a" was looked at
+        shutil.rmtree(bench.dest / "a")
+        (bench.dest / "b").unlink()
+        build_tree(bench.src, {"a": {"f": "new", "n": "n"}})
+        modify, create, move, meta = bench.perform(
+            bench.modify("a/f"),
+            bench.create("a/n"),
+            bench.move("b", "c"),
+            Action(Op.SETMETA, "a/g", bench.held["a/g"], bench.held["a/g"]),
+        )
+        assert not any(outcome.done for outcome in (modify, create, move, meta))
+        assert {**modify.effects, **create.effects, **meta.effects} == dict.fromkeys(("a", "a/f", "a/g"))
+        assert move.effects == {"b": None}
+        assert bench.held == {}
+
     def test_nothing_is_written_through_a_planted_link(
         self, bench: Bench, make: Callable[..., Bench], tmp_path: Path
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from reconcile.remotes import Remote
 from reconcile.remotes import open_remote as really_open
 from reconcile.remotes.sftp import session as pump
 from reconcile.remotes.sftp.remote import SftpRemote
-from tests.remotes.conformance import LINEAGE, Bench, Conformance, Heard, OpenRemote
+from tests.remotes.conformance import LINEAGE, RUN, Bench, Conformance, Heard, OpenRemote
 from tests.support.sshd import Sshd
 from tests.support.trees import Link, assert_same_tree, build_tree, read_tree
 
@@ -133,6 +134,34 @@ def test_uploading_ten_small_files_is_five_requests_each(shim_sshd: Sshd, source
     before = bench.remote.traffic.requests
     bench.do(*(bench.create(f"g{n}") for n in range(10)))
     assert bench.remote.traffic.requests - before == 50
+    bench.remote.close()
+    bench.source.close()
+
+
+def test_readers_see_no_gap_while_what_drifted_is_kept(
+    open_remote: OpenRemote, source: Path, dest: Path
+) -> None:
+    bench = Bench(open_remote, source, dest, Options())
+    bench.upload({f"f{n}": "ours" for n in range(100)})
+    for number in range(100):
+        build_tree(dest, {f"f{number}": "theirs, longer"})
+        build_tree(source, {f"f{number}": f"ours again {number}"})
+    missing: list[str] = []
+    over = threading.Event()
+
+    def read() -> None:
+        while not over.is_set():
+            missing.extend(f"f{n}" for n in range(100) if not (dest / f"f{n}").exists())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        bench.do(*(bench.modify(f"f{n}") for n in range(100)))
+    finally:
+        over.set()
+        reader.join()
+    assert missing == []
+    assert len(os.listdir(dest / ".reconcile" / LINEAGE / RUN / "trash/kept")) == 100
     bench.remote.close()
     bench.source.close()
 
