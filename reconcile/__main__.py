@@ -1,8 +1,6 @@
 """``python -m reconcile``."""
 
-import sys
-
-from reconcile.cli import main
+from reconcile.cli import script
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

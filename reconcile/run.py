@@ -45,7 +45,8 @@ def make_plan(
 
     Raises the same errors as ``run``.
     """
-    with _Run(job, reporter, Line(job, reporter, connect), stop or Stop()) as this:
+    line = Line(job, reporter, connect)
+    with closing(line), _Run(job, reporter, line, stop or Stop()) as this:
         this.look()
         this.old = this.load(repair=False)
         plan = this.plan()
@@ -60,7 +61,13 @@ def run(job: Job, reporter: Reporter, connect: Connect = open_remote, stop: Stop
     if ``stop`` asks for it.
     """
     line = Line(job, reporter, connect)
-    with hold_lock(job.state, job.options.wait), _Run(job, reporter, line, stop or Stop()) as this:
+    if not has_snapshot(job.state):
+        line.open_soon()
+    with (
+        closing(line),
+        hold_lock(job.state, job.options.wait),
+        _Run(job, reporter, line, stop or Stop()) as this,
+    ):
         this.look()
         this.old = this.load(repair=True)
         plan = this.plan()
@@ -104,7 +111,6 @@ class _Run:
     _source: Source | None = None
 
     def __enter__(self) -> Self:
-        self.stack.callback(self.line.close)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -119,8 +125,6 @@ class _Run:
     def look(self) -> None:
         """Scan the folder."""
         job, options = self.job, self.job.options
-        if not has_snapshot(job.state):
-            self.line.open_soon()
         with self._phase("scan"):
             self.filter = make_filter((*read_ignore_file(job.source), *options.filters))
             self.found = scan(job.source, self.filter, options)
