@@ -69,6 +69,8 @@ def _perform(actions: Sequence[Action], line: Line, source: Source, stop: Stop) 
                 return
             lost = None
         except ConnectionLost as error:
+            if error is lost:  # no more retries
+                raise
             lost = error
 
 
