@@ -62,9 +62,11 @@ def make_directory(site: Site, action: Action) -> Recipe[Outcome]:
         refused = there if status is OK and isinstance(there, Status) else status
         return Outcome(action, problem=(yield from explain(site, action.path, "make the directory", refused)))
     if mode is not None and there.mode & PERMISSIONS != wanted:  # the server's umask, or it was there before
-        status = yield from act(wire.setstat(path, wanted | there.mode & SPECIAL_BITS, None))
-        wanted = wanted if status is OK else there.mode & PERMISSIONS
+        set_ = yield from act(wire.setstat(path, wanted | there.mode & SPECIAL_BITS, None))
+        wanted = wanted if set_ is OK else there.mode & PERMISSIONS
     site.parents[action.path] = None
+    if status is OK:
+        site.empty[action.path] = mode
     shown = UNKNOWN_MODE if mode is None else wanted
     return Outcome(action, {action.path: Entry(Kind.DIR, shown, stamp=new.stamp)})
 
@@ -112,7 +114,7 @@ def _set(
     tag = tag_of(there)
     if send_mtime is not None:
         tag = replace(tag, mtime=send_mtime)
-        if site.reads_back:
+        if site.reads_back():
             seen = yield from look(site.at(path))
             if not isinstance(seen, Attrs):
                 return new, (yield from explain(site, path, "look at the changed file", seen))

@@ -27,6 +27,7 @@ from reconcile.model import (
 )
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.alter import make_directory, move, park, set_meta
+from reconcile.remotes.sftp.bundle import Bundle, Bundler, make_bundles
 from reconcile.remotes.sftp.connect import Connection, connect
 from reconcile.remotes.sftp.foreign import POSIX_RENAME
 from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
@@ -80,8 +81,11 @@ class SftpRemote:
         session, site = self._session, self._site
         look_at_parents(session, site, actions, self._in_flight)
         make_parts(session, site, actions)
-        trees = [action for action in actions if _lists_a_tree(action)]
-        others = (action for action in actions if not _lists_a_tree(action)) if trees else actions
+        bundles, singles = make_bundles(site, actions)
+        yield from self._perform_bundles(bundles, source, stop)
+        singles += [action for bundle in bundles for action in bundle.left]
+        trees = [action for action in singles if _lists_a_tree(action)]
+        others = (action for action in singles if not _lists_a_tree(action)) if trees else singles
         failed: list[Outcome] = []
         for group, in_flight in ((others, self._in_flight), (trees, self._trees_in_flight)):
             for outcome in session.run((self._recipe(action, source) for action in group), in_flight, stop):
@@ -90,6 +94,15 @@ class SftpRemote:
                 else:
                     failed.append(outcome)
         yield from session.run((settle(site, outcome) for outcome in failed), self._in_flight)
+
+    def _perform_bundles(
+        self, bundles: Sequence[Bundle], source: Source, stop: Stop | None
+    ) -> Iterator[Outcome]:
+        bundler = Bundler(self._site, source, self._reporter.sent)
+        for outcomes in self._session.run(bundler.recipes(bundles), self._in_flight, stop):
+            yield from outcomes
+        for outcomes in self._session.run(bundler.rest(), self._in_flight):
+            yield from outcomes
 
     def _recipe(self, action: Action, source: Source) -> Recipe[Outcome]:
         site = self._site
@@ -158,7 +171,7 @@ class SftpRemote:
 
 def open_sftp(job: Job, reporter: Reporter) -> SftpRemote:
     """Connect and find out where DEST is and what the server can do. Writes nothing."""
-    connection = connect(job.target, job.login, reporter.say)
+    connection = connect(job.target, job.login, reporter.say, job.options.timeout)
     try:
         return _open(connection, job, reporter)
     except BaseException:
@@ -167,7 +180,7 @@ def open_sftp(job: Job, reporter: Reporter) -> SftpRemote:
 
 
 def _open(connection: Connection, job: Job, reporter: Reporter) -> SftpRemote:
-    session = Session(connection.channel)
+    session = Session(connection.channel, job.options.timeout)
     extensions = session.handshake()
     limits, base, workdir = session.call(_survey(extensions, job.target.path, job.options))
     site = Site(

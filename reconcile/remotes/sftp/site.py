@@ -49,7 +49,8 @@ class Site:
     run: bytes = b""  # folder of this run, once prepared
     parts: set[bytes] = field(default_factory=set)  # folders in it that are made
     kept: set[bytes] = field(default_factory=set)  # folders that are made in the kept part of the trash
-    trials: int = TRIALS
+    trials: int = TRIALS  # publishes yet to be read back
+    empty: dict[str, int | None] = field(default_factory=dict)  # directories made by this run: their modes
     keeps_tags: bool = True  # what we set is what the server shows afterwards
     beside: set[str] = field(
         default_factory=set
@@ -120,10 +121,13 @@ class Site:
         """Whether the run's trash is made."""
         return b"trash" in self.parts
 
-    @property
     def reads_back(self) -> bool:
-        """Whether tags have to be read back, since we can't trust the server to keep what we set."""
-        return self.trials > 0 or not self.keeps_tags
+        """Whether the tag of one more publish is to be read back.
+
+        The first ones are; the rest as well, once the server was seen not to keep what we set.
+        """
+        self.trials -= 1
+        return self.trials >= 0 or not self.keeps_tags
 
     def recorded(self, entry: Entry, mode: int | None, tag: Tag, digest: bytes | None) -> Entry:
         """What the snapshot shall say of a file of which ``entry`` is the wish."""

@@ -81,17 +81,12 @@ def _stage_and_publish(
             action, problem=(yield from explain(site, path, "open a staging file", opened, new.size))
         )
 
-    content = _Content(site, source, path, new, staged, opened.handle, sent)
-    notable: list[tuple[int, wire.Reply]] = yield Burst(content.requests())
-    if notable or not content.closed:
-        failed = yield from content.settle(notable)
-        if failed is not None:
-            yield wire.remove(staged)
-            return Outcome(action, problem=failed)
-    digest = content.hash.digest()
-    published = yield from publish(site, wish, staged, way=way, digest=digest)
+    held = yield from send(site, source, path, new, staged, opened.handle, sent)
+    if isinstance(held, Problem):
+        return Outcome(action, problem=held)
+    published = yield from publish(site, wish, staged, way=way, digest=held.digest)
     if published == STANDS:
-        return Outcome(action, {path: site.recorded(new, content.mode, content.tag, digest)})
+        return Outcome(action, {path: held})
     yield wire.remove(staged)
     if published.outcome is not None:
         return replace(published.outcome, action=action)
@@ -101,6 +96,24 @@ def _stage_and_publish(
         return None
     failed = yield from explain(site, path, "put the file in place", refused, new.size)
     return Outcome(action, published.effects, failed)
+
+
+def send(
+    site: Site, source: Source, path: str, new: Entry, staged: bytes, handle: bytes, sent: Sent
+) -> Recipe[Entry | Problem]:
+    """Bring a file's content into an open staging file, verify and close it.
+
+    Returns the entry that holds once it is published; with a problem the staging
+    file is gone.
+    """
+    content = _Content(site, source, path, new, staged, handle, sent)
+    notable: list[tuple[int, wire.Reply]] = yield Burst(content.requests())
+    if notable or not content.closed or not site.keeps_tags:
+        failed = yield from content.settle(notable)
+        if failed is not None:
+            yield wire.remove(staged)
+            return failed
+    return site.recorded(new, content.mode, content.tag, content.hash.digest())
 
 
 class _Content:
@@ -166,7 +179,7 @@ class _Content:
             yield wire.fsetstat(handle, self.mode, mtime)
         self.closed = True
         yield wire.close(handle)
-        if site.reads_back or mtime is None:
+        if site.reads_back() or mtime is None:
             yield wire.lstat(self.staged)
 
     def settle(self, notable: list[tuple[int, wire.Reply]]) -> Recipe[Problem | None]:
@@ -184,6 +197,8 @@ class _Content:
                 return (yield from explain(self.site, self.path, "write the file", refused, self.entry.size))
         if wire.FSETSTAT in replies:
             yield from self._set_each_alone()
+            shown = yield wire.lstat(self.staged)
+        elif shown is None and not self.site.keeps_tags:  # which has shown only since this was asked for
             shown = yield wire.lstat(self.staged)
         if isinstance(shown, Status):
             return (
@@ -207,9 +222,7 @@ class _Content:
         if shown.size != self.entry.size:
             said = f"the server holds {shown.size} bytes of {self.entry.size}; not published"
             return problem(self.path, Reason.FAILED, said)
-        if tag_of(shown) == self.tag:
-            self.site.trials -= 1
-        elif self.site.time_for(self.entry) is not None:
+        if tag_of(shown) != self.tag and self.site.time_for(self.entry) is not None:
             self.site.keeps_tags = False
         self.tag = tag_of(shown)
         return None

@@ -1,0 +1,146 @@
+"""A new directory's files: staged together under their names, published with one rename.
+
+What may live here: which files go together, and their way. A directory that this
+run has just made, and that gets nothing but new files, is filled in the staging
+folder and then put over the empty one: no rename for each file, and one round
+trip less. Readers see it empty or whole. Small enough units, so that a crash does
+not start a large directory over; outcomes count only after that rename.
+
+Only where posix-rename replaces an empty directory and requests are carried out
+in the order in which they are sent, as by OpenSSH.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from reconcile.model import PERMISSIONS, Action, Entry, Kind, Op, Outcome, Problem
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.alter import SPECIAL_BITS
+from reconcile.remotes.sftp.foreign import POSIX_RENAME
+from reconcile.remotes.sftp.session import Recipe
+from reconcile.remotes.sftp.site import Site, act, parent_of
+from reconcile.remotes.sftp.upload import Sent, send
+from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
+from reconcile.source import Source
+
+FEWEST, MOST = 3, 1000  # files in a bundle
+MOST_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Bundle:
+    """One directory on its way."""
+
+    path: str
+    mode: int | None
+    place: bytes  # where it is staged
+    actions: Sequence[Action]
+    waiting: int = 0  # recipes that have not ended
+    staged: list[tuple[Action, Entry]] = field(default_factory=list)
+    left: list[Action] = field(default_factory=list)  # go their own way
+
+
+def make_bundles(site: Site, actions: Sequence[Action]) -> tuple[list[Bundle], list[Action]]:
+    """Bundles, and the actions that are in none."""
+    if not site.openssh or POSIX_RENAME not in site.extensions or not site.empty:
+        return [], list(actions)
+    inside: dict[str, list[Action]] = defaultdict(list)
+    for action in actions:
+        inside[parent_of(action.path)].append(action)
+    outer = {parent_of(path) for path in site.empty}  # hold a directory, so they are not empty
+    bundles: list[Bundle] = []
+    others: list[Action] = []
+    for path, group in inside.items():
+        if path in site.empty and path not in outer and _go_together(group):
+            bundles.append(Bundle(path, site.empty[path], site.fresh(b"staging"), group))
+        else:
+            others += group
+    for path in inside:
+        site.empty.pop(path, None)  # not empty any more, however it is filled
+    return bundles, others
+
+
+def _go_together(group: Sequence[Action]) -> bool:
+    return (
+        FEWEST <= len(group) <= MOST
+        and all(action.op is Op.CREATE and action.kind is Kind.FILE for action in group)
+        and sum(action.bytes for action in group) <= MOST_BYTES
+    )
+
+
+class Bundler:
+    """Hands out the recipes of bundles and of single actions, and the publishing when a bundle is ready."""
+
+    def __init__(self, site: Site, source: Source, sent: Sent) -> None:
+        self._site = site
+        self._source = source
+        self._sent = sent
+        self._ready: deque[Bundle] = deque()
+
+    def recipes(self, bundles: Sequence[Bundle]) -> Iterator[Recipe[list[Outcome]]]:
+        """Everything but the last publishings: see ``rest``."""
+        for bundle in bundles:
+            bundle.waiting = 1 + len(bundle.actions)
+            yield self._make_place(bundle)
+            for action in bundle.actions:
+                yield self._stage(bundle, action)
+                yield from self.rest()
+
+    def rest(self) -> Iterator[Recipe[list[Outcome]]]:
+        """The publishing of all bundles that are ready by now."""
+        while self._ready:
+            yield _publish(self._site, self._ready.popleft())
+
+    def _make_place(self, bundle: Bundle) -> Recipe[list[Outcome]]:
+        """Not waited for: if it fails, so will every OPEN in it."""
+        wanted = 0o777 if bundle.mode is None else bundle.mode | 0o700
+        _, there = yield [wire.mkdir(bundle.place, wanted), wire.lstat(bundle.place)]
+        if bundle.mode is not None and isinstance(there, Attrs) and there.mode & PERMISSIONS != wanted:
+            yield from act(wire.setstat(bundle.place, wanted | there.mode & SPECIAL_BITS, None))
+        return self._end(bundle)
+
+    def _stage(self, bundle: Bundle, action: Action) -> Recipe[list[Outcome]]:
+        new = action.new
+        assert new is not None
+        staged = b"%b/%b" % (bundle.place, os.fsencode(action.path.rpartition("/")[2]))
+        opened: Handle | Status = yield wire.open_new(staged, self._site.mode_for(new))
+        held: Entry | Problem | None = None
+        if isinstance(opened, Handle):
+            path, site = action.path, self._site
+            held = yield from send(site, self._source, path, new, staged, opened.handle, self._sent)
+        if isinstance(held, Entry):
+            bundle.staged.append((action, held))
+        else:
+            bundle.left.append(action)
+        return self._end(bundle)
+
+    def _end(self, bundle: Bundle) -> list[Outcome]:
+        bundle.waiting -= 1
+        if not bundle.waiting:
+            self._ready.append(bundle)
+        return []
+
+
+def _publish(site: Site, bundle: Bundle) -> Recipe[list[Outcome]]:
+    """Put the staged directory over the empty one. If that isn't empty any more, file by file.
+
+    RACE: a file that a third hand puts there, and takes away, in between is not seen.
+    """
+    if (yield from act(wire.posix_rename(bundle.place, site.at(bundle.path)))) is OK:
+        return [Outcome(action, {action.path: entry}) for action, entry in bundle.staged]
+    outcomes: list[Outcome] = []
+    renames = [
+        wire.rename(bundle.place + b"/" + os.fsencode(action.path.rpartition("/")[2]), site.at(action.path))
+        for action, _ in bundle.staged
+    ]
+    statuses: list[Status] = yield renames
+    for (action, entry), status in zip(bundle.staged, statuses, strict=True):
+        if status is OK:
+            outcomes.append(Outcome(action, {action.path: entry}))
+        else:
+            bundle.left.append(action)
+    return outcomes
