@@ -23,7 +23,7 @@ from typing import NoReturn, Self
 from tests.support.command import Ran
 from tests.support.processes import end_tree
 
-PATIENCE = 120  # seconds for one run
+PATIENCE = 60  # seconds for one run
 
 
 class Runner:
@@ -32,12 +32,7 @@ class Runner:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.pid_file = folder / "client.pid"
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.runner"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=Path(__file__).parents[2],
-        )
+        self._process = _start()
 
     def run(self, *arguments: str) -> Ran:
         """``reconcile`` with these arguments, to its end. A killed one has the signal's negative number."""
@@ -53,11 +48,13 @@ class Runner:
 
     def end(self) -> Ran:
         """Wait for the run that was begun."""
-        assert self._process.stdout is not None
-        if not select.select([self._process.stdout], [], [], PATIENCE)[0]:
-            end_tree(self._process)
+        output = self._process.stdout
+        assert output is not None
+        if not select.select([output], [], [], PATIENCE)[0]:
+            self.close()
+            self._process = _start()
             raise AssertionError(f"a run hangs; it said: {self._said('err')}")
-        answer = self._process.stdout.readline()
+        answer = output.readline()
         assert answer, "the runner has ended"
         ran = Ran(json.loads(answer), self._said("out"), self._said("err"))
         assert "Traceback" not in ran.out + ran.err, ran.err
@@ -80,6 +77,15 @@ class Runner:
 
     def _said(self, name: str) -> str:
         return (self.folder / name).read_text(errors="surrogateescape")
+
+
+def _start() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.runner"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
 
 
 def serve() -> None:
