@@ -38,6 +38,7 @@ NETWORK_GRACE_NS = 60_000_000_000  # stamps are the server's, whose clock may be
 OPEN_LIMIT = 100  # descriptors held at once, however deep the tree
 
 _FORMAT = 0o170000
+_WAY_OUT = "; what DEST holds of it stays. Make it readable, or exclude it"
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Beside fuse.*, which may be anything.
 _NETWORK = frozenset(
@@ -289,7 +290,7 @@ class _Walk:
         elif error.errno == errno.ELOOP:
             self._miss(path, Reason.LOOP, "the link leads to itself; remove it or exclude it")
         else:
-            self._miss(path, Reason.UNREADABLE, f"can't be looked at: {error.strerror}")
+            self._miss(path, Reason.UNREADABLE, f"can't be looked at: {error.strerror}{_WAY_OUT}")
 
     def _miss_directory(self, parent: _Frame, name: str, path: str, error: OSError) -> None:
         """A directory that was there a moment ago and can't be entered now."""
@@ -301,7 +302,7 @@ class _Walk:
         elif error.errno in (errno.ENOTDIR, errno.ELOOP):
             self._miss(path, Reason.CHANGED, "was replaced during the scan; the next run looks at it again")
         else:
-            self._miss(path, Reason.UNREADABLE, f"can't be opened: {error.strerror}")
+            self._miss(path, Reason.UNREADABLE, f"can't be opened: {error.strerror}{_WAY_OUT}")
 
 
 def _is_link(name: str, fd: int) -> bool:

@@ -247,4 +247,4 @@ def _source_error(error: OSError) -> SourceError:
         return SourceError(Reason.CHANGED, "became a symbolic link since it was scanned")
     if error.errno in (errno.ENXIO, errno.ENODEV):
         return SourceError(Reason.SPECIAL, "became a FIFO, socket or device since it was scanned")
-    return SourceError(Reason.UNREADABLE, f"can't be read: {error.strerror}")
+    return SourceError(Reason.UNREADABLE, f"can't be read: {error.strerror}. Make it readable, or exclude it")

@@ -80,7 +80,8 @@ def drifted(old: DirectorySnapshot, remote: Remote) -> dict[str, Entry | None]:
 
 def _full_remote(target: str, count: int) -> str:
     return (
-        f"{target} already holds {count:,} entries, and no snapshot tells where they came from. "
+        f"{target} already holds {count:,} {'entry' if count == 1 else 'entries'}, and no snapshot tells "
+        "where that came from. "
         "Nothing was done. If this is where the folder belongs, run once with --adopt-existing: "
         "what is equal in size and time counts as sent, what differs is kept in the trash on the remote "
         "before it is replaced, and nothing else there is touched. "

@@ -281,7 +281,7 @@ def test_a_password_from_a_variable_lets_in(server: Server, home: Path, tmp_path
 def test_a_wrong_password_is_told_from_a_wrong_user(
     server: Server, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "does not let you in" in refusal(at(server, "you"), trusting(tmp_path))
+    assert "does not let 'you' in" in refusal(at(server, "you"), trusting(tmp_path))
     monkeypatch.setenv(VARIABLE, "wrong")
     message = refusal(at(server), trusting(tmp_path))
     assert "Tried: password; the server allows: password." in message

@@ -62,6 +62,7 @@ def _look_at(site: Site, path: str) -> Recipe[tuple[str, Problem | None]]:
     if kind is Kind.DIR:
         return path, None
     if kind is Kind.SYMLINK or site.options.on_drift is OnDrift.SKIP:
-        text = f"{path!r} is a {kind or 'special file'} on the remote, so nothing is written through it"
+        text = f"{path!r} is a {kind or 'special file'} on the remote, so nothing is written through it; "
+        text += "remove it there, and the directory is made again"
         return path, problem(path, Reason.DRIFT, text)
     return path, missing(path, f"has become a {kind or 'special file'} on the remote")

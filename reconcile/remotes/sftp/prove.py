@@ -58,9 +58,10 @@ def prove(
         return
     allowed = ", ".join(auth.allowed or ()) or "nothing it would name"
     unused = f" Not used: {'; '.join(skipped)}" if skipped else ""
+    check = "the user and the password" if "password" in tried else "the user"
     raise Unreachable(
-        f"{endpoint}, does not let {user} in. Tried: {', '.join(tried)}; the server allows: {allowed}."
-        f"{unused} Check the user, or give a key (--identity FILE), an agent with the key loaded, or "
+        f"{endpoint}, does not let {user!r} in. Tried: {', '.join(tried)}; the server allows: {allowed}."
+        f"{unused} Check {check}, or give a key (--identity FILE), an agent with the key loaded, or "
         "the name of a variable that holds the password (--password-env NAME)."
     )
 

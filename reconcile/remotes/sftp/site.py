@@ -226,7 +226,9 @@ def drift(action: Action, what: str) -> Outcome:
 def explain(site: Site, path: str, doing: str, status: Status, size: int = 1) -> Recipe[Problem]:
     """A failed request in words. ``size`` is how many bytes were wanted, to recognise a full disk."""
     if status.code == wire.FX_PERMISSION_DENIED:
-        return problem(path, Reason.DENIED, f"{doing}: permission denied by the server")
+        return problem(
+            path, Reason.DENIED, f"{doing}: permission denied by the server; check owner and mode there"
+        )
     if status.code == wire.FX_NO_SUCH_FILE:
         return problem(path, Reason.MISSING, f"{doing}: gone from the remote, or its directory is")
     if status.code == wire.FX_OP_UNSUPPORTED:
@@ -236,6 +238,8 @@ def explain(site: Site, path: str, doing: str, status: Status, size: int = 1) ->
         if isinstance(reply, Extended):
             space = wire.parse_statvfs(reply)
             if space.bytes < size or not space.inodes:
-                return problem(path, Reason.NO_SPACE, f"{doing}: the remote disk is full")
+                return problem(
+                    path, Reason.NO_SPACE, f"{doing}: the remote disk is full; free some space there"
+                )
     said = f" ({status.message})" if status.message else ""
     return problem(path, Reason.FAILED, f"{doing}: the server failed{said}")

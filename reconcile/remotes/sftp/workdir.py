@@ -134,9 +134,11 @@ def _make_our_folder(site: Site) -> Recipe[None]:
     parent = site.workdir.rpartition(b"/")[0]
     if parent != site.base and parent:
         missing = []
-        while parent and absent((yield wire.stat(parent))):
+        while absent(there := (yield wire.stat(parent or b"/"))) and parent:
             missing.append(parent)
             parent = parent.rpartition(b"/")[0]
+        if isinstance(there, Attrs) and kind_of(there) is not Kind.DIR:
+            raise _in_the_way(parent, there)
         for path in reversed(missing):
             yield from _make(site, path)
     yield from _make(site, site.workdir)
@@ -161,10 +163,10 @@ def _in_the_way(path: bytes, there: Attrs) -> Refused:
 def _refusal(site: Site, path: bytes, status: Status) -> Recipe[ReconcileError]:
     """Why the first write failed."""
     failed = yield from explain(site, "", f"make {_shown(path)}", status)
-    out = "Make DEST writable for this user, or give a writable place with --remote-workdir."
+    out = " Make DEST writable for this user, or give a writable place with --remote-workdir."
     if failed.reason is Reason.NO_SPACE:
-        out = "Free some space there."
-    return Unreachable(f"The remote can't be written to: {failed.message}. Nothing was done. {out}")
+        out = ""
+    return Unreachable(f"The remote can't be written to: {failed.message}. Nothing was done.{out}")
 
 
 def _write_mark(site: Site, path: bytes, lineage: str) -> Recipe[None]:
