@@ -21,6 +21,7 @@ from reconcile.model import PERMISSIONS, Action, Entry, Kind, Op, Outcome, Probl
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.alter import SPECIAL_BITS
 from reconcile.remotes.sftp.foreign import POSIX_RENAME
+from reconcile.remotes.sftp.parents import look_at, trouble_above
 from reconcile.remotes.sftp.session import Recipe
 from reconcile.remotes.sftp.site import Site, act, parent_of
 from reconcile.remotes.sftp.upload import Sent, send
@@ -55,7 +56,8 @@ def make_bundles(site: Site, actions: Sequence[Action]) -> tuple[list[Bundle], l
     bundles: list[Bundle] = []
     others: list[Action] = []
     for path, group in inside.items():
-        if path in site.empty and path not in outer and _go_together(group):
+        plain = path in site.empty and path not in outer and trouble_above(site, group[0]) is None
+        if plain and _go_together(group):
             bundles.append(Bundle(path, site.empty[path], site.fresh(b"staging"), group))
         else:
             others += group
@@ -133,6 +135,11 @@ def _publish(site: Site, bundle: Bundle) -> Recipe[list[Outcome]]:
     if (yield from act(wire.posix_rename(bundle.place, site.at(bundle.path)))) is OK:
         return [Outcome(action, {action.path: entry}) for action, entry in bundle.staged]
     outcomes: list[Outcome] = []
+    _, trouble = yield from look_at(site, bundle.path)
+    site.parents[bundle.path] = trouble
+    if trouble is not None:
+        bundle.left += [action for action, _ in bundle.staged]
+        return outcomes
     renames = [
         wire.rename(bundle.place + b"/" + os.fsencode(action.path.rpartition("/")[2]), site.at(action.path))
         for action, _ in bundle.staged

@@ -23,7 +23,7 @@ def look_at_parents(session: Session, site: Site, actions: Sequence[Action], in_
                 wanted[directory] = None
                 directory = parent_of(directory)
     site.parents.setdefault("", None)
-    site.parents.update(session.run((_look_at(site, path) for path in wanted), in_flight))
+    site.parents.update(session.run((look_at(site, path) for path in wanted), in_flight))
 
 
 def trouble_above(site: Site, action: Action) -> Problem | None:
@@ -52,7 +52,8 @@ def missing(directory: str, why: str = "is gone from the remote") -> Problem:
     return problem(directory, Reason.MISSING, f"the directory {directory!r} {why}")
 
 
-def _look_at(site: Site, path: str) -> Recipe[tuple[str, Problem | None]]:
+def look_at(site: Site, path: str) -> Recipe[tuple[str, Problem | None]]:
+    """What is wrong with one directory, if anything."""
     there = yield from look(site.at(path))
     if not isinstance(there, Attrs):
         if absent(there):
