@@ -596,15 +596,18 @@ def test_a_source_that_is_swapped_is_not_sent(case: Case, tmp_path: Path) -> Non
     build_tree(case.source, {name: {"keep": "k", "f": "before"} for name in SWAPS})
     case.works()
     build_tree(case.source, {"b": "b"} | {name: {"f": "after", "new": "after"} for name in SWAPS})
+    build_tree(case.source, {"fresh": {f"{n}": "new" for n in range(10)}})
 
     def swap() -> None:
         for name, (thing, _) in SWAPS.items():
             put(case.source / name / "f", thing)
             put(case.source / name / "new", thing)
+        put(case.source / "fresh/5", Link("../../secret/f"))
 
     result = run_and_swap(case.job(), swap)
     problems = {problem.path: problem for problem in result.problems}
-    assert set(problems) == {f"{name}/{file}" for name in SWAPS for file in ("f", "new")}
+    assert set(problems) == {"fresh/5"} | {f"{name}/{file}" for name in SWAPS for file in ("f", "new")}
+    assert sorted(path.name for path in (case.dest / "fresh").iterdir()) == list("012346789")
     for name, (_, reasons) in SWAPS.items():
         for file in ("f", "new"):
             assert problems[f"{name}/{file}"].reason in reasons, name
@@ -620,17 +623,25 @@ def test_a_source_that_is_swapped_is_not_sent(case: Case, tmp_path: Path) -> Non
 def test_a_parent_in_the_source_that_is_swapped_for_a_link(
     case: Case, tmp_path: Path, ignoring: bool
 ) -> None:
+    more = [f"f{n}" for n in range(5)]
     build_tree(tmp_path / "secret", {"f": Plain("secret", mtime=OLD), "l": Link("a secret")})
+    build_tree(tmp_path / "secret", {name: Plain("secret", mtime=OLD) for name in more})
     build_tree(case.source, {"a": "a"})
     case.works()
     build_tree(case.source, {"d": {"e": {"f": Plain("public", mtime=OLD), "l": Link("in public")}}})
+    build_tree(case.source, {"d": {"g": {name: Plain("public", mtime=OLD) for name in more}}})
     job = case.job()
     if ignoring:  # then nothing in the stamp tells the one from the other
         job = replace(job, options=replace(job.options, ignore_inode=True, ignore_ctime=True))
-    result = run_and_swap(job, lambda: put(case.source / "d/e", Link(str(tmp_path / "secret"))))
+
+    def swap() -> None:
+        for name in ("e", "g"):
+            put(case.source / "d" / name, Link(str(tmp_path / "secret")))
+
+    result = run_and_swap(job, swap)
     assert not any(b"secret" in (node.content or b"") for node in read_tree(case.dest).values())
-    assert {problem.path for problem in result.problems} <= {"d/e/f", "d/e/l"}
-    assert "d/e/f" in {problem.path for problem in result.problems}
+    told = {problem.path for problem in result.problems} - {"d/e/l"}
+    assert told == {"d/e/f", *(f"d/g/{name}" for name in more)}
     case.works("--mirror")
 
 
