@@ -23,7 +23,7 @@ from reconcile.remotes.sftp.connect import Connection, connect
 from reconcile.remotes.sftp.hostkeys import fingerprint
 from reconcile.remotes.sftp.server import Server
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.transport import Transport
+from reconcile.remotes.sftp.transport import Stream, Transport
 from tests.support.processes import end_tree, wait_for
 from tests.support.sshd import Sshd, make_key, start_sshd
 
@@ -281,7 +281,7 @@ def test_a_password_from_a_variable_lets_in(server: Server, home: Path, tmp_path
 def test_a_wrong_password_is_told_from_a_wrong_user(
     server: Server, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert "does not let 'you' in" in refusal(at(server, "you"), trusting(tmp_path))
+    assert "does not let you in" in refusal(at(server, "you"), trusting(tmp_path))
     monkeypatch.setenv(VARIABLE, "wrong")
     message = refusal(at(server), trusting(tmp_path))
     assert "Tried: password; the server allows: password." in message
@@ -595,3 +595,20 @@ def test_an_unreadable_config_is_wrong_usage(home: Path) -> None:
     (home / ".ssh" / "config").mkdir()
     with pytest.raises(UsageError, match="can't read"):
         connect(Target("127.0.0.1", "/", "me"), Login(), quiet)
+
+
+def test_a_connection_that_takes_no_data_breaks_in_the_end() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        stream = Stream(ours)
+        stream.settimeout(0.01)
+        with pytest.raises(TimeoutError):
+            while True:
+                stream.send(bytes(1 << 20))
+        stream.patience = 0.0
+        with pytest.raises(BrokenPipeError):
+            stream.send(b"x")
+        theirs.recv(1 << 20)
+        theirs.recv(1 << 20)
+        assert stream.send(b"x") == 1
+        stream.close()

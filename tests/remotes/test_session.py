@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import struct
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from reconcile.errors import ConnectionLost, ProtocolError
+from reconcile.errors import ConnectionLost, Interrupted, ProtocolError
+from reconcile.model import Stop
 from reconcile.remotes.sftp import session as pump
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.session import Burst, Recipe, Session
@@ -192,6 +194,51 @@ def test_a_server_that_does_not_keep_to_the_protocol_ends_the_run(answer: Answer
     session, _ = start(answer)
     with pytest.raises(ConnectionLost, match=error):
         list(session.run([ask(b"a", b"b")], 1))
+
+
+def late(channel: ScriptedChannel, ticks: int) -> None:
+    """Let the server be silent for that many ticks, each time it is listened to."""
+    left, answer = ticks, channel.recv
+
+    def recv(nbytes: int) -> bytes:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise TimeoutError
+        left = ticks
+        return answer(nbytes)
+
+    channel.recv = recv  # type: ignore[method-assign]
+
+
+def test_a_server_may_be_silent_for_a_while_and_for_longer_over_what_takes_long() -> None:
+    def sync(size: int) -> Recipe[int]:
+        reply: Status = yield wire.fsync(b"handle", size)
+        return reply.code
+
+    session, channel = start(lambda ident, _kind, _body: status(ident))
+    late(channel, int(pump.SILENCE) - 1)
+    assert session.call(ask(b"a", b"b", b"c")) == [0, 0, 0]
+    late(channel, 2)
+    large = 120 * wire.SLOW_DISK
+    assert session.call(sync(large)) == 0
+    with pytest.raises(ConnectionLost, match="said nothing for 60 s"):
+        session.call(sync(0))
+
+
+def test_a_run_that_is_asked_to_stop_does_not_wait_for_a_silent_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pump, "DRAIN", -1.0)
+    session, _ = start(never)
+    stop = Stop()
+
+    def recipes() -> Iterator[Recipe[list[int]]]:
+        yield ask(b"a")
+        stop.requested = signal.SIGTERM
+
+    with pytest.raises(Interrupted):
+        list(session.run(recipes(), 5, stop))
 
 
 def test_ok_is_no_answer_where_a_handle_is_due() -> None:

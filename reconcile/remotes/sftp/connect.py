@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # paramiko takes its time to import: meanwhile the server sta
     from reconcile.remotes.sftp.transport import Transport
 
 KEEPALIVE = 30  # seconds of silence, so that no router in between forgets the connection
+PATIENCE = 60.0  # seconds for which a connection may take no data
 
 
 class Channel:
@@ -35,6 +36,9 @@ class Channel:
     """
 
     def __init__(self, channel: paramiko.Channel, where: str) -> None:
+        from paramiko.ssh_exception import SSHException
+
+        self._broken = (SSHException, EOFError)  # what paramiko raises in the middle of a dying connection
         self._channel = channel
         self._transport = channel.get_transport()
         self._where = where
@@ -50,10 +54,15 @@ class Channel:
         except OSError:
             self._check_granted()
             raise
+        except self._broken as error:
+            raise ConnectionError(str(error) or "it took no more data") from error
 
     def recv(self, nbytes: int) -> bytes:
         """Up to ``nbytes``, empty at the end; raises OSError or TimeoutError, Unreachable without SFTP."""
-        data: bytes = self._channel.recv(nbytes)
+        try:
+            data: bytes = self._channel.recv(nbytes)
+        except self._broken as error:  # it also sends: how much more it can take
+            raise ConnectionError(str(error) or "it took no more data") from error
         if not data:
             self._check_granted()
         self._heard = True
@@ -98,11 +107,14 @@ class Connection:
         self.transport.close()
 
 
-def connect(target: Target, login: Login, say: Callable[[str], None]) -> Connection:
+def connect(
+    target: Target, login: Login, say: Callable[[str], None], patience: float = PATIENCE
+) -> Connection:
     """Connect to ``target``, check its host key, authenticate and open SFTP.
 
     ``say`` is told what the user should know once. All of it takes ``login.timeout``
-    seconds at most, not counting those spent at prompts. Raises Unreachable, and
+    seconds at most, not counting those spent at prompts; afterwards ``patience`` is
+    how long it may take no data before it counts as broken. Raises Unreachable, and
     UsageError for options that can't work.
     """
     started = time.monotonic()
@@ -130,6 +142,7 @@ def connect(target: Target, login: Login, say: Callable[[str], None]) -> Connect
         assert key is not None  # negotiated
         hostkeys.check(known, key.get_name(), key.asbytes(), accept_new=login.accept_new_host_key, say=say)
         prove(transport, endpoint, login, secrets, seconds_left)
+        transport.stream.patience = patience
         transport.set_keepalive(KEEPALIVE)
         return Connection(transport, str(endpoint), seconds_left())
     except BaseException:

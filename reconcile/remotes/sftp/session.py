@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 DRAIN = 5.0  # seconds that what is under way gets to end after a stop was requested
 SILENCE = 60.0  # seconds without a byte, while requests are outstanding
+TICK = 1.0  # seconds after which a wait looks up: was the run asked to stop?
 PACKET = 32 * 1024 - 64  # bytes paramiko puts into one SSH packet; OpenSSH's channels take 32 KiB
 RECEIVE = 256 * 1024
 OUTSTANDING = 2 * 1024 * 1024  # bytes of unanswered bursts; sshd grants a channel as much
@@ -142,9 +143,10 @@ class Session:
     """
 
     def __init__(self, channel: Channel, silence: float = SILENCE) -> None:
-        channel.settimeout(silence)
         self._channel = channel
         self._silence = silence
+        self._waited = 0.0  # seconds since the server last said something
+        self._slow: dict[int, float] = {}  # seconds more that a request may take, by its id
         self._decoder = wire.Decoder()
         self._waiting: dict[int, tuple[_Deliver | Burst, int, type[wire.Reply], int]] = {}
         self._stale: set[int] = set()  # ids of requests whose recipe was given up
@@ -263,9 +265,11 @@ class Session:
                 burst.resume(burst.notable)
 
     def _post(self, request: Request, owner: _Deliver | Burst, weight: int = 0) -> None:
-        kind, body, expects = request
+        kind, body, expects, patience = request
         self._requests += 1
         ident = self._requests & 0xFFFFFFFF
+        if patience:
+            self._slow[ident] = patience
         self._waiting[ident] = owner, kind, expects, weight
         self._outstanding += weight
         self._out.append(HEAD.pack(len(body) + 5, kind, ident))
@@ -277,6 +281,8 @@ class Session:
     def _accept(self, ident: int, reply: wire.Reply) -> None:
         """Hand a reply to whoever waits for it."""
         slot = self._waiting.pop(ident, None)
+        if self._slow:
+            self._slow.pop(ident, None)
         if slot is None:
             if ident not in self._stale:
                 raise ProtocolError(f"the server answered request {ident}, which is not open")
@@ -316,6 +322,7 @@ class Session:
             raise ConnectionLost("the connection was given up in the middle of a request")
         self._torn = True  # until all is sent: half a request can't be taken back
         try:
+            self._channel.settimeout(self._silence)
             self._channel.sendall(data)
         except TimeoutError as error:
             raise ConnectionLost(f"the server took no data for {self._silence:.0f} s") from error
@@ -325,13 +332,20 @@ class Session:
         self._bytes_sent += len(data)
 
     def _receive(self) -> bytes:
+        """What the server says next; empty if it was silent for a moment, but not yet for too long."""
+        tick = min(TICK, self._silence)
         try:
+            self._channel.settimeout(tick)
             data = self._channel.recv(RECEIVE)
         except TimeoutError as error:
-            raise ConnectionLost(f"the server said nothing for {self._silence:.0f} s") from error
+            self._waited += tick
+            if self._waited < self._silence + sum(self._slow.values()):
+                return b""
+            raise ConnectionLost(f"the server said nothing for {self._waited:.0f} s") from error
         except OSError as error:
             raise ConnectionLost(f"the connection broke: {error}") from error
         if not data:
             raise ConnectionLost("the server closed the connection")
+        self._waited = 0.0
         self._bytes_received += len(data)
         return data

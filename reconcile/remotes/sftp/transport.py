@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import socket
 import sys
+import time
+from typing import TYPE_CHECKING
 
 if "paramiko" not in sys.modules and "invoke" not in sys.modules:
     # paramiko asks for `invoke` to run the commands of `Match exec`, which we never do, and copes with its
@@ -22,6 +24,9 @@ import paramiko
 from paramiko.auth_handler import AuthHandler
 from paramiko.common import cMSG_CHANNEL_REQUEST
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 __all__ = ["Auth", "Transport", "paramiko", "request_sftp"]
 
 _READ_AHEAD = 64 * 1024
@@ -33,7 +38,7 @@ if _logger.level == logging.NOTSET:
     _logger.setLevel(logging.CRITICAL + 1)
 
 
-class _Stream(socket.socket):
+class Stream(socket.socket):
     """A connected socket that reads ahead: paramiko reads each packet in two or three small pieces."""
 
     def __init__(self, connected: socket.socket) -> None:
@@ -41,6 +46,8 @@ class _Stream(socket.socket):
         self._ahead = b""
         self._at = 0
         self.greeting = b""  # the first bytes that came
+        self.patience: float | None = None  # seconds for which it may take no data; None: for ever
+        self._stuck_since: float | None = None
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         if self._at >= len(self._ahead):
@@ -50,6 +57,19 @@ class _Stream(socket.socket):
         data = self._ahead[self._at : self._at + size]
         self._at += len(data)
         return data
+
+    def send(self, data: ReadableBuffer, flags: int = 0, /) -> int:
+        """Send some of ``data``. paramiko tries again after each timeout, for ever."""
+        try:
+            count = super().send(data, flags)
+        except TimeoutError:
+            now = time.monotonic()
+            self._stuck_since = self._stuck_since or now
+            if self.patience is not None and now - self._stuck_since > self.patience:
+                raise BrokenPipeError("the other end takes no data") from None
+            raise
+        self._stuck_since = None
+        return count
 
 
 class Transport(paramiko.Transport):
@@ -61,7 +81,7 @@ class Transport(paramiko.Transport):
     """
 
     def __init__(self, connected: socket.socket) -> None:
-        self.stream = _Stream(connected)
+        self.stream = Stream(connected)
         super().__init__(self.stream)
         options = self.get_security_options()
         options.ciphers = tuple(sorted(options.ciphers, key=lambda name: "gcm" not in name))

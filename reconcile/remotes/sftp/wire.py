@@ -19,6 +19,7 @@ MAX_PACKET = (
 )  # OpenSSH sends at most 256 KiB (SFTP_MAX_MSG_LENGTH), the draft asks for 34000
 MAX_HANDLE = 256  # draft, section 6.3
 MAX_TIME = 0xFFFFFFFF  # times are unsigned seconds in 32 bits: until 2106
+SLOW_DISK = 4 * 1024 * 1024  # bytes a second that any disk writes
 NO_ID = -1  # of the VERSION reply, the only one without an id
 
 # Packet types, draft section 3.
@@ -107,11 +108,15 @@ OK = Status(FX_OK, "")
 
 
 class Request(NamedTuple):
-    """A request without its id, and the one type of reply that answers it, failures aside."""
+    """A request without its id, and the one type of reply that answers it, failures aside.
+
+    ``patience``: seconds that the server may be silent over it, beyond the usual.
+    """
 
     kind: int
     body: bytes
     expects: type[Reply] = Status
+    patience: float = 0.0
 
 
 def init() -> bytes:
@@ -231,9 +236,9 @@ def hard_link(old: bytes, new: bytes) -> Request:
     return Request(EXTENDED, _string(b"hardlink@openssh.com") + _string(old) + _string(new))
 
 
-def fsync(handle: bytes) -> Request:
-    """Bring an open file to the server's disk (``fsync@openssh.com``)."""
-    return Request(EXTENDED, _string(b"fsync@openssh.com") + _string(handle))
+def fsync(handle: bytes, size: int) -> Request:
+    """Bring an open file of ``size`` bytes to the server's disk (``fsync@openssh.com``)."""
+    return Request(EXTENDED, _string(b"fsync@openssh.com") + _string(handle), Status, size / SLOW_DISK)
 
 
 def lsetstat(path: bytes, mode: int | None, mtime: int | None) -> Request:
