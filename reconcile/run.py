@@ -35,7 +35,7 @@ from reconcile.state.journal import Journal, Leftover, begin_journal, discard_jo
 from reconcile.state.lock import hold_lock
 from reconcile.state.store import has_snapshot, read_snapshot, save_snapshot
 from reconcile.state.trouble import update
-from reconcile.survey import begin, drifted
+from reconcile.survey import blank, check_blank, drifted, take_over
 
 
 def make_plan(
@@ -138,10 +138,12 @@ class _Run:
         with self._phase("load"):
             old = read_snapshot(self.job.state, self.job.source, self.job.target)
             leftover = read_journal(self.job.state) if old is not None else None
+        if old is None and not self.job.options.adopt_existing:
+            return blank(self.job)  # see ``plan``
         if old is None:
             remote = self._remote()
             with self._phase("survey"):
-                return begin(self.job, self.found, self.source, remote)
+                return take_over(self.job, self.found, self.source, remote)
         if leftover is not None and (leftover.lineage, leftover.serial) != (old.lineage, old.serial):
             leftover = None  # a snapshot of later has all that is in it
         if leftover is not None:
@@ -180,6 +182,10 @@ class _Run:
             plan = planning.make_plan(self.old, self.found, changes, options, problems)
             other_device = is_other_device(self.job.state, self.job.source)
             guard(plan, self.old, self.found, options, other_device=other_device)
+        if not self.old.serial and not options.adopt_existing:
+            remote = self._remote()  # connecting was under way beside all this
+            with self._phase("survey"):
+                check_blank(self.job, remote)
         return plan
 
     def carry_out(self, plan: Plan) -> list[Outcome]:

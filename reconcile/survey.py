@@ -24,28 +24,31 @@ from reconcile.remotes import Remote
 from reconcile.source import Source, read_contents
 
 
-def begin(job: Job, found: Scan, source: Source, remote: Remote) -> DirectorySnapshot:
-    """The snapshot of a job that has none: empty, or what is adopted of a remote that is full.
-
-    Raises Refused if the remote holds something and ``--adopt-existing`` is not given.
-    """
-    there = dict(remote.walk(""))
-    if there and not job.options.adopt_existing:
-        raise Refused(_full_remote(str(job.target), len(there)))
-    names: dict[str, dict[str, Entry]] = {"": {}}
-    if there:
-        wanted = dict(found.walk())
-        links = [(path, e) for path, e in wanted.items() if e.kind is Kind.SYMLINK and path in there]
-        for path, entry in adopt(there, wanted | read_contents(source, links)[0]).items():
-            if entry.kind is Kind.DIR:
-                names.setdefault(path, {})
-            names.setdefault(parent(path), {})[path.rpartition("/")[2]] = entry
+def blank(job: Job) -> DirectorySnapshot:
+    """The snapshot of a job that has none: the remote is taken to be empty."""
     return DirectorySnapshot(
-        {path: PlainDirectory(entries) for path, entries in names.items()},
-        lineage=str(uuid.uuid4()),
-        source=job.source,
-        target=str(job.target),
+        {"": PlainDirectory({})}, lineage=str(uuid.uuid4()), source=job.source, target=str(job.target)
     )
+
+
+def check_blank(job: Job, remote: Remote) -> None:
+    """Raises Refused if the remote is not empty after all."""
+    count = sum(1 for _ in remote.walk(""))
+    if count:
+        raise Refused(_full_remote(str(job.target), count))
+
+
+def take_over(job: Job, found: Scan, source: Source, remote: Remote) -> DirectorySnapshot:
+    """The first snapshot of a job whose remote is full already."""
+    there = dict(remote.walk(""))
+    wanted = dict(found.walk()) if there else {}
+    links = [(path, e) for path, e in wanted.items() if e.kind is Kind.SYMLINK and path in there]
+    names: dict[str, dict[str, Entry]] = {"": {}}
+    for path, entry in adopt(there, wanted | read_contents(source, links)[0]).items():
+        if entry.kind is Kind.DIR:
+            names.setdefault(path, {})
+        names.setdefault(parent(path), {})[path.rpartition("/")[2]] = entry
+    return replace(blank(job), dirs={path: PlainDirectory(entries) for path, entries in names.items()})
 
 
 def adopt(there: Mapping[str, RemoteStat], wanted: Mapping[str, Entry]) -> dict[str, Entry]:

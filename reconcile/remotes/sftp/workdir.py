@@ -33,7 +33,8 @@ def make_workdir(session: Session, site: Site, lineage: str, run: str, *, known:
     """
     ours = site.workdir + b"/" + os.fsencode(lineage)
     mark = ours + b"/" + _MARK.encode()
-    if not session.call(_is_made(site, ours, mark)):
+    made = session.call(_is_made(site, ours, mark))
+    if not all(made):
         if known:
             raise Refused(_mark_is_gone(mark))
         session.call(_make_base(site))
@@ -43,7 +44,7 @@ def make_workdir(session: Session, site: Site, lineage: str, run: str, *, known:
     site.run = ours + b"/" + os.fsencode(run)
     site.parts.clear()
     site.parents[""] = None
-    dead = _fence_leftovers(session, site, ours, run)
+    dead = _fence_leftovers(session, site, ours, run) if any(made) else []
     if resume:
         _take_over(session, site, dead)
     for folder in dead:
@@ -82,8 +83,7 @@ def _make_run_folder(session: Session, site: Site, parts: AbstractSet[bytes]) ->
     if not missing:
         return
     made = [] if site.parts else [site.run]
-    for path in (*made, *(site.run + b"/" + part for part in missing)):
-        session.call(_make(site, path))
+    session.call(_make(site, *made, *(site.run + b"/" + part for part in missing)))
     site.parts.update(missing)
 
 
@@ -96,22 +96,24 @@ def _parts_for(action: Action) -> Iterator[bytes]:
         yield TRASH
 
 
-def _is_made(site: Site, ours: bytes, mark: bytes) -> Recipe[bool]:
-    """Whether an earlier run has made all this: asked first, as it mostly has."""
+def _is_made(site: Site, ours: bytes, mark: bytes) -> Recipe[tuple[bool, ...]]:
+    """Which of our folder, the job's folder and its mark are there: asked first, as mostly all are."""
     *folders, file = yield [wire.lstat(site.workdir), wire.lstat(ours), wire.lstat(mark)]
     for path, there in zip((site.workdir, ours), folders, strict=True):
         if isinstance(there, Attrs) and kind_of(there) is not Kind.DIR:
             raise _in_the_way(path, there)
-    return all(isinstance(there, Attrs) for there in (*folders, file))
+    return tuple(isinstance(there, Attrs) for there in (*folders, file))
 
 
 def _make_base(site: Site) -> Recipe[None]:
     """DEST and its parents, with the modes the server gives them."""
     missing: list[bytes] = []
     path = site.base
-    while absent(there := (yield wire.stat(path))) and path not in (b"", b"/"):
+    there, above = yield [wire.stat(path), wire.stat(path.rpartition(b"/")[0] or b"/")]
+    while absent(there) and path not in (b"", b"/"):
         missing.append(path)
         path = path.rpartition(b"/")[0] or b"/"
+        there = above if len(missing) == 1 else (yield wire.stat(path))
     if isinstance(there, Attrs) and not stat.S_ISDIR(there.mode):
         raise Refused(
             f"{_shown(path)} on the remote is not a directory, so DEST can't be made below it. "
@@ -144,13 +146,14 @@ def _make_our_folder(site: Site) -> Recipe[None]:
     yield from _make(site, site.workdir)
 
 
-def _make(site: Site, path: bytes) -> Recipe[None]:
-    """One directory of ours, for nobody else to read."""
-    status, there = yield [wire.mkdir(path, 0o700), wire.lstat(path)]
-    if isinstance(there, Status):
-        raise (yield from _refusal(site, path, there if status is OK else status))
-    if kind_of(there) is not Kind.DIR:
-        raise _in_the_way(path, there)
+def _make(site: Site, *paths: bytes) -> Recipe[None]:
+    """Directories of ours, each inside the one before or beside it, for nobody else to read."""
+    replies = yield [request for path in paths for request in (wire.mkdir(path, 0o700), wire.lstat(path))]
+    for path, status, there in zip(paths, replies[::2], replies[1::2], strict=True):
+        if isinstance(there, Status):
+            raise (yield from _refusal(site, path, there if status is OK else status))
+        if kind_of(there) is not Kind.DIR:
+            raise _in_the_way(path, there)
 
 
 def _in_the_way(path: bytes, there: Attrs) -> Refused:
@@ -229,6 +232,8 @@ def _ended_well(folder: bytes) -> Recipe[tuple[bytes, bool]]:
 
 def clear_run(session: Session, site: Site, folder: bytes, parts: Collection[bytes]) -> list[Problem]:
     """Remove a run's folder but for what is parked in it or kept in its trash."""
+    if session.call(_is_removed_empty(folder, parts)):
+        return []
     kept = folder + b"/trash/kept"
     stuck = purge(
         session, [folder + b"/" + part for part in sorted({STAGING, TRASH} & {*parts})], frozenset([kept])
@@ -243,6 +248,13 @@ def clear_run(session: Session, site: Site, folder: bytes, parts: Collection[byt
     session.call(act(wire.rmdir(folder)))  # not if anything is kept
     text = "could not be removed from the remote; the next run tries again"
     return [Problem(os.fsdecode(path), "cleanup", Reason.FAILED, text) for path in stuck]
+
+
+def _is_removed_empty(folder: bytes, parts: Collection[bytes]) -> Recipe[bool]:
+    """Try to remove a folder without looking into it first: after uploads nothing is left in it."""
+    paths = [*(folder + b"/" + part for part in sorted(parts)), folder]
+    statuses: list[Status] = yield [wire.rmdir(path) for path in paths]
+    return all(status is OK or absent(status) for status in statuses)
 
 
 def _shown(path: bytes) -> str:
