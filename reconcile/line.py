@@ -40,8 +40,12 @@ class Line:
 
     def open_soon(self) -> None:
         """It will be needed: begin to connect beside what is going on, as connecting is mostly waiting."""
-        if self._remote is None and self._opening is None and not self._job.login.interactive:
+        if self._remote is None and self._opening is None and not self._may_ask():
             self._opening = _Opening(self._open)
+
+    def _may_ask(self) -> bool:
+        """Whether connecting may prompt, or enrol a key: not before it is sure to be needed."""
+        return self._job.login.interactive or self._job.login.accept_new_host_key
 
     def _open(self) -> Remote:
         return self._connect(self._job, self._reporter)
