@@ -183,7 +183,7 @@ class Scenario:
     def run_well(self, *flags: str) -> Ran:
         """A run that must end with 0."""
         ran = self.run(*flags)
-        assert ran.code == 0, f"exit code {ran.code}: {ran.out} {ran.err}"
+        assert ran.code == 0, describe(ran)
         return ran
 
     def count_requests(self, *flags: str) -> int:
@@ -197,7 +197,7 @@ class Scenario:
         self.run_well(*flags)
         self.check(foreign, retained=not flags)
         again = self.run_well(*flags)
-        assert again.counts == {}, f"a further run has something to do: {again.out}"
+        assert again.counts == {}, f"a further run has something to do: {describe(again)}"
         self.check(foreign, retained=not flags)
 
     def check(self, foreign: frozenset[bytes] = frozenset(), *, retained: bool = False) -> None:
@@ -218,7 +218,8 @@ class Scenario:
         if retained:
             ignore |= there.keys() - here.keys()
         assert_same_tree(self.source, self.dest, ignore=_tops(ignore))
-        assert list(self.leftovers()) == []
+        left = list(self.leftovers())
+        assert not left, f"left on the server: {left[:10]}"
         names = {path.name for path in self.state.glob("*/*")}
         unfinished = {name for name in names if name.startswith((".", "journal")) or name.endswith(".new")}
         assert not unfinished, f"left in the state folder: {unfinished}"
@@ -240,6 +241,15 @@ class Scenario:
                 continue
             if parts[3:5] != ("trash", "kept"):
                 yield "/".join(parts)
+
+
+def describe(ran: Ran) -> str:
+    """How a run ended, for a failing test."""
+    if not ran.out:
+        return f"exit code {ran.code}; {ran.err}"
+    document = ran.document
+    told = {name: document.get(name) for name in ("status", "message", "counts", "problems", "notes")}
+    return f"exit code {ran.code}; {told}; actions {document['actions'][:5]}; {ran.err}"
 
 
 def _holds(mine: dict[str, Node], folder: str) -> bool:
