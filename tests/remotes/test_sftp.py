@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import threading
@@ -209,7 +210,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "disk"
     place.mkdir()
     mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=2000", "tmpfs", place],
+        capture_output=True,
+        check=False,
     )
     if mount.returncode:
         pytest.skip("can't mount")
@@ -246,20 +249,56 @@ def _made(path: Path) -> Path:
     return path
 
 
-def test_a_full_disk_is_told_and_what_fits_is_there(
+def test_a_full_disk_is_told_once_and_ends_the_uploads_but_not_the_deletes(
     open_remote: OpenRemote, source: Path, small_disk: Path
 ) -> None:
     bench = Bench(open_remote, source, small_disk / "dest", Options())
-    build_tree(source, {"big": bytes(3 << 20), "small": "small"})
-    big, small = bench.perform(bench.create("big"), bench.create("small"))
-    assert big.problem is not None
-    assert big.problem.reason is Reason.NO_SPACE
-    assert "full" in big.problem.message
-    bench.do(*([] if small.done else [bench.create("small")]))
-    assert (small_disk / "dest/small").read_text() == "small"
+    bench.upload({f"d{n}": {"f": "f" * 5000} for n in range(3)})
+    build_tree(source, {"big": bytes(3 << 20), **{f"s{n}": "small" for n in range(1000)}})
+    assert bench.problem(bench.create("big")).reason is Reason.NO_SPACE
+    before = bench.remote.traffic.requests
+    for outcome in bench.perform(*(bench.create(f"s{n}") for n in range(1000))):
+        assert outcome.problem is not None
+        assert outcome.problem.reason is Reason.NO_SPACE
+        assert "full" in outcome.problem.message
+    assert bench.remote.traffic.requests == before
+    bench.do(bench.delete("d0"))
+    assert [said for said in bench.heard.said if "full" in said] == bench.heard.said
+    assert len(bench.heard.said) == 1
     bench.end()
     bench.remote.close()
     bench.source.close()
+    again = Bench(open_remote, source, small_disk / "dest", Options(), "second")
+    again.do(*(again.create(f"s{n}") for n in range(10)))
+    again.remote.close()
+    again.source.close()
+
+
+def test_where_not_even_our_folders_can_be_made_what_is_deleted_frees_space(
+    open_remote: OpenRemote, source: Path, small_disk: Path
+) -> None:
+    bench = Bench(open_remote, source, small_disk / "dest", Options())
+    bench.upload({"f": "f" * 9000, "d": {"e": {"g": "g" * 9000}, "h": "h"}, "m": "m"})
+    assert list(bench.remote.finish()) == []
+    bench.remote.close()
+    for number in itertools.count():  # uses up the inodes
+        try:
+            (small_disk / f"inode{number}").touch()
+        except OSError:
+            break
+    again = Bench(open_remote, source, small_disk / "dest", Options(), "second")
+    again.held = bench.held
+    build_tree(source, {"n": "n"})
+    create, delete, tree = again.perform(again.create("n"), again.delete("f"), again.delete("d"))
+    assert create.problem is not None
+    assert create.problem.reason is Reason.NO_SPACE
+    assert delete.done
+    assert tree.done
+    again.do(again.move("m", "moved"))
+    assert sorted(os.listdir(small_disk / "dest")) == [".reconcile", "moved"]
+    for each in (bench, again):
+        each.remote.close()
+        each.source.close()
 
 
 def test_a_server_that_is_gone_is_a_lost_connection(own_sshd: Sshd, source: Path, dest: Path) -> None:

@@ -155,6 +155,12 @@ def test_the_target_of_a_symlink_goes_first_as_openssh_has_it() -> None:
 
 def test_limits_and_space() -> None:
     assert wire.parse_limits(Extended(struct.pack(">4Q", 1, 2, 3, 4))) == (1, 2, 3, 4)
-    assert wire.parse_statvfs(Extended(struct.pack(">11Q", *range(1, 12)))) == (2 * 5, 8)
+    assert wire.parse_statvfs(Extended(struct.pack(">11Q", *range(1, 12)))) == (2 * 5, False, False)
+    assert wire.parse_statvfs(Extended(struct.pack(">11Q", 1, 1, 9, 9, 9, 5, 0, 0, 0, 3, 255))) == (
+        9,
+        True,
+        True,
+    )
+    assert not wire.parse_statvfs(Extended(struct.pack(">11Q", *[0] * 11))).out_of_inodes  # counts none
     with pytest.raises(ProtocolError):
         wire.parse_limits(Extended(bytes(31)))

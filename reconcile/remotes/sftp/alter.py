@@ -21,6 +21,7 @@ from reconcile.model import (
     Reason,
 )
 from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.explain import explain, not_sent
 from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, clear, keep, meet
 from reconcile.remotes.sftp.session import Recipe
 from reconcile.remotes.sftp.site import (
@@ -29,7 +30,6 @@ from reconcile.remotes.sftp.site import (
     act,
     describe,
     drift,
-    explain,
     intended,
     kind_of,
     look,
@@ -238,6 +238,8 @@ def park(site: Site, action: Action) -> Recipe[Outcome]:
     """Move something out of the way, to the parking place whose number the action has."""
     believed = action.old
     assert believed is not None
+    if b"parked" not in site.parts:
+        return Outcome(action, problem=not_sent(site, action.path))
     path, place = site.at(action.path), site.parked(action.parked)
     here, taken = yield [wire.lstat(path), wire.lstat(place)]
     if isinstance(here, Status):

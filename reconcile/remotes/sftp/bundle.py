@@ -109,6 +109,9 @@ class Bundler:
         new = action.new
         assert new is not None
         staged = b"%b/%b" % (bundle.place, os.fsencode(action.path.rpartition("/")[2]))
+        if self._site.full is not None:
+            bundle.left.append(action)
+            return self._end(bundle)
         opened: Handle | Status = yield wire.open_new(staged, self._site.mode_for(new))
         held: Entry | Problem | None = None
         if isinstance(opened, Handle):

@@ -11,6 +11,7 @@ from enum import Enum, auto
 
 from reconcile.model import Action, Entry, Kind, OnDrift, Outcome, Problem
 from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.session import Recipe
 from reconcile.remotes.sftp.site import (
     Site,
@@ -18,7 +19,6 @@ from reconcile.remotes.sftp.site import (
     act,
     describe,
     drift,
-    explain,
     kind_of,
     look,
     parent_of,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconcile.model import Action, Kind, OnDrift, Op, Problem, Reason
+from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.session import Recipe, Session
-from reconcile.remotes.sftp.site import Site, absent, explain, kind_of, look, parent_of, problem
+from reconcile.remotes.sftp.site import Site, absent, kind_of, look, parent_of, problem
 from reconcile.remotes.sftp.wire import Attrs
 
 

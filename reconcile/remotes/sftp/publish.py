@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 from reconcile.model import Action, Entry, Kind, Outcome, Problem
 from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, keep, meet
 from reconcile.remotes.sftp.session import Recipe
 from reconcile.remotes.sftp.site import (
     Site,
     absent,
     act,
-    explain,
     intended,
     kind_of,
     look,

@@ -156,7 +156,10 @@ class SftpRemote:
         )
         if path == top:
             shown = os.fsdecode(self._site.at(path))
-            raise Unreachable(f"The server does not list {shown!r}: {what}. Nothing was done.")
+            raise Unreachable(
+                f"The server does not list {shown!r}: {what}. Nothing was done. "
+                "Make DEST readable for this user, or choose another."
+            )
         self._reporter.say(f"the server does not list {path!r}: {what}; what is in it is unknown")
 
     def finish(self) -> Iterator[Problem]:
@@ -222,7 +225,10 @@ def _survey(
     else:
         base = yield from _canonical(_absolute(home, path))
     if isinstance(there, Attrs) and not stat.S_ISDIR(there.mode):
-        raise Refused(f"DEST is not a directory on the remote: {os.fsdecode(base)!r}. Nothing was done.")
+        raise Refused(
+            f"DEST is not a directory on the remote: {os.fsdecode(base)!r}. Nothing was done. "
+            "Choose another DEST, or move what is in its way."
+        )
     if options.remote_workdir is None:
         return limits, base, base.rstrip(b"/") + b"/" + RESERVED_NAME.encode()
     return limits, base, (yield from _canonical(_absolute(home, options.remote_workdir), links=False))

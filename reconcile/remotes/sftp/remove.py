@@ -12,13 +12,13 @@ from typing import TypeVar
 
 from reconcile.model import Action, Entry, Kind, Outcome, Problem, Reason
 from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import Way, clear, discard, meet
 from reconcile.remotes.sftp.session import Recipe, Session
 from reconcile.remotes.sftp.site import (
     Site,
     absent,
     act,
-    explain,
     kind_of,
     look,
     matches,

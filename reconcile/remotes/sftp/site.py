@@ -27,7 +27,7 @@ from reconcile.model import (
 )
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.session import Recipe
-from reconcile.remotes.sftp.wire import Attrs, Extended, Names, Status
+from reconcile.remotes.sftp.wire import Attrs, Names, Status
 
 TRIALS = 20  # publishes whose tag is read back before the server is trusted to keep what was set
 
@@ -58,6 +58,8 @@ class Site:
     parents: dict[str, Problem | None] = field(
         default_factory=dict
     )  # directories looked at; None: as they should be
+    full: Problem | None = None  # why no more content is sent in this run
+    refusals: int = 0  # contents refused in a row, for no reason that we see
     _count: int = 0
     _said: set[str] = field(default_factory=set)
 
@@ -221,25 +223,3 @@ def describe(there: Attrs, old: Entry | None) -> str:
 def drift(action: Action, what: str) -> Outcome:
     """Somebody else wrote there: left alone."""
     return Outcome(action, problem=problem(action.path, Reason.DRIFT, what))
-
-
-def explain(site: Site, path: str, doing: str, status: Status, size: int = 1) -> Recipe[Problem]:
-    """A failed request in words. ``size`` is how many bytes were wanted, to recognise a full disk."""
-    if status.code == wire.FX_PERMISSION_DENIED:
-        return problem(
-            path, Reason.DENIED, f"{doing}: permission denied by the server; check owner and mode there"
-        )
-    if status.code == wire.FX_NO_SUCH_FILE:
-        return problem(path, Reason.MISSING, f"{doing}: gone from the remote, or its directory is")
-    if status.code == wire.FX_OP_UNSUPPORTED:
-        return problem(path, Reason.UNSUPPORTED, f"{doing}: the server can't do that")
-    if b"statvfs@openssh.com" in site.extensions:
-        reply: Extended | Status = yield wire.statvfs(site.run or site.base)
-        if isinstance(reply, Extended):
-            space = wire.parse_statvfs(reply)
-            if space.bytes < size or not space.inodes:
-                return problem(
-                    path, Reason.NO_SPACE, f"{doing}: the remote disk is full; free some space there"
-                )
-    said = f" ({status.message})" if status.message else ""
-    return problem(path, Reason.FAILED, f"{doing}: the server failed{said}")

@@ -10,7 +10,7 @@ import logging
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import Any
 
 if "paramiko" not in sys.modules and "invoke" not in sys.modules:
     # paramiko asks for `invoke` to run the commands of `Match exec`, which we never do, and copes with its
@@ -23,9 +23,6 @@ if "paramiko" not in sys.modules and "invoke" not in sys.modules:
 import paramiko
 from paramiko.auth_handler import AuthHandler
 from paramiko.common import cMSG_CHANNEL_REQUEST
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
 
 __all__ = ["Auth", "Transport", "paramiko", "request_sftp"]
 
@@ -58,10 +55,10 @@ class Stream(socket.socket):
         self._at += len(data)
         return data
 
-    def send(self, data: ReadableBuffer, flags: int = 0, /) -> int:
+    def send(self, *data: Any) -> int:
         """Send some of ``data``. paramiko tries again after each timeout, for ever."""
         try:
-            count = super().send(data, flags)
+            count = super().send(*data)
         except TimeoutError:
             now = time.monotonic()
             self._stuck_since = self._stuck_since or now

@@ -13,10 +13,11 @@ from dataclasses import replace
 
 from reconcile.model import PERMISSIONS, Action, Entry, Outcome, Problem, Reason, Stamp, Tag
 from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.explain import explain, not_sent
 from reconcile.remotes.sftp.foreign import Way
 from reconcile.remotes.sftp.publish import STANDS, judge, publish
 from reconcile.remotes.sftp.session import Burst, Recipe
-from reconcile.remotes.sftp.site import Site, explain, parent_of, problem, tag_of, wire_time
+from reconcile.remotes.sftp.site import Site, parent_of, problem, tag_of, wire_time
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Request, Status
 from reconcile.source import Source, SourceError, new_hash
 
@@ -26,6 +27,8 @@ Sent = Callable[[int], None]
 def upload(site: Site, action: Action, source: Source, sent: Sent) -> Recipe[Outcome]:
     """Make or replace a file. One that changes while it is read is tried once more as it is then."""
     assert action.new is not None
+    if site.full is not None:
+        return Outcome(action, problem=not_sent(site, action.path))
     outcome = yield from _upload(site, action, action.new, source, sent)
     if outcome.problem is not None and outcome.problem.reason is Reason.CHANGED:
         again = _as_it_is_now(source, action.path, action.new)
@@ -113,6 +116,7 @@ def send(
         if failed is not None:
             yield wire.remove(staged)
             return failed
+    site.refusals = 0
     return site.recorded(new, content.mode, content.tag, content.hash.digest())
 
 

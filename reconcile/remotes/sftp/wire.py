@@ -39,6 +39,8 @@ _KNOWN_FLAGS = _SIZE | _OWNER | _PERMISSIONS | _TIMES | _EXTENDED
 # WRITE | CREAT | EXCL, draft section 6.3: never over something that is there.
 _NEW_FILE = 0x02 | 0x08 | 0x20
 
+_READ_ONLY = 1  # SSH2_FXE_STATVFS_ST_RDONLY
+
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
 _PAIR = struct.Struct(">II")
@@ -99,7 +101,8 @@ class Space(NamedTuple):
     """What is left of a file system for an unprivileged user, from ``statvfs@openssh.com``."""
 
     bytes: int
-    inodes: int
+    out_of_inodes: bool
+    read_only: bool
 
 
 Reply: TypeAlias = Status | Handle | Attrs | Names | Extended | Version
@@ -263,8 +266,11 @@ def parse_limits(reply: Extended) -> Limits:
 
 def parse_statvfs(reply: Extended) -> Space:
     """Unpack the answer to :func:`statvfs`: eleven numbers, as ``struct statvfs`` has them."""
-    _bsize, frsize, _blocks, _bfree, bavail, _files, _ffree, favail, *_rest = _numbers(reply.data, 11)
-    return Space(frsize * bavail, favail)
+    _bsize, frsize, _blocks, _bfree, bavail, files, _ffree, favail, _fsid, flags, _namemax = _numbers(
+        reply.data, 11
+    )
+    # Some file systems count no inodes, and say 0 of 0.
+    return Space(frsize * bavail, bool(files) and not favail, bool(flags & _READ_ONLY))
 
 
 def _numbers(data: bytes, count: int) -> tuple[int, ...]:

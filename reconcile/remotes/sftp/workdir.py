@@ -15,9 +15,10 @@ from collections.abc import Set as AbstractSet
 from reconcile.errors import ReconcileError, Refused, Unreachable
 from reconcile.model import Action, Kind, Op, Problem, Reason
 from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.explain import READ_ONLY, explain, not_sent
 from reconcile.remotes.sftp.remove import TOGETHER, list_directory, purge
 from reconcile.remotes.sftp.session import Burst, Recipe, Session
-from reconcile.remotes.sftp.site import Site, absent, act, explain, kind_of, look
+from reconcile.remotes.sftp.site import Site, absent, act, kind_of, look
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
 
 STAGING, PARKED, TRASH = PARTS = (b"staging", b"parked", b"trash")
@@ -79,12 +80,18 @@ def make_parts(session: Session, site: Site, actions: Iterable[Action]) -> None:
 
 
 def _make_run_folder(session: Session, site: Site, parts: AbstractSet[bytes]) -> None:
+    """Where the disk is full the folders are missing: nothing is sent then, but deletes go on."""
     missing = sorted(parts - site.parts)
-    if not missing:
+    if not missing or not_sent(site, "") is not None:
         return
     made = [] if site.parts else [site.run]
-    session.call(_make(site, *made, *(site.run + b"/" + part for part in missing)))
-    site.parts.update(missing)
+    try:
+        session.call(_make(site, *made, *(site.run + b"/" + part for part in missing)))
+    except Unreachable:
+        if site.full is None or READ_ONLY in site.full.message:
+            raise
+    else:
+        site.parts.update(missing)
 
 
 def _parts_for(action: Action) -> Iterator[bytes]:

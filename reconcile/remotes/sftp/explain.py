@@ -1,0 +1,68 @@
+"""A failed request in words, and whether it means that nothing more can be sent."""
+
+from __future__ import annotations
+
+from reconcile.model import Problem, Reason
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.session import Recipe
+from reconcile.remotes.sftp.site import Site, parent_of, problem
+from reconcile.remotes.sftp.wire import Extended, Status
+
+STATVFS = b"statvfs@openssh.com"
+QUOTA_SIGNS = 10  # contents refused in a row, with space left: a quota, most likely
+FULL = "the remote disk is full; free some space there"
+OVER_QUOTA = "the server takes no more content; a quota may be used up"
+READ_ONLY = "the remote file system is read-only"
+
+_WORDS = {"no space": FULL, "quota": OVER_QUOTA, "read-only": READ_ONLY}
+
+
+def explain(site: Site, path: str, doing: str, status: Status, size: int = 0) -> Recipe[Problem]:
+    """A failed request in words. ``size`` is how many bytes of content were to be brought by it."""
+    if status.code == wire.FX_PERMISSION_DENIED:
+        text = f"{doing}: permission denied by the server; check owner and mode there"
+        return problem(path, Reason.DENIED, text)
+    if status.code == wire.FX_NO_SUCH_FILE:
+        return problem(path, Reason.MISSING, f"{doing}: gone from the remote, or its directory is")
+    if status.code == wire.FX_OP_UNSUPPORTED:
+        return problem(path, Reason.UNSUPPORTED, f"{doing}: the server can't do that")
+    if status.code == wire.FX_BAD_MESSAGE:  # what OpenSSH makes of ENAMETOOLONG and EINVAL
+        text = f"{doing}: the server does not take this name; it may be too long, or hold what it forbids"
+        return problem(path, Reason.BAD_NAME, text)
+    if site.full is None:
+        yield from _look_for_space(site, path, status, size)
+    if site.full is not None:
+        return problem(path, Reason.NO_SPACE, f"{doing}: {site.full.message}")
+    said = f" ({status.message})" if status.message else ""
+    return problem(path, Reason.FAILED, f"{doing}: the server failed{said}")
+
+
+def not_sent(site: Site, path: str) -> Problem | None:
+    """Why a file need not be tried any more; None: it has to be."""
+    if site.full is None:
+        return None
+    return problem(path, Reason.NO_SPACE, f"not sent: {site.full.message}")
+
+
+def _look_for_space(site: Site, path: str, status: Status, size: int) -> Recipe[None]:
+    """Find out whether a failure means that nothing more fits; remembered for the rest of the run."""
+    said = status.message.lower()
+    found = next((found for words, found in _WORDS.items() if words in said), None)
+    if found is None and STATVFS in site.extensions:
+        # Our folder may be on another file system than what it is for.
+        asked = [wire.statvfs(where) for where in (site.workdir, site.at(parent_of(path)))]
+        replies: list[Extended | Status] = yield asked
+        spaces = [wire.parse_statvfs(reply) for reply in replies if isinstance(reply, Extended)]
+        if any(space.read_only for space in spaces):
+            found = READ_ONLY
+        elif any(space.bytes < max(size, 1) or space.out_of_inodes for space in spaces):
+            found = FULL
+    if found is None and size:
+        site.refusals += 1
+        if site.refusals >= QUOTA_SIGNS:
+            found = OVER_QUOTA
+    if found is not None:
+        said = "" if said in ("", "failure") else f" ({status.message})"
+        site.full = problem("", Reason.NO_SPACE, found + said)
+        if site.run:
+            site.say_once(f"{found}. No more files are sent in this run; the rest of it goes on")
