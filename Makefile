@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PYTHON
 
-.PHONY: demo test check bench bench-full clean
+.PHONY: demo test torture check bench bench-full clean
 
 demo: $(INSTALLED)  ## show everything on a server of its own, then clean up
 	$(BIN)/reconcile demo
@@ -12,6 +12,10 @@ demo: $(INSTALLED)  ## show everything on a server of its own, then clean up
 test: $(INSTALLED)  ## all tests, against a real sshd and the embedded server
 	-@.ci/install-openssh
 	$(BIN)/python -m pytest -n auto
+
+torture: $(INSTALLED)  ## an hour or more: everything that may break, at every request
+	-@.ci/install-openssh
+	TORTURE=1 $(BIN)/python -m pytest -n auto tests/faults
 
 check: $(INSTALLED)  ## style, types, layering
 	$(BIN)/ruff check

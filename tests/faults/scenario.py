@@ -141,9 +141,11 @@ class Scenario:
         self.source, self.dest, self.state = (folder / name for name in ("source", "dest", "state"))
         self.saved = folder / "saved"
         self.outside = folder / "outside"  # beside DEST: nothing of ours may ever come here
+        self.prepared = False
 
     def build(self) -> None:
         """The first tree, and nothing on the server."""
+        self.prepared = False
         for path in (self.source, self.dest, self.state, self.saved, self.outside):
             shutil.rmtree(path, ignore_errors=True)
         self.sshd.arm()
@@ -162,6 +164,7 @@ class Scenario:
         for path in (self.dest, self.state):
             copy(path, self.saved / path.name)
         edit(self.source)
+        self.prepared = True
 
     def restore(self) -> None:
         """Put server and state back to what ``prepare`` left. The source stays as it is."""
