@@ -89,7 +89,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             mirror=flags.mirror,
             adopt_existing=flags.adopt_existing,
             remote_workdir=_remote_workdir(flags.remote_workdir),
-            filters=_filter_lines(flags),
+            filters=(*_filter_lines(flags), *_own_state(source, base)),
             links=Links(flags.links),
             keep_times=flags.times == "keep",
             keep_perms=flags.perms == "keep",
@@ -267,6 +267,14 @@ def _filter_lines(flags: Flags) -> tuple[str, ...]:
         lines.append(f"!{pattern}")
     make_filter(lines)  # raises UsageError for a line that it can't understand
     return tuple(lines)
+
+
+def _own_state(source: str, base: str) -> tuple[str, ...]:
+    """Our own state is not sent, if it is kept within SRC: each run would have itself to send."""
+    inside = os.path.relpath(os.path.realpath(base), source)
+    if inside.split(os.sep)[0] in (os.pardir, os.curdir):
+        return ()
+    return ("/" + re.sub(r"([*?\[\\ ])", r"\\\1", inside),)
 
 
 def _read_lines(name: str) -> list[str]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from reconcile.config import Flags, make_job, parse_target
 from reconcile.errors import UsageError
+from reconcile.filters import make_filter
 from reconcile.model import Fsync, Links, OnDrift, Options, Target
 
 SECRET = "hunter2"
@@ -125,7 +126,7 @@ def test_any_text_is_a_target_or_a_usage_error(text: str) -> None:
 
 @pytest.fixture
 def flags(tmp_path: Path) -> Flags:
-    return Flags(source=str(tmp_path), target="host:site", state=str(tmp_path / "state"))
+    return Flags(source=str(tmp_path / "src"), target="host:site", state=str(tmp_path / "state"))
 
 
 def test_the_source_is_its_real_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: Flags) -> None:
@@ -135,6 +136,15 @@ def test_the_source_is_its_real_path(tmp_path: Path, monkeypatch: pytest.MonkeyP
     jobs = [make_job(replace(flags, source=name)) for name in ("real", "link", "link/", "./real/.")]
     assert {job.source for job in jobs} == {os.path.realpath(tmp_path / "real")}
     assert len({job.state for job in jobs}) == 1
+
+
+@pytest.mark.parametrize(("folder", "lines"), [("state", ("/state",)), ("my [s]*", ("/my\\ \\[s]\\*",))])
+def test_our_own_state_is_not_sent(flags: Flags, tmp_path: Path, folder: str, lines: tuple[str, ...]) -> None:
+    job = make_job(replace(flags, source=str(tmp_path), state=str(tmp_path / folder)))
+    assert job.options.filters == lines
+    assert make_filter(lines).excludes(f"{folder}/x/snapshot", False)
+    outside = make_job(flags)
+    assert outside.options.filters == ()
 
 
 def test_state_is_per_source_and_target_and_not_of_the_current_folder(
