@@ -39,6 +39,10 @@ class Remote(Protocol):
     def traffic(self) -> Traffic:
         """What went over the wire so far."""
 
+    @property
+    def unsynced(self) -> int:
+        """Files brought so far that are acknowledged, but may not have reached the remote's disk."""
+
     def prepare(self, lineage: str, run: str, *, known: bool = False, resume: bool = False) -> None:
         """The first write: makes DEST with its parents, and our working folder in it.
 

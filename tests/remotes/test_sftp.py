@@ -7,17 +7,20 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from reconcile.errors import ConnectionLost, Refused, Unreachable
-from reconcile.model import Job, Options, Reason
+from reconcile.model import Fsync, Job, Options, Reason
 from reconcile.remotes import Remote
 from reconcile.remotes import open_remote as really_open
 from reconcile.remotes.sftp import session as pump
+from reconcile.remotes.sftp import site, wire
 from reconcile.remotes.sftp.remote import SftpRemote
 from tests.remotes.conformance import LINEAGE, RUN, Bench, Conformance, Heard, OpenRemote
+from tests.support.faults import Fault
 from tests.support.sshd import Sshd
 from tests.support.trees import Link, assert_same_tree, build_tree, read_tree
 
@@ -49,10 +52,9 @@ class TestPoorServer(Conformance):
         def open_remote(dest: Path | str, options: Options, heard: Heard) -> Remote:
             remote = opener(sshd)(dest, options, heard)
             assert isinstance(remote, SftpRemote)
-            site = remote._site
-            site.extensions = frozenset()
-            site.openssh = False
-            site.keeps_tags = False
+            remote._site.extensions = frozenset()
+            remote._site.openssh = False
+            remote._site.keeps_tags = False
             remote._in_flight = 3
             remote._trees_in_flight = 1
             return remote
@@ -128,13 +130,82 @@ def test_our_folder_may_be_elsewhere(
     bench.source.close()
 
 
-def test_uploading_ten_small_files_is_five_requests_each(shim_sshd: Sshd, source: Path, dest: Path) -> None:
-    bench = Bench(opener(shim_sshd), source, dest, Options())
+@pytest.mark.parametrize(
+    ("fsync", "few", "requests", "unsynced"),
+    [
+        (Fsync.NEVER, 1000, 50 + 6, 51),
+        (Fsync.AUTO, 1000, 60 + 7, 0),
+        (Fsync.AUTO, 10, 50 + 7, 50),
+        (Fsync.ALWAYS, 10, 60 + 7, 0),
+    ],
+)
+def test_what_ten_small_files_and_a_large_one_cost(
+    shim_sshd: Sshd,
+    source: Path,
+    dest: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fsync: Fsync,
+    few: int,
+    requests: int,
+    unsynced: int,
+) -> None:
+    monkeypatch.setattr(site, "SYNC_FEW", few)
+    bench = Bench(opener(shim_sshd), source, dest, Options(fsync=fsync))
     bench.upload({f"f{n}": "content" for n in range(40)})  # the first ones are read back
-    build_tree(source, {f"g{n}": "content" for n in range(10)})
-    before = bench.remote.traffic.requests
-    bench.do(*(bench.create(f"g{n}") for n in range(10)))
-    assert bench.remote.traffic.requests - before == 50
+    large = bytes(1 << 20)
+    build_tree(source, {**{f"g{n}": "content" for n in range(10)}, "large": large})
+    remote = bench.remote
+    assert isinstance(remote, SftpRemote)
+    blocks = -(-len(large) // remote._site.block)
+    before = remote.traffic.requests
+    bench.do(*(bench.create(f"g{n}") for n in range(10)), bench.create("large"))
+    assert remote.traffic.requests - before == requests + blocks - 1
+    assert remote.unsynced == unsynced
+    remote.close()
+    bench.source.close()
+
+
+def test_a_server_that_can_not_fsync_is_told_once(open_remote: OpenRemote, source: Path, dest: Path) -> None:
+    bench = Bench(open_remote, source, dest, Options(fsync=Fsync.ALWAYS))
+    assert isinstance(bench.remote, SftpRemote)
+    bench.remote._site.caps = replace(bench.remote.caps, fsync=False)
+    bench.upload({"f": "f", "g": "g"})
+    assert bench.remote.unsynced == 2
+    assert bench.heard.said == [site.NO_FSYNC]
+    bench.same()
+    bench.remote.close()
+    bench.source.close()
+
+
+def test_an_fsync_that_is_refused_is_done_without_but_one_that_fails_is_not_published(
+    own_sshd: Sshd, source: Path, dest: Path
+) -> None:
+    build_tree(source, {"f": "f", "g": "g" * 50_000})
+    own_sshd.arm(Fault("answer", kind="fsync@openssh.com", status=wire.FX_FAILURE))
+    bench = Bench(opener(own_sshd), source, dest, Options())
+    assert "disk" in bench.problem(bench.create("f")).message
+    assert os.listdir(dest) == [".reconcile"]
+    bench.end()
+    bench.remote.close()
+    bench.source.close()
+    own_sshd.arm(Fault("answer", kind="fsync@openssh.com", status=wire.FX_OP_UNSUPPORTED))
+    again = Bench(opener(own_sshd), source, dest, Options(), "second")
+    again.do(again.create("f"))
+    again.do(again.create("g"))
+    assert again.remote.unsynced == 2
+    assert again.heard.said == [site.NO_FSYNC]
+    again.same()
+    again.end()
+    again.remote.close()
+    again.source.close()
+
+
+def test_a_silent_server_is_a_lost_connection(own_sshd: Sshd, source: Path, dest: Path) -> None:
+    build_tree(source, {"f": "f"})
+    own_sshd.arm(Fault("never", kind="RENAME"))
+    bench = Bench(opener(own_sshd), source, dest, Options(timeout=0.5))
+    with pytest.raises(ConnectionLost, match="said nothing"):
+        bench.do(bench.create("f"))
     bench.remote.close()
     bench.source.close()
 

@@ -209,6 +209,7 @@ class MemoryRemote:
     performed: list[Action] = field(default_factory=list)
     caps: Capabilities = Capabilities(atomic_replace=True)
     traffic: Traffic = Traffic()
+    unsynced: int = 0
 
     def prepare(self, lineage: str, run: str, *, known: bool = False, resume: bool = False) -> None:
         """Nothing to prepare."""

@@ -13,6 +13,7 @@ from reconcile.model import (
     RESERVED_PREFIX,
     Action,
     Capabilities,
+    Fsync,
     Job,
     Kind,
     Op,
@@ -35,7 +36,7 @@ from reconcile.remotes.sftp.publish import make_link
 from reconcile.remotes.sftp.remove import TOGETHER, Listing, batches, delete, list_directory
 from reconcile.remotes.sftp.session import Recipe, Session
 from reconcile.remotes.sftp.settle import settle
-from reconcile.remotes.sftp.site import Site, absent, kind_of, look, problem, read_link
+from reconcile.remotes.sftp.site import NO_FSYNC, Site, absent, kind_of, look, problem, read_link
 from reconcile.remotes.sftp.upload import upload
 from reconcile.remotes.sftp.wire import Attrs, Extended, Names, Status
 from reconcile.remotes.sftp.workdir import clear_run, make_parts, make_workdir
@@ -44,6 +45,7 @@ from reconcile.source import Source
 IN_FLIGHT = 1000  # recipes under way at most: an upload is three round trips, so latency asks for many
 IN_FLIGHT_UNKNOWN = 64  # the same for servers that do not tell how many handles they grant
 RESERVE = 16  # handles left over for what is not counted
+_UPLOADS = (Op.CREATE, Op.MODIFY)
 BLOCK = 32 * 1024  # bytes every server takes in one WRITE (draft, section 3)
 
 
@@ -59,6 +61,7 @@ class SftpRemote:
         self._in_flight = max(1, min(IN_FLIGHT, handles))
         self._trees_in_flight = max(1, handles // TOGETHER)
         self._reporter = reporter
+        self._unsynced = 0
 
     @property
     def caps(self) -> Capabilities:
@@ -70,6 +73,11 @@ class SftpRemote:
         """What went over the channel, SSH's own overhead left out."""
         return self._session.traffic
 
+    @property
+    def unsynced(self) -> int:
+        """Files that the server acknowledged but was not asked to bring to its disk."""
+        return self._unsynced
+
     def prepare(self, lineage: str, run: str, *, known: bool = False, resume: bool = False) -> None:
         """The first write: DEST, and our folder in it. See ``workdir``."""
         make_workdir(self._session, self._site, lineage, run, known=known, resume=resume)
@@ -79,10 +87,14 @@ class SftpRemote:
     ) -> Iterator[Outcome]:
         """Carry out one level of independent actions."""
         session, site = self._session, self._site
+        site.uploads = sum(map(_sends_a_file, actions))
+        if site.uploads and site.options.fsync is Fsync.ALWAYS and not site.caps.fsync:
+            site.say_once(NO_FSYNC)
         look_at_parents(session, site, actions, self._in_flight)
         make_parts(session, site, actions)
         bundles, singles = make_bundles(site, actions)
-        yield from self._perform_bundles(bundles, source, stop)
+        for outcome in self._perform_bundles(bundles, source, stop):
+            yield self._counted(outcome)
         singles += [action for bundle in bundles for action in bundle.left]
         trees = [action for action in singles if _lists_a_tree(action)]
         others = (action for action in singles if not _lists_a_tree(action)) if trees else singles
@@ -90,10 +102,16 @@ class SftpRemote:
         for group, in_flight in ((others, self._in_flight), (trees, self._trees_in_flight)):
             for outcome in session.run((self._recipe(action, source) for action in group), in_flight, stop):
                 if outcome.problem is None:
-                    yield outcome
+                    yield self._counted(outcome)
                 else:
                     failed.append(outcome)
         yield from session.run((settle(site, outcome) for outcome in failed), self._in_flight)
+
+    def _counted(self, outcome: Outcome) -> Outcome:
+        action = outcome.action
+        if _sends_a_file(action) and not self._site.syncs(action.bytes):
+            self._unsynced += 1
+        return outcome
 
     def _perform_bundles(
         self, bundles: Sequence[Bundle], source: Source, stop: Stop | None
@@ -184,7 +202,7 @@ def open_sftp(job: Job, reporter: Reporter) -> SftpRemote:
 
 def _open(connection: Connection, job: Job, reporter: Reporter) -> SftpRemote:
     session = Session(connection.channel, job.options.timeout)
-    extensions = session.handshake()
+    extensions = session.handshake(job.login.timeout)
     limits, base, workdir = session.call(_survey(extensions, job.target.path, job.options))
     site = Site(
         base=base,
@@ -257,6 +275,10 @@ def _canonical(path: bytes, *, links: bool = True) -> Recipe[bytes]:
         existing, _, last = existing.rpartition(b"/")
         missing = b"%b/%b" % (last, missing) if missing else last
     return b"%b/%b" % (existing.rstrip(b"/"), missing) if missing else existing or b"/"
+
+
+def _sends_a_file(action: Action) -> bool:
+    return action.op in _UPLOADS and action.new is not None and action.new.kind is Kind.FILE
 
 
 def _lists_a_tree(action: Action) -> bool:

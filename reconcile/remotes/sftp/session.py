@@ -162,11 +162,16 @@ class Session:
         """What went over this channel, SSH's own overhead left out."""
         return Traffic(self._requests, self._bytes_sent, self._bytes_received)
 
-    def handshake(self) -> dict[bytes, bytes]:
-        """Agree on version 3; returns the server's extensions. Comes first, once."""
+    def handshake(self, patience: float = 0.0) -> dict[bytes, bytes]:
+        """Agree on version 3; returns the server's extensions. Comes first, once.
+
+        The server gets ``patience`` seconds more than for other answers: it has to start.
+        """
         self._send(wire.init())
+        self._slow[wire.NO_ID] = patience
         while not (replies := self._decoder.feed(self._receive())):
             pass
+        del self._slow[wire.NO_ID]
         (_, reply), *more = replies
         if not isinstance(reply, wire.Version) or more:
             raise ProtocolError("the server did not begin with its SFTP version")

@@ -18,6 +18,7 @@ from reconcile.model import (
     Action,
     Capabilities,
     Entry,
+    Fsync,
     Kind,
     Options,
     Outcome,
@@ -29,7 +30,10 @@ from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.session import Recipe
 from reconcile.remotes.sftp.wire import Attrs, Names, Status
 
+SYNC_FEW = 1000  # uploads of a run that are brought to the server's disk without being asked for
+SYNC_LARGE = 1024 * 1024  # bytes of a file for which that costs little beside its transfer
 TRIALS = 20  # publishes whose tag is read back before the server is trusted to keep what was set
+NO_FSYNC = "the server can't be told to bring files to its disk: they are acknowledged, and no more"
 
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIR, stat.S_IFLNK: Kind.SYMLINK}
 
@@ -58,6 +62,7 @@ class Site:
     parents: dict[str, Problem | None] = field(
         default_factory=dict
     )  # directories looked at; None: as they should be
+    uploads: int = 0  # files to be sent by the actions under way
     full: Problem | None = None  # why no more content is sent in this run
     refusals: int = 0  # contents refused in a row, for no reason that we see
     _count: int = 0
@@ -90,14 +95,17 @@ class Site:
             self._said.add(message)
             self.say(message)
 
-    def lose(self, *, modes: bool = False, times: bool = False) -> None:
-        """The server refuses to set this: do without from now on."""
+    def lose(self, *, modes: bool = False, times: bool = False, fsync: bool = False) -> None:
+        """The server refuses to do this: do without from now on."""
         if modes and self.caps.modes:
             self.caps = replace(self.caps, modes=False)
             self.say("the server does not let us set modes: files and directories get its own")
         if times and self.caps.times:
             self.caps = replace(self.caps, times=False)
             self.say("the server does not let us set times: files get the time of their upload")
+        if fsync and self.caps.fsync:
+            self.caps = replace(self.caps, fsync=False)
+            self.say(NO_FSYNC)
 
     def mode_for(self, entry: Entry) -> int | None:
         """The mode to send; None: none."""
@@ -117,6 +125,13 @@ class Site:
         """A directory is gone."""
         for path in [path for path in self.parents if path == top or path.startswith(f"{top}/")]:
             del self.parents[path]
+
+    def syncs(self, size: int) -> bool:
+        """Whether a file of ``size`` bytes is brought to the server's disk before it is published."""
+        wanted = self.options.fsync
+        if wanted is Fsync.NEVER or not self.caps.fsync:
+            return False
+        return wanted is Fsync.ALWAYS or self.uploads <= SYNC_FEW or size >= SYNC_LARGE
 
     @property
     def has_trash(self) -> bool:

@@ -181,6 +181,8 @@ class _Content:
         mtime = site.time_for(self.entry)
         if self.mode is not None or mtime is not None:
             yield wire.fsetstat(handle, self.mode, mtime)
+        if site.syncs(size):
+            yield wire.fsync(handle, size)
         self.closed = True
         yield wire.close(handle)
         if site.reads_back() or mtime is None:
@@ -196,6 +198,13 @@ class _Content:
         if self.trouble is not None:
             return self.trouble
         shown = replies.get(wire.LSTAT)
+        synced = replies.get(wire.EXTENDED)
+        if isinstance(synced, Status) and synced.code in (wire.FX_OP_UNSUPPORTED, wire.FX_BAD_MESSAGE):
+            self.site.lose(fsync=True)
+            shown = yield wire.lstat(self.staged)
+        elif isinstance(synced, Status):
+            said = "bring the file to the server's disk"
+            return (yield from explain(self.site, self.path, said, synced, self.entry.size))
         for kind in (wire.WRITE, wire.CLOSE):
             if isinstance(refused := replies.get(kind), Status):
                 return (yield from explain(self.site, self.path, "write the file", refused, self.entry.size))
