@@ -26,6 +26,7 @@ class Line:
         self._opening: _Opening | None = None
         self._lineage = ""
         self._before = Traffic()
+        self._unsynced = 0  # of connections before
         self._fruitless = 0  # losses in a row without an outcome between them
         self.was_open = False
 
@@ -55,6 +56,11 @@ class Line:
         """What went over all connections."""
         now = self._remote.traffic if self._remote is not None else Traffic()
         return _add(self._before, now)
+
+    @property
+    def unsynced(self) -> int:
+        """Files published over all connections that are not known to be on the server's disk."""
+        return self._unsynced + (self._remote.unsynced if self._remote is not None else 0)
 
     def prepare(self, lineage: str, *, known: bool, resume: bool = False) -> None:
         """Make a folder of ours on the remote, under a new name. See ``Remote.prepare``."""
@@ -99,6 +105,7 @@ class Line:
     def _hang_up(self) -> None:
         if self._remote is not None:
             self._before = _add(self._before, self._remote.traffic)
+            self._unsynced += self._remote.unsynced
             self._remote.close()
             self._remote = None
 

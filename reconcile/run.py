@@ -268,4 +268,5 @@ class _Run:
             duration_s=time.monotonic() - self.began,
             phases=self.phases,
             entries=self.found.entry_count,
+            unsynced=self.line.unsynced,
         )
