@@ -77,7 +77,9 @@ def _foreign(stat: RemoteStat, kind: Kind) -> Entry:
 
 def drifted(old: DirectorySnapshot, remote: Remote) -> dict[str, Entry | None]:
     """Effects that drop from the snapshot what the remote does not hold as we left it."""
-    there = dict(remote.walk(""))
+    there: dict[str, RemoteStat | None] = dict(remote.walk(""))
+    # A directory that can't be listed may still hold all it should.
+    there.update(remote.observe([path for path, _ in old.walk() if path not in there]))
     return {path: None for path, entry in old.walk() if not matches(there.get(path), entry)}
 
 

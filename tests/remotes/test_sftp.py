@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from reconcile.errors import ConnectionLost, Refused, Unreachable
-from reconcile.model import Fsync, Job, Options, Reason
+from reconcile.model import DirectorySnapshot, Entry, Fsync, Job, Options, PlainDirectory, Reason
 from reconcile.remotes import Remote
 from reconcile.remotes import open_remote as really_open
 from reconcile.remotes.sftp import session as pump
 from reconcile.remotes.sftp import site, wire
 from reconcile.remotes.sftp.remote import SftpRemote
+from reconcile.survey import drifted
 from tests.remotes.conformance import LINEAGE, RUN, Bench, Conformance, Heard, OpenRemote
 from tests.support.faults import Fault
 from tests.support.sshd import Sshd
@@ -271,6 +272,28 @@ class TestBound:
         finally:
             if (dest / "d").exists():
                 (dest / "d").chmod(0o755)
+            bench.remote.close()
+            bench.source.close()
+
+    def test_what_can_not_be_listed_is_not_taken_for_gone(
+        self, open_remote: OpenRemote, source: Path, dest: Path
+    ) -> None:
+        bench = Bench(open_remote, source, dest, Options())
+        bench.upload({"d": {"f": "f", "g": "g", "l": Link("f")}, "e": {"x": "x"}, "h": "h", "k": Link("a")})
+        (dest / "d/g").write_text("theirs")
+        (dest / "k").unlink()
+        (dest / "k").symlink_to("b")
+        (dest / "h").unlink()
+        names: dict[str, dict[str, Entry]] = {"": {}, "d": {}, "e": {}}
+        for path, entry in bench.held.items():
+            names[os.path.dirname(path)][os.path.basename(path)] = entry
+        old = DirectorySnapshot({path: PlainDirectory(entries) for path, entries in names.items()})
+        (dest / "d").chmod(0o311)
+        try:
+            assert drifted(old, bench.remote) == dict.fromkeys(("d/g", "h", "k"))
+            assert [said for said in bench.heard.said if "does not list" in said] == bench.heard.said
+        finally:
+            (dest / "d").chmod(0o755)
             bench.remote.close()
             bench.source.close()
 

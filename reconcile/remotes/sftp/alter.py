@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from reconcile.model import (
     PERMISSIONS,
-    UNKNOWN_MODE,
     Action,
     Entry,
     Kind,
@@ -63,11 +62,14 @@ def make_directory(site: Site, action: Action) -> Recipe[Outcome]:
         return Outcome(action, problem=(yield from explain(site, action.path, "make the directory", refused)))
     if mode is not None and there.mode & PERMISSIONS != wanted:  # the server's umask, or it was there before
         set_ = yield from act(wire.setstat(path, wanted | there.mode & SPECIAL_BITS, None))
-        wanted = wanted if set_ is OK else there.mode & PERMISSIONS
+        if set_ is not OK and status is OK:  # it is our own
+            site.lose(modes=True)
+        elif set_ is not OK:
+            wanted = there.mode & PERMISSIONS
     site.parents[action.path] = None
     if status is OK:
         site.empty[action.path] = mode
-    shown = UNKNOWN_MODE if mode is None else wanted
+    shown = site.mode_claimed(new) if mode is None else wanted
     return Outcome(action, {action.path: Entry(Kind.DIR, shown, stamp=new.stamp)})
 
 
@@ -108,11 +110,10 @@ def _set(
         status = yield from _set_attributes(site, site.at(path), full, send_mtime)
         if status is not OK:
             return new, (yield from explain(site, path, "change mode or time", status))
-    shown = UNKNOWN_MODE if mode is None else mode
     if new.kind is Kind.DIR:
-        return replace(new, mode=shown), None
+        return replace(new, mode=site.mode_claimed(new)), None
     tag = tag_of(there)
-    if send_mtime is not None:
+    if send_mtime is not None and site.caps.times:
         tag = replace(tag, mtime=send_mtime)
         if site.reads_back():
             seen = yield from look(site.at(path))
@@ -120,11 +121,11 @@ def _set(
                 return new, (yield from explain(site, path, "look at the changed file", seen))
             tag = tag_of(seen)
     digest = new.digest or (old.digest if old is not None else None)
-    return site.recorded(new, shown if mode is not None else None, tag, digest), None
+    return site.recorded(new, tag, digest), None
 
 
 def _set_attributes(site: Site, path: bytes, mode: int | None, mtime: int | None) -> Recipe[Status]:
-    """Both in one request; where that is refused, each alone."""
+    """Both in one request; where that is refused, each alone. What the server can't do is done without."""
     if b"lsetstat@openssh.com" in site.extensions:
         status = yield from act(wire.lsetstat(path, mode, mtime))
         if status is OK:
@@ -132,9 +133,11 @@ def _set_attributes(site: Site, path: bytes, mode: int | None, mtime: int | None
     # RACE: SETSTAT follows a link that was put here since we looked.
     status = yield from act(wire.setstat(path, mode, mtime))
     if status is not OK and mode is not None and mtime is not None:
-        status = yield from act(wire.setstat(path, None, mtime))
-        if status is OK:
-            status = yield from act(wire.setstat(path, mode, None))
+        status = yield from _set_attributes(site, path, None, mtime)
+        return status if status is not OK else (yield from _set_attributes(site, path, mode, None))
+    if status.code == wire.FX_OP_UNSUPPORTED:
+        site.lose(modes=mode is not None, times=mtime is not None)
+        return OK
     return status
 
 
@@ -229,7 +232,7 @@ def _move_of_nothing(site: Site, action: Action, here: Status, there: Attrs | St
     gone: dict[str, Entry | None] = {origin: None} if action.parked is None else {}
     if isinstance(there, Attrs) and new.kind is Kind.FILE and intended(there, new):
         mode = there.mode & PERMISSIONS if site.mode_for(new) is not None else None
-        return Outcome(action, {**gone, action.path: site.recorded(new, mode, tag_of(there), new.digest)})
+        return Outcome(action, {**gone, action.path: site.recorded(new, tag_of(there), new.digest, mode)})
     missing = problem(action.path, Reason.MISSING, f"{origin!r}, to be renamed, is gone from the remote")
     return Outcome(action, gone, missing)
 

@@ -69,7 +69,7 @@ def done_already(site: Site, action: Action, there: Attrs, digest: bytes | None)
     if new.kind is Kind.FILE:
         mode = site.mode_for(new)
         shown = there.mode & 0o777 if mode is not None else None
-        new = site.recorded(new, mode=shown, tag=tag_of(there), digest=digest)
+        new = site.recorded(new, tag_of(there), digest, shown)
     return Outcome(action, {action.path: new})
 
 

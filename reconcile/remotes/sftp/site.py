@@ -112,6 +112,11 @@ class Site:
         keep = self.options.keep_perms and self.caps.modes and entry.mode != UNKNOWN_MODE
         return entry.mode & PERMISSIONS if keep else None
 
+    def mode_claimed(self, entry: Entry) -> int:
+        """The mode for the snapshot. A server that sets none is not asked again at each run."""
+        wished = self.options.keep_perms and entry.mode != UNKNOWN_MODE
+        return entry.mode & PERMISSIONS if wished else UNKNOWN_MODE
+
     def time_for(self, entry: Entry) -> int | None:
         """The time to send, in seconds; None: none."""
         return wire_time(entry) if self.options.keep_times and self.caps.times else None
@@ -146,11 +151,11 @@ class Site:
         self.trials -= 1
         return self.trials >= 0 or not self.keeps_tags
 
-    def recorded(self, entry: Entry, mode: int | None, tag: Tag, digest: bytes | None) -> Entry:
-        """What the snapshot shall say of a file of which ``entry`` is the wish."""
+    def recorded(self, entry: Entry, tag: Tag, digest: bytes | None, mode: int | None = None) -> Entry:
+        """What the snapshot shall say of a file of which ``entry`` is the wish; ``mode`` if it was seen."""
         return Entry(
             kind=Kind.FILE,
-            mode=UNKNOWN_MODE if mode is None else mode,
+            mode=self.mode_claimed(entry) if mode is None else mode,
             size=entry.size,
             mtime_ns=entry.mtime_ns if self.options.keep_times else tag.mtime * NS,
             digest=digest,

@@ -117,7 +117,7 @@ def send(
             yield wire.remove(staged)
             return failed
     site.refusals = 0
-    return site.recorded(new, content.mode, content.tag, content.hash.digest())
+    return site.recorded(new, content.tag, content.hash.digest())
 
 
 class _Content:
@@ -149,7 +149,7 @@ class _Content:
         self.handle = handle
         self.sent = sent
         self.hash = new_hash()
-        self.mode = site.mode_for(entry)  # what the snapshot may say of it
+        self.mode = site.mode_for(entry)
         self.tag = Tag(entry.size, wire_time(entry))
         self.trouble: Problem | None = None  # with the source
         self.closed = False
@@ -228,7 +228,6 @@ class _Content:
             self.site.lose(times=True)
         if self.mode is not None and (yield wire.setstat(self.staged, self.mode, None)) is not OK:
             self.site.lose(modes=True)
-            self.mode = None
 
     def _verify(self, shown: Attrs) -> Problem | None:
         """Compare what the server shows with what we sent, and learn whether it can be trusted."""

@@ -1,0 +1,131 @@
+"""Servers that lose, round or refuse times and modes: what they keep is what counts."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from reconcile.model import Job, Login, Op, Options, Result, Target
+from reconcile.remotes.sftp.confined import Attributes, File, Files
+from reconcile.remotes.sftp.server import Server
+from reconcile.run import run
+from tests.remotes.conformance import Heard
+from tests.support.trees import File as Content
+from tests.support.trees import Tree, build_tree, read_tree
+
+ODD = 1_000_000_001  # seconds; nothing that rounds to two keeps it
+VARIABLE = "TEST_PASSWORD"
+
+
+def without_times(attr: Attributes) -> Attributes:
+    attr.st_atime = attr.st_mtime = None
+    return attr
+
+
+def without_modes(attr: Attributes) -> Attributes:
+    attr.st_mode = None
+    return attr
+
+
+def rounded(attr: Attributes) -> Attributes:
+    if attr.st_mtime is not None:
+        attr.st_mtime = attr.st_mtime // 2 * 2
+    return attr
+
+
+def refuse(attr: Attributes) -> Attributes:
+    raise OSError(errno.ENOSYS, "neither times nor modes here")
+
+
+def refuse_times(attr: Attributes) -> Attributes:
+    if attr.st_mtime is not None:
+        raise OSError(errno.ENOSYS, "no times here")
+    return attr
+
+
+def keeping(change: Callable[[Attributes], Attributes]) -> type[Files]:
+    """A server that does this to attributes before it sets them."""
+
+    class LessFile(File):
+        def chattr(self, attr: Attributes) -> int:
+            return super().chattr(change(attr))
+
+    class LessFiles(Files):
+        def open(self, path: str, flags: int, attr: Attributes) -> File:
+            file = super().open(path, flags, attr)
+            assert isinstance(file, File)
+            less = LessFile(file.fd)
+            file.fd = -1
+            return less
+
+        def chattr(self, path: str, attr: Attributes) -> int:
+            return super().chattr(path, change(attr))
+
+    return LessFiles
+
+
+SERVERS = {
+    "rounds times": rounded,
+    "loses times": without_times,
+    "loses modes": without_modes,
+    "refuses times": refuse_times,
+    "refuses all": refuse,
+}
+
+
+@pytest.fixture(params=SERVERS)
+def push(
+    request: pytest.FixtureRequest, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[Tree], Result]]:
+    """Build a tree and bring it."""
+    monkeypatch.setenv(VARIABLE, "pw")
+    (tmp_path / "remote").mkdir()
+    interface = keeping(SERVERS[request.param])
+    with Server(tmp_path / "remote", user="user", password="pw", interface=interface) as server:
+        known = tmp_path / "known_hosts"
+        known.write_text(f"[127.0.0.1]:{server.port} {' '.join(server.host_key)}\n")
+        login = Login(known_hosts=str(known), password_env=VARIABLE)
+        target = Target("127.0.0.1", "/dest", "user", server.port)
+        job = Job(str(source), target, str(tmp_path / "state"), Options(mirror=True), login)
+
+        def push(tree: Tree) -> Result:
+            build_tree(source, tree)
+            heard = Heard()
+            result = run(job, heard)
+            assert result.problems == []
+            assert result.notes == []
+            assert len(heard.said) == len(set(heard.said)) <= 3  # once each
+            there = read_tree(tmp_path / "remote/dest")
+            for path, node in read_tree(source).items():
+                assert there[path].content == node.content
+            return result
+
+        yield push
+
+
+def test_what_is_brought_is_known_again(push: Callable[[Tree], Result]) -> None:
+    files = {f"f{n}": Content(f"content {n}", mode=0o640, mtime=ODD + n) for n in range(50)}
+    first = push({**files, "d": {"e": {"g": "g"}}, "new": {f"h{n}": "h" for n in range(10)}})
+    assert first.connected
+    assert not push({}).connected
+    changed = push({"f1": Content("changed", mode=0o640, mtime=ODD), "d": {"e": {"g": "changed"}}})
+    assert [action.op for action in changed.done] == [Op.MODIFY] * 2
+    assert not push({}).connected
+
+
+def test_new_times_and_modes_are_asked_for_once(push: Callable[[Tree], Result], source: Path) -> None:
+    push({"f": Content("f", mtime=ODD), "m": Content("m"), "d": {"in": Content("in", mtime=ODD)}})
+    os.utime(source / "f", (ODD + 10, ODD + 10))
+    (source / "m").chmod(0o600)
+    (source / "d").chmod(0o700)
+    again = push({})
+    assert {action.op for action in again.done} <= {Op.SETMETA}
+    assert not push({}).connected
+    (source / "f").rename(source / "moved")
+    (source / "d/in").unlink()
+    assert {action.op for action in push({}).done} == {Op.MOVE, Op.DELETE}
+    assert not push({}).connected
