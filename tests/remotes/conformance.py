@@ -663,6 +663,7 @@ class Conformance:
         )
         build_tree(ours / "done", {"trash": {"kept": {"f": "kept"}}})
         build_tree(ours / "only-deleted", {"trash": {"1": "x"}})
+        build_tree(ours / "about-to-keep", {"trash": {"kept": {}}})
         make("second")
         fenced = f"{RUN}.dead"
         assert set(os.listdir(ours)) - {"second"} == {"id", "done", fenced}

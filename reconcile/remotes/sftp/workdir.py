@@ -16,7 +16,7 @@ from reconcile.errors import ReconcileError, Refused, Unreachable
 from reconcile.model import Action, Kind, Op, Problem, Reason
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import READ_ONLY, explain, not_sent
-from reconcile.remotes.sftp.remove import TOGETHER, list_directory, purge
+from reconcile.remotes.sftp.remove import TOGETHER, Listing, list_directory, purge
 from reconcile.remotes.sftp.session import Burst, Recipe, Session
 from reconcile.remotes.sftp.site import Site, absent, act, kind_of, look
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
@@ -232,9 +232,10 @@ def _is_as_made(folder: bytes) -> Recipe[tuple[bytes, bool]]:
 
 def _ended_well(folder: bytes) -> Recipe[tuple[bytes, bool]]:
     """Whether a run's folder holds only what is kept on purpose."""
-    whole, trash = yield [list_directory(folder), list_directory(folder + b"/" + TRASH)]
-    parts, kept = ({name for name, _ in listing.names} for listing in (whole, trash))
-    return folder, parts == {"trash"} and kept == {"kept"}
+    inside = (folder, folder + b"/" + TRASH, folder + b"/trash/kept")
+    listings: list[Listing] = yield [list_directory(path) for path in inside]
+    parts, trash, kept = ({name for name, _ in listing.names} for listing in listings)
+    return folder, parts == {"trash"} and trash == {"kept"} and bool(kept)
 
 
 def clear_run(session: Session, site: Site, folder: bytes, parts: Collection[bytes]) -> list[Problem]:
@@ -247,6 +248,7 @@ def clear_run(session: Session, site: Site, folder: bytes, parts: Collection[byt
     )
     if stuck and isinstance(session.call(look(kept)), Attrs):
         stuck.remove(folder + b"/" + TRASH)
+        session.call(_is_removed_empty(folder, (b"trash/kept", TRASH)))  # if nothing came to be kept
     if PARKED in parts:
         parked = folder + b"/" + PARKED
         status = session.call(act(wire.rmdir(parked)))
@@ -259,7 +261,7 @@ def clear_run(session: Session, site: Site, folder: bytes, parts: Collection[byt
 
 def _is_removed_empty(folder: bytes, parts: Collection[bytes]) -> Recipe[bool]:
     """Try to remove a folder without looking into it first: after uploads nothing is left in it."""
-    paths = [*(folder + b"/" + part for part in sorted(parts)), folder]
+    paths = [*(folder + b"/" + part for part in sorted(parts, reverse=True)), folder]
     statuses: list[Status] = yield [wire.rmdir(path) for path in paths]
     return all(status is OK or absent(status) for status in statuses)
 
