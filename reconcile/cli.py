@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     _make_safe()
     gc.set_threshold(200_000, 20, 50)  # a run makes objects by the million, and hardly a cycle
-    sys.setswitchinterval(0.05)  # seconds; our thread and SSH's wait for each other, and gain nothing by turns
+    sys.setswitchinterval(0.05)  # seconds; our thread and SSH's hand over when they wait, not by turns
     session = Session()
     try:
         heed_signals(session)

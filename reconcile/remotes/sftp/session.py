@@ -78,6 +78,18 @@ class Burst:
             close()
 
 
+class Batch(Burst):
+    """A few requests that go out at once: the content of a small file. The rest is as with ``Burst``."""
+
+    __slots__ = ("all",)
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        super().__init__(iter(()))
+        self.requests = None
+        self.all = requests
+        self.pending = len(requests)
+
+
 Step: TypeAlias = "Request | Burst | Sequence[Request | Recipe[Any]]"
 Recipe: TypeAlias = Generator[Step, Any, T]
 _Deliver: TypeAlias = Callable[[Any], None]
@@ -241,6 +253,10 @@ class Session:
         """Send what a recipe asked for."""
         if isinstance(step, Request):
             self._post(step, task.resume)
+        elif isinstance(step, Batch) and step.all:
+            step.resume = task.resume
+            for request in step.all:
+                self._post(request, step)
         elif isinstance(step, Burst):
             step.resume = task.resume
             self._bursts.append(step)

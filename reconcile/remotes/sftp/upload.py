@@ -16,7 +16,7 @@ from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain, not_sent
 from reconcile.remotes.sftp.foreign import Way
 from reconcile.remotes.sftp.publish import STANDS, judge, publish
-from reconcile.remotes.sftp.session import Burst, Recipe
+from reconcile.remotes.sftp.session import Batch, Burst, Recipe
 from reconcile.remotes.sftp.site import Site, parent_of, problem, tag_of, wire_time
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Request, Status
 from reconcile.source import Source, SourceError, new_hash
@@ -110,7 +110,9 @@ def send(
     file is gone.
     """
     content = _Content(site, source, path, new, staged, handle, sent)
-    notable: list[tuple[int, wire.Reply]] = yield Burst(content.requests())
+    requests = content.requests()
+    small = new.size <= site.block
+    notable: list[tuple[int, wire.Reply]] = yield Batch([*requests]) if small else Burst(requests)
     if notable or not content.closed or not site.keeps_tags:
         failed = yield from content.settle(notable)
         if failed is not None:
