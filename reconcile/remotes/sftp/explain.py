@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from reconcile.model import Problem, Reason
+from collections.abc import Sequence
+
+from reconcile.model import Action, Problem, Reason
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.session import Recipe
 from reconcile.remotes.sftp.site import Site, parent_of, problem
@@ -10,6 +12,7 @@ from reconcile.remotes.sftp.wire import Extended, Status
 
 STATVFS = b"statvfs@openssh.com"
 QUOTA_SIGNS = 10  # contents refused in a row, with space left: a quota, most likely
+OVERHEAD = 8 * 1024  # bytes that a file may take beyond its content
 FULL = "the remote disk is full; free some space there"
 OVER_QUOTA = "the server takes no more content; a quota may be used up"
 READ_ONLY = "the remote file system is read-only"
@@ -44,6 +47,24 @@ def not_sent(site: Site, path: str) -> Problem | None:
     return problem(path, Reason.NO_SPACE, f"not sent: {site.full.message}")
 
 
+def what_fits(site: Site, actions: Sequence[Action]) -> Recipe[list[Action]]:
+    """Of uploads that were not made for want of space those that have room together, the smallest first."""
+    is_full = site.full is not None and site.full.message.startswith(FULL)
+    if not is_full or STATVFS not in site.extensions or b"staging" not in site.parts:
+        return []
+    reply: Extended | Status = yield wire.statvfs(site.workdir)
+    space = wire.parse_statvfs(reply) if isinstance(reply, Extended) else None
+    if space is None or space.read_only or space.out_of_inodes:
+        return []
+    room, fitting = space.bytes, []
+    for action in sorted(actions, key=lambda action: action.bytes):
+        room -= action.bytes + OVERHEAD
+        if room < 0:
+            break
+        fitting.append(action)
+    return fitting
+
+
 def _look_for_space(site: Site, path: str, status: Status, size: int) -> Recipe[None]:
     """Find out whether a failure means that nothing more fits; remembered for the rest of the run."""
     said = status.message.lower()
@@ -65,4 +86,4 @@ def _look_for_space(site: Site, path: str, status: Status, size: int) -> Recipe[
         said = "" if said in ("", "failure") else f" ({status.message})"
         site.full = problem("", Reason.NO_SPACE, found + said)
         if site.run:
-            site.say_once(f"{found}. No more files are sent in this run; the rest of it goes on")
+            site.say_once(f"{found}. Of the files left, this run brings what fits for sure; all else goes on")

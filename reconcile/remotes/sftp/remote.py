@@ -30,6 +30,7 @@ from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.alter import make_directory, move, park, set_meta
 from reconcile.remotes.sftp.bundle import Bundle, Bundler, make_bundles
 from reconcile.remotes.sftp.connect import Connection, connect
+from reconcile.remotes.sftp.explain import what_fits
 from reconcile.remotes.sftp.foreign import POSIX_RENAME
 from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
 from reconcile.remotes.sftp.publish import make_link
@@ -99,13 +100,32 @@ class SftpRemote:
         trees = [action for action in singles if _lists_a_tree(action)]
         others = (action for action in singles if not _lists_a_tree(action)) if trees else singles
         failed: list[Outcome] = []
-        for group, in_flight in ((others, self._in_flight), (trees, self._trees_in_flight)):
-            for outcome in session.run((self._recipe(action, source) for action in group), in_flight, stop):
-                if outcome.problem is None:
-                    yield self._counted(outcome)
-                else:
-                    failed.append(outcome)
+        yield from self._run(others, self._in_flight, source, stop, failed)
+        yield from self._run(trees, self._trees_in_flight, source, stop, failed)
+        if site.full is not None and not (stop is not None and stop.requested):
+            unsent = [outcome.action for outcome in failed if _lacks_space(outcome)]
+            if fitting := session.call(what_fits(site, unsent)):
+                again = set(map(id, fitting))
+                failed[:] = [outcome for outcome in failed if id(outcome.action) not in again]
+                site.full = None
+                yield from self._run(fitting, self._in_flight, source, stop, failed)
         yield from session.run((settle(site, outcome) for outcome in failed), self._in_flight)
+
+    def _run(
+        self,
+        actions: Iterable[Action],
+        in_flight: int,
+        source: Source,
+        stop: Stop | None,
+        failed: list[Outcome],
+    ) -> Iterator[Outcome]:
+        """Carry out actions; those that fail are put aside."""
+        recipes = (self._recipe(action, source) for action in actions)
+        for outcome in self._session.run(recipes, in_flight, stop):
+            if outcome.problem is None:
+                yield self._counted(outcome)
+            else:
+                failed.append(outcome)
 
     def _counted(self, outcome: Outcome) -> Outcome:
         action = outcome.action
@@ -279,6 +299,11 @@ def _canonical(path: bytes, *, links: bool = True) -> Recipe[bytes]:
 
 def _sends_a_file(action: Action) -> bool:
     return action.op in _UPLOADS and action.new is not None and action.new.kind is Kind.FILE
+
+
+def _lacks_space(outcome: Outcome) -> bool:
+    trouble = outcome.problem
+    return trouble is not None and trouble.reason is Reason.NO_SPACE and _sends_a_file(outcome.action)
 
 
 def _lists_a_tree(action: Action) -> bool:
