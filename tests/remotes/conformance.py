@@ -293,6 +293,18 @@ class Conformance:
         assert (bench.dest / "a").read_text() == "a"
         assert (bench.dest / "b").read_text() == "somebody else's"
 
+    def test_what_was_parked_drives_nothing_out_on_its_way_home(self, bench: Bench) -> None:
+        bench.upload({"a": {"in": "a"}, "b": {"in": "b"}})
+        a, b = bench.held["a"], bench.held["b"]
+        bench.do(Action(Op.PARK, "a", None, a, parked=1))
+        bench.do(Action(Op.MOVE, "a", b, None, "b", b))
+        home = Action(Op.MOVE, "a", a, None, "a", a, parked=1)
+        assert bench.problem(home).reason is Reason.DRIFT
+        assert (bench.dest / "a/in").read_text() == "b"
+        bench.do(replace(home, path="b"))
+        assert (bench.dest / "b/in").read_text() == "a"
+        bench.end()
+
     def test_a_move_done_before_is_done_and_one_without_source_is_missing(self, bench: Bench) -> None:
         bench.upload({"f": "f", "g": "g"})
         (bench.dest / "f").rename(bench.dest / "f2")

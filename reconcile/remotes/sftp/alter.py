@@ -204,6 +204,8 @@ def _way_to_move(site: Site, action: Action, there: Attrs | Status) -> Recipe[Wa
         if absent(there):
             return Way.FREE
         return Outcome(action, problem=(yield from explain(site, action.path, "look at the target", there)))
+    if action.path == action.source:  # what was parked goes home, but not by driving out what lives there now
+        return drift(action, describe(there, None))
     is_dir = action.new.kind is Kind.DIR
     old = None if is_dir else action.old  # a directory is moved only to where nothing is
     if old is not None and (yield from matches(site.at(action.path), there, old)):
