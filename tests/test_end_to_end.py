@@ -6,8 +6,10 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sysconfig
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -392,6 +394,44 @@ def test_on_cron_there_is_one_line(job: Reconcile, tree: MakeTree) -> None:
     assert (silent.code, silent.out, silent.err) == (0, "", "")
 
 
+@dataclass(frozen=True)
+class Far:
+    """A job to a server of its own, through a proxy."""
+
+    job: Reconcile
+    proxy: Proxy
+    sshd: Sshd
+    dest: Path
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start a run; returns when some files have arrived."""
+        process = self.job.start("run")
+        wait_for(lambda: self.dest.exists() and len(os.listdir(self.dest)) > 500, "some files to arrive", 30)
+        return process
+
+    def kill(self) -> int:
+        """Kill a run in the middle of it; how many files had arrived."""
+        process = self.start()
+        process.kill()
+        process.wait()
+        self.sshd.end_sessions()
+        return len(os.listdir(self.dest)) - 1
+
+
+@pytest.fixture
+def far(
+    source: Path, dest: Path, state: Path, own_sshd: Sshd, make_proxy: Callable[..., Proxy]
+) -> Callable[[float], Far]:
+    """``far(rtt)``."""
+
+    def make(rtt: float) -> Far:
+        proxy = make_proxy(own_sshd.port, rtt=rtt)
+        endpoint = own_sshd.via(proxy.port)
+        return Far(Reconcile(source, endpoint.url(dest), state, endpoint.flags()), proxy, own_sshd, dest)
+
+    return make
+
+
 def many_files(count: int) -> dict[str, object]:
     return {f"f{n}": File("x" * 1000 + str(n), mtime=OLD) for n in range(count)}
 
@@ -403,109 +443,72 @@ def assert_no_leftovers(dest: Path) -> None:
 
 
 def test_a_lost_connection_is_made_again(
-    source: Path, dest: Path, state: Path, own_sshd: Sshd, make_proxy: Callable[..., Proxy], tree: MakeTree
+    far: Callable[[float], Far], source: Path, dest: Path, tree: MakeTree
 ) -> None:
     tree(many_files(4000))
-    proxy = make_proxy(own_sshd.port)
-    endpoint = own_sshd.via(proxy.port)
-    job = Reconcile(source, endpoint.url(dest), state, endpoint.flags())
-    proxy.cut_after(3_000_000, "up")
-    ran = job.run()
+    line = far(0)
+    line.proxy.cut_after(3_000_000, "up")
+    ran = line.job.run()
     assert ran.counts == {"create": 4000}
-    assert ran.document["bytes_sent"] < 4000 * 2200, (
-        "what was under way is sent twice, at most a thousand files"
-    )
+    assert ran.document["bytes_sent"] < 4000 * 2200, "at most the thousand that were under way are sent twice"
     assert_same_tree(source, dest)
     assert_no_leftovers(dest)
-    assert job.run().counts == {}
+    assert line.job.run().counts == {}
 
 
 def test_a_killed_run_is_finished_by_the_next(
-    source: Path, dest: Path, state: Path, own_sshd: Sshd, make_proxy: Callable[..., Proxy], tree: MakeTree
+    far: Callable[[float], Far], source: Path, dest: Path, tree: MakeTree
 ) -> None:
     tree(many_files(3000))
-    proxy = make_proxy(own_sshd.port, rtt=0.02)
-    endpoint = own_sshd.via(proxy.port)
-    job = Reconcile(source, endpoint.url(dest), state, endpoint.flags())
-    process = job.start("run")
-    wait_for(lambda: dest.exists() and len(os.listdir(dest)) > 500, "some files to arrive", 30)
-    process.kill()
-    process.wait()
-    own_sshd.end_sessions()
-    arrived = len(os.listdir(dest)) - 1
+    line = far(0.02)
+    arrived = line.kill()
     assert 500 <= arrived < 3000
-    planned = job.plan()
+    planned = line.job.plan()
     assert planned.counts == {"create": 3000 - arrived}
-    ran = job.run()
+    ran = line.job.run()
     assert ran.counts == {"create": 3000 - arrived}, "nothing is sent twice"
     assert_same_tree(source, dest)
     assert_no_leftovers(dest)
-    assert job.run().counts == {}
+    assert line.job.run().counts == {}
 
 
 def test_what_was_recovered_is_known_by_content(
-    source: Path, dest: Path, state: Path, own_sshd: Sshd, make_proxy: Callable[..., Proxy], tree: MakeTree
+    far: Callable[[float], Far], source: Path, tree: MakeTree
 ) -> None:
     tree(many_files(3000))
-    proxy = make_proxy(own_sshd.port, rtt=0.02)
-    endpoint = own_sshd.via(proxy.port)
-    job = Reconcile(source, endpoint.url(dest), state, endpoint.flags())
-    process = job.start("run")
-    wait_for(lambda: dest.exists() and len(os.listdir(dest)) > 500, "some files to arrive", 30)
-    process.kill()
-    process.wait()
-    job.run()
+    line = far(0.02)
+    line.kill()
+    line.job.run()
     (source / "d").mkdir()
     for path in list(source.iterdir()):
         if path.is_file():
             path.rename(source / "d" / f"{path.name}.moved")
-    assert job.run().counts == {"mkdir": 1, "move": 3000}
-
-
-def test_two_runs_at_once(
-    source: Path, dest: Path, state: Path, own_sshd: Sshd, make_proxy: Callable[..., Proxy], tree: MakeTree
-) -> None:
-    tree(many_files(500))
-    proxy = make_proxy(own_sshd.port, rtt=0.1)
-    endpoint = own_sshd.via(proxy.port)
-    job = Reconcile(source, endpoint.url(dest), state, endpoint.flags())
-    first = job.start("run")
-    wait_for(lambda: list(state.glob("*/lock.holder")) != [], "the first run to hold the lock")
-    second = job("run")
-    assert second.code == 5
-    assert second.document["status"] == "locked"
-    assert str(first.pid) in second.document["message"]
-    assert first.wait() == 0
-    assert_same_tree(source, dest)
+    assert line.job.run().counts == {"mkdir": 1, "move": 3000}
 
 
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
 def test_a_signal_ends_a_run_with_all_saved(
+    far: Callable[[float], Far],
     source: Path,
     dest: Path,
     state: Path,
-    own_sshd: Sshd,
-    make_proxy: Callable[..., Proxy],
     tree: MakeTree,
     number: signal.Signals,
     code: int,
 ) -> None:
     tree(many_files(3000))
-    proxy = make_proxy(own_sshd.port, rtt=0.02)
-    endpoint = own_sshd.via(proxy.port)
-    job = Reconcile(source, endpoint.url(dest), state, endpoint.flags())
-    process = job.start("run")
-    wait_for(lambda: dest.exists() and len(os.listdir(dest)) > 500, "some files to arrive", 30)
+    line = far(0.02)
+    process = line.start()
     process.send_signal(number)
     assert process.wait() == code
     assert list(state.glob("*/journal")) == []
     assert_no_leftovers(dest)
     arrived = len(os.listdir(dest)) - 1
     assert 500 <= arrived < 3000
-    own_sshd.stop()
-    assert job("run").code == 6
-    own_sshd.start()
-    assert job.run().counts == {"create": 3000 - arrived}
+    line.sshd.stop()
+    assert line.job("run").code == 6
+    line.sshd.start()
+    assert line.job.run().counts == {"create": 3000 - arrived}
     assert_same_tree(source, dest)
