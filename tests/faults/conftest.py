@@ -31,7 +31,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     total: Counter[str] = Counter()
     for reports in terminalreporter.stats.values():
         for report in reports:
-            if getattr(report, "when", "") == "teardown":
+            if getattr(report, "when", "") != "teardown":  # earlier ones have not got it yet
                 continue
             for key, counts in getattr(report, "user_properties", []):
                 if key == _KEY:

@@ -141,12 +141,12 @@ class Job(RuleBasedStateMachine):
         assert again.counts == {}, describe(again)
         self.tally["runs of the state machine"] += 1
 
-    @rule(at=st.integers(1, 60), when=st.sampled_from(["before", "after"]))
+    @rule(at=st.integers(1, 30), when=st.sampled_from(["before", "after"]))
     def crash(self, at: int, when: str) -> None:
         pid_file = str(self.scenario.runner.pid_file)
         self.break_off(Fault("kill", at, when=when, pid_file=pid_file), {KILLED})  # type: ignore[arg-type]
 
-    @rule(at=st.integers(1, 60), when=st.sampled_from(["before", "after"]))
+    @rule(at=st.integers(1, 30), when=st.sampled_from(["before", "after"]))
     def lose_the_line(self, at: int, when: str) -> None:
         self.break_off(Fault("cut", at, when=when), {UNREACHABLE})  # type: ignore[arg-type]
 
@@ -159,7 +159,8 @@ class Job(RuleBasedStateMachine):
         self.break_off(Fault("answer", at, kind=kind, status=status), {GOOD, PROBLEMS, UNREACHABLE})
 
     def break_off(self, fault: Fault, ends: set[int]) -> None:
-        """A run that meets a fault, or takes too few requests to."""
+        """A run that has something to do and meets a fault, or takes too few requests to."""
+        self.write("busy", f"at {self.clock}")
         self.scenario.sshd.arm(fault)
         ran = self.scenario.run(*self.flags, "--retries", "0")
         missed = self.scenario.sshd.armed
