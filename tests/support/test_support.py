@@ -74,6 +74,7 @@ def test_differences_are_found(tmp_path: Path) -> None:
 
 def test_a_file_arrives_and_requests_are_counted(shim_sshd: Sshd, tmp_path: Path) -> None:
     (tmp_path / "here").write_bytes(os.urandom(1_000_000))
+    shim_sshd.requests()  # those of other tests
     done = sftp(
         shim_sshd.endpoint, f"put {tmp_path}/here {tmp_path}/there", f"rename {tmp_path}/there {tmp_path}/b"
     )
