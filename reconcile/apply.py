@@ -100,10 +100,15 @@ def _perform(actions: Sequence[Action], line: Line, source: Source, stop: Stop) 
 def find_out(actions: Sequence[Action], remote: Remote) -> Iterator[Outcome]:
     """Ask the remote what became of ``actions``; those that were not done get no outcome."""
     seen = dict(remote.observe({path: None for action in actions for path in questions(action)}))
+    empty: set[int | None] = set()  # parking places that nothing has come to yet
     for action in actions:
-        outcome = claim(action, seen)
+        if action.op is Op.MOVE and action.parked in empty:
+            continue
+        outcome = claim(action, seen, remote.parked)
         if outcome is not None:
             yield outcome
+        elif action.op is Op.PARK:
+            empty.add(action.parked)
 
 
 def bring_home(action: Action, remote: Remote, source: Source) -> dict[str, Entry | None]:

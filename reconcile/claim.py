@@ -26,9 +26,10 @@ def questions(action: Action) -> Iterator[str]:
         yield join(action.path, inside)
 
 
-def claim(action: Action, seen: Seen) -> Outcome | None:
+def claim(action: Action, seen: Seen, parked: frozenset[int] | None = None) -> Outcome | None:
     """What is now true of ``action``; None if it was not done and nothing has changed.
 
+    ``parked`` are the parking places that hold something; None: nobody knows.
     An outcome without a problem: it was done. With one: neither, and its effects
     drop what can't be told any more.
     """
@@ -40,7 +41,11 @@ def claim(action: Action, seen: Seen) -> Outcome | None:
         case Op.MOVE if action.parked is None:
             return _claim_move(action, seen)
         case Op.MOVE:
+            if parked is not None and action.parked in parked:
+                return None
             return _claim_unparked(action, seen.get(action.path))
+        case Op.PARK if parked is not None:
+            return Outcome(action) if action.parked in parked else None
         case Op.PARK:
             return Outcome(action) if seen.get(action.path) is None else None
 

@@ -43,6 +43,13 @@ class Remote(Protocol):
     def unsynced(self) -> int:
         """Files brought so far that are acknowledged, but may not have reached the remote's disk."""
 
+    @property
+    def parked(self) -> frozenset[int] | None:
+        """Numbers of the parking places that held something when ``prepare`` took them over.
+
+        None: it did not, and nobody knows.
+        """
+
     def prepare(self, lineage: str, run: str, *, known: bool = False, resume: bool = False) -> None:
         """The first write: makes DEST with its parents, and our working folder in it.
 

@@ -65,11 +65,12 @@ class Journal:
 
     def record(self, outcome: Outcome) -> None:
         """Append an outcome. From time to time they are handed over to the system,
-        so that they outlive this process."""
+        so that they outlive this process; at once for what has moved, as two directories
+        that swap names look the same before and after."""
         now = time.monotonic()
         try:
             self._file.write(_frame(_pack_outcome(self._index[id(outcome.action)], outcome)))
-            if now > self._flushed + FLUSH_EVERY:
+            if outcome.action.op in (Op.PARK, Op.MOVE) or now > self._flushed + FLUSH_EVERY:
                 self._file.flush()
                 self._flushed = now
         except OSError as error:

@@ -679,7 +679,9 @@ class Conformance:
         make("second")
         fenced = f"{RUN}.dead"
         assert set(os.listdir(ours)) - {"second"} == {"id", "done", fenced}
-        assert set(read_tree(ours / fenced)) == {"parked", "parked/3"}
+        assert set(read_tree(ours / fenced)) == {"left", "left/3"}
+        make("third")
+        assert set(read_tree(ours / fenced)) == {"left", "left/3"}
         assert (ours / "done/trash/kept/f").read_text() == "kept"
 
     def test_what_a_dead_run_had_parked_is_taken_over(
@@ -698,6 +700,7 @@ class Conformance:
             with pytest.raises(FileNotFoundError):
                 os.stat(ours / RUN)
             assert {path.name for path in (ours / run / "parked").iterdir()} == {"0", "1"}
+            assert remote.parked == frozenset({0, 1})
             if run == "second":
                 remote.close()
         a, d = bench.held["a"], bench.held["d"]
@@ -715,8 +718,8 @@ class Conformance:
             f"{RUN}.dead/trash/kept",
             f"{RUN}.dead/trash/kept/f",
             "older.dead",
-            "older.dead/parked",
-            "older.dead/parked/0",
+            "older.dead/left",
+            "older.dead/left/0",
         }
         remote.close()
 

@@ -205,11 +205,16 @@ class MemoryRemote:
     tree: Tree
     local: LocalTree
     failing: frozenset[str] = frozenset()
-    parked: dict[int, Tree] = field(default_factory=dict)
+    places: dict[int, Tree] = field(default_factory=dict)
     performed: list[Action] = field(default_factory=list)
     caps: Capabilities = Capabilities(atomic_replace=True)
     traffic: Traffic = Traffic()
     unsynced: int = 0
+
+    @property
+    def parked(self) -> frozenset[int]:
+        """Numbers of the parking places that hold something."""
+        return frozenset(self.places)
 
     def prepare(self, lineage: str, run: str, *, known: bool = False, resume: bool = False) -> None:
         """Nothing to prepare."""
@@ -272,7 +277,7 @@ class MemoryRemote:
             case Op.PARK:
                 assert action.parked is not None
                 self._expect(path, action.moved)
-                self.parked[action.parked] = self._take(path)
+                self.places[action.parked] = self._take(path)
                 return {}
             case Op.MOVE:
                 return self._move(action)
@@ -314,7 +319,7 @@ class MemoryRemote:
         else:
             self._expect(action.path, action.old)
         if action.parked is not None:
-            taken = self.parked.pop(action.parked)
+            taken = self.places.pop(action.parked)
         else:
             self._expect(action.source, action.moved)
             taken = self._take(action.source)
@@ -333,14 +338,14 @@ class MemoryRemote:
             raise Refusal("told to fail")
 
     def _put_back(self, action: Action) -> dict[str, Entry | None]:
-        if action.op is not Op.MOVE or action.parked not in self.parked or action.source in self.tree:
+        if action.op is not Op.MOVE or action.parked not in self.places or action.source in self.tree:
             return {}
         assert action.source is not None
         assert action.parked is not None
         above = parent(action.source)
         if above and above not in self.tree:
             return {}
-        for inside, node in self.parked.pop(action.parked).items():
+        for inside, node in self.places.pop(action.parked).items():
             self.tree[action.source + inside] = node
         return {action.source: action.moved}
 

@@ -79,6 +79,11 @@ class SftpRemote:
         """Files that the server acknowledged but was not asked to bring to its disk."""
         return self._unsynced
 
+    @property
+    def parked(self) -> frozenset[int] | None:
+        """Numbers of the parking places that held something when they were taken over."""
+        return self._site.taken
+
     def prepare(self, lineage: str, run: str, *, known: bool = False, resume: bool = False) -> None:
         """The first write: DEST, and our folder in it. See ``workdir``."""
         make_workdir(self._session, self._site, lineage, run, known=known, resume=resume)

@@ -53,6 +53,7 @@ class Site:
     run: bytes = b""  # folder of this run, once prepared
     parts: set[bytes] = field(default_factory=set)  # folders in it that are made
     kept: set[bytes] = field(default_factory=set)  # folders that are made in the kept part of the trash
+    taken: frozenset[int] | None = None  # parking places that hold what was taken over; None: not looked
     trials: int = TRIALS  # publishes yet to be read back
     empty: dict[str, int | None] = field(default_factory=dict)  # directories made by this run: their modes
     keeps_tags: bool = True  # what we set is what the server shows afterwards

@@ -2,7 +2,8 @@
 
 ``.reconcile/<lineage>/id`` is written once and is the mark of the job. A run's own
 folder is ``.reconcile/<lineage>/<run>``, with ``staging``, ``parked`` and ``trash``;
-``trash/kept`` outlives the run.
+``trash/kept`` outlives the run, and so does ``left``: what was parked and could go
+nowhere.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from reconcile.remotes.sftp.site import Site, absent, act, kind_of, look
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
 
 STAGING, PARKED, TRASH = PARTS = (b"staging", b"parked", b"trash")
+LEFT = b"left"  # what had been parked and found no place: not taken over any more
 DEAD = b".dead"  # ends the name of a run's folder that was fenced off
 _MARK = "id"
 
@@ -46,8 +48,7 @@ def make_workdir(session: Session, site: Site, lineage: str, run: str, *, known:
     site.parts.clear()
     site.parents[""] = None
     dead = _fence_leftovers(session, site, ours, run) if any(made) else []
-    if resume:
-        _take_over(session, site, dead)
+    site.taken = _take_over(session, site, dead) if resume else None
     for folder in dead:
         clear_run(session, site, folder, PARTS)
 
@@ -60,8 +61,8 @@ def _mark_is_gone(mark: bytes) -> str:
     )
 
 
-def _take_over(session: Session, site: Site, dead: Sequence[bytes]) -> None:
-    """Bring what dead runs had parked to this run's parking places. The first of several wins a place."""
+def _take_over(session: Session, site: Site, dead: Sequence[bytes]) -> frozenset[int]:
+    """Bring what dead runs had parked to this run's parking places, and tell which hold something now."""
     taken: set[bytes] = set()
     for folder in dead:
         parked = [os.fsencode(name) for name, _ in session.call(list_directory(folder + b"/" + PARKED)).names]
@@ -70,8 +71,9 @@ def _take_over(session: Session, site: Site, dead: Sequence[bytes]) -> None:
         for number in parked:
             if number not in taken:  # a server may rename over what is there
                 old, new = (each + b"/parked/" + number for each in (folder, site.run))
-                taken.add(number)
-                session.call(act(wire.rename(old, new)))
+                if session.call(act(wire.rename(old, new))) is OK:
+                    taken.add(number)
+    return frozenset(int(number) for number in taken if number.isdigit())
 
 
 def make_parts(session: Session, site: Site, actions: Iterable[Action]) -> None:
@@ -205,11 +207,12 @@ def _fence_leftovers(session: Session, site: Site, ours: bytes, run: str) -> lis
         for name, attrs in listing.names
         if name not in (_MARK, run) and kind_of(attrs) is Kind.DIR
     }
-    alive = [folder for folder in folders if not folder.endswith(DEAD)]
-    ended = {folder for folder, well in session.run(map(_ended_well, alive), TOGETHER // 2) if well}
+    ended = {folder for folder, well in session.run(map(_ended_well, folders), TOGETHER // 3) if well}
     fenced: list[bytes] = []
-    for folder in alive:
-        if folder in ended:
+    before: list[bytes] = []
+    for folder in folders.keys() - ended:
+        if folder.endswith(DEAD):
+            before.append(folder)
             continue
         status = session.call(act(wire.rename(folder, folder + DEAD)))
         if status is OK:
@@ -219,7 +222,6 @@ def _fence_leftovers(session: Session, site: Site, ours: bytes, run: str) -> lis
             site.say_once(
                 "the server can't rename a directory: what a dead connection asked for may yet come"
             )
-    before = [folder for folder in folders if folder.endswith(DEAD)]
     dead = fenced + sorted(before, key=lambda folder: folders[folder], reverse=True)
     return [folder for folder, sound in session.run(map(_is_as_made, dead), TOGETHER) if sound]
 
@@ -235,11 +237,12 @@ def _ended_well(folder: bytes) -> Recipe[tuple[bytes, bool]]:
     inside = (folder, folder + b"/" + TRASH, folder + b"/trash/kept")
     listings: list[Listing] = yield [list_directory(path) for path in inside]
     parts, trash, kept = ({name for name, _ in listing.names} for listing in listings)
-    return folder, parts == {"trash"} and trash == {"kept"} and bool(kept)
+    nothing_more = bool(parts) and parts <= {"trash", "left"}
+    return folder, nothing_more and ("trash" not in parts or (trash == {"kept"} and bool(kept)))
 
 
 def clear_run(session: Session, site: Site, folder: bytes, parts: Collection[bytes]) -> list[Problem]:
-    """Remove a run's folder but for what is parked in it or kept in its trash."""
+    """Remove a run's folder but for what is kept in its trash, and what is parked and found no place."""
     if session.call(_is_removed_empty(folder, parts)):
         return []
     kept = folder + b"/trash/kept"
@@ -253,7 +256,9 @@ def clear_run(session: Session, site: Site, folder: bytes, parts: Collection[byt
         parked = folder + b"/" + PARKED
         status = session.call(act(wire.rmdir(parked)))
         if status is not OK and not absent(status):
-            site.say_once(f"files that a run had moved aside are still on the remote in {_shown(parked)}")
+            left = folder + b"/" + LEFT
+            place = left if session.call(act(wire.rename(parked, left))) is OK else parked
+            site.say_once(f"files that a run had moved aside are still on the remote in {_shown(place)}")
     session.call(act(wire.rmdir(folder)))  # not if anything is kept
     text = "could not be removed from the remote; the next run tries again"
     return [Problem(os.fsdecode(path), "cleanup", Reason.FAILED, text) for path in stuck]
