@@ -11,6 +11,7 @@ from typing import Self
 from reconcile import plan as planning
 from reconcile.apply import apply
 from reconcile.diff import diff, fill, fingerprint, fold, infer, unread
+from reconcile.errors import ConnectionLost
 from reconcile.filters import Filter, make_filter
 from reconcile.guard import guard
 from reconcile.line import Connect, Line
@@ -213,8 +214,8 @@ class _Run:
             if not self.old.serial:
                 self.old = replace(self.old, serial=1)
                 save_snapshot(self.job.state, self.old)
-            old, actions = self.old, list(plan.actions)
-            return begin_journal(self.job.state, old.lineage, old.serial, self._trusted_ns, actions)
+            old = self.old
+            return begin_journal(self.job.state, old.lineage, old.serial, self._trusted_ns, plan.levels)
 
     def _apply(self, plan: Plan, journal: Journal, outcomes: list[Outcome]) -> None:
         with self._phase("apply"):
@@ -224,7 +225,15 @@ class _Run:
                 journal.record(outcome)
                 outcomes.append(outcome)
                 self.reporter.outcome(outcome)
-            self.cleanup = list(self.line.remote.finish())
+            self.cleanup = self._clean_up()
+
+    def _clean_up(self) -> list[Problem]:
+        """Remove what the run needed on the remote, over as many connections as it takes."""
+        while True:
+            try:
+                return list(self.line.remote.finish())
+            except ConnectionLost as lost:
+                self.line.reopen(lost)  # which clears what the last one left, too
 
     def _remote(self) -> Remote:
         with self._phase("connect"):

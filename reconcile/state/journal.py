@@ -15,6 +15,7 @@ import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, BinaryIO
 
 import msgpack  # type: ignore[import-untyped]
@@ -43,36 +44,55 @@ class Leftover:
     lineage: str
     serial: int  # of the snapshot it started from
     trusted_ns: int  # stamps younger than this are not to be trusted
-    actions: Sequence[Action]
+    levels: Sequence[Sequence[Action]]
     outcomes: Sequence[Outcome]
 
     @property
+    def actions(self) -> list[Action]:
+        """All that was planned, in the plan's order."""
+        return [action for level in self.levels for action in level]
+
+    @property
     def open(self) -> list[Action]:
-        """The actions whose outcome is unknown, in the plan's order."""
+        """The actions whose outcome is unknown: those of one level, as none of a later
+        level begins before the outcomes of this one are on the disk."""
         known = {id(outcome.action) for outcome in self.outcomes}
-        return [action for action in self.actions if id(action) not in known]
+        for level in self.levels:
+            if unknown := [action for action in level if id(action) not in known]:
+                return unknown
+        return []
 
 
 class Journal:
     """An open journal. Made by ``begin_journal``."""
 
-    def __init__(self, path: str, file: BinaryIO, actions: Sequence[Action]) -> None:
+    def __init__(self, path: str, file: BinaryIO, levels: Sequence[Sequence[Action]]) -> None:
         self._path = path
         self._file = file
+        actions = [action for level in levels for action in level]
         self._index = {id(action): number for number, action in enumerate(actions)}
         self._actions = actions  # keeps them alive, so that an id stays theirs
+        self._level_ends = set(accumulate(map(len, levels)))
+        self._recorded = 0
         self._flushed = time.monotonic()
 
     def record(self, outcome: Outcome) -> None:
         """Append an outcome. From time to time they are handed over to the system,
-        so that they outlive this process; at once for what has moved, as two directories
-        that swap names look the same before and after."""
+        so that they outlive this process; the last of a level brings all to the disk.
+
+        So it is never more than one level of independent actions of which nothing is
+        known, and what the remote shows of each is not blurred by others: of a park
+        and what came to its path after, say, or of a swap that is done or not begun.
+        """
         now = time.monotonic()
         try:
             self._file.write(_frame(_pack_outcome(self._index[id(outcome.action)], outcome)))
-            if outcome.action.op in (Op.PARK, Op.MOVE) or now > self._flushed + FLUSH_EVERY:
+            self._recorded += 1
+            if now > self._flushed + FLUSH_EVERY or self._recorded in self._level_ends:
                 self._file.flush()
                 self._flushed = now
+            if self._recorded in self._level_ends:
+                os.fsync(self._file.fileno())
         except OSError as error:
             raise _unwritable(self._path, error) from error
 
@@ -90,18 +110,19 @@ class Journal:
 
 
 def begin_journal(
-    folder: str, lineage: str, serial: int, trusted_ns: int, actions: Sequence[Action]
+    folder: str, lineage: str, serial: int, trusted_ns: int, levels: Sequence[Sequence[Action]]
 ) -> Journal:
     """Write down what is going to be done. It is on the disk when this returns.
 
     Raises ReconcileError if it can't be written; nothing was done then.
     """
     path = os.path.join(folder, NAME)
+    actions = [action for level in levels for action in level]
     header = {
         "lineage": lineage,
         "serial": serial,
         "trusted_ns": trusted_ns,
-        "actions": len(actions),
+        "levels": [len(level) for level in levels],
     }
     fresh = f"{path}.new"
     try:
@@ -123,7 +144,7 @@ def begin_journal(
             raise
     except OSError as error:
         raise _unwritable(path, error) from error
-    return Journal(path, file, actions)
+    return Journal(path, file, levels)
 
 
 def read_journal(folder: str) -> Leftover | None:
@@ -165,13 +186,15 @@ def _load(path: str, header: Any, payloads: Iterator[Any]) -> Leftover:
     if header is None:
         raise _damaged(path, "its beginning is damaged")
     actions: list[Action] = []
-    while len(actions) < header["actions"]:
+    sizes: list[int] = header["levels"]
+    while len(actions) < sum(sizes):
         packed = next(payloads, None)
         if packed is None:
             raise _damaged(path, "the plan in it is damaged")
         actions += map(_unpack_action, packed)
     outcomes = [_unpack_outcome(packed, actions) for packed in payloads]
-    return Leftover(header["lineage"], header["serial"], header["trusted_ns"], actions, outcomes)
+    levels = [actions[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)]
+    return Leftover(header["lineage"], header["serial"], header["trusted_ns"], levels, outcomes)
 
 
 def _damaged(path: str, why: str) -> Refused:

@@ -47,7 +47,16 @@ def hold_lock(folder: str, wait: float = 0.0) -> Iterator[None]:
         _sign(folder)
         yield
     finally:
+        _unsign(folder)
         lock.release()
+
+
+def _unsign(folder: str) -> None:
+    """Nobody holds it any more: a later run that has not signed yet is not to be taken for us."""
+    try:
+        os.unlink(os.path.join(folder, HOLDER))
+    except OSError:
+        pass  # it is for people only
 
 
 def _sign(folder: str) -> None:

@@ -61,7 +61,7 @@ def test_at_every_step(
     recorder = Recorder(str(folder))
     with monkeypatch.context() as patch:
         recorder.watch(patch, store, journals)
-        journal = begin_journal(str(folder), "lineage", 1, 0, actions)
+        journal = begin_journal(str(folder), "lineage", 1, 0, [actions[:2], actions[2:]])
         recorder.mark("journaled")
         for outcome in outcomes:
             journal.record(outcome)
@@ -139,7 +139,7 @@ def test_every_damage_to_the_snapshot_is_refused(folder: Path, tally: Counter[st
 def test_every_damage_to_the_journal_is_refused_or_cuts_its_tail(folder: Path, tally: Counter[str]) -> None:
     actions = make_actions(3)
     outcomes = [Outcome(action, {action.path: action.new}) for action in actions]
-    journal = begin_journal(str(folder), "lineage", 1, 0, actions)
+    journal = begin_journal(str(folder), "lineage", 1, 0, [actions[:2], actions[2:]])
     path = folder / "journal"
     intent = path.stat().st_size
     for outcome in outcomes:

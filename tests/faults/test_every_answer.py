@@ -1,0 +1,106 @@
+"""The server answers one request with what it should not; then a plain run puts it right.
+
+For every kind of request that the scenario takes: each status there is and one that
+there is not, no answer, bytes that are none, a packet too long, the end.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from tests.faults.conftest import TORTURE
+from tests.faults.failures import Failures
+from tests.faults.scenario import MIRROR, Scenario, describe
+from tests.support.faults import Do, Fault
+
+STATUSES = [*range(9), 99]
+BROKEN: list[Do] = [do for do in get_args(Do) if do in ("never", "garbage", "overlong", "close")]
+GIVE_UP = ("--retries", "0", "--timeout", "1")
+OK, PROBLEMS, REFUSED, UNREACHABLE = 0, 3, 4, 6
+
+# Each kind of request the scenario takes, and a share of how many of it there are.
+KINDS = [
+    *("REALPATH", "STAT", "LSTAT", "OPENDIR", "READDIR", "READLINK", "MKDIR", "RMDIR", "REMOVE", "RENAME"),
+    *("OPEN", "WRITE", "FSETSTAT", "CLOSE", "SYMLINK"),
+    *("posix-rename@openssh.com", "lsetstat@openssh.com", "limits@openssh.com"),
+]
+WHERE = [0.0, 0.3, 0.6, 1.0] if TORTURE else [0.4]
+
+
+@pytest.fixture(scope="module")
+def ready(scenario: Scenario) -> tuple[Scenario, Counter[str]]:
+    """The scenario after ``prepare``, and which requests its run takes."""
+    scenario.prepare()
+    scenario.count_requests(*MIRROR)
+    scenario.restore()
+    scenario.sshd.requests()
+    scenario.run_well(*MIRROR)
+    return scenario, scenario.sshd.requests().requests
+
+
+def test_every_kind_is_tried(ready: tuple[Scenario, Counter[str]]) -> None:
+    assert set(ready[1]) - {"INIT"} <= {*KINDS, "fsync@openssh.com", "hardlink@openssh.com"}
+
+
+def attempt(scenario: Scenario, fault: Fault, fine: set[int]) -> None:
+    scenario.restore()
+    scenario.sshd.arm(fault)
+    ran = scenario.run(*MIRROR, *GIVE_UP)
+    scenario.sshd.arm()
+    assert ran.code in fine, describe(ran)
+    document = ran.document
+    if ran.code == PROBLEMS:
+        assert document["problems"], "nothing says what failed"
+        assert all(problem["message"] for problem in document["problems"])
+    elif ran.code:
+        assert document["message"], "nothing says what happened"
+    assert "bug in reconcile" not in ran.out, describe(ran)
+    if list(scenario.leftovers()):  # what could not be purged is tried again by the next run that writes
+        for step in (Path.touch, Path.unlink):
+            step(scenario.source / "late")
+            scenario.run_well(*MIRROR)
+    scenario.settle(*MIRROR)
+
+
+def positions(count: int) -> list[int]:
+    return sorted({1 + int((count - 1) * share) for share in WHERE})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_status(ready: tuple[Scenario, Counter[str]], tally: Counter[str], kind: str) -> None:
+    scenario, counts = ready
+    failures = Failures(tally)
+    chance = random.Random(kind)
+    for at in positions(counts[kind]) if counts[kind] else []:
+        for status in STATUSES if TORTURE else [chance.choice(STATUSES)]:
+            fault = Fault("answer", at, kind=kind, status=status)
+            tally["wrong answers"] += 1
+            failures.attempt(
+                f"{kind} {at} status {status}",
+                partial(attempt, scenario, fault, {OK, PROBLEMS, REFUSED, UNREACHABLE}),
+            )
+    failures.demand_none()
+
+
+@pytest.mark.parametrize(
+    ("kind", "do"),
+    [(kind, do) for kind in KINDS for do in BROKEN]
+    if TORTURE
+    else [("LSTAT", "close"), ("WRITE", "never"), ("RENAME", "garbage"), ("OPEN", "overlong")],
+)
+def test_no_answer(ready: tuple[Scenario, Counter[str]], tally: Counter[str], kind: str, do: Do) -> None:
+    scenario, counts = ready
+    failures = Failures(tally)
+    for at in positions(counts[kind]) if counts[kind] else []:
+        tally["wrong answers"] += 1
+        failures.attempt(
+            f"{kind} {at} {do}",
+            partial(attempt, scenario, Fault(do, at, kind=kind), {UNREACHABLE}),
+        )
+    failures.demand_none()
