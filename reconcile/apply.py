@@ -42,33 +42,10 @@ def apply(plan: Plan, line: Line, source: Source, stop: Stop) -> Iterator[Outcom
             failed.add(action)
             effects = bring_home(action, line.remote, source) if stranded else {}
             yield Outcome(action, effects, _not_tried(action, culprit))
-        for outcome in _perform_where_it_fits(ready, line, source, stop):
+        for outcome in _perform(ready, line, source, stop):
             if not outcome.done:
                 failed.add(outcome.action)
             yield outcome
-
-
-def _perform_where_it_fits(
-    actions: Sequence[Action], line: Line, source: Source, stop: Stop
-) -> Iterator[Outcome]:
-    """One level. A file too large for the disk must not keep out those that fit beside it.
-
-    What found no room is tried once more, the smallest first and the largest not at all:
-    it was most likely the one that took the room, and would only be sent in vain again.
-    """
-    crowded: dict[int, Outcome] = {}
-    for outcome in _perform(actions, line, source, stop):
-        full = outcome.problem is not None and outcome.problem.reason is Reason.NO_SPACE
-        if full and not outcome.effects:
-            crowded[id(outcome.action)] = outcome
-        else:
-            yield outcome
-    by_size = sorted((outcome.action for outcome in crowded.values()), key=lambda action: action.bytes)
-    if by_size[:-1]:
-        for outcome in _perform(by_size[:-1], line, source, stop):
-            del crowded[id(outcome.action)]
-            yield outcome
-    yield from crowded.values()
 
 
 def _perform(actions: Sequence[Action], line: Line, source: Source, stop: Stop) -> Iterator[Outcome]:

@@ -162,7 +162,8 @@ class _Run:
         with self._phase("recover"):
             if not repair:
                 return foresee(old, leftover, remote, self.source)
-            self.line.prepare(old.lineage, known=False, resume=True)
+            known = old.serial > 1 or bool(leftover.outcomes)
+            self.line.prepare(old.lineage, known=known, resume=True)
             new = recover(old, leftover, remote, self.source)
             new = replace(new, serial=old.serial + 1, settled="")
             save_snapshot(self.job.state, new)
