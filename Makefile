@@ -40,5 +40,6 @@ $(INSTALLED): pyproject.toml .ci/make-venv
 
 $(VENV)/.bench: $(INSTALLED)
 	-@.ci/install-openssh
+	-@tests/benchmarks/install-peers
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	@touch $@
