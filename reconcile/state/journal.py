@@ -23,7 +23,7 @@ import xxhash
 
 from reconcile.errors import ReconcileError, Refused
 from reconcile.model import Action, Entry, Kind, Op, Outcome, Problem, Reason, Stamp, Tag
-from reconcile.state.store import make_folder, sync_folder
+from reconcile.state.store import make_folder, read_file, sync_folder
 
 NAME = "journal"
 MAGIC = b"RECONJNL"
@@ -154,16 +154,9 @@ def read_journal(folder: str) -> Leftover | None:
     can't be read.
     """
     path = os.path.join(folder, NAME)
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except FileNotFoundError:
+    data = read_file(path, "journal", "Make it readable for this user.")
+    if data is None:
         return None
-    except OSError as error:
-        raise ReconcileError(
-            f"The journal {path!r} can't be read: {error.strerror}. Nothing was done. "
-            "Make it readable for this user."
-        ) from error
     if data[:_PREFIX] != MAGIC + FORMAT.to_bytes(4, "big"):
         raise _damaged(path, "it is damaged, or of another version")
     payloads = _payloads(data)

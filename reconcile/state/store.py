@@ -51,16 +51,11 @@ def read_snapshot(folder: str, source: str, target: Target) -> DirectorySnapshot
     be read. ``source`` is the real path of SRC.
     """
     path = os.path.join(folder, NAME)
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except FileNotFoundError:
+    data = read_file(
+        path, "snapshot", "Make it readable for this user, or choose another folder with --state."
+    )
+    if data is None:
         return None
-    except OSError as error:
-        raise ReconcileError(
-            f"The snapshot {_show(path)} can't be read: {error.strerror}. Nothing was done. "
-            "Make it readable for this user, or choose another folder with --state."
-        ) from error
     snapshot = load(data, f"The snapshot {_show(path)}")
     if (snapshot.source, snapshot.target) != (source, str(target)):
         raise Refused(
@@ -70,6 +65,19 @@ def read_snapshot(folder: str, source: str, target: Target) -> DirectorySnapshot
             "which lists the remote once."
         )
     return snapshot
+
+
+def read_file(path: str, what: str, way_out: str) -> bytes | None:
+    """A file of ours, or None if there is none. Raises ReconcileError if it can't be read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ReconcileError(
+            f"The {what} {_show(path)} can't be read: {error.strerror}. Nothing was done. {way_out}"
+        ) from error
 
 
 def save_snapshot(folder: str, snapshot: DirectorySnapshot) -> None:

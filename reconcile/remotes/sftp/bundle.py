@@ -17,13 +17,14 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from reconcile.diff import parent
 from reconcile.model import PERMISSIONS, Action, Entry, Kind, Op, Outcome, Problem
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.alter import SPECIAL_BITS
 from reconcile.remotes.sftp.foreign import POSIX_RENAME
 from reconcile.remotes.sftp.parents import look_at, trouble_above
 from reconcile.remotes.sftp.session import Recipe
-from reconcile.remotes.sftp.site import Site, act, parent_of
+from reconcile.remotes.sftp.site import Site, act
 from reconcile.remotes.sftp.upload import Sent, send
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
 from reconcile.source import Source
@@ -51,8 +52,8 @@ def make_bundles(site: Site, actions: Sequence[Action]) -> tuple[list[Bundle], l
         return [], list(actions)
     inside: dict[str, list[Action]] = defaultdict(list)
     for action in actions:
-        inside[parent_of(action.path)].append(action)
-    outer = {parent_of(path) for path in site.empty}  # hold a directory, so they are not empty
+        inside[parent(action.path)].append(action)
+    outer = {parent(path) for path in site.empty}  # hold a directory, so they are not empty
     bundles: list[Bundle] = []
     others: list[Action] = []
     for path, group in inside.items():

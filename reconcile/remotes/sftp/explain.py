@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reconcile.diff import parent
 from reconcile.model import Action, Problem, Reason
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.session import Recipe
-from reconcile.remotes.sftp.site import Site, parent_of, problem
+from reconcile.remotes.sftp.site import Site, problem
 from reconcile.remotes.sftp.wire import Extended, Status
 
 STATVFS = b"statvfs@openssh.com"
@@ -71,7 +72,7 @@ def _look_for_space(site: Site, path: str, status: Status, size: int) -> Recipe[
     found = next((found for words, found in _WORDS.items() if words in said), None)
     if found is None and STATVFS in site.extensions:
         # Our folder may be on another file system than what it is for.
-        asked = [wire.statvfs(where) for where in (site.workdir, site.at(parent_of(path)))]
+        asked = [wire.statvfs(where) for where in (site.workdir, site.at(parent(path)))]
         replies: list[Extended | Status] = yield asked
         spaces = [wire.parse_statvfs(reply) for reply in replies if isinstance(reply, Extended)]
         if any(space.read_only for space in spaces):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from enum import Enum, auto
 
+from reconcile.diff import parent
 from reconcile.model import Action, Entry, Kind, OnDrift, Outcome, Problem
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
@@ -21,7 +22,6 @@ from reconcile.remotes.sftp.site import (
     drift,
     kind_of,
     look,
-    parent_of,
 )
 from reconcile.remotes.sftp.wire import OK, Attrs, Status
 
@@ -98,7 +98,7 @@ def keep(site: Site, path: str, *, leave: bool = False) -> Recipe[Way | Problem]
 def _make_kept(site: Site, kept: bytes, path: str) -> Recipe[None]:
     """The directories above the place where ``path`` is kept. What fails here shows when they are used."""
     wanted = [kept]
-    for name in parent_of(path).split("/") if parent_of(path) else ():
+    for name in parent(path).split("/") if parent(path) else ():
         wanted.append(wanted[-1] + b"/" + os.fsencode(name))
     if not site.has_trash:
         yield wire.mkdir(site.run, 0o700)

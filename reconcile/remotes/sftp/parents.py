@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconcile.model import Action, Kind, OnDrift, Op, Problem, Reason
+from reconcile.diff import parent
+from reconcile.model import Action, Kind, OnDrift, Problem, Reason
+from reconcile.order import touched
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.session import Recipe, Session
-from reconcile.remotes.sftp.site import Site, absent, kind_of, look, parent_of, problem
+from reconcile.remotes.sftp.site import Site, absent, kind_of, look, problem
 from reconcile.remotes.sftp.wire import Attrs
 
 
@@ -18,34 +20,28 @@ def look_at_parents(session: Session, site: Site, actions: Sequence[Action], in_
     """
     wanted: dict[str, None] = {}
     for action in actions:
-        for path in _touched(action):
-            directory = parent_of(path)
+        for path in touched(action):
+            directory = parent(path)
             while directory and directory not in wanted and directory not in site.parents:
                 wanted[directory] = None
-                directory = parent_of(directory)
+                directory = parent(directory)
     site.parents.setdefault("", None)
     site.parents.update(session.run((look_at(site, path) for path in wanted), in_flight))
 
 
 def trouble_above(site: Site, action: Action) -> Problem | None:
     """What is wrong with a directory that the action would work through."""
-    for path in _touched(action):
+    for path in touched(action):
         trouble = None
-        directory = parent_of(path)
+        directory = parent(path)
         while directory:
             trouble = (
                 site.parents.get(directory) or trouble
             )  # the topmost: what is below it was seen through it
-            directory = parent_of(directory)
+            directory = parent(directory)
         if trouble is not None:
             return trouble
     return None
-
-
-def _touched(action: Action) -> tuple[str, ...]:
-    if action.op is Op.MOVE and action.parked is None and action.source is not None:
-        return action.path, action.source
-    return (action.path,)
 
 
 def missing(directory: str, why: str = "is gone from the remote") -> Problem:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from reconcile.diff import parent
 from reconcile.model import Action, Entry, Kind, Outcome, Problem, Reason
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
@@ -22,7 +23,6 @@ from reconcile.remotes.sftp.site import (
     kind_of,
     look,
     matches,
-    parent_of,
     problem,
 )
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Names, Status
@@ -206,7 +206,7 @@ def _delete_around(
     """Delete what is ours piece by piece, and directories that are empty then. The effects say what went."""
     needed = set(staying)
     for name in staying:
-        while name := parent_of(name):
+        while name := parent(name):
             needed.add(name)
     effects: dict[str, Entry | None] = {}
     going = [name for name in found if name not in needed]

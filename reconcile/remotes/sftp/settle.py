@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from reconcile.diff import parent
 from reconcile.model import Action, Entry, Op, Outcome, Reason
 from reconcile.remotes.sftp.parents import missing, trouble_above
 from reconcile.remotes.sftp.session import Recipe
-from reconcile.remotes.sftp.site import Site, absent, look, parent_of
+from reconcile.remotes.sftp.site import Site, absent, look
 
 # With these nothing was done there: the source was at fault, or there was no space.
 _UNDONE = frozenset(
@@ -46,7 +47,7 @@ def _believed(action: Action) -> list[tuple[str, Entry | None]]:
 def _lost_above(site: Site, path: str) -> Recipe[str | None]:
     """The topmost directory above ``path`` that is not there any more, DEST itself aside."""
     lost = None
-    while path := parent_of(path):
+    while path := parent(path):
         if not absent((yield from look(site.at(path)))):
             break
         lost = path

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from reconcile.diff import parent
 from reconcile.model import (
     NS,
     PERMISSIONS,
@@ -84,7 +85,7 @@ class Site:
         """The same in the directory of ``path``."""
         self._count += 1
         name = b".reconcile-%b-%x" % (self.run.rpartition(b"/")[2], self._count)
-        return self.at(parent_of(path)).rstrip(b"/") + b"/" + name
+        return self.at(parent(path)).rstrip(b"/") + b"/" + name
 
     def parked(self, number: int | None) -> bytes:
         """The parking place with this number."""
@@ -163,11 +164,6 @@ class Site:
             stamp=entry.stamp,
             tag=tag,
         )
-
-
-def parent_of(path: str) -> str:
-    """The directory that holds ``path``; the base's is itself."""
-    return path.rpartition("/")[0]
 
 
 def wire_time(entry: Entry) -> int:

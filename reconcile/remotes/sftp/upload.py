@@ -11,13 +11,14 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from reconcile.diff import parent
 from reconcile.model import PERMISSIONS, Action, Entry, Outcome, Problem, Reason, Stamp, Tag
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain, not_sent
 from reconcile.remotes.sftp.foreign import Way
 from reconcile.remotes.sftp.publish import STANDS, judge, publish
 from reconcile.remotes.sftp.session import Batch, Burst, Recipe
-from reconcile.remotes.sftp.site import Site, parent_of, problem, tag_of, wire_time
+from reconcile.remotes.sftp.site import Site, problem, tag_of, wire_time
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Request, Status
 from reconcile.source import Source, SourceError, new_hash
 
@@ -44,7 +45,7 @@ def upload(site: Site, action: Action, source: Source, sent: Sent) -> Recipe[Out
 
 def _upload(site: Site, action: Action, new: Entry, source: Source, sent: Sent) -> Recipe[Outcome]:
     """Stage and publish, beside the target where the staging folder is on another file system."""
-    directory = parent_of(action.path)
+    directory = parent(action.path)
     if directory not in site.beside:
         outcome = yield from _stage_and_publish(site, action, new, source, sent, site.fresh(b"staging"))
         if outcome is not None:
@@ -94,7 +95,7 @@ def _stage_and_publish(
     if published.outcome is not None:
         return replace(published.outcome, action=action)
     refused = published.refused or OK
-    beside = parent_of(path) in site.beside
+    beside = parent(path) in site.beside
     if refused.code == wire.FX_FAILURE and not published.effects and not beside:
         return None
     failed = yield from explain(site, path, "put the file in place", refused, new.size)
