@@ -15,7 +15,7 @@ test: $(INSTALLED)  ## all tests, against a real sshd and the embedded server
 
 torture: $(INSTALLED)  ## an hour or more: everything that may break, at every request
 	-@.ci/install-openssh
-	TORTURE=1 $(BIN)/python -m pytest -n auto tests/faults
+	TORTURE=1 $(BIN)/python -m pytest -n auto --timeout 0 tests/faults
 
 check: $(INSTALLED)  ## style, types, layering
 	$(BIN)/ruff check

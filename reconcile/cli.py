@@ -37,6 +37,7 @@ class Session:
     stop: Stop = field(default_factory=Stop)
     reporter: Recorder | None = None  # as soon as it is known which
     ending: bool = False  # what is left to say takes no time, and is said once
+    terminal: list[Any] | None = None  # how it was before a prompt hid what is typed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -128,23 +129,26 @@ def _make_safe() -> None:
 def heed_signals(session: Session) -> None:
     """The first interrupt, terminate or hang-up asks the run to end (see ``Stop``); the second ends it.
 
-    What is ignored from the start (nohup) stays so.
+    A job that has nothing under way ends with the first. Its handler raises nothing: an exception
+    out of a handler may strike within an import or a destructor, where Python swallows it and
+    leaves a lock held. What is ignored from the start (nohup) stays so.
     """
     every = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     heeded = [each for each in every if signal.getsignal(each) is not signal.SIG_IGN]
 
     def heed(signum: int, _: FrameType | None) -> None:
-        if session.stop.requested:
-            for each in heeded:  # should the farewell take long, a third one needs nothing of ours
+        stop, reporter = session.stop, session.reporter
+        idle = reporter is not None and not stop.graceful and not session.ending
+        if stop.requested or idle:
+            for each in heeded:  # should the farewell take long, another one needs nothing of ours
                 signal.signal(each, signal.SIG_DFL)
             _leave(session, signum)
-        session.stop.requested = signum
+        stop.requested = signum
         if session.ending:
             return
-        if not session.stop.graceful:
-            raise Interrupted(signum)
-        if session.reporter is not None:
-            session.reporter.ask_patience()
+        if reporter is None:
+            raise Interrupted(signum)  # if it is swallowed, the job's first step is to check
+        reporter.ask_patience()
 
     for each in heeded:
         signal.signal(each, heed)
@@ -153,6 +157,7 @@ def heed_signals(session: Session) -> None:
 def _leave(session: Session, signum: int) -> None:
     """End the process at once. The journal tells the next run what was under way."""
     try:
+        _restore_terminal(session.terminal)
         if (reporter := session.reporter) is not None:
             from reconcile.wording import explain_interruption
 
@@ -160,6 +165,15 @@ def _leave(session: Session, signum: int) -> None:
             reporter.abandon(Exit(128 + signum), message)
     finally:
         os._exit(128 + signum)
+
+
+def _restore_terminal(settings: list[Any] | None) -> None:
+    """Show again what is typed: the signal may have come at a prompt for a password."""
+    if settings is not None:
+        import termios
+
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # in the background we may not, and would be halted
+        termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, settings)
 
 
 def script() -> NoReturn:
@@ -382,7 +396,13 @@ def _carry_out(
     reporter = make_reporter(command, as_json=as_json, quiet=quiet, verbose=verbose)
     session: Session = context.obj
     session.reporter = reporter
-    job = make_job(Flags(**values), interactive=sys.stdin is not None and sys.stdin.isatty())
+    session.stop.check()
+    interactive = sys.stdin is not None and sys.stdin.isatty()
+    if interactive:
+        import termios
+
+        session.terminal = termios.tcgetattr(sys.stdin.fileno())
+    job = make_job(Flags(**values), interactive=interactive)
     reporter.about(job.source, str(job.target))
 
     from reconcile.run import make_plan

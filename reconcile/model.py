@@ -474,9 +474,8 @@ class Stop:
     """Whether somebody asked the run to end. A signal handler sets it, the run looks at it.
 
     While ``graceful`` is set the run looks at ``requested`` wherever it can end with
-    nothing torn, and calls ``check`` when all is saved. Else the handler itself raises
-    ``Interrupted`` where it strikes: there nothing is at risk. A second signal ends
-    the process at once.
+    nothing torn, and calls ``check`` when all is saved. Else the handler itself ends
+    the process: there nothing is at risk. So does a second signal.
     """
 
     requested: int = 0  # number of the first signal; 0: none came

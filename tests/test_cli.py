@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import signal
 import socket
 import subprocess
 import sys
+import termios
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -352,6 +355,50 @@ def test_the_first_signal_asks_and_the_second_ends(as_json: bool) -> None:
         assert (body["status"], body["exit_code"], body["message"]) == ("interrupted", 143, words)
     else:
         assert (farewell, done.stdout) == (f"reconcile: error: {words}", "")
+
+
+UNHEARD = """
+import signal
+from reconcile.cli import Session, heed_signals
+from reconcile.report import make_reporter
+
+class Fading:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+session = Session()
+heed_signals(session)
+session.reporter = make_reporter("run")
+session.reporter.phase("scan")
+Fading()
+print("went on")
+"""
+
+
+def test_a_signal_is_heard_where_python_swallows_exceptions() -> None:
+    """In a destructor, or in a callback of the import system, which then holds its lock for ever."""
+    command = [sys.executable, "-c", UNHEARD]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (143, "")
+    assert done.stderr == "reconcile: error: terminated; nothing was done\n"
+
+
+def test_a_signal_at_a_prompt_leaves_a_terminal_that_shows_what_is_typed(place: Place, tree: Build) -> None:
+    tree({"a": "one"})
+    terminal, side = pty.openpty()
+    streams = {"stdin": side, "stdout": side, "stderr": side}
+    with place.start("run", *place.args[:-2], **streams, start_new_session=True) as process:
+        said = b""
+        while b"Password" not in said:
+            said += os.read(terminal, 1000)
+        while termios.tcgetattr(side)[3] & termios.ECHO:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 143
+    assert termios.tcgetattr(side)[3] & termios.ECHO
+    assert b"terminated; nothing was done" in os.read(terminal, 1000)
+    os.close(terminal)
+    os.close(side)
 
 
 def test_what_is_ignored_from_the_start_stays_so() -> None:
