@@ -7,14 +7,13 @@ directory can be taken back in.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from reconcile.errors import UsageError
 
-if TYPE_CHECKING:  # slow to import, and most runs have no patterns
-    from pathspec import GitIgnoreSpec
+_Rule = tuple[re.Pattern[str], bool]  # what matches it is excluded, or not
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +21,17 @@ class Filter:
     """Says which paths are not to be looked at. Made by :func:`make_filter`."""
 
     lines: tuple[str, ...] = ()
-    _spec: GitIgnoreSpec | None = field(default=None, compare=False, repr=False)
+    _rules: Sequence[_Rule] = field(default=(), compare=False, repr=False)  # the last one first
     _known: dict[str, bool] = field(default_factory=lambda: {"": False}, compare=False, repr=False)
 
     @property
     def empty(self) -> bool:
         """Whether it excludes nothing whatever the path."""
-        return self._spec is None
+        return not self._rules
 
     def excludes(self, path: str, is_dir: bool) -> bool:
         """Whether ``path``, relative to the base, or a directory above it is excluded."""
-        if self._spec is None:
+        if not self._rules:
             return False
         if is_dir:
             return self._excludes_directory(path)
@@ -50,26 +49,39 @@ class Filter:
         return excluded
 
     def _matches(self, path: str) -> bool:
-        assert self._spec is not None
-        # A pattern is a regular expression for text there, in which a newline ends the line.
-        return self._spec.match_file(path.replace("\n", "\ufdd0"))
+        """Whether the last pattern for ``path`` itself excludes it; a directory's ends in a slash."""
+        path = path.replace("\n", "\ufdd0")  # to a regular expression, a newline is the end of the line
+        for pattern, excludes in self._rules:
+            found = pattern.search(path)
+            # A group is a slash that ends a name: if more follows, the pattern is for a directory above.
+            if found and (found.lastindex is None or found.end(found.lastindex) == len(path)):
+                return excludes
+        return False
 
 
 def make_filter(lines: Sequence[str]) -> Filter:
     """Compile gitignore lines, in order. Raises UsageError for a line that is no pattern."""
-    patterns = [line for line in lines if line.strip(" ") and not line.startswith("#")]
+    patterns = [line for line in lines if not (line.startswith("#") or _matches_nothing(line))]
     if not patterns:
         return Filter(lines=tuple(lines))
     from pathspec import GitIgnoreSpec
 
+    rules: list[_Rule] = []
     for line in patterns:
         if "[[" in line:
             raise _refusal(line, "named classes such as [[:digit:]] would be taken for something else")
         try:
-            GitIgnoreSpec.from_lines([line])
+            for pattern in GitIgnoreSpec.from_lines([_spare_directory(line)]).patterns:
+                if pattern.regex is not None and pattern.include is not None:
+                    rules.append((_narrow(pattern.regex), pattern.include))
         except ValueError as error:
             raise _refusal(line, str(error)) from None
-    return Filter(tuple(lines), GitIgnoreSpec.from_lines(map(_spare_directory, patterns)))
+    return Filter(tuple(lines), rules[::-1])
+
+
+def _matches_nothing(line: str) -> bool:
+    """For git: no name is empty. pathspec takes some of these for every directory."""
+    return line.rstrip(" ") in {"", "/", "!/"} or "//" in line
 
 
 def _refusal(line: str, why: str) -> UsageError:
@@ -77,5 +89,13 @@ def _refusal(line: str, why: str) -> UsageError:
 
 
 def _spare_directory(line: str) -> str:
-    """``x/**`` is all that is in x, and not x itself, which pathspec takes it for: ``x/*`` says the same."""
-    return line[:-1] if line.endswith("/**") and line != "/**" else line
+    """``x/**`` is all that is in x, and not x itself, which pathspec takes it for; so with ``x/**/``."""
+    if line.endswith("/**") and line != "/**":
+        return f"{line}/*"
+    return f"{line}*/" if line.endswith("/**/") and line != "/**/" else line
+
+
+def _narrow(pattern: re.Pattern[str]) -> re.Pattern[str]:
+    """``*/`` becomes a search for any slash; the one that counts is at the end."""
+    any_slash = pattern.search("/")
+    return re.compile("(/)$") if any_slash and any_slash.lastindex else pattern
