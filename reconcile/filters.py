@@ -71,11 +71,12 @@ def make_filter(lines: Sequence[str]) -> Filter:
         if "[[" in line:
             raise _refusal(line, "named classes such as [[:digit:]] would be taken for something else")
         try:
-            for pattern in GitIgnoreSpec.from_lines([_spare_directory(line)]).patterns:
-                if pattern.regex is not None and pattern.include is not None:
-                    rules.append((_narrow(pattern.regex), pattern.include))
+            [pattern] = GitIgnoreSpec.from_lines([_spare_directory(line)]).patterns
         except ValueError as error:
             raise _refusal(line, str(error)) from None
+        assert pattern.regex is not None
+        assert pattern.include is not None
+        rules.append((_narrow(pattern.regex), pattern.include))
     return Filter(tuple(lines), rules[::-1])
 
 
