@@ -113,6 +113,20 @@ class Source:
                 raise SourceError(Reason.CHANGED, "is no symbolic link any more") from error
             raise _source_error(error) from error
 
+    def read(self, path: str, stamp: Stamp) -> bytes:
+        """All of a small file, which was what was stamped before and after. Raises SourceError."""
+        fd = self.open(path, stamp)
+        try:
+            content = os.read(fd, stamp.size) if stamp.size else b""
+            self.check(fd, path, stamp)
+        except OSError as error:
+            raise _source_error(error) from error
+        finally:
+            os.close(fd)
+        if len(content) != stamp.size:
+            raise SourceError(Reason.CHANGED, "became shorter while it was read")
+        return content
+
     def digest(self, path: str, stamp: Stamp) -> bytes:
         """The xxh3-128 of the content, 16 bytes. Raises SourceError."""
         fd = self.open(path, stamp)

@@ -18,19 +18,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from reconcile.diff import parent
-from reconcile.model import PERMISSIONS, Action, Entry, Kind, Op, Outcome, Problem
+from reconcile.model import PERMISSIONS, Action, Entry, Kind, Op, Outcome
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.alter import SPECIAL_BITS
 from reconcile.remotes.sftp.foreign import POSIX_RENAME
 from reconcile.remotes.sftp.parents import look_at, trouble_above
+from reconcile.remotes.sftp.remove import batches
 from reconcile.remotes.sftp.session import Recipe
 from reconcile.remotes.sftp.site import Site, act
-from reconcile.remotes.sftp.upload import Sent, send
+from reconcile.remotes.sftp.upload import Content, Notable, Sent
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
 from reconcile.source import Source
 
 FEWEST, MOST = 3, 1000  # files in a bundle
 MOST_BYTES = 64 * 1024 * 1024
+IN_STEP = 16  # files that one recipe has open at a time
 
 
 @dataclass(slots=True)
@@ -87,10 +89,11 @@ class Bundler:
     def recipes(self, bundles: Sequence[Bundle]) -> Iterator[Recipe[list[Outcome]]]:
         """Everything but the last publishings: see ``rest``."""
         for bundle in bundles:
-            bundle.waiting = 1 + len(bundle.actions)
+            together = list(batches(bundle.actions, IN_STEP))
+            bundle.waiting = 1 + len(together)
             yield self._make_place(bundle)
-            for action in bundle.actions:
-                yield self._stage(bundle, action)
+            for actions in together:
+                yield self._stage(bundle, actions)
                 yield from self.rest()
 
     def rest(self) -> Iterator[Recipe[list[Outcome]]]:
@@ -106,29 +109,51 @@ class Bundler:
             yield from act(wire.setstat(bundle.place, wanted | there.mode & SPECIAL_BITS, None))
         return self._end(bundle)
 
-    def _stage(self, bundle: Bundle, action: Action) -> Recipe[list[Outcome]]:
-        new = action.new
-        assert new is not None
-        staged = b"%b/%b" % (bundle.place, os.fsencode(action.path.rpartition("/")[2]))
+    def _stage(self, bundle: Bundle, actions: Sequence[Action]) -> Recipe[list[Outcome]]:
+        """Some of its files, in step: two round trips for all of them."""
         if self._site.full is not None:
-            bundle.left.append(action)
+            bundle.left += actions
             return self._end(bundle)
-        opened: Handle | Status = yield wire.open_new(staged, self._site.mode_for(new))
-        held: Entry | Problem | None = None
-        if isinstance(opened, Handle):
-            path, site = action.path, self._site
-            held = yield from send(site, self._source, path, new, staged, opened.handle, self._sent)
-        if isinstance(held, Entry):
-            bundle.staged.append((action, held))
-        else:
-            bundle.left.append(action)
+        staged = [b"%b/%b" % (bundle.place, _name(action)) for action in actions]
+        opened: list[Handle | Status] = yield [
+            wire.open_new(path, self._site.mode_for(_wish(action)))
+            for path, action in zip(staged, actions, strict=True)
+        ]
+        contents: list[tuple[Action, Content]] = []
+        for path, action, reply in zip(staged, actions, opened, strict=True):
+            if isinstance(reply, Handle):
+                contents.append((action, self._content(action, path, reply.handle)))
+            else:
+                bundle.left.append(action)
+        answers: list[Notable] = yield [content.requests() for _, content in contents]
+        for (action, content), notable in zip(contents, answers, strict=True):
+            if content.went_well(notable):
+                bundle.staged.append((action, content.held()))
+                continue
+            held = yield from content.conclude(notable)
+            if isinstance(held, Entry):
+                bundle.staged.append((action, held))
+            else:
+                bundle.left.append(action)
         return self._end(bundle)
+
+    def _content(self, action: Action, staged: bytes, handle: bytes) -> Content:
+        return Content(self._site, self._source, action.path, _wish(action), staged, handle, self._sent)
 
     def _end(self, bundle: Bundle) -> list[Outcome]:
         bundle.waiting -= 1
         if not bundle.waiting:
             self._ready.append(bundle)
         return []
+
+
+def _name(action: Action) -> bytes:
+    return os.fsencode(action.path.rpartition("/")[2])
+
+
+def _wish(action: Action) -> Entry:
+    assert action.new is not None
+    return action.new
 
 
 def _publish(site: Site, bundle: Bundle) -> Recipe[list[Outcome]]:
@@ -145,8 +170,7 @@ def _publish(site: Site, bundle: Bundle) -> Recipe[list[Outcome]]:
         bundle.left += [action for action, _ in bundle.staged]
         return outcomes
     renames = [
-        wire.rename(bundle.place + b"/" + os.fsencode(action.path.rpartition("/")[2]), site.at(action.path))
-        for action, _ in bundle.staged
+        wire.rename(bundle.place + b"/" + _name(action), site.at(action.path)) for action, _ in bundle.staged
     ]
     statuses: list[Status] = yield renames
     for (action, entry), status in zip(bundle.staged, statuses, strict=True):

@@ -28,7 +28,7 @@ from reconcile.model import (
 )
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.alter import make_directory, move, park, set_meta
-from reconcile.remotes.sftp.bundle import Bundle, Bundler, make_bundles
+from reconcile.remotes.sftp.bundle import IN_STEP, Bundle, Bundler, make_bundles
 from reconcile.remotes.sftp.connect import Connection, connect
 from reconcile.remotes.sftp.explain import what_fits
 from reconcile.remotes.sftp.foreign import POSIX_RENAME
@@ -142,9 +142,10 @@ class SftpRemote:
         self, bundles: Sequence[Bundle], source: Source, stop: Stop | None
     ) -> Iterator[Outcome]:
         bundler = Bundler(self._site, source, self._reporter.sent)
-        for outcomes in self._session.run(bundler.recipes(bundles), self._in_flight, stop):
+        in_flight = max(1, self._in_flight // IN_STEP)
+        for outcomes in self._session.run(bundler.recipes(bundles), in_flight, stop):
             yield from outcomes
-        for outcomes in self._session.run(bundler.rest(), self._in_flight):
+        for outcomes in self._session.run(bundler.rest(), in_flight):
             yield from outcomes
 
     def _recipe(self, action: Action, source: Source) -> Recipe[Outcome]:

@@ -5,9 +5,9 @@ the requests are about is a *recipe*: a generator that reads top to bottom like
 sequential code. It yields
 
 - a request, and gets its reply;
-- a list of requests and recipes, and gets the list of their replies and results,
-  once all are there: they travel together;
-- a :class:`Burst`, for content.
+- a :class:`Burst`, for content, and gets what was no plain OK;
+- a list of these and of recipes, and gets the list of what they get, once all is
+  there: they travel together.
 
 One thread, beside paramiko's own. Requests are packed many to an SSH packet, as
 the cost of paramiko is per packet.
@@ -90,7 +90,7 @@ class Batch(Burst):
         self.pending = len(requests)
 
 
-Step: TypeAlias = "Request | Burst | Sequence[Request | Recipe[Any]]"
+Step: TypeAlias = "Request | Burst | Sequence[Request] | Sequence[Burst] | Sequence[Request | Recipe[Any]]"
 Recipe: TypeAlias = Generator[Step, Any, T]
 _Deliver: TypeAlias = Callable[[Any], None]
 
@@ -253,21 +253,26 @@ class Session:
         """Send what a recipe asked for."""
         if isinstance(step, Request):
             self._post(step, task.resume)
-        elif isinstance(step, Batch) and step.all:
-            step.resume = task.resume
-            for request in step.all:
-                self._post(request, step)
         elif isinstance(step, Burst):
-            step.resume = task.resume
-            self._bursts.append(step)
+            self._begin_burst(step, task.resume)
         elif step:
             for item, take in zip(step, _gather(len(step), task.resume), strict=True):
                 if isinstance(item, Request):
                     self._post(item, take)
+                elif isinstance(item, Burst):
+                    self._begin_burst(item, take)
                 else:
                     _Task(item, self._begin, take).resume(None)
         else:
             task.resume([])
+
+    def _begin_burst(self, burst: Burst, resume: _Deliver) -> None:
+        burst.resume = resume
+        if isinstance(burst, Batch) and burst.all:
+            for request in burst.all:
+                self._post(request, burst)
+        else:
+            self._bursts.append(burst)
 
     def _draw_bursts(self) -> None:
         """Send content, file after file, until the window is full."""

@@ -22,11 +22,13 @@ if "paramiko" not in sys.modules and "invoke" not in sys.modules:
         del sys.modules["invoke"]
 import paramiko
 from paramiko.auth_handler import AuthHandler
-from paramiko.common import cMSG_CHANNEL_REQUEST
+from paramiko.common import MSG_CHANNEL_DATA, cMSG_CHANNEL_REQUEST
+from paramiko.packet import Packetizer
 
 __all__ = ["Auth", "Transport", "paramiko", "request_sftp"]
 
 _READ_AHEAD = 64 * 1024
+_PRIVATE = "_Packetizer__"
 
 # Without a handler of its own, the standard library prints paramiko's errors, tracebacks too, on stderr.
 _logger = logging.getLogger("paramiko")
@@ -55,6 +57,15 @@ class Stream(socket.socket):
         self._at += len(data)
         return data
 
+    def take_packet(self, tag_size: int) -> bytes | None:
+        """The next SSH packet, if it is here as a whole: its length in the clear, the rest, and its tag."""
+        here = self._at
+        after = here + 4 + int.from_bytes(self._ahead[here : here + 4]) + tag_size
+        if not here < here + 4 < after <= len(self._ahead):
+            return None
+        self._at = after
+        return self._ahead[here:after]
+
     def send(self, *data: Any) -> int:
         """Send some of ``data``. paramiko tries again after each timeout, for ever."""
         try:
@@ -69,6 +80,77 @@ class Stream(socket.socket):
         return count
 
 
+class Packets(Packetizer):
+    """Reads a run of packets that have arrived as one, where they are AES-GCM and channel data.
+
+    A server answers many small requests with as many small packets, at whose
+    reading paramiko spends more time than it takes to decrypt them.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream)
+        self._stream = stream
+        self._next: tuple[int, paramiko.Message] | None = None  # read already, behind a run of data
+
+    def read_message(self) -> tuple[int, paramiko.Message]:
+        """The type and content of the next packet, or of several that say the same as one."""
+        inner = vars(self)  # paramiko keeps all of it private
+        plain = inner.get(f"{_PRIVATE}aead_in") and not inner[f"{_PRIVATE}compress_engine_in"]
+        if plain and self._next is None and not self.need_rekey():
+            data = self._read_run(inner)
+            if data is not None:
+                return MSG_CHANNEL_DATA, data
+        if self._next is not None:
+            following, self._next = self._next, None
+            return following
+        kind, message = super().read_message()
+        return kind, message
+
+    def _read_run(self, inner: dict[str, Any]) -> paramiko.Message | None:
+        """Packets that are here as a whole: the data of one channel, up to the first of another kind.
+
+        That one becomes the next message; None where it comes first, or none is whole.
+        """
+        stream = self._stream
+        decrypt = inner[f"{_PRIVATE}block_engine_in"].decrypt
+        tag_size = inner[f"{_PRIVATE}mac_size_in"]
+        fixed, counter = (iv := inner[f"{_PRIVATE}iv_in"])[:4], int.from_bytes(iv[4:])
+        channel: bytes | None = None
+        pieces: list[bytes] = []
+        size = count = 0
+        while (packet := stream.take_packet(tag_size)) is not None:
+            plain = decrypt(fixed + counter.to_bytes(8), packet[4:], packet[:4])  # RFC 5647, section 7
+            counter += 1
+            count += 1
+            size += len(packet)
+            end = len(plain) - plain[0]
+            if plain[1] == MSG_CHANNEL_DATA and (channel is None or plain[2:6] == channel):
+                channel = plain[2:6]
+                pieces.append(plain[10:end])
+                continue
+            following = paramiko.Message(plain[2:end])
+            following.seqno = inner[f"{_PRIVATE}sequence_number_in"] + count - 1 & 0xFFFFFFFF
+            self._next = plain[1], following
+            break
+        if not count:
+            return None
+        inner[f"{_PRIVATE}iv_in"] = fixed + counter.to_bytes(8)
+        self._account(inner, count, size)
+        if channel is None:
+            return None
+        data = b"".join(pieces)
+        return paramiko.Message(channel + len(data).to_bytes(4) + data)
+
+    def _account(self, inner: dict[str, Any], count: int, size: int) -> None:
+        """What paramiko counts, and new keys after as many packets and bytes as it takes."""
+        inner[f"{_PRIVATE}sequence_number_in"] = inner[f"{_PRIVATE}sequence_number_in"] + count & 0xFFFFFFFF
+        inner[f"{_PRIVATE}received_packets"] += count
+        inner[f"{_PRIVATE}received_bytes"] += size
+        many = inner[f"{_PRIVATE}received_packets"] >= self.REKEY_PACKETS
+        if many or inner[f"{_PRIVATE}received_bytes"] >= self.REKEY_BYTES:
+            self._trigger_rekey()  # type: ignore[attr-defined]
+
+
 class Transport(paramiko.Transport):
     """A transport that never writes to stderr, leaves no timer behind and prefers AES-GCM.
 
@@ -80,6 +162,7 @@ class Transport(paramiko.Transport):
     def __init__(self, connected: socket.socket) -> None:
         self.stream = Stream(connected)
         super().__init__(self.stream)
+        self.packetizer = Packets(self.stream)
         options = self.get_security_options()
         options.ciphers = tuple(sorted(options.ciphers, key=lambda name: "gcm" not in name))
 

@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TypeAlias
 
 from reconcile.diff import parent
 from reconcile.model import PERMISSIONS, Action, Entry, Outcome, Problem, Reason, Stamp, Tag
@@ -23,6 +24,7 @@ from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Request, Status
 from reconcile.source import Source, SourceError, new_hash
 
 Sent = Callable[[int], None]
+Notable: TypeAlias = list[tuple[int, wire.Reply]]
 
 
 def upload(site: Site, action: Action, source: Source, sent: Sent) -> Recipe[Outcome]:
@@ -110,20 +112,12 @@ def send(
     Returns the entry that holds once it is published; with a problem the staging
     file is gone.
     """
-    content = _Content(site, source, path, new, staged, handle, sent)
-    requests = content.requests()
-    small = new.size <= site.block
-    notable: list[tuple[int, wire.Reply]] = yield Batch([*requests]) if small else Burst(requests)
-    if notable or not content.closed or not site.keeps_tags:
-        failed = yield from content.settle(notable)
-        if failed is not None:
-            yield wire.remove(staged)
-            return failed
-    site.refusals = 0
-    return site.recorded(new, content.tag, content.hash.digest())
+    content = Content(site, source, path, new, staged, handle, sent)
+    notable: Notable = yield content.requests()
+    return content.held() if content.went_well(notable) else (yield from content.conclude(notable))
 
 
-class _Content:
+class Content:
     """What goes through one open staging file, and what came of it."""
 
     __slots__ = (
@@ -157,9 +151,24 @@ class _Content:
         self.trouble: Problem | None = None  # with the source
         self.closed = False
 
-    def requests(self) -> Iterator[Request]:
+    def requests(self) -> Burst:
         """Everything between OPEN and RENAME. Ends early, without closing, if the source is in trouble."""
-        site, handle, size, block = self.site, self.handle, self.entry.size, self.site.block
+        return Batch(self._in_one_piece()) if self.entry.size <= self.site.block else Burst(self._piecewise())
+
+    def _in_one_piece(self) -> list[Request]:
+        try:
+            data = self.source.read(self.path, stamp_of(self.entry))
+        except SourceError as error:
+            self.trouble = problem(self.path, error.reason, error.message)
+            return []
+        if not data:
+            return self._ending()
+        self.hash.update(data)
+        self.sent(len(data))
+        return [wire.write(self.handle, 0, data), *self._ending()]
+
+    def _piecewise(self) -> Iterator[Request]:
+        size, block = self.entry.size, self.site.block
         try:
             descriptor = self.source.open(self.path, stamp_of(self.entry))
         except SourceError as error:
@@ -170,7 +179,7 @@ class _Content:
             while offset < size and (data := os.read(descriptor, min(block, size - offset))):
                 self.hash.update(data)
                 self.sent(len(data))
-                yield wire.write(handle, offset, data)
+                yield wire.write(self.handle, offset, data)
                 offset += len(data)
             self.source.check(descriptor, self.path, stamp_of(self.entry))
         except SourceError as error:
@@ -181,17 +190,40 @@ class _Content:
             return
         finally:
             os.close(descriptor)
-        mtime = site.time_for(self.entry)
-        if self.mode is not None or mtime is not None:
-            yield wire.fsetstat(handle, self.mode, mtime)
-        if site.syncs(size):
-            yield wire.fsync(handle, size)
-        self.closed = True
-        yield wire.close(handle)
-        if site.reads_back() or mtime is None:
-            yield wire.lstat(self.staged)
+        yield from self._ending()
 
-    def settle(self, notable: list[tuple[int, wire.Reply]]) -> Recipe[Problem | None]:
+    def _ending(self) -> list[Request]:
+        """What follows the content. The tag is read back where the server has to prove itself."""
+        site, mtime = self.site, self.site.time_for(self.entry)
+        requests = []
+        if self.mode is not None or mtime is not None:
+            requests.append(wire.fsetstat(self.handle, self.mode, mtime))
+        if site.syncs(self.entry.size):
+            requests.append(wire.fsync(self.handle, self.entry.size))
+        self.closed = True
+        requests.append(wire.close(self.handle))
+        if site.reads_back() or mtime is None:
+            requests.append(wire.lstat(self.staged))
+        return requests
+
+    def went_well(self, notable: Notable) -> bool:
+        """Whether the answers leave nothing to find out."""
+        return not notable and self.closed and self.site.keeps_tags
+
+    def conclude(self, notable: Notable) -> Recipe[Entry | Problem]:
+        """Verify, and see what went wrong; with a problem the staging file is removed."""
+        failed = yield from self._settle(notable)
+        if failed is not None:
+            yield wire.remove(self.staged)
+            return failed
+        return self.held()
+
+    def held(self) -> Entry:
+        """The entry that holds once the file is published."""
+        self.site.refusals = 0
+        return self.site.recorded(self.entry, self.tag, self.hash.digest())
+
+    def _settle(self, notable: Notable) -> Recipe[Problem | None]:
         """Make sense of all that was no plain OK. The staging file is closed afterwards."""
         replies = dict(reversed(notable))  # of several of a kind the first tells most
         if not self.closed:
