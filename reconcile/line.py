@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import uuid
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from reconcile.remotes import Remote
 
 Connect = Callable[[Job, Reporter], Remote]
 
+_HURRY = 0.002  # seconds until a busy thread lets the one that connects go on, which is mostly waiting
 FIRST_WAIT = 0.5  # seconds before the first attempt to connect again
 
 
@@ -122,10 +124,14 @@ class _Opening:
         self._thread.start()
 
     def _run(self) -> None:
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(_HURRY)
         try:
             self._remote = self._connect()
         except BaseException as error:  # noqa: BLE001 — raised again where it is waited for
             self._error = error
+        finally:
+            sys.setswitchinterval(usual)
         if self._unwanted and self._remote is not None:
             self._remote.close()
 

@@ -23,7 +23,6 @@ from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.alter import SPECIAL_BITS
 from reconcile.remotes.sftp.foreign import POSIX_RENAME
 from reconcile.remotes.sftp.parents import look_at, trouble_above
-from reconcile.remotes.sftp.remove import batches
 from reconcile.remotes.sftp.session import Recipe
 from reconcile.remotes.sftp.site import Site, act
 from reconcile.remotes.sftp.upload import Content, Notable, Sent
@@ -32,7 +31,8 @@ from reconcile.source import Source
 
 FEWEST, MOST = 3, 1000  # files in a bundle
 MOST_BYTES = 64 * 1024 * 1024
-IN_STEP = 16  # files that one recipe has open at a time
+IN_STEP = 100  # files that one recipe has open at a time
+IN_STEP_BYTES = 1024 * 1024  # of them in all, if they are several
 
 
 @dataclass(slots=True)
@@ -77,19 +77,33 @@ def _go_together(group: Sequence[Action]) -> bool:
     )
 
 
+def _split(actions: Sequence[Action], most: int) -> Iterator[Sequence[Action]]:
+    """What goes in step: enough for a round trip to be worth it, and little to hold in memory."""
+    some: list[Action] = []
+    size = 0
+    for action in actions:
+        size += action.bytes
+        if some and (size > IN_STEP_BYTES or len(some) == most):
+            yield some
+            some, size = [], action.bytes
+        some.append(action)
+    yield some
+
+
 class Bundler:
     """Hands out the recipes of bundles and of single actions, and the publishing when a bundle is ready."""
 
-    def __init__(self, site: Site, source: Source, sent: Sent) -> None:
+    def __init__(self, site: Site, source: Source, sent: Sent, in_step: int) -> None:
         self._site = site
         self._source = source
         self._sent = sent
+        self._in_step = in_step
         self._ready: deque[Bundle] = deque()
 
     def recipes(self, bundles: Sequence[Bundle]) -> Iterator[Recipe[list[Outcome]]]:
         """Everything but the last publishings: see ``rest``."""
         for bundle in bundles:
-            together = list(batches(bundle.actions, IN_STEP))
+            together = list(_split(bundle.actions, self._in_step))
             bundle.waiting = 1 + len(together)
             yield self._make_place(bundle)
             for actions in together:

@@ -141,8 +141,9 @@ class SftpRemote:
     def _perform_bundles(
         self, bundles: Sequence[Bundle], source: Source, stop: Stop | None
     ) -> Iterator[Outcome]:
-        bundler = Bundler(self._site, source, self._reporter.sent)
-        in_flight = max(1, self._in_flight // IN_STEP)
+        in_step = min(IN_STEP, self._in_flight)
+        in_flight = self._in_flight // in_step
+        bundler = Bundler(self._site, source, self._reporter.sent, in_step)
         for outcomes in self._session.run(bundler.recipes(bundles), in_flight, stop):
             yield from outcomes
         for outcomes in self._session.run(bundler.rest(), in_flight):
