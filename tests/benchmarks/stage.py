@@ -109,6 +109,7 @@ def set_stage(*, full: bool, runs: int) -> Iterator[Stage]:
         wait_for(lambda: len(set(descendants(os.getpid())) - before) == 1, "sshd to be alone")
         (server,) = set(descendants(os.getpid())) - before
         environment = {**os.environ, "HOME": str(folder / "home"), "LC_ALL": "C.UTF-8"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled
         if sys.platform == "linux":  # orphans become our children, so that their CPU can be told
             ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         yield Stage(folder, in_memory, sshd, server, stack, full, runs, environment)

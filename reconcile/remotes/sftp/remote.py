@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from reconcile.errors import Refused, Unreachable
@@ -43,7 +44,9 @@ from reconcile.remotes.sftp.wire import Attrs, Extended, Names, Status
 from reconcile.remotes.sftp.workdir import clear_run, make_parts, make_workdir
 from reconcile.source import Source
 
-IN_FLIGHT = 1000  # recipes under way at most: an upload is three round trips, so latency asks for many
+IN_FLIGHT = 500  # recipes under way at most, where the server is near: more would only queue there
+PER_SECOND = 75_000  # more of them for each second that a round trip takes: an upload is three
+IN_FLIGHT_FAR = 4000  # however far
 IN_FLIGHT_UNKNOWN = 64  # the same for servers that do not tell how many handles they grant
 RESERVE = 16  # handles left over for what is not counted
 _UPLOADS = (Op.CREATE, Op.MODIFY)
@@ -54,12 +57,19 @@ class SftpRemote:
     """See ``Remote``. Made by ``open_sftp``."""
 
     def __init__(
-        self, connection: Connection, session: Session, site: Site, handles: int, reporter: Reporter
+        self,
+        connection: Connection,
+        session: Session,
+        site: Site,
+        handles: int,
+        round_trip: float,
+        reporter: Reporter,
     ) -> None:
         self._connection = connection
         self._session = session
         self._site = site
-        self._in_flight = max(1, min(IN_FLIGHT, handles))
+        wanted = min(IN_FLIGHT + int(PER_SECOND * round_trip), IN_FLIGHT_FAR)
+        self._in_flight = max(1, min(wanted, handles))
         self._trees_in_flight = max(1, handles // TOGETHER)
         self._reporter = reporter
         self._unsynced = 0
@@ -230,7 +240,7 @@ def open_sftp(job: Job, reporter: Reporter) -> SftpRemote:
 def _open(connection: Connection, job: Job, reporter: Reporter) -> SftpRemote:
     session = Session(connection.channel, job.options.timeout)
     extensions = session.handshake(job.login.timeout)
-    limits, base, workdir = session.call(_survey(extensions, job.target.path, job.options))
+    limits, base, workdir, round_trip = session.call(_survey(extensions, job.target.path, job.options))
     site = Site(
         base=base,
         workdir=workdir,
@@ -247,36 +257,40 @@ def _open(connection: Connection, job: Job, reporter: Reporter) -> SftpRemote:
     )
     handles = IN_FLIGHT_UNKNOWN
     if limits is not None:
-        handles = limits.handles - RESERVE if limits.handles else IN_FLIGHT + RESERVE
+        handles = limits.handles - RESERVE if limits.handles else IN_FLIGHT_FAR
         site.block = (
             max(BLOCK, min(limits.write, limits.packet - 1024)) if limits.write and limits.packet else BLOCK
         )
-    return SftpRemote(connection, session, site, handles, reporter)
+    return SftpRemote(connection, session, site, handles, round_trip, reporter)
 
 
 def _survey(
     extensions: dict[bytes, bytes], path: str, options: Options
-) -> Recipe[tuple[wire.Limits | None, bytes, bytes]]:
-    """The server's limits, DEST and our folder, both absolute."""
+) -> Recipe[tuple[wire.Limits | None, bytes, bytes, float]]:
+    """The server's limits, DEST and our folder, both absolute, and the seconds of a round trip."""
     direct = os.fsencode(_below_home(path)) or b"."
     asked = [wire.realpath(b"."), wire.realpath(direct), wire.stat(direct)]
     if b"limits@openssh.com" in extensions:
         asked.append(wire.limits())
+    began = time.monotonic()
     home_reply, base_reply, there, *rest = yield asked
+    round_trip = time.monotonic() - began
     limits = wire.parse_limits(rest[0]) if rest and isinstance(rest[0], Extended) else None
     home = home_reply.names[0][0] if isinstance(home_reply, Names) and home_reply.names else b"/"
     if isinstance(there, Attrs) and isinstance(base_reply, Names) and base_reply.names:
         base = base_reply.names[0][0]
     else:
-        base = yield from _canonical(_absolute(home, path))
+        absolute = _absolute(home, path)
+        base = yield from _canonical(absolute, base_reply if absolute == direct else None)
     if isinstance(there, Attrs) and not stat.S_ISDIR(there.mode):
         raise Refused(
             f"DEST is not a directory on the remote: {os.fsdecode(base)!r}. Nothing was done. "
             "Choose another DEST, or move what is in its way."
         )
     if options.remote_workdir is None:
-        return limits, base, base.rstrip(b"/") + b"/" + RESERVED_NAME.encode()
-    return limits, base, (yield from _canonical(_absolute(home, options.remote_workdir), links=False))
+        return limits, base, base.rstrip(b"/") + b"/" + RESERVED_NAME.encode(), round_trip
+    workdir = yield from _canonical(_absolute(home, options.remote_workdir), None, links=False)
+    return limits, base, workdir, round_trip
 
 
 def _absolute(home: bytes, path: str) -> bytes:
@@ -288,13 +302,16 @@ def _below_home(path: str) -> str:
     return path[2:] if path == "~" or path.startswith("~/") else path
 
 
-def _canonical(path: bytes, *, links: bool = True) -> Recipe[bytes]:
-    """The path with links resolved, as deep as it exists; without ``links`` its last part is left alone."""
+def _canonical(path: bytes, known: Names | Status | None, *, links: bool = True) -> Recipe[bytes]:
+    """The path with links resolved, as deep as it exists; without ``links`` its last part is left alone.
+
+    ``known``: what the server says of the whole of it, if it was asked.
+    """
     existing, missing = path, b""
     if not links:
         existing, _, missing = path.rpartition(b"/")
     while existing not in (b"", b"/"):
-        reply: Names | Status = yield wire.realpath(existing)
+        reply, known = known or (yield wire.realpath(existing)), None
         # OpenSSH resolves a path of which only the last part is missing, others whatever they are given.
         if isinstance(reply, Names) and len(reply.names) == 1 and reply.names[0][0].startswith(b"/"):
             existing = reply.names[0][0]

@@ -269,7 +269,8 @@ class Session:
     def _begin_burst(self, burst: Burst, resume: _Deliver) -> None:
         burst.resume = resume
         if isinstance(burst, Batch) and burst.all:
-            for request in burst.all:
+            requests, burst.all = burst.all, ()  # once sent, content needs no memory
+            for request in requests:
                 self._post(request, burst)
         else:
             self._bursts.append(burst)

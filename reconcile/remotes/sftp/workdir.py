@@ -36,14 +36,11 @@ def make_workdir(session: Session, site: Site, lineage: str, run: str, *, known:
     """
     ours = site.workdir + b"/" + os.fsencode(lineage)
     mark = ours + b"/" + _MARK.encode()
-    made = session.call(_is_made(site, ours, mark))
+    made, missing = session.call(_is_made(site, ours, mark))
     if not all(made):
         if known:
             raise Refused(_mark_is_gone(mark))
-        session.call(_make_base(site))
-        session.call(_make_our_folder(site))
-        session.call(_make(site, ours))
-        session.call(_write_mark(site, mark, lineage))
+        session.call(_make_job_folder(site, ours, mark, lineage, missing))
     site.run = ours + b"/" + os.fsencode(run)
     site.parts.clear()
     site.parents[""] = None
@@ -105,31 +102,65 @@ def _parts_for(action: Action) -> Iterator[bytes]:
         yield TRASH
 
 
-def _is_made(site: Site, ours: bytes, mark: bytes) -> Recipe[tuple[bool, ...]]:
-    """Which of our folder, the job's folder and its mark are there: asked first, as mostly all are."""
-    *folders, file = yield [wire.lstat(site.workdir), wire.lstat(ours), wire.lstat(mark)]
+def _is_made(site: Site, ours: bytes, mark: bytes) -> Recipe[tuple[Sequence[bool], list[bytes]]]:
+    """Which of our folder, the job's folder and its mark are there, and what is missing of DEST.
+
+    Asked first, as mostly all are.
+    """
+    *folders, file, base, above = yield [
+        *(wire.lstat(path) for path in (site.workdir, ours, mark)),
+        *(wire.stat(path) for path in (site.base, _above(site.base))),
+    ]
     for path, there in zip((site.workdir, ours), folders, strict=True):
         if isinstance(there, Attrs) and kind_of(there) is not Kind.DIR:
             raise _in_the_way(path, there)
-    return tuple(isinstance(there, Attrs) for there in (*folders, file))
+    made = [isinstance(there, Attrs) for there in (*folders, file)]
+    return made, [] if all(made) else (yield from _missing(site.base, [base, above]))
 
 
-def _make_base(site: Site) -> Recipe[None]:
-    """DEST and its parents, with the modes the server gives them."""
+def _above(path: bytes) -> bytes:
+    return path.rpartition(b"/")[0] or b"/"
+
+
+def _missing(path: bytes, known: Sequence[Attrs | Status]) -> Recipe[list[bytes]]:
+    """What is to be made so that DEST is there, the topmost first. ``known``: what it and its parent are."""
     missing: list[bytes] = []
-    path = site.base
-    there, above = yield [wire.stat(path), wire.stat(path.rpartition(b"/")[0] or b"/")]
+    there = known[0]
     while absent(there) and path not in (b"", b"/"):
-        missing.append(path)
-        path = path.rpartition(b"/")[0] or b"/"
-        there = above if len(missing) == 1 else (yield wire.stat(path))
+        missing.insert(0, path)
+        path = _above(path)
+        there = known[len(missing)] if len(missing) < len(known) else (yield wire.stat(path))
     if isinstance(there, Attrs) and not stat.S_ISDIR(there.mode):
         raise Refused(
             f"{_shown(path)} on the remote is not a directory, so DEST can't be made below it. "
             "Nothing was done. Choose another DEST, or move what is in its way."
         )
-    for path in reversed(missing):
-        status = yield from act(wire.mkdir(path, 0o777))
+    return missing
+
+
+def _make_job_folder(
+    site: Site, ours: bytes, mark: bytes, lineage: str, missing: Sequence[bytes]
+) -> Recipe[None]:
+    """DEST with the modes the server gives, ``.reconcile``, the job's folder and its mark.
+
+    RACE: where somebody puts a link in the place of a folder within a round trip, an empty folder
+    and file are made behind it; then it is refused.
+    """
+    base = [wire.mkdir(path, 0o777) for path in missing]
+    folders = (site.workdir, ours)
+    above = _above(site.workdir)
+    if above not in (site.base, b"/"):
+        yield from _check_base(site, missing, (yield base))
+        yield from _make_parents(site, above)
+        base, missing = [], []
+    *replies, opened = yield [*base, *_making(folders), wire.open_new(mark, 0o600)]
+    yield from _check_base(site, missing, replies[: len(missing)])
+    yield from _check_made(site, folders, replies[len(missing) :])
+    yield from _write_mark(site, mark, lineage, opened)
+
+
+def _check_base(site: Site, paths: Sequence[bytes], statuses: Sequence[Status]) -> Recipe[None]:
+    for path, status in zip(paths, statuses, strict=True):
         if status is not OK:
             there = yield from look(path)
             if isinstance(there, Attrs) and kind_of(there) is Kind.SYMLINK:
@@ -140,27 +171,32 @@ def _make_base(site: Site) -> Recipe[None]:
             raise (yield from _refusal(site, path, status))
 
 
-def _make_our_folder(site: Site) -> Recipe[None]:
-    """``.reconcile``, which must be a real directory: through a link we would write elsewhere."""
-    parent = site.workdir.rpartition(b"/")[0]
-    if parent != site.base and parent:
-        missing = []
-        while absent(there := (yield wire.stat(parent or b"/"))) and parent:
-            missing.append(parent)
-            parent = parent.rpartition(b"/")[0]
-        if isinstance(there, Attrs) and kind_of(there) is not Kind.DIR:
-            raise _in_the_way(parent, there)
-        for path in reversed(missing):
-            yield from _make(site, path)
-    yield from _make(site, site.workdir)
+def _make_parents(site: Site, parent: bytes) -> Recipe[None]:
+    """Where our folder is not in DEST."""
+    missing = []
+    while absent(there := (yield wire.stat(parent))) and parent != b"/":
+        missing.append(parent)
+        parent = _above(parent)
+    if isinstance(there, Attrs) and kind_of(there) is not Kind.DIR:
+        raise _in_the_way(parent, there)
+    yield from _make(site, *reversed(missing))
 
 
 def _make(site: Site, *paths: bytes) -> Recipe[None]:
     """Directories of ours, each inside the one before or beside it, for nobody else to read."""
-    replies = yield [request for path in paths for request in (wire.mkdir(path, 0o700), wire.lstat(path))]
+    yield from _check_made(site, paths, (yield _making(paths)))
+
+
+def _making(paths: Sequence[bytes]) -> list[wire.Request]:
+    return [request for path in paths for request in (wire.mkdir(path, 0o700), wire.lstat(path))]
+
+
+def _check_made(site: Site, paths: Sequence[bytes], replies: Sequence[Attrs | Status]) -> Recipe[None]:
+    """Through a link we would write elsewhere."""
     for path, status, there in zip(paths, replies[::2], replies[1::2], strict=True):
         if isinstance(there, Status):
-            raise (yield from _refusal(site, path, there if status is OK else status))
+            refused = status if isinstance(status, Status) and status is not OK else there
+            raise (yield from _refusal(site, path, refused))
         if kind_of(there) is not Kind.DIR:
             raise _in_the_way(path, there)
 
@@ -181,8 +217,7 @@ def _refusal(site: Site, path: bytes, status: Status) -> Recipe[ReconcileError]:
     return Unreachable(f"The remote can't be written to: {failed.message}. Nothing was done.{out}")
 
 
-def _write_mark(site: Site, path: bytes, lineage: str) -> Recipe[None]:
-    opened: Handle | Status = yield wire.open_new(path, 0o600)
+def _write_mark(site: Site, path: bytes, lineage: str, opened: Handle | Status) -> Recipe[None]:
     if isinstance(opened, Status):
         there = yield from look(path)
         if isinstance(there, Attrs):
