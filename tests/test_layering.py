@@ -34,7 +34,6 @@ THIRD_PARTIES = {
     "rich": {"report"},
     "pathspec": {"filters"},
     "platformdirs": {"config", "state"},
-    "filelock": {"state"},
     "tenacity": {"line"},
 }
 

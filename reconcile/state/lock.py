@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from reconcile.errors import Locked, ReconcileError
 from reconcile.state.store import make_folder
 
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
-
 NAME = "lock"
+POLL = 0.1  # seconds between attempts while waiting
 HOLDER = "lock.holder"  # beside it, for people: who holds the lock, not whether it is held
 
 
@@ -27,28 +25,45 @@ def hold_lock(folder: str, wait: float = 0.0) -> Iterator[None]:
     ``wait`` is how many seconds to wait for another run to end. Raises ``Locked``,
     which names the holder, if it does not end in time.
     """
-    from filelock import FileLock, Timeout
-
     try:
         make_folder(folder)
-        lock: BaseFileLock = FileLock(os.path.join(folder, NAME), timeout=max(wait, 0.0), mode=0o600)
-        lock.acquire(poll_interval=0.1)
-    except Timeout:
-        raise Locked(
-            f"Another run of this job is at work{_describe_holder(folder)}. Nothing was done. "
-            "Wait for it to end, or use --wait SECONDS to do so."
-        ) from None
+        fd = os.open(os.path.join(folder, NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ReconcileError(
-            f"The lock in {folder!r} can't be taken: {error.strerror}. Nothing was done. "
-            "Correct the permissions there, or choose another folder with --state."
-        ) from error
+        raise _untakable(folder, error) from error
     try:
+        _take(fd, folder, time.monotonic() + wait)
         _sign(folder)
-        yield
+        try:
+            yield
+        finally:
+            _unsign(folder)
     finally:
-        _unsign(folder)
-        lock.release()
+        os.close(fd)  # which lets go of the lock
+
+
+def _take(fd: int, folder: str, give_up: float) -> None:
+    """flock(2): of two descriptors of one file only one holds it, in one process too."""
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= give_up:
+                raise Locked(
+                    f"Another run of this job is at work{_describe_holder(folder)}. Nothing was done. "
+                    "Wait for it to end, or use --wait SECONDS to do so."
+                ) from None
+        except OSError as error:
+            raise _untakable(folder, error) from error
+        else:
+            return
+        time.sleep(POLL)
+
+
+def _untakable(folder: str, error: OSError) -> ReconcileError:
+    return ReconcileError(
+        f"The lock in {folder!r} can't be taken: {error.strerror}. Nothing was done. "
+        "Correct the permissions there, or choose another folder with --state."
+    )
 
 
 def _unsign(folder: str) -> None:
