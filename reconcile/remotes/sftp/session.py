@@ -234,8 +234,7 @@ class Session:
                 if live:
                     if not self._channel.recv_ready():
                         self._flush()
-                    for ident, reply in self._decoder.feed(self._receive()):
-                        self._accept(ident, reply)
+                    self._accept(self._decoder.feed(self._receive()))
         finally:
             self._give_up()
             for task in live:
@@ -270,8 +269,7 @@ class Session:
         burst.resume = resume
         if isinstance(burst, Batch) and burst.all:
             requests, burst.all = burst.all, ()  # once sent, content needs no memory
-            for request in requests:
-                self._post(request, burst)
+            self._post_all(requests, burst)
         else:
             self._bursts.append(burst)
 
@@ -305,29 +303,52 @@ class Session:
         if self._out_size >= PACKET:
             self._send_full_packets()
 
-    def _accept(self, ident: int, reply: wire.Reply) -> None:
-        """Hand a reply to whoever waits for it."""
-        slot = self._waiting.pop(ident, None)
-        if self._slow:
-            self._slow.pop(ident, None)
-        if slot is None:
-            if ident not in self._stale:
-                raise ProtocolError(f"the server answered request {ident}, which is not open")
-            self._stale.discard(ident)
-            return
-        owner, kind, expects, weight = slot
-        if type(reply) is not expects and (type(reply) is not Status or reply.code == wire.FX_OK):
-            raise ProtocolError(f"the server answered a request of type {kind} with {type(reply).__name__}")
-        if not isinstance(owner, Burst):
-            owner(reply)
-            return
-        self._outstanding -= weight
-        owner.pending -= 1
-        if reply is not OK:
-            owner.notable.append((kind, reply))
-            owner.failed = owner.failed or type(reply) is Status
-        if not owner.pending and owner.requests is None:
-            owner.resume(owner.notable)
+    def _post_all(self, requests: Sequence[Request], owner: Burst) -> None:
+        """The same for several that have no weight."""
+        waiting, out, pack = self._waiting, self._out, HEAD.pack
+        for kind, body, expects, patience in requests:
+            self._requests += 1
+            ident = self._requests & 0xFFFFFFFF
+            if patience:
+                self._slow[ident] = patience
+            waiting[ident] = owner, kind, expects, 0
+            size = len(body)
+            out += pack(size + 5, kind, ident), body
+            self._out_size += size + 9
+        if self._out_size >= PACKET:
+            self._send_full_packets()
+
+    def _accept(self, replies: Iterable[tuple[int, wire.Reply]]) -> None:
+        """Hand each reply to whoever waits for it."""
+        waiting, slow = self._waiting, self._slow
+        for ident, reply in replies:
+            slot = waiting.pop(ident, None)
+            if slow:
+                slow.pop(ident, None)
+            if slot is None:
+                self._forget(ident)
+                continue
+            owner, kind, expects, weight = slot
+            if type(reply) is not expects and (type(reply) is not Status or reply.code == wire.FX_OK):
+                raise ProtocolError(
+                    f"the server answered a request of type {kind} with {type(reply).__name__}"
+                )
+            if not isinstance(owner, Burst):
+                owner(reply)
+                continue
+            self._outstanding -= weight
+            owner.pending -= 1
+            if reply is not OK:
+                owner.notable.append((kind, reply))
+                owner.failed = owner.failed or type(reply) is Status
+            if not owner.pending and owner.requests is None:
+                owner.resume(owner.notable)
+
+    def _forget(self, ident: int) -> None:
+        """A reply nobody waits for: to a request whose recipe was given up, or to none."""
+        if ident not in self._stale:
+            raise ProtocolError(f"the server answered request {ident}, which is not open")
+        self._stale.discard(ident)
 
     def _send_full_packets(self) -> None:
         """Send what fills packets; the rest waits for more."""
