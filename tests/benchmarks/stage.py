@@ -102,9 +102,7 @@ def set_stage(*, full: bool, runs: int) -> Iterator[Stage]:
         for name in ("inputs", "runs", "home", "server"):
             (folder / name).mkdir()
         before = set(descendants(os.getpid()))
-        # rsync, tar and rclone start a login shell there: a ~/.bashrc is none of their doing.
-        bare = (f"SetEnv HOME={folder / 'home'}",)
-        sshd = stack.enter_context(start_sshd(folder / "server", settings=bare))
+        sshd = stack.enter_context(start_sshd(folder / "server"))
         # Somebody has just asked it whether it answers: that session ends too.
         wait_for(lambda: len(set(descendants(os.getpid())) - before) == 1, "sshd to be alone")
         (server,) = set(descendants(os.getpid())) - before

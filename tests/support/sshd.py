@@ -224,6 +224,8 @@ class Sshd:
         yield f"AuthorizedKeysFile {self.folder / 'authorized_keys'}"
         yield f"Subsystem sftp {self._subsystem()}"
         yield "PidFile none"
+        # The login shell reads ~/.bashrc, which is nobody's business here and may take a tenth of a second.
+        yield f"SetEnv HOME={self.folder}"
         yield "StrictModes no"
         yield f"UsePAM {'yes' if _locked() else 'no'}"
         yield "PubkeyAuthentication yes"
