@@ -40,11 +40,16 @@ def recover(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: 
 
 def foresee(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: Source) -> DirectorySnapshot:
     """What ``recover`` would come to, for a plan: looks, and changes nothing."""
+    remote.find_parked(old.lineage)
     outcomes = list(_know(old, leftover, remote, source))
-    outcomes += [
-        Outcome(action, {action.source or "": action.moved}, _interrupted(action))
-        for action in _stranded(leftover, outcomes)
-    ]
+    stranded = _stranded(leftover, outcomes)
+    homes = dict(remote.observe(action.source or "" for action in stranded))
+    for action in stranded:
+        home = action.source or ""
+        if homes[home] is None:
+            outcomes.append(Outcome(action, {home: action.moved}, _interrupted(action)))
+        else:
+            outcomes.append(Outcome(action, {} if action.kind is Kind.DIR else {action.path: action.new}))
     return fold(old, outcomes, {}, leftover.trusted_ns)
 
 

@@ -47,7 +47,7 @@ class Remote(Protocol):
     def parked(self) -> frozenset[int] | None:
         """Numbers of the parking places that held something when ``prepare`` took them over.
 
-        None: it did not, and nobody knows.
+        Or when ``find_parked`` looked. None: neither did, and nobody knows.
         """
 
     def prepare(self, lineage: str, run: str, *, known: bool = False, resume: bool = False) -> None:
@@ -61,6 +61,9 @@ class Remote(Protocol):
         Raises Refused where something stands in our way or our mark is gone,
         Unreachable where DEST can't be written to.
         """
+
+    def find_parked(self, lineage: str) -> None:
+        """Look, and change nothing: which parking places of this job's earlier runs hold something."""
 
     def perform(
         self, actions: Sequence[Action], source: Source, stop: Stop | None = None

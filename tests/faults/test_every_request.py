@@ -128,6 +128,30 @@ def test_then_a_plain_run(
 
 
 @pytest.mark.parametrize("part", range(PARTS))
+@some("kill-before")
+def test_a_plan_foresees_the_run(
+    ready: tuple[Scenario, int], tally: Counter[str], breakage: Breakage, part: int
+) -> None:
+    scenario, count = ready
+    failures = Failures(tally)
+
+    def attempt() -> None:
+        scenario.restore()
+        if break_off(scenario, breakage, at, *MIRROR) is not None:
+            tally[f"{breakage.tally}, a plan in between"] += 1
+        scenario.sshd.end_sessions()  # no plan can know what the dead client has queued
+        planned = scenario.runner.run(*scenario.arguments("plan", *MIRROR))
+        ran = scenario.run_well(*MIRROR)
+        foreseen, done = planned.document, ran.document
+        assert foreseen["counts"] == done["counts"], f"{describe(planned)}\n{describe(ran)}"
+        assert foreseen["entries"] == done["entries"], f"{describe(planned)}\n{describe(ran)}"
+
+    for at in spread(count, 3, part):
+        failures.attempt(f"{breakage.name} {at}", attempt)
+    failures.demand_none()
+
+
+@pytest.mark.parametrize("part", range(PARTS))
 @some("kill-after")
 def test_without_mirror(
     ready: tuple[Scenario, int], tally: Counter[str], breakage: Breakage, part: int

@@ -219,6 +219,9 @@ class MemoryRemote:
     def prepare(self, lineage: str, run: str, *, known: bool = False, resume: bool = False) -> None:
         """Nothing to prepare."""
 
+    def find_parked(self, lineage: str) -> None:
+        """``parked`` always knows."""
+
     def perform(
         self,
         actions: Sequence[Action],

@@ -41,7 +41,7 @@ from reconcile.remotes.sftp.settle import settle
 from reconcile.remotes.sftp.site import NO_FSYNC, Site, absent, kind_of, look, problem, read_link
 from reconcile.remotes.sftp.upload import upload
 from reconcile.remotes.sftp.wire import Attrs, Extended, Names, Status
-from reconcile.remotes.sftp.workdir import clear_run, make_parts, make_workdir
+from reconcile.remotes.sftp.workdir import clear_run, find_parked, make_parts, make_workdir
 from reconcile.source import Source
 
 IN_FLIGHT = 500  # recipes under way at most, where the server is near: more would only queue there
@@ -97,6 +97,10 @@ class SftpRemote:
     def prepare(self, lineage: str, run: str, *, known: bool = False, resume: bool = False) -> None:
         """The first write: DEST, and our folder in it. See ``workdir``."""
         make_workdir(self._session, self._site, lineage, run, known=known, resume=resume)
+
+    def find_parked(self, lineage: str) -> None:
+        """See ``Remote``."""
+        self._site.taken = find_parked(self._session, self._site, lineage)
 
     def perform(
         self, actions: Sequence[Action], source: Source, stop: Stop | None = None

@@ -90,7 +90,7 @@ class Batch(Burst):
         self.pending = len(requests)
 
 
-Step: TypeAlias = "Request | Burst | Sequence[Request] | Sequence[Burst] | Sequence[Request | Recipe[Any]]"
+Step: TypeAlias = "Request | Burst | Sequence[Request | Burst | Recipe[Any]]"
 Recipe: TypeAlias = Generator[Step, Any, T]
 _Deliver: TypeAlias = Callable[[Any], None]
 

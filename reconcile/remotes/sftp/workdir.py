@@ -34,7 +34,7 @@ def make_workdir(session: Session, site: Site, lineage: str, run: str, *, known:
     Raises Refused where something stands in the way or, if we are ``known``
     there, our mark is gone; Unreachable where the server does not let us write.
     """
-    ours = site.workdir + b"/" + os.fsencode(lineage)
+    ours = _job_folder(site, lineage)
     mark = ours + b"/" + _MARK.encode()
     made, missing = session.call(_is_made(site, ours, mark))
     if not all(made):
@@ -48,6 +48,22 @@ def make_workdir(session: Session, site: Site, lineage: str, run: str, *, known:
     site.taken = _take_over(session, site, dead) if resume else None
     for folder in dead:
         clear_run(session, site, folder, PARTS)
+
+
+def _job_folder(site: Site, lineage: str) -> bytes:
+    return site.workdir + b"/" + os.fsencode(lineage)
+
+
+def find_parked(session: Session, site: Site, lineage: str) -> frozenset[int]:
+    """Numbers of the parking places of this job that hold something now, whichever run's they are."""
+    listing = session.call(list_directory(_job_folder(site, lineage)))
+    places = [
+        _job_folder(site, lineage) + b"/" + os.fsencode(name) + b"/" + PARKED
+        for name, attrs in listing.names
+        if kind_of(attrs) is Kind.DIR
+    ]
+    found = session.run(map(list_directory, places), TOGETHER)
+    return frozenset(int(name) for listing in found for name, _ in listing.names if name.isdigit())
 
 
 def _mark_is_gone(mark: bytes) -> str:
