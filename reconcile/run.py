@@ -35,7 +35,7 @@ from reconcile.state.device import is_other_device, remember_device
 from reconcile.state.journal import Journal, Leftover, begin_journal, discard_journal, read_journal
 from reconcile.state.lock import hold_lock
 from reconcile.state.store import has_snapshot, read_snapshot, save_snapshot
-from reconcile.state.trouble import update
+from reconcile.state.trouble import awaits_cleanup, update
 from reconcile.survey import blank, check_blank, drifted, take_over
 
 
@@ -195,7 +195,7 @@ class _Run:
         outcomes: list[Outcome] = []
         self.stop.graceful = True
         try:
-            if not plan.empty or not self.old.serial:
+            if not plan.empty or not self.old.serial or awaits_cleanup(self.job.state):
                 with closing(self._begin(plan)) as journal:
                     self._apply(plan, journal, outcomes)
             if self.stop.requested and any(action.op is Op.PARK for action in plan.actions):

@@ -416,6 +416,24 @@ def test_dest_is_not_writable(case: Case, bound_sshd: Sshd) -> None:
     case.works()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to give a folder away")
+def test_what_can_not_be_removed_is_tried_again(case: Case, bound_sshd: Sshd) -> None:
+    case = replace(case, target=bound_sshd.url(case.dest), flags=tuple(bound_sshd.endpoint.flags()))
+    build_tree(case.source, {"a": "a", "d": {"sub": {"file": "x"}}})
+    case.works()
+    os.chown(case.dest / "d/sub", 54321, 54321)
+    shutil.rmtree(case.source / "d")
+    everything = ("--mirror", "--allow-mass-delete")
+    case.ends(3, "could not be removed from the remote; the next run tries again", args=everything)
+    assert not (case.dest / "d").exists()
+    case.ends(3, "could not be removed", args=everything)  # though it has nothing else to do
+    (stuck,) = case.dest.glob(".reconcile/*/*/trash/*/sub")
+    os.chown(stuck, 0, 0)
+    assert case("run", *everything).code == 0
+    assert not list(case.dest.glob(".reconcile/*/*/*"))
+    assert case("run", *everything, "--json").document["connected"] is False
+
+
 @pytest.mark.parametrize("thing", ["file", Fifo(), Link("file"), Link("dest")], ids=repr)
 def test_dest_is_no_folder(case: Case, thing: object) -> None:
     build_tree(case.source, {"a": "a"})

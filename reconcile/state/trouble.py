@@ -9,6 +9,7 @@ from reconcile.model import Problem, Since
 from reconcile.state.small import recall, remember
 
 NAME = "problems"
+CLEANUP = "cleanup"  # the stage of what could not be removed
 
 
 def update(
@@ -40,6 +41,14 @@ def update(
     for (path, _), since in now.items():
         failing[path] = max(failing.get(path, since), since, key=lambda each: each.runs)
     return failing
+
+
+def awaits_cleanup(folder: str) -> bool:
+    """Whether the last run that came to its end left something of its own on the remote."""
+    try:
+        return any(stage == CLEANUP for _, stage in _load(recall(folder, NAME)))
+    except (ValueError, TypeError):
+        return False
 
 
 def _load(rows: object) -> dict[tuple[str, str], Since]:

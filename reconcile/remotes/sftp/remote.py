@@ -223,6 +223,7 @@ class SftpRemote:
 
     def finish(self) -> Iterator[Problem]:
         """Purge the run's trash and remove its folder."""
+        yield from self._site.stuck
         if self._site.parts:
             yield from clear_run(self._session, self._site, self._site.run, self._site.parts)
 

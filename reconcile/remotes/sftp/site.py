@@ -64,6 +64,7 @@ class Site:
     parents: dict[str, Problem | None] = field(
         default_factory=dict
     )  # directories looked at; None: as they should be
+    stuck: list[Problem] = field(default_factory=list)  # what earlier runs left and could not be removed
     uploads: int = 0  # files to be sent by the actions under way
     full: Problem | None = None  # why no more content is sent in this run
     refusals: int = 0  # contents refused in a row, for no reason that we see

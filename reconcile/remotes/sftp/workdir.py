@@ -46,8 +46,7 @@ def make_workdir(session: Session, site: Site, lineage: str, run: str, *, known:
     site.parents[""] = None
     dead = _fence_leftovers(session, site, ours, run) if any(made) else []
     site.taken = _take_over(session, site, dead) if resume else None
-    for folder in dead:
-        clear_run(session, site, folder, PARTS)
+    site.stuck = [problem for folder in dead for problem in clear_run(session, site, folder, PARTS)]
 
 
 def _job_folder(site: Site, lineage: str) -> bytes:
