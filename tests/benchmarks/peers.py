@@ -15,7 +15,8 @@ from pathlib import Path
 
 from tests.support.sshd import SYSTEM_PATH, Endpoint
 
-RECONCILE = (sys.executable, "-m", "reconcile")
+_INSTALLED = Path(sys.executable).parent / "reconcile"
+RECONCILE = (str(_INSTALLED),) if _INSTALLED.exists() else (sys.executable, "-m", "reconcile")
 OURS = "reconcile"
 # Where pip puts a binary, before where the system does.
 PATH = os.pathsep.join([str(Path(sys.executable).parent), SYSTEM_PATH])

@@ -23,7 +23,9 @@ from reconcile.remotes.sftp.connect import Connection, connect
 from reconcile.remotes.sftp.hostkeys import fingerprint
 from reconcile.remotes.sftp.server import Server
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.transport import Stream, Transport
+from reconcile.remotes.sftp.site import look
+from reconcile.remotes.sftp.transport import Packets, Stream, Transport
+from reconcile.remotes.sftp.wire import Attrs
 from tests.support.processes import end_tree, wait_for
 from tests.support.sshd import Sshd, make_key, start_sshd
 
@@ -467,6 +469,34 @@ def test_a_silent_server_is_given_up(home: Path, greeting: bytes) -> None:
     for sock in held:
         sock.close()
     assert "said nothing" in message or "did not finish" in message or "no SSH server" in message
+
+
+@pytest.mark.parametrize("ours", [False, True], ids=["the server asks", "we ask"])
+def test_new_keys_in_the_middle_tear_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: bool
+) -> None:
+    """Between two packets of a run of them, with requests and replies on the way."""
+    exchanges = 0
+
+    class Counting(Transport):
+        def _parse_newkeys(self, message: paramiko.Message) -> None:
+            nonlocal exchanges
+            exchanges += 1
+            super()._parse_newkeys(message)  # type: ignore[misc]
+
+    monkeypatch.setattr("reconcile.remotes.sftp.transport.Transport", Counting)
+    if ours:
+        monkeypatch.setattr(Packets, "REKEY_BYTES", 100_000)
+    settings = () if ours else ("RekeyLimit 100K",)
+    with (
+        start_sshd(tmp_path, settings=settings) as sshd,
+        closing(connect(sshd.endpoint.target("/"), sshd.endpoint.login(), quiet)) as connection,
+    ):
+        session = Session(connection.channel)
+        session.handshake()
+        replies = list(session.run((look(b"/") for _ in range(10_000)), 500))
+    assert all(isinstance(reply, Attrs) for reply in replies)
+    assert exchanges > 2
 
 
 def test_no_common_cipher_is_named(tmp_path: Path) -> None:

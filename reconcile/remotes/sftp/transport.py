@@ -61,7 +61,7 @@ class Stream(socket.socket):
         """The next SSH packet, if it is here as a whole: its length in the clear, the rest, and its tag."""
         here = self._at
         after = here + 4 + int.from_bytes(self._ahead[here : here + 4]) + tag_size
-        if not here < here + 4 < after <= len(self._ahead):
+        if after > len(self._ahead):
             return None
         self._at = after
         return self._ahead[here:after]
