@@ -16,9 +16,11 @@ from reconcile.filters import Filter, make_filter
 from reconcile.guard import guard
 from reconcile.line import Connect, Line
 from reconcile.model import (
+    Change,
     DirectorySnapshot,
     Job,
     Op,
+    Options,
     Outcome,
     Plan,
     Problem,
@@ -88,6 +90,14 @@ def run(job: Job, reporter: Reporter, connect: Connect = open_remote, stop: Stop
 
 def _problems(outcomes: Sequence[Outcome]) -> list[Problem]:
     return [outcome.problem for outcome in outcomes if outcome.problem is not None]
+
+
+def _is_sure(change: Change, options: Options) -> bool:
+    """Whether it takes a connection whatever reading the files will show."""
+    old, new = change.old, change.new
+    if old is None or new is None:
+        return old is None or options.mirror
+    return (old.kind, old.size) != (new.kind, new.size)
 
 
 def _dropped_something(outcome: Outcome) -> bool:
@@ -175,7 +185,7 @@ class _Run:
         options = self.job.options
         with self._phase("diff"):
             changes = infer(diff(self.old, self.found, self.filter, options), options)
-        if any(change.old is None for change in changes):
+        if any(_is_sure(change, options) for change in changes):
             self.line.open_soon()
         with self._phase("hash"):
             contents, problems = read_contents(self.source, unread(changes))

@@ -31,7 +31,8 @@ T = TypeVar("T")
 
 TOGETHER = 32  # directories that one recipe lists at a time: each costs a handle on the server
 BATCH = 256  # renames or removes that one recipe has under way
-AHEAD = 2  # READDIRs sent at once: OpenSSH answers with 100 names, and then with EOF
+MANY = 4096  # the same for what is all that goes on
+AHEAD = 2, 64  # READDIRs sent at once, at first and at most: OpenSSH answers with 100 names, then with EOF
 
 Found = dict[str, Attrs]
 
@@ -59,8 +60,10 @@ def list_directory(path: bytes) -> Recipe[Listing]:
         listing.failed = opened
         return listing
     ended = False
+    ahead, most = AHEAD
     while not ended:
-        replies: list[Names | Status] = yield [wire.readdir(opened.handle)] * AHEAD
+        replies: list[Names | Status] = yield [wire.readdir(opened.handle)] * ahead
+        ahead = min(2 * ahead, most)
         for reply in replies:
             if isinstance(reply, Names):
                 _take_names(reply, listing)
@@ -259,7 +262,7 @@ def _empty(top: bytes) -> Recipe[list[bytes]]:
         listing = yield from list_directory(top)
     plain = [_join(top, name) for name, attrs in listing.names if kind_of(attrs) is not Kind.DIR]
     folders = [_join(top, name) for name, attrs in listing.names if kind_of(attrs) is Kind.DIR]
-    for some in batches(plain, BATCH):
+    for some in batches(plain, MANY):
         statuses: list[Status] = yield [wire.remove(path) for path in some]
         if any(status.code == wire.FX_PERMISSION_DENIED for status in statuses):
             yield from act(wire.setstat(top, 0o700, None))
