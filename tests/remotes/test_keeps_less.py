@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,10 @@ def keeping(change: Callable[[Attributes], Attributes]) -> type[Files]:
     return LessFiles
 
 
+def deny(attr: Attributes) -> Attributes:
+    raise OSError(errno.EPERM, "not here")
+
+
 SERVERS = {
     "rounds times": rounded,
     "loses times": without_times,
@@ -77,34 +83,64 @@ SERVERS = {
 }
 
 
-@pytest.fixture(params=SERVERS)
-def push(
-    request: pytest.FixtureRequest, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[Tree], Result]]:
-    """Build a tree and bring it."""
+@pytest.fixture
+def job_to(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[type[Files]], Job]]:
+    """A job whose server does with files as it is told."""
     monkeypatch.setenv(VARIABLE, "pw")
     (tmp_path / "remote").mkdir()
-    interface = keeping(SERVERS[request.param])
-    with Server(tmp_path / "remote", user="user", password="pw", interface=interface) as server:
-        known = tmp_path / "known_hosts"
-        known.write_text(f"[127.0.0.1]:{server.port} {' '.join(server.host_key)}\n")
-        login = Login(known_hosts=str(known), password_env=VARIABLE)
-        target = Target("127.0.0.1", "/dest", "user", server.port)
-        job = Job(str(source), target, str(tmp_path / "state"), Options(mirror=True), login)
+    with ExitStack() as stack:
 
-        def push(tree: Tree) -> Result:
-            build_tree(source, tree)
-            heard = Heard()
-            result = run(job, heard)
-            assert result.problems == []
-            assert result.notes == []
-            assert len(heard.said) == len(set(heard.said)) <= 3  # once each
-            there = read_tree(tmp_path / "remote/dest")
-            for path, node in read_tree(source).items():
-                assert there[path].content == node.content
-            return result
+        def job_to(interface: type[Files]) -> Job:
+            server = stack.enter_context(
+                Server(tmp_path / "remote", user="user", password="pw", interface=interface)
+            )
+            known = tmp_path / "known_hosts"
+            known.write_text(f"[127.0.0.1]:{server.port} {' '.join(server.host_key)}\n")
+            login = Login(known_hosts=str(known), password_env=VARIABLE)
+            target = Target("127.0.0.1", "/dest", "user", server.port)
+            return Job(str(source), target, str(tmp_path / "state"), Options(mirror=True), login)
 
-        yield push
+        yield job_to
+
+
+def test_a_server_that_denies_times_and_modes_is_told_apart_by_the_user(
+    job_to: Callable[[type[Files]], Job], source: Path
+) -> None:
+    """It may be able to, and not for this file: the message says how to do without."""
+    job = job_to(keeping(deny))
+    build_tree(source, {"f": Content("f", mode=0o644, mtime=ODD), "d": {"g": "g"}})
+    assert run(job, Heard()).problems == []
+    (source / "f").chmod(0o600)
+    os.utime(source / "f", (ODD + 10, ODD + 10))
+    (problem,) = run(job, Heard()).problems
+    assert problem.message.endswith("--perms ignore and --times ignore leave them out")
+    ignoring = replace(job, options=Options(mirror=True, keep_perms=False, keep_times=False))
+    assert run(ignoring, Heard()).problems == []
+    assert not run(ignoring, Heard()).connected
+
+
+@pytest.fixture(params=SERVERS)
+def push(
+    request: pytest.FixtureRequest, tmp_path: Path, source: Path, job_to: Callable[[type[Files]], Job]
+) -> Callable[[Tree], Result]:
+    """Build a tree and bring it."""
+    job = job_to(keeping(SERVERS[request.param]))
+
+    def push(tree: Tree) -> Result:
+        build_tree(source, tree)
+        heard = Heard()
+        result = run(job, heard)
+        assert result.problems == []
+        assert result.notes == []
+        assert len(heard.said) == len(set(heard.said)) <= 3  # once each
+        there = read_tree(tmp_path / "remote/dest")
+        for path, node in read_tree(source).items():
+            assert there[path].content == node.content
+        return result
+
+    return push
 
 
 def test_what_is_brought_is_known_again(push: Callable[[Tree], Result]) -> None:

@@ -40,6 +40,8 @@ from reconcile.remotes.sftp.wire import OK, Attrs, Status
 
 SPECIAL_BITS = 0o7000  # setuid, setgid, sticky: never ours to change, and SETSTAT would strip them
 
+_LEAVE_OUT = "if the server can't at all, --perms ignore and --times ignore leave them out"
+
 
 def make_directory(site: Site, action: Action) -> Recipe[Outcome]:
     """Make a directory we can work in; its final mode, if narrower, comes with a later setmeta."""
@@ -109,7 +111,8 @@ def _set(
         full = None if send_mode is None else send_mode | there.mode & SPECIAL_BITS
         status = yield from _set_attributes(site, site.at(path), full, send_mtime)
         if status is not OK:
-            return new, (yield from explain(site, path, "change mode or time", status))
+            failed = yield from explain(site, path, "change mode or time", status)
+            return new, replace(failed, message=f"{failed.message}; {_LEAVE_OUT}")
     if new.kind is Kind.DIR:
         return replace(new, mode=site.mode_claimed(new)), None
     tag = tag_of(there)
