@@ -19,7 +19,7 @@ ROWS = (
     ("recover",),
     ("apply",),
     ("line", "scan", "survey", "state", "remotes"),
-    ("source", "rows", "plan", "guard", "order", "moves", "claim", "diff", "filters"),
+    ("source", "half", "rows", "plan", "guard", "order", "moves", "claim", "diff", "filters"),
     ("model", "errors"),
 )
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
@@ -28,7 +28,7 @@ ROW = {name: number for number, row in enumerate(ROWS) for name in row}
 THIRD_PARTIES = {
     "paramiko": {"remotes.sftp"},
     "cryptography": {"remotes.sftp"},
-    "msgpack": {"rows", "state"},
+    "msgpack": {"rows", "half", "state"},
     "xxhash": {"source", "state"},
     "click": {"cli"},
     "rich": {"report"},

@@ -1,0 +1,89 @@
+"""A second process for the other half of a large walk: a scan is system calls, which threads do in turns.
+
+What may live here: the fork, what may keep us from it, and the way back for what was
+found. What a half is, and what is found in it, is the walk's business (``scan``).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any, BinaryIO, NoReturn
+
+import msgpack  # type: ignore[import-untyped]
+
+CHUNK = 1 << 20  # bytes sent at once
+_MOST_DESCRIPTORS = 1 << 16  # no run has as many
+
+
+class Half:
+    """The other process, and the pipe that it answers through."""
+
+    def __init__(self, pid: int, answers: BinaryIO) -> None:
+        self._pid = pid
+        self._answers = answers
+
+    def results(self) -> list[Any] | None:
+        """What it found, once it is done; None if it died before."""
+        try:
+            *found, end = msgpack.Unpacker(self._answers, unicode_errors="surrogateescape")
+        except ValueError:  # nothing at all, or torn
+            return None
+        return found if end is None else None
+
+    def end(self) -> None:
+        """Let it go, done or not. May be called twice."""
+        if self._answers.closed:
+            return
+        self._answers.close()
+        os.kill(self._pid, signal.SIGKILL)  # not waited for yet, so the number is still its own
+        os.waitpid(self._pid, 0)
+
+
+def may_fork() -> bool:
+    """Whether a second process would help, and can be had: threads don't survive a fork."""
+    return hasattr(os, "fork") and threading.active_count() == 1 and _cores() > 1
+
+
+def _cores() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+def start_half(work: Callable[[], Iterator[object]], root: int) -> Half | None:
+    """Run ``work`` in a process of its own, which packs what it yields. None if there is none to be had.
+
+    Of our descriptors it keeps ``root``.
+    """
+    reader, writer = os.pipe()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(reader)
+        os.close(writer)
+        return None
+    if pid == 0:
+        _be_the_half(work, root, writer)
+    os.close(writer)
+    return Half(pid, open(reader, "rb", buffering=CHUNK))
+
+
+def _be_the_half(work: Callable[[], Iterator[object]], root: int, writer: int) -> NoReturn:
+    """Work, answer, be gone: whatever goes wrong, nobody hears of it but by the missing end."""
+    try:
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(each) is not signal.SIG_IGN:
+                signal.signal(each, signal.SIG_DFL)  # the handlers speak for the run
+        # The job's lock among them, which must not outlive the run.
+        kept = sorted((2, root, writer, _MOST_DESCRIPTORS))
+        for low, high in pairwise(kept):
+            os.closerange(low + 1, high)
+        pack = msgpack.Packer(unicode_errors="surrogateescape").pack
+        with open(writer, "wb", buffering=CHUNK) as answers:
+            answers.writelines(pack(item) for item in work())
+            answers.write(pack(None))
+    finally:
+        os._exit(0)
