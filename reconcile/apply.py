@@ -55,9 +55,7 @@ def _perform(actions: Sequence[Action], line: Line, source: Source, stop: Stop) 
     while left and not stop.requested:
         try:
             if lost is not None:
-                stop.graceful = False  # nothing is under way: a signal need not wait for the pauses
                 line.reopen(lost)
-                stop.graceful = True
                 outcomes = find_out(list(left.values()), line.remote)
             else:
                 outcomes = line.remote.perform(list(left.values()), source, stop)

@@ -6,10 +6,13 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable
+from typing import TypeVar
 
-from reconcile.errors import ConnectionLost, Unreachable
-from reconcile.model import Job, Reporter, Traffic
+from reconcile.errors import ConnectionLost, ProtocolError, Unreachable
+from reconcile.model import Job, Reporter, Stop, Traffic
 from reconcile.remotes import Remote
+
+T = TypeVar("T")
 
 Connect = Callable[[Job, Reporter], Remote]
 
@@ -20,13 +23,15 @@ FIRST_WAIT = 0.5  # seconds before the first attempt to connect again
 class Line:
     """Holds the connection of one run. ``remote`` is always the one to use now."""
 
-    def __init__(self, job: Job, reporter: Reporter, connect: Connect) -> None:
+    def __init__(self, job: Job, reporter: Reporter, connect: Connect, stop: Stop) -> None:
         self._job = job
         self._reporter = reporter
         self._connect = connect
+        self._stop = stop
         self._remote: Remote | None = None
         self._opening: _Opening | None = None
-        self._lineage = ""
+        self._lineage = ""  # empty: nothing was prepared yet
+        self._known = False  # our mark must be there
         self._before = Traffic()
         self._unsynced = 0  # of connections before
         self._fruitless = 0  # losses in a row without an outcome between them
@@ -37,9 +42,23 @@ class Line:
         """The open remote. Raises Unreachable, or Refused where DEST is no directory."""
         if self._remote is None:
             opening, self._opening = self._opening, None
-            self._remote = opening.wait() if opening is not None else self._open()
+            try:
+                self._remote = opening.wait() if opening is not None else self._open()
+            except ProtocolError:
+                raise  # no SFTP that we speak: it will not learn it
+            except ConnectionLost as lost:  # it answered, and then broke off
+                self.reopen(lost)
             self.was_open = True
+        assert self._remote is not None
         return self._remote
+
+    def insist(self, question: Callable[[Remote], T]) -> T:
+        """Ask the remote, over as many connections as it takes, what may be asked more than once."""
+        while True:
+            try:
+                return question(self.remote)
+            except ConnectionLost as lost:
+                self.reopen(lost)
 
     def open_soon(self) -> None:
         """It will be needed: begin to connect beside what is going on, as connecting is mostly waiting."""
@@ -66,8 +85,15 @@ class Line:
 
     def prepare(self, lineage: str, *, known: bool, resume: bool = False) -> None:
         """Make a folder of ours on the remote, under a new name. See ``Remote.prepare``."""
-        self._lineage = lineage
-        self.remote.prepare(lineage, uuid.uuid4().hex[:12], known=known, resume=resume)
+        self._lineage, self._known = lineage, known
+        try:
+            self._prepare(self.remote, resume=resume)
+        except ConnectionLost as lost:
+            self.reopen(lost)
+
+    def _prepare(self, remote: Remote, *, resume: bool) -> None:
+        remote.prepare(self._lineage, uuid.uuid4().hex[:12], known=self._known, resume=resume)
+        self._known = True
 
     def progress(self) -> None:
         """Something was achieved: a loss from now on counts as the first."""
@@ -76,11 +102,12 @@ class Line:
     def reopen(self, lost: ConnectionLost) -> None:
         """Connect again after a loss, fence the old folder off and take over what was parked.
 
-        Waits longer and longer, with jitter, up to ``--retry-max-wait`` seconds.
-        Raises the loss again once ``--retries`` attempts in a row were in vain.
+        Waits longer and longer, with jitter, up to ``--retry-max-wait`` seconds; a signal need
+        not wait for that. Raises the loss again once ``--retries`` attempts in a row were in vain.
         """
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
+        self._stop.check()
         options = self._job.options
         self._fruitless += 1
         if self._fruitless > options.retries:
@@ -92,11 +119,17 @@ class Line:
             wait=wait_exponential_jitter(initial=FIRST_WAIT, max=options.retry_max_wait),
             reraise=True,
         )
-        attempts(self._reopen)
+        graceful, self._stop.graceful = self._stop.graceful, False
+        try:
+            attempts(self._reopen)
+        finally:
+            self._stop.graceful = graceful
 
     def _reopen(self) -> None:
         self._hang_up()
-        self.prepare(self._lineage, known=True, resume=True)
+        self._remote = self._open()
+        if self._lineage:
+            self._prepare(self._remote, resume=True)
 
     def close(self) -> None:
         """Hang up; may be called twice."""

@@ -11,7 +11,6 @@ from typing import Self
 from reconcile import plan as planning
 from reconcile.apply import apply
 from reconcile.diff import diff, fill, fingerprint, fold, infer, unread
-from reconcile.errors import ConnectionLost
 from reconcile.filters import Filter, make_filter
 from reconcile.guard import guard
 from reconcile.line import Connect, Line
@@ -30,7 +29,7 @@ from reconcile.model import (
     Stop,
 )
 from reconcile.recover import foresee, recover
-from reconcile.remotes import Remote, open_remote
+from reconcile.remotes import open_remote
 from reconcile.scan import read_ignore_file, scan
 from reconcile.source import Source, read_contents
 from reconcile.state.device import is_other_device, remember_device
@@ -48,8 +47,9 @@ def make_plan(
 
     Raises the same errors as ``run``.
     """
-    line = Line(job, reporter, connect)
-    with closing(line), _Run(job, reporter, line, stop or Stop()) as this:
+    stop = stop or Stop()
+    line = Line(job, reporter, connect, stop)
+    with closing(line), _Run(job, reporter, line, stop) as this:
         this.look()
         this.old = this.load(repair=False)
         plan = this.plan()
@@ -63,13 +63,14 @@ def run(job: Job, reporter: Reporter, connect: Connect = open_remote, stop: Stop
     ``ConnectionLost`` with all known that was acknowledged by then, ``Interrupted``
     if ``stop`` asks for it.
     """
-    line = Line(job, reporter, connect)
+    stop = stop or Stop()
+    line = Line(job, reporter, connect, stop)
     if not has_snapshot(job.state):
         line.open_soon()
     with (
         closing(line),
         hold_lock(job.state, job.options.wait),
-        _Run(job, reporter, line, stop or Stop()) as this,
+        _Run(job, reporter, line, stop) as this,
     ):
         this.look()
         this.old = this.load(repair=True)
@@ -152,29 +153,31 @@ class _Run:
         if old is None and not self.job.options.adopt_existing:
             return blank(self.job)  # see ``plan``
         if old is None:
-            remote = self._remote()
+            self._connect()
             with self._phase("survey"):
-                return take_over(self.job, self.found, self.source, remote)
+                return self.line.insist(lambda remote: take_over(self.job, self.found, self.source, remote))
         if leftover is not None and (leftover.lineage, leftover.serial) != (old.lineage, old.serial):
             leftover = None  # a snapshot of later has all that is in it
         if leftover is not None:
             old = self._recover(old, leftover, repair=repair)
         if self.job.options.refresh:
-            remote = self._remote()
+            believed = old
+            self._connect()
             with self._phase("survey"):
-                old = fold(old, [], drifted(old, remote), self._trusted_ns)
+                dropped = self.line.insist(lambda remote: drifted(believed, remote))
+            old = fold(believed, [], dropped, self._trusted_ns)
         return old
 
     def _recover(self, old: DirectorySnapshot, leftover: Leftover, *, repair: bool) -> DirectorySnapshot:
         count = len(leftover.open)
         self.reporter.say(f"the run before was interrupted; looking at {count:,} paths it left open")
-        remote = self._remote()
+        self._connect()
         with self._phase("recover"):
             if not repair:
-                return foresee(old, leftover, remote, self.source)
+                return self.line.insist(lambda remote: foresee(old, leftover, remote, self.source))
             known = old.serial > 1 or bool(leftover.outcomes)
             self.line.prepare(old.lineage, known=known, resume=True)
-            new = recover(old, leftover, remote, self.source)
+            new = self.line.insist(lambda remote: recover(old, leftover, remote, self.source))
             new = replace(new, serial=old.serial + 1, settled="")
             save_snapshot(self.job.state, new)
             discard_journal(self.job.state)
@@ -195,9 +198,9 @@ class _Run:
             other_device = is_other_device(self.job.state, self.job.source)
             guard(plan, self.old, self.found, options, other_device=other_device)
         if not self.old.serial and not options.adopt_existing:
-            remote = self._remote()  # connecting was under way beside all this
+            self._connect()  # which was under way beside all this
             with self._phase("survey"):
-                check_blank(self.job, remote)
+                self.line.insist(lambda remote: check_blank(self.job, remote))
         return plan
 
     def carry_out(self, plan: Plan) -> list[Outcome]:
@@ -220,7 +223,7 @@ class _Run:
 
     def _begin(self, plan: Plan) -> Journal:
         """Who we are and what we intend: on disk before the first remote write."""
-        self._remote()  # nothing is written, here or there, if it can't be reached
+        self._connect()  # nothing is written, here or there, if it can't be reached
         with self._phase("commit"):
             if not self.old.serial:
                 self.old = replace(self.old, serial=1)
@@ -236,19 +239,12 @@ class _Run:
                 journal.record(outcome)
                 outcomes.append(outcome)
                 self.reporter.outcome(outcome)
-            self.cleanup = self._clean_up()
+            # Over another connection, preparing clears what the last one left, too.
+            self.cleanup = self.line.insist(lambda remote: list(remote.finish()))
 
-    def _clean_up(self) -> list[Problem]:
-        """Remove what the run needed on the remote, over as many connections as it takes."""
-        while True:
-            try:
-                return list(self.line.remote.finish())
-            except ConnectionLost as lost:
-                self.line.reopen(lost)  # which clears what the last one left, too
-
-    def _remote(self) -> Remote:
+    def _connect(self) -> None:
         with self._phase("connect"):
-            return self.line.remote
+            self.line.remote  # noqa: B018 - it is opened when it is first asked for
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:

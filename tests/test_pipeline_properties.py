@@ -108,7 +108,7 @@ class World:
     ) -> tuple[Plan, list[Outcome]]:
         plan = self.plan(options)
         remote = MemoryRemote(self.remote, self.local, failing)
-        line = Line(JOB, SILENT, lambda _job, _reporter: remote)
+        line = Line(JOB, SILENT, lambda _job, _reporter: remote, Stop())
         outcomes = list(apply(plan, line, None, Stop()))  # type: ignore[arg-type]  # nothing is read from disk
         assert failing or not remote.parked, "something was left parked"
         dirs = fold(self.snapshot, outcomes, plan.restamped, self.local.clock * 10**9 + 10**9).dirs

@@ -256,6 +256,37 @@ def test_edits_are_made_in_between(
     failures.demand_none()
 
 
+EARLY = 40  # requests within which a run has connected, recovered and prepared
+
+
+@pytest.mark.parametrize(
+    "breakage", [b for b in BREAKAGES if 0 in b.ends], ids=lambda breakage: breakage.name
+)
+@pytest.mark.parametrize("case", ["first run", "recovery"])
+def test_a_loss_before_the_first_action(
+    scenario: Scenario, tally: Counter[str], breakage: Breakage, case: str
+) -> None:
+    failures = Failures(tally)
+    if case == "first run":
+        scenario.build()
+        flags: tuple[str, ...] = ()
+    else:
+        scenario.prepare()
+        flags = MIRROR
+
+    def attempt() -> None:
+        scenario.restore()
+        if case == "recovery":
+            break_off(scenario, BREAKAGES[0], 500, *MIRROR)
+        if break_off(scenario, breakage, at, *flags) is not None:
+            tally[f"{breakage.tally}, {case}"] += 1
+        scenario.settle(*flags)
+
+    for at in range(1, EARLY) if TORTURE else (2, 9):
+        failures.attempt(f"{breakage.name} {at}", attempt)
+    failures.demand_none()
+
+
 @pytest.mark.parametrize("part", range(PARTS))
 @some("kill-before", "cut-after")
 def test_the_first_run(scenario: Scenario, tally: Counter[str], breakage: Breakage, part: int) -> None:
