@@ -33,6 +33,9 @@ FLUSH_EVERY = 0.05  # seconds
 _PREFIX = len(MAGIC) + 4
 _FRAME = struct.Struct(">I8s")
 _ACTIONS_A_FRAME = 1000
+_pack = msgpack.Packer(
+    autoreset=True, unicode_errors="surrogateescape"
+).pack  # a new one is as slow as packing
 _KINDS = (Kind.FILE, Kind.DIR, Kind.SYMLINK)  # the position is what is written: only ever append
 _OPS = (Op.CREATE, Op.MODIFY, Op.MOVE, Op.DELETE, Op.MKDIR, Op.SETMETA, Op.PARK)
 
@@ -206,7 +209,7 @@ def _unwritable(path: str, error: OSError) -> ReconcileError:
 
 
 def _frame(payload: object) -> bytes:
-    packed: bytes = msgpack.packb(payload, unicode_errors="surrogateescape")
+    packed: bytes = _pack(payload)
     return _FRAME.pack(len(packed), xxhash.xxh3_64_digest(packed)) + packed
 
 
