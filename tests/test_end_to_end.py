@@ -486,6 +486,21 @@ def test_what_was_recovered_is_known_by_content(
     assert line.job.run().counts == {"mkdir": 1, "move": 3000}
 
 
+def test_what_stands_already_gets_its_mode(
+    source: Path, dest: Path, state: Path, sshd: Sshd, tree: MakeTree
+) -> None:
+    tree({"a": "a"})
+    job = Reconcile(source, sshd.url(dest), state, sshd.endpoint.flags())
+    job.run()
+    tree({"b": File("the same", mode=0o644, mtime=OLD)})
+    build_tree(dest, {"b": File("the same", mode=0o600, mtime=OLD)})
+    inode = (dest / "b").stat().st_ino
+    assert job.run().counts == {"create": 1}
+    assert (dest / "b").stat().st_ino == inode, "it was not sent"
+    assert_same_tree(source, dest)
+    assert job.run().counts == {}
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )

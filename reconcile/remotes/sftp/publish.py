@@ -12,7 +12,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-from reconcile.model import Action, Entry, Kind, Outcome, Problem
+from reconcile.model import PERMISSIONS, Action, Entry, Kind, Outcome, Problem
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, keep, meet
@@ -58,18 +58,24 @@ def judge(site: Site, action: Action, there: Attrs | Status) -> Recipe[Way | Out
     if action.old is not None and (yield from matches(path, there, action.old)):
         return Way.KEEP if action.keep else Way.OURS
     if (yield from _is_intended(path, there, action.new)):
-        return done_already(site, action, there, action.new.digest)
+        return (yield from done_already(site, action, there, action.new.digest))
     return (yield from meet(site, action, there, action.old))
 
 
-def done_already(site: Site, action: Action, there: Attrs, digest: bytes | None) -> Outcome:
-    """The target has the intended size and time, though we do not know of it: a run was cut short."""
+def done_already(site: Site, action: Action, there: Attrs, digest: bytes | None) -> Recipe[Outcome]:
+    """The target has the intended size and time, though we do not know of it: a run was cut short.
+
+    RACE: its mode is set through a link that was put here since we looked.
+    """
     new = action.new
     assert new is not None
     if new.kind is Kind.FILE:
-        mode = site.mode_for(new)
-        shown = there.mode & 0o777 if mode is not None else None
-        new = site.recorded(new, tag_of(there), digest, shown)
+        mode, shown = site.mode_for(new), there.mode & PERMISSIONS
+        if mode is not None and mode != shown:
+            special = there.mode & 0o7000  # never ours to change
+            if (yield from act(wire.setstat(site.at(action.path), mode | special, None))) is OK:
+                shown = mode
+        new = site.recorded(new, tag_of(there), digest, None if mode is None else shown)
     return Outcome(action, {action.path: new})
 
 
@@ -112,7 +118,7 @@ def publish(
     # Somebody else was here first, or we did not look before.
     assert action.new is not None
     if (yield from _is_intended(target, there, action.new)):
-        return Published(done_already(site, action, there, digest))
+        return Published((yield from done_already(site, action, there, digest)))
     met = yield from meet(site, action, there, None)
     if isinstance(met, Outcome):
         return Published(replace(met, effects=effects))
