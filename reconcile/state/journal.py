@@ -33,9 +33,8 @@ FLUSH_EVERY = 0.05  # seconds
 _PREFIX = len(MAGIC) + 4
 _FRAME = struct.Struct(">I8s")
 _ACTIONS_A_FRAME = 1000
-_pack = msgpack.Packer(
-    autoreset=True, unicode_errors="surrogateescape"
-).pack  # a new one is as slow as packing
+# Kept: making one takes as long as packing.
+_pack = msgpack.Packer(autoreset=True, unicode_errors="surrogateescape").pack
 _KINDS = (Kind.FILE, Kind.DIR, Kind.SYMLINK)  # the position is what is written: only ever append
 _OPS = (Op.CREATE, Op.MODIFY, Op.MOVE, Op.DELETE, Op.MKDIR, Op.SETMETA, Op.PARK)
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from reconcile.model import PERMISSIONS, Action, Entry, Kind, Outcome, Problem
 from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.alter import SPECIAL_BITS
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, keep, meet
 from reconcile.remotes.sftp.session import Recipe
@@ -72,8 +73,8 @@ def done_already(site: Site, action: Action, there: Attrs, digest: bytes | None)
     if new.kind is Kind.FILE:
         mode, shown = site.mode_for(new), there.mode & PERMISSIONS
         if mode is not None and mode != shown:
-            special = there.mode & 0o7000  # never ours to change
-            if (yield from act(wire.setstat(site.at(action.path), mode | special, None))) is OK:
+            full = mode | there.mode & SPECIAL_BITS
+            if (yield from act(wire.setstat(site.at(action.path), full, None))) is OK:
                 shown = mode
         new = site.recorded(new, tag_of(there), digest, None if mode is None else shown)
     return Outcome(action, {action.path: new})
