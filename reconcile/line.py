@@ -10,13 +10,13 @@ from typing import TypeVar
 
 from reconcile.errors import ConnectionLost, ProtocolError, Unreachable
 from reconcile.model import Job, Reporter, Stop, Traffic
-from reconcile.remotes import Remote
+from reconcile.remotes import Remote, load
 
 T = TypeVar("T")
 
 Connect = Callable[[Job, Reporter], Remote]
 
-_HURRY = 0.002  # seconds until a busy thread lets the one that connects go on, which is mostly waiting
+_HURRY = 0.0005  # seconds until a busy thread lets the one that connects go on, which is mostly waiting
 FIRST_WAIT = 0.5  # seconds before the first attempt to connect again
 
 
@@ -61,9 +61,13 @@ class Line:
                 self.reopen(lost)
 
     def open_soon(self) -> None:
-        """It will be needed: begin to connect beside what is going on, as connecting is mostly waiting."""
+        """It will be needed: begin to connect beside what is going on, as connecting is mostly waiting.
+
+        But for the imports, at which nothing else gains by taking turns.
+        """
         if self._remote is None and self._opening is None and not self._may_ask():
             self._opening = _Opening(self._open)
+            load()
 
     def _may_ask(self) -> bool:
         """Whether connecting may prompt, or enrol a key: not before it is sure to be needed."""

@@ -65,14 +65,12 @@ def run(job: Job, reporter: Reporter, connect: Connect = open_remote, stop: Stop
     """
     stop = stop or Stop()
     line = Line(job, reporter, connect, stop)
-    if not has_snapshot(job.state):
-        line.open_soon()
     with (
         closing(line),
         hold_lock(job.state, job.options.wait),
         _Run(job, reporter, line, stop) as this,
     ):
-        this.look()
+        this.look(sure_to_connect=not has_snapshot(job.state))
         this.old = this.load(repair=True)
         plan = this.plan()
         outcomes = this.carry_out(plan)
@@ -134,12 +132,13 @@ class _Run:
         assert self._source is not None
         return self._source
 
-    def look(self) -> None:
-        """Scan the folder."""
+    def look(self, *, sure_to_connect: bool = False) -> None:
+        """Scan the folder, and connect meanwhile if that is sure to be needed."""
         job, options = self.job, self.job.options
         with self._phase("scan"):
             self.filter = make_filter((*read_ignore_file(job.source), *options.filters))
-            self.found = scan(job.source, self.filter, options)
+            meanwhile = self.line.open_soon if sure_to_connect else None
+            self.found = scan(job.source, self.filter, options, meanwhile)
             self._source = self.stack.enter_context(Source(job.source, options.links))
 
     def load(self, *, repair: bool) -> DirectorySnapshot:

@@ -12,7 +12,7 @@ import errno
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from stat import S_IFDIR, S_IFLNK, S_IFREG, S_ISREG
 
@@ -60,9 +60,13 @@ class _Frame:
     identity: tuple[int, int] | None = None  # device and inode, where links are followed
 
 
-def scan(source_root: str, filter: Filter, options: Options) -> Scan:
+def scan(
+    source_root: str, filter: Filter, options: Options, meanwhile: Callable[[], None] | None = None
+) -> Scan:
     """Look at every path below ``source_root`` that the filter lets through.
 
+    ``meanwhile`` is called in the course of it, and leaves its work to a thread; it runs
+    beside ours, not by turns with it, as another process looks then, where one can be had.
     Raises Refused if the root is missing, no directory or unreadable. Anything
     else that can't be looked at becomes a problem and is in ``unknown``.
     """
@@ -70,7 +74,7 @@ def scan(source_root: str, filter: Filter, options: Options) -> Scan:
     walk = _Walk(source_root, filter, options)
     started_ns = time.time_ns()
     try:
-        walk.run()
+        walk.run(meanwhile)
     finally:
         walk.close()
     if walk.links_left_out:
@@ -150,13 +154,20 @@ class _Walk:
         self._shown_root = repr(root)[1:-1]
         self._root = open_root(root)
 
-    def run(self) -> None:
+    def run(self, meanwhile: Callable[[], None] | None) -> None:
         """Walk depth first, in the order of names."""
         base = _Frame("", self._root)
         if self._follow:
             base.identity = _identity(self._root)
         self._look(base)
         self._frames.append(base)
+        if meanwhile is not None:
+            self._share(everything=True)
+            meanwhile()
+        self._walk()
+
+    def _walk(self) -> None:
+        """Walk what is left to us, and add what another process found."""
         self._go_on()
         if self._half is not None:
             self._take_over(self._half)
@@ -167,29 +178,31 @@ class _Walk:
             if frame.pending:
                 self._descend(frame, frame.pending.pop())
                 if self._may_share and self.entry_count >= SHARE_FROM:
-                    self._share()
+                    self._share(everything=False)
             else:
                 self._frames.pop()
                 self._close(frame)
 
-    def _share(self) -> None:
-        """Leave every second of the directories that are still to be entered to another process."""
+    def _share(self, *, everything: bool) -> None:
+        """Leave the directories that are still to be entered, or every second, to another process."""
         self._may_share = False
         if not may_fork():
             return
-        self._theirs = [replace(frame, fd=None, pending=frame.pending[1::2]) for frame in self._frames]
-        self._half = start_half(self._walk_theirs, self._root)
+        theirs, ours = (slice(None), slice(0)) if everything else (slice(1, None, 2), slice(None, None, 2))
+        self._theirs = [replace(frame, fd=None, pending=frame.pending[theirs]) for frame in self._frames]
+        self._half = start_half(lambda: self._walk_theirs(may_share=everything), self._root)
         if self._half is not None:
             for frame in self._frames:
-                frame.pending = frame.pending[::2]
+                frame.pending = frame.pending[ours]
 
-    def _walk_theirs(self) -> Iterator[object]:
+    def _walk_theirs(self, *, may_share: bool) -> Iterator[object]:
         """In the other process: what is below its directories, as ``_take_over`` understands it."""
+        self._may_share = may_share
         self._frames = self._theirs
         self._open.clear()
         self.dirs, self.problems, self.notes, self.unknown = {}, [], [], set()
         self.entry_count = self.links_left_out = 0
-        self._go_on()
+        self._walk()
         told = [
             [(each.path, each.reason.value, each.message) for each in some]
             for some in (self.problems, self.notes)

@@ -513,7 +513,7 @@ def test_a_signal_ends_a_run_with_all_saved(
     number: signal.Signals,
     code: int,
 ) -> None:
-    tree(many_files(3000))
+    tree(many_files(6000))
     line = far(0.02)
     process = line.start()
     process.send_signal(number)
@@ -521,9 +521,9 @@ def test_a_signal_ends_a_run_with_all_saved(
     assert list(state.glob("*/journal")) == []
     assert_no_leftovers(dest)
     arrived = len(os.listdir(dest)) - 1
-    assert 500 <= arrived < 3000
+    assert 500 <= arrived < 6000
     line.sshd.stop()
     assert line.job("run").code == 6
     line.sshd.start()
-    assert line.job.run().counts == {"create": 3000 - arrived}
+    assert line.job.run().counts == {"create": 6000 - arrived}
     assert_same_tree(source, dest)

@@ -87,6 +87,11 @@ class Remote(Protocol):
         """Close the connection; may be called twice."""
 
 
+def load() -> None:
+    """Import what ``open_remote`` needs and is slow to import. A thread that is at it is waited for."""
+    import reconcile.remotes.sftp.prove  # noqa: F401 - only for it to be there
+
+
 def open_remote(job: Job, reporter: Reporter) -> Remote:
     """Connect to the job's target. Raises Unreachable, or Refused where DEST is no directory."""
     from reconcile.remotes.sftp.remote import open_sftp  # imports paramiko: only now is it needed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import paramiko
@@ -19,12 +21,14 @@ from paramiko.server import InteractiveQuery
 
 from reconcile.errors import Unreachable, UsageError
 from reconcile.model import Login, Target
+from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.connect import Connection, connect
 from reconcile.remotes.sftp.hostkeys import fingerprint
+from reconcile.remotes.sftp.packets import Packets, Stream
 from reconcile.remotes.sftp.server import Server
-from reconcile.remotes.sftp.session import Session
+from reconcile.remotes.sftp.session import Burst, Recipe, Session
 from reconcile.remotes.sftp.site import look
-from reconcile.remotes.sftp.transport import Packets, Stream, Transport
+from reconcile.remotes.sftp.transport import Transport
 from reconcile.remotes.sftp.wire import Attrs
 from tests.support.processes import end_tree, wait_for
 from tests.support.sshd import Sshd, make_key, start_sshd
@@ -497,6 +501,56 @@ def test_new_keys_in_the_middle_tear_nothing(
         replies = list(session.run((look(b"/") for _ in range(10_000)), 500))
     assert all(isinstance(reply, Attrs) for reply in replies)
     assert exchanges > 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "compress"),
+    [((), False), ((), True), (("Ciphers aes256-ctr",), False)],
+    ids=["in one go", "compressed", "without AEAD"],
+)
+def test_a_run_of_packets_arrives_as_it_was_sent(
+    tmp_path: Path, settings: tuple[str, ...], compress: bool
+) -> None:
+    """Of all sizes around that of a packet, and more than the window takes at once."""
+    content = random.Random(4).randbytes(5 << 20)
+    with (
+        start_sshd(tmp_path, settings=settings) as sshd,
+        closing(
+            connect(sshd.endpoint.target("/"), replace(sshd.endpoint.login(), compress=compress), quiet)
+        ) as connection,
+    ):
+        session = Session(connection.channel)
+        session.handshake()
+        session.call(write_pieces(os.fsencode(tmp_path / "file"), content))
+    assert (tmp_path / "file").read_bytes() == content
+
+
+def write_pieces(path: bytes, content: bytes) -> Recipe[None]:
+    opened = yield wire.open_new(path, 0o600)
+    assert isinstance(opened, wire.Handle)
+    sizes = cycle([1, 32_000, 32_640, 32_704, 32_768, 65_408, 100_000, 200_000])
+
+    def pieces() -> Iterator[wire.Request]:
+        offset = 0
+        while piece := content[offset : offset + next(sizes)]:
+            yield wire.write(opened.handle, offset, piece)
+            offset += len(piece)
+
+    refused = yield Burst(pieces())
+    assert not refused
+    assert (yield wire.close(opened.handle)) is wire.OK
+
+
+def test_a_closed_channel_takes_no_more(tmp_path: Path) -> None:
+    with (
+        start_sshd(tmp_path) as sshd,
+        closing(connect(sshd.endpoint.target("/"), sshd.endpoint.login(), quiet)) as connection,
+    ):
+        session = Session(connection.channel)
+        session.handshake()
+        connection.channel.close()
+        with pytest.raises(OSError, match="closed"):
+            connection.channel.sendall(b"x")
 
 
 def test_no_common_cipher_is_named(tmp_path: Path) -> None:

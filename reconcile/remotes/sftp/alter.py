@@ -35,6 +35,7 @@ from reconcile.remotes.sftp.site import (
     matches,
     problem,
     tag_of,
+    wire_time,
 )
 from reconcile.remotes.sftp.wire import OK, Attrs, Status
 
@@ -102,9 +103,8 @@ def _set(
     """Set what differs between ``old`` and ``new``; returns what is true then."""
     if new.kind is Kind.SYMLINK:
         return new, None
-    mode, mtime = site.mode_for(new), None
-    if new.kind is Kind.FILE:
-        mtime = site.time_for(new)
+    mode = site.mode_for(new)
+    mtime = wire_time(new) if new.kind is Kind.FILE and site.sends_times else None
     send_mode = mode if mode is not None and mode != there.mode & PERMISSIONS else None
     send_mtime = mtime if mtime is not None and mtime != there.mtime else None
     if send_mode is not None or send_mtime is not None:

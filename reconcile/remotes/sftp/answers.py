@@ -15,7 +15,7 @@ from paramiko.sftp import CMD_NAMES
 
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.confined import Files, Folder
-from reconcile.remotes.sftp.transport import paramiko
+from reconcile.remotes.sftp.ssh import paramiko
 
 _FLUSH = 32 * 1024  # bytes that fit into one SSH packet
 _MAX_REQUEST = 256 * 1024 + 1024  # as OpenSSH, SFTP_MAX_MSG_LENGTH

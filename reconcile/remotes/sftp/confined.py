@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import NamedTuple
 
-from reconcile.remotes.sftp.transport import paramiko
+from reconcile.remotes.sftp.ssh import paramiko
 from reconcile.remotes.sftp.wire import FX_OK
 
 _BY_DESCRIPTOR = os.open in os.supports_dir_fd and os.readlink in os.supports_dir_fd

@@ -35,12 +35,15 @@ class Channel:
     and our first bytes cross on the way, as with OpenSSH's own client.
     """
 
-    def __init__(self, channel: paramiko.Channel, where: str) -> None:
-        from paramiko.ssh_exception import SSHException
+    def __init__(self, channel: paramiko.Channel, transport: Transport, where: str) -> None:
+        from reconcile.remotes.sftp.packets import send_all
+        from reconcile.remotes.sftp.ssh import paramiko
 
-        self._broken = (SSHException, EOFError)  # what paramiko raises in the middle of a dying connection
+        self._broken = (paramiko.SSHException, EOFError)  # what is raised in the middle of a dying connection
+        self._send_all = send_all
         self._channel = channel
-        self._transport = channel.get_transport()
+        self._transport = transport
+        self._awaited = transport.packets.awaited
         self._where = where
         self._heard = False
         self.recv_ready = channel.recv_ready
@@ -50,7 +53,7 @@ class Channel:
     def sendall(self, data: bytes) -> None:
         """Send all of ``data``; raises OSError or TimeoutError, Unreachable without SFTP."""
         try:
-            self._channel.sendall(data)
+            self._send_all(self._channel, data)
         except OSError:
             self._check_granted()
             raise
@@ -59,10 +62,13 @@ class Channel:
 
     def recv(self, nbytes: int) -> bytes:
         """Up to ``nbytes``, empty at the end; raises OSError or TimeoutError, Unreachable without SFTP."""
+        self._awaited.set()
         try:
             data: bytes = self._channel.recv(nbytes)
         except self._broken as error:  # it also sends: how much more it can take
             raise ConnectionError(str(error) or "it took no more data") from error
+        finally:
+            self._awaited.clear()
         if not data:
             self._check_granted()
         self._heard = True
@@ -89,7 +95,8 @@ class Connection:
 
     def open_channel(self) -> Channel:
         """One more SFTP channel; raises Unreachable if the server grants none."""
-        from reconcile.remotes.sftp.transport import paramiko, request_sftp
+        from reconcile.remotes.sftp.ssh import paramiko
+        from reconcile.remotes.sftp.transport import request_sftp
 
         try:
             channel = self.transport.open_session(timeout=self._timeout)
@@ -100,7 +107,7 @@ class Connection:
                 f"{self._where}, let us in but opened no channel: {detail or 'it hung up'}. "
                 "It may allow this user no session, or no more of them."
             ) from None
-        return Channel(channel, self._where)
+        return Channel(channel, self.transport, self._where)
 
     def close(self) -> None:
         """Hang up. May be called twice."""

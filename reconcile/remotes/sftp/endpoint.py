@@ -70,7 +70,7 @@ def _read_config(host: str, say: Callable[[str], None]) -> Mapping[str, Any]:
     except OSError as error:
         raise UsageError(f"can't read {CONFIG}: {error.strerror}. Make it readable.") from None
 
-    from reconcile.remotes.sftp.transport import paramiko
+    from reconcile.remotes.sftp.ssh import paramiko
 
     try:
         return paramiko.SSHConfig.from_text("\n".join(lines)).lookup(host)

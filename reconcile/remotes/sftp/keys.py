@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from reconcile.errors import Unreachable, UsageError
 from reconcile.model import Login
-from reconcile.remotes.sftp.transport import paramiko
+from reconcile.remotes.sftp.ssh import paramiko
 
 T = TypeVar("T")
 

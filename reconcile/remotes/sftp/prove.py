@@ -12,7 +12,8 @@ from reconcile.errors import Unreachable
 from reconcile.model import Login
 from reconcile.remotes.sftp.endpoint import Endpoint
 from reconcile.remotes.sftp.keys import Secrets, offers
-from reconcile.remotes.sftp.transport import Auth, Transport, paramiko
+from reconcile.remotes.sftp.ssh import paramiko
+from reconcile.remotes.sftp.transport import Auth, Transport
 
 _Start: TypeAlias = Callable[[threading.Event], object]
 

@@ -44,7 +44,7 @@ from reconcile.remotes.sftp.wire import Attrs, Extended, Names, Status
 from reconcile.remotes.sftp.workdir import clear_run, find_parked, make_parts, make_workdir
 from reconcile.source import Source
 
-IN_FLIGHT = 500  # recipes under way at most, where the server is near: more would only queue there
+IN_FLIGHT = 1000  # recipes under way at most, where the server is near: more would only queue there
 PER_SECOND = 75_000  # more of them for each second that a round trip takes: an upload is three
 IN_FLIGHT_FAR = 4000  # however far
 IN_FLIGHT_UNKNOWN = 64  # the same for servers that do not tell how many handles they grant

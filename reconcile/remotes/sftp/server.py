@@ -33,7 +33,8 @@ from reconcile.remotes.sftp import hostkeys
 from reconcile.remotes.sftp.answers import Session
 from reconcile.remotes.sftp.confined import Files
 from reconcile.remotes.sftp.dial import tune
-from reconcile.remotes.sftp.transport import Transport, paramiko
+from reconcile.remotes.sftp.ssh import paramiko
+from reconcile.remotes.sftp.transport import Transport
 
 LOOPBACK = "127.0.0.1"
 PASSWORD_VARIABLE = "RECONCILE_PASSWORD"  # noqa: S105 - a name, suggested to the user

@@ -9,8 +9,8 @@ sequential code. It yields
 - a list of these and of recipes, and gets the list of what they get, once all is
   there: they travel together.
 
-One thread, beside paramiko's own. Requests are packed many to an SSH packet, as
-the cost of paramiko is per packet.
+One thread, beside paramiko's own. Requests are sent many at a time, as the cost
+is per packet and per system call.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ T = TypeVar("T")
 DRAIN = 5.0  # seconds that what is under way gets to end after a stop was requested
 SILENCE = 60.0  # seconds without a byte, while requests are outstanding
 TICK = 1.0  # seconds after which a wait looks up: was the run asked to stop?
-PACKET = 32 * 1024 - 64  # bytes paramiko puts into one SSH packet; OpenSSH's channels take 32 KiB
+AT_ONCE = 256 * 1024  # bytes of requests that are sent at once: more costs less, but the server waits
 RECEIVE = 256 * 1024
 OUTSTANDING = 2 * 1024 * 1024  # bytes of unanswered bursts; sshd grants a channel as much
 
@@ -300,8 +300,8 @@ class Session:
         self._out.append(HEAD.pack(len(body) + 5, kind, ident))
         self._out.append(body)
         self._out_size += HEAD.size + len(body)
-        if self._out_size >= PACKET:
-            self._send_full_packets()
+        if self._out_size >= AT_ONCE:
+            self._flush()
 
     def _post_all(self, requests: Sequence[Request], owner: Burst) -> None:
         """The same for several that have no weight."""
@@ -315,8 +315,8 @@ class Session:
             size = len(body)
             out += pack(size + 5, kind, ident), body
             self._out_size += size + 9
-        if self._out_size >= PACKET:
-            self._send_full_packets()
+        if self._out_size >= AT_ONCE:
+            self._flush()
 
     def _accept(self, replies: Iterable[tuple[int, wire.Reply]]) -> None:
         """Hand each reply to whoever waits for it."""
@@ -349,14 +349,6 @@ class Session:
         if ident not in self._stale:
             raise ProtocolError(f"the server answered request {ident}, which is not open")
         self._stale.discard(ident)
-
-    def _send_full_packets(self) -> None:
-        """Send what fills packets; the rest waits for more."""
-        data = b"".join(self._out)
-        whole = len(data) - len(data) % PACKET
-        self._out = [data[whole:]]
-        self._out_size = len(data) - whole
-        self._send(data[:whole])
 
     def _flush(self) -> None:
         if self._out_size:

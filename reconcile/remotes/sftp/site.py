@@ -120,9 +120,10 @@ class Site:
         wished = self.options.keep_perms and entry.mode != UNKNOWN_MODE
         return entry.mode & PERMISSIONS if wished else UNKNOWN_MODE
 
-    def time_for(self, entry: Entry) -> int | None:
-        """The time to send, in seconds; None: none."""
-        return wire_time(entry) if self.options.keep_times and self.caps.times else None
+    @property
+    def sends_times(self) -> bool:
+        """Whether files get their times."""
+        return self.options.keep_times and self.caps.times
 
     def rename_parents(self, old: str, new: str) -> None:
         """A directory that we moved, and all below it, is as checked as it was."""

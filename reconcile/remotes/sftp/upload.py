@@ -21,7 +21,7 @@ from reconcile.remotes.sftp.publish import STANDS, judge, publish
 from reconcile.remotes.sftp.session import Batch, Burst, Recipe
 from reconcile.remotes.sftp.site import Site, problem, tag_of, wire_time
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Request, Status
-from reconcile.source import Source, SourceError, new_hash
+from reconcile.source import Source, SourceError, digest_of, new_hash
 
 Sent = Callable[[int], None]
 Notable: TypeAlias = list[tuple[int, wire.Reply]]
@@ -122,9 +122,9 @@ class Content:
 
     __slots__ = (
         "closed",
+        "digest",
         "entry",
         "handle",
-        "hash",
         "mode",
         "path",
         "sent",
@@ -145,7 +145,7 @@ class Content:
         self.staged = staged
         self.handle = handle
         self.sent = sent
-        self.hash = new_hash()
+        self.digest = b""
         self.mode = site.mode_for(entry)
         self.tag = Tag(entry.size, wire_time(entry))
         self.trouble: Problem | None = None  # with the source
@@ -161,14 +161,13 @@ class Content:
         except SourceError as error:
             self.trouble = problem(self.path, error.reason, error.message)
             return []
-        if not data:
-            return self._ending()
-        self.hash.update(data)
+        self.digest = digest_of(data)
         self.sent(len(data))
-        return [wire.write(self.handle, 0, data), *self._ending()]
+        return [wire.write(self.handle, 0, data), *self._ending()] if data else self._ending()
 
     def _piecewise(self) -> Iterator[Request]:
         size, block = self.entry.size, self.site.block
+        hasher = new_hash()
         try:
             descriptor = self.source.open(self.path, stamp_of(self.entry))
         except SourceError as error:
@@ -177,7 +176,7 @@ class Content:
         try:
             offset = 0
             while offset < size and (data := os.read(descriptor, min(block, size - offset))):
-                self.hash.update(data)
+                hasher.update(data)
                 self.sent(len(data))
                 yield wire.write(self.handle, offset, data)
                 offset += len(data)
@@ -190,11 +189,13 @@ class Content:
             return
         finally:
             os.close(descriptor)
+        self.digest = hasher.digest()
         yield from self._ending()
 
     def _ending(self) -> list[Request]:
         """What follows the content. The tag is read back where the server has to prove itself."""
-        site, mtime = self.site, self.site.time_for(self.entry)
+        site = self.site
+        mtime = self.tag.mtime if site.sends_times else None
         requests = []
         if self.mode is not None or mtime is not None:
             requests.append(wire.fsetstat(self.handle, self.mode, mtime))
@@ -221,7 +222,7 @@ class Content:
     def held(self) -> Entry:
         """The entry that holds once the file is published."""
         self.site.refusals = 0
-        return self.site.recorded(self.entry, self.tag, self.hash.digest())
+        return self.site.recorded(self.entry, self.tag, self.digest)
 
     def _settle(self, notable: Notable) -> Recipe[Problem | None]:
         """Make sense of all that was no plain OK. The staging file is closed afterwards."""
@@ -258,8 +259,7 @@ class Content:
 
     def _set_each_alone(self) -> Recipe[None]:
         """After a refusal: SETSTAT may be refused for one of its attributes only, or by handle only."""
-        mtime = self.site.time_for(self.entry)
-        if mtime is not None and (yield wire.setstat(self.staged, None, mtime)) is not OK:
+        if self.site.sends_times and (yield wire.setstat(self.staged, None, self.tag.mtime)) is not OK:
             self.site.lose(times=True)
         if self.mode is not None and (yield wire.setstat(self.staged, self.mode, None)) is not OK:
             self.site.lose(modes=True)
@@ -269,7 +269,7 @@ class Content:
         if shown.size != self.entry.size:
             said = f"the server holds {shown.size} bytes of {self.entry.size}; not published"
             return problem(self.path, Reason.FAILED, said)
-        if tag_of(shown) != self.tag and self.site.time_for(self.entry) is not None:
+        if tag_of(shown) != self.tag and self.site.sends_times:
             self.site.keeps_tags = False
         self.tag = tag_of(shown)
         return None

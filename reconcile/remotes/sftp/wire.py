@@ -295,19 +295,34 @@ class Decoder:
         here, end = 0, len(buffer)
         replies: list[tuple[int, Reply]] = []
         while end - here >= HEAD.size:
-            length, kind, ident = HEAD.unpack_from(buffer, here)
+            length, kind, _ = HEAD.unpack_from(buffer, here)
             if not HEAD.size - 4 <= length <= MAX_PACKET:
                 raise ProtocolError(f"the server announced a packet of {length} bytes, which can't be")
             after = here + 4 + length
             if after > end:
                 break
             if kind == STATUS and length >= 9 and buffer[here + 9 : here + 13] == _CODE_OK:
-                replies.append((ident, OK))  # nearly all replies are this one; its message says nothing
-            else:
-                replies.append(_reply(kind, buffer[here + 5 : after]))
+                here = _take_oks(buffer, here, length, replies)
+                continue
+            replies.append(_reply(kind, buffer[here + 5 : after]))
             here = after
         self._rest = buffer[here:]
         return replies
+
+
+def _take_oks(buffer: bytes, here: int, length: int, replies: list[tuple[int, Reply]]) -> int:
+    """The OK at ``here``, and all that follow in its likeness; where they end.
+
+    Nearly all replies are such, and what their messages say is nothing.
+    """
+    size = length + 4
+    whole = memoryview(buffer)[here : len(buffer) - (len(buffer) - here) % size]
+    for each, kind, ident, code in struct.iter_unpack(f">IBII{size - 13}x", whole):
+        if each != length or kind != STATUS or code != FX_OK:
+            break
+        replies.append((ident, OK))
+        here += size
+    return here
 
 
 def _reply(kind: int, payload: bytes) -> tuple[int, Reply]:

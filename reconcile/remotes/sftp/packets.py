@@ -1,0 +1,221 @@
+"""SSH packets, a run of them at a time.
+
+What may live here: what reaches into paramiko's packet layer. It spends more time
+on each packet, on its copies and on its system call, than it takes to encrypt it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from reconcile.remotes.sftp.ssh import MSG_CHANNEL_DATA, Packetizer, paramiko
+
+_READ_AHEAD = 64 * 1024
+_LULL = 0.005  # seconds for which what comes may lie about while nobody waits for it
+_PRIVATE = "_Packetizer__"
+_DATA = struct.Struct(">BBII")  # length of the padding, type, channel, length of the data
+
+
+class Stream(socket.socket):
+    """A connected socket that reads ahead: paramiko reads each packet in two or three small pieces."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        super().__init__(fileno=connected.detach())
+        self._ahead = b""
+        self._at = 0
+        self.greeting = b""  # the first bytes that came
+        self.patience: float | None = None  # seconds for which it may take no data; None: for ever
+        self._stuck_since: float | None = None
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        """Up to ``size`` bytes, read ahead or now."""
+        if self._at >= len(self._ahead):
+            self._ahead = super().recv(max(size, _READ_AHEAD), flags)
+            self._at = 0
+            self.greeting = self.greeting or self._ahead[:256]
+        data = self._ahead[self._at : self._at + size]
+        self._at += len(data)
+        return data
+
+    def take_packet(self, tag_size: int) -> bytes | None:
+        """The next SSH packet, if it is here as a whole: its length in the clear, the rest, and its tag."""
+        here = self._at
+        after = here + 4 + int.from_bytes(self._ahead[here : here + 4]) + tag_size
+        if after > len(self._ahead):
+            return None
+        self._at = after
+        return self._ahead[here:after]
+
+    def send(self, *data: Any) -> int:
+        """Send some of ``data``. paramiko tries again after each timeout, for ever."""
+        try:
+            count = super().send(*data)
+        except TimeoutError:
+            now = time.monotonic()
+            self._stuck_since = self._stuck_since or now
+            if self.patience is not None and now - self._stuck_since > self.patience:
+                raise BrokenPipeError("the other end takes no data") from None
+            raise
+        self._stuck_since = None
+        return count
+
+
+class Run:
+    """Data for one channel, in the pieces of which each becomes a packet."""
+
+    __slots__ = ("channel", "pieces")
+
+    def __init__(self, channel: int, pieces: Sequence[memoryview]) -> None:
+        self.channel = channel
+        self.pieces = pieces
+
+    def messages(self) -> Iterator[paramiko.Message]:
+        """The pieces as paramiko knows them."""
+        for piece in self.pieces:
+            message = paramiko.Message()
+            message.add_byte(bytes([MSG_CHANNEL_DATA]))
+            message.add_int(self.channel)
+            message.add_string(bytes(piece))
+            yield message
+
+
+class Packets(Packetizer):
+    """Reads and writes a run of packets as one, where they are AES-GCM and channel data.
+
+    A server answers many small requests with as many small packets, and what we send
+    are many large ones.
+
+    Who reads takes turns with who sends, and each turn has its price. So where the
+    reading end says when it waits (``awaited``), packets are left to pile up until then.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream)
+        self._stream = stream
+        self._next: tuple[int, paramiko.Message] | None = None  # read already, behind a run of data
+        self.awaited = threading.Event()
+        self.awaited.set()
+
+    def read_message(self) -> tuple[int, paramiko.Message]:
+        """The type and content of the next packet, or of several that say the same as one."""
+        inner = vars(self)  # paramiko keeps all of it private
+        plain = inner.get(f"{_PRIVATE}aead_in") and not inner[f"{_PRIVATE}compress_engine_in"]
+        if plain and self._next is None and not self.need_rekey():
+            self.awaited.wait(_LULL)
+            data = self._read_run(inner)
+            if data is not None:
+                return MSG_CHANNEL_DATA, data
+        if self._next is not None:
+            following, self._next = self._next, None
+            return following
+        kind, message = super().read_message()
+        return kind, message
+
+    def _read_run(self, inner: dict[str, Any]) -> paramiko.Message | None:
+        """Packets that are here as a whole: the data of one channel, up to the first of another kind.
+
+        That one becomes the next message; None where it comes first, or none is whole.
+        """
+        stream = self._stream
+        decrypt = inner[f"{_PRIVATE}block_engine_in"].decrypt
+        tag_size = inner[f"{_PRIVATE}mac_size_in"]
+        fixed, counter = (iv := inner[f"{_PRIVATE}iv_in"])[:4], int.from_bytes(iv[4:])
+        channel: bytes | None = None
+        pieces: list[bytes] = []
+        size = count = 0
+        while (packet := stream.take_packet(tag_size)) is not None:
+            plain = decrypt(fixed + counter.to_bytes(8), packet[4:], packet[:4])  # RFC 5647, section 7
+            counter += 1
+            count += 1
+            size += len(packet)
+            end = len(plain) - plain[0]
+            if plain[1] == MSG_CHANNEL_DATA and (channel is None or plain[2:6] == channel):
+                channel = plain[2:6]
+                pieces.append(plain[10:end])
+                continue
+            following = paramiko.Message(plain[2:end])
+            following.seqno = inner[f"{_PRIVATE}sequence_number_in"] + count - 1 & 0xFFFFFFFF
+            self._next = plain[1], following
+            break
+        if not count:
+            return None
+        inner[f"{_PRIVATE}iv_in"] = fixed + counter.to_bytes(8)
+        self._account(inner, count, size)
+        if channel is None:
+            return None
+        data = b"".join(pieces)
+        return paramiko.Message(channel + len(data).to_bytes(4) + data)
+
+    def _account(self, inner: dict[str, Any], count: int, size: int) -> None:
+        """What paramiko counts of what came."""
+        inner[f"{_PRIVATE}sequence_number_in"] = inner[f"{_PRIVATE}sequence_number_in"] + count & 0xFFFFFFFF
+        inner[f"{_PRIVATE}received_packets"] += count
+        inner[f"{_PRIVATE}received_bytes"] += size
+        self._renew_keys(inner[f"{_PRIVATE}received_packets"], inner[f"{_PRIVATE}received_bytes"])
+
+    def _renew_keys(self, packets: int, size: int) -> None:
+        """New keys after as many packets and bytes as paramiko takes."""
+        if (packets >= self.REKEY_PACKETS or size >= self.REKEY_BYTES) and not self.need_rekey():
+            self._trigger_rekey()  # type: ignore[attr-defined]
+
+    def send_message(self, data: paramiko.Message | Run) -> None:
+        """Encrypt and send a message, or a whole run with one system call."""
+        inner = vars(self)
+        if not isinstance(data, Run):
+            super().send_message(data)
+        elif inner[f"{_PRIVATE}aead_out"] and inner[f"{_PRIVATE}compress_engine_out"] is None:
+            with inner[f"{_PRIVATE}write_lock"]:
+                self._send_run(inner, data)
+        else:
+            for message in data.messages():
+                super().send_message(message)
+
+    def _send_run(self, inner: dict[str, Any], run: Run) -> None:
+        encrypt = inner[f"{_PRIVATE}block_engine_out"].encrypt
+        block = inner[f"{_PRIVATE}block_size_out"]
+        fixed, counter = (iv := inner[f"{_PRIVATE}iv_out"])[:4], int.from_bytes(iv[4:])
+        noise = os.urandom(block + 3)
+        sealed: list[bytes] = []
+        for piece in run.pieces:
+            size = _DATA.size + len(piece)
+            padding = 4 + (-size - 4) % block  # at least four bytes, RFC 4253, section 6
+            head = (size + padding).to_bytes(4)
+            what = _DATA.pack(padding, MSG_CHANNEL_DATA, run.channel, len(piece))
+            plain = b"".join((what, piece, noise[:padding]))
+            sealed += head, encrypt(fixed + counter.to_bytes(8), plain, head)  # RFC 5647, section 7
+            counter += 1
+        out = b"".join(sealed)
+        count = len(run.pieces)
+        inner[f"{_PRIVATE}iv_out"] = fixed + counter.to_bytes(8)
+        inner[f"{_PRIVATE}sequence_number_out"] = inner[f"{_PRIVATE}sequence_number_out"] + count & 0xFFFFFFFF
+        self.write_all(memoryview(out))
+        inner[f"{_PRIVATE}sent_packets"] += count
+        inner[f"{_PRIVATE}sent_bytes"] += len(out)
+        self._renew_keys(inner[f"{_PRIVATE}sent_packets"], inner[f"{_PRIVATE}sent_bytes"])
+
+
+def send_all(channel: paramiko.Channel, data: bytes) -> None:
+    """Like ``channel.sendall``: wait for the other end's window, but for no packet alone.
+
+    Raises OSError or TimeoutError.
+    """
+    inner: Any = channel  # more of it than paramiko tells
+    rest = memoryview(data)
+    while rest:
+        pieces: list[memoryview] = []
+        if not inner.out_window_size:
+            inner.transport.packetizer.awaited.set()  # the word that it takes more
+        with inner.lock:
+            while rest and (inner.out_window_size or not pieces):
+                size = inner._wait_for_send_window(len(rest))
+                if not size:
+                    raise OSError("the channel was closed")
+                pieces.append(rest[:size])
+                rest = rest[size:]
+        inner.transport._send_user_message(Run(inner.remote_chanid, pieces))
