@@ -160,12 +160,19 @@ class _Run:
         if leftover is not None:
             old = self._recover(old, leftover, repair=repair)
         if self.job.options.refresh:
-            believed = old
-            self._connect()
-            with self._phase("survey"):
-                dropped = self.line.insist(lambda remote: drifted(believed, remote))
-            old = fold(believed, [], dropped, self._trusted_ns)
+            old = self._refresh(old, repair=repair)
         return old
+
+    def _refresh(self, old: DirectorySnapshot, *, repair: bool) -> DirectorySnapshot:
+        self._connect()
+        with self._phase("survey"):
+            seen = self.line.insist(lambda remote: drifted(old, remote))
+        if not seen:
+            return old
+        new = replace(fold(old, [], seen, self._trusted_ns), serial=old.serial + 1, settled="")
+        if repair:  # known for good, whatever becomes of this run
+            save_snapshot(self.job.state, new)
+        return new
 
     def _recover(self, old: DirectorySnapshot, leftover: Leftover, *, repair: bool) -> DirectorySnapshot:
         count = len(leftover.open)

@@ -11,6 +11,7 @@ from reconcile.diff import parent
 from reconcile.errors import Refused
 from reconcile.model import (
     NS,
+    UNKNOWN_MODE,
     DirectorySnapshot,
     Entry,
     Job,
@@ -76,11 +77,18 @@ def _foreign(stat: RemoteStat, kind: Kind) -> Entry:
 
 
 def drifted(old: DirectorySnapshot, remote: Remote) -> dict[str, Entry | None]:
-    """Effects that drop from the snapshot what the remote does not hold as we left it."""
+    """Effects on the snapshot: what the remote does not hold as we left it is dropped, a mode is as it is."""
     there: dict[str, RemoteStat | None] = dict(remote.walk(""))
     # A directory that can't be listed may still hold all it should.
     there.update(remote.observe([path for path, _ in old.walk() if path not in there]))
-    return {path: None for path, entry in old.walk() if not matches(there.get(path), entry)}
+    effects: dict[str, Entry | None] = {}
+    for path, entry in old.walk():
+        stat = there.get(path)
+        if stat is None or not matches(stat, entry):
+            effects[path] = None
+        elif stat.mode != entry.mode != UNKNOWN_MODE and entry.kind is not Kind.SYMLINK:
+            effects[path] = replace(entry, mode=stat.mode, stamp=None)  # else only its stamp is looked at
+    return effects
 
 
 def _full_remote(target: str, count: int) -> str:

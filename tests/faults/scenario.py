@@ -195,13 +195,19 @@ class Scenario:
         self.run_well(*flags)
         return self.sshd.requests().total
 
-    def settle(self, *flags: str, foreign: frozenset[bytes] = frozenset()) -> None:
-        """Run, and demand what must then hold; run again, and demand that nothing is to be done."""
+    def settle(
+        self, *flags: str, foreign: frozenset[bytes] = frozenset(), retained: bool | None = None
+    ) -> None:
+        """Run, and demand what must then hold; run again, and demand that nothing is to be done.
+
+        What only the remote holds may stay if ``retained``; without flags it may.
+        """
+        retained = not flags if retained is None else retained
         self.run_well(*flags)
-        self.check(foreign, retained=not flags)
+        self.check(foreign, retained=retained)
         again = self.run_well(*flags)
         assert again.counts == {}, f"a further run has something to do: {describe(again)}"
-        self.check(foreign, retained=not flags)
+        self.check(foreign, retained=retained)
 
     def check(self, foreign: frozenset[bytes] = frozenset(), *, retained: bool = False) -> None:
         """Demand that both trees are equal but for ``foreign`` content, and that nothing of ours is left.
