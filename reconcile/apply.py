@@ -15,7 +15,7 @@ from reconcile.claim import claim, questions
 from reconcile.diff import ancestors
 from reconcile.errors import ConnectionLost
 from reconcile.line import Line
-from reconcile.model import Action, Entry, Kind, Op, Outcome, Plan, Problem, Reason, Stop
+from reconcile.model import Action, Entry, Kind, Op, Outcome, Plan, Problem, Reason, Stage, Stop
 from reconcile.order import touched
 from reconcile.remotes import Remote
 from reconcile.source import Source
@@ -95,7 +95,7 @@ def bring_home(action: Action, remote: Remote, source: Source) -> dict[str, Entr
 
 
 def _not_tried(action: Action, culprit: str) -> Problem:
-    return Problem(action.path, "apply", Reason.PREREQUISITE, f"not tried, because '{culprit}' failed")
+    return Problem(action.path, Stage.APPLY, Reason.PREREQUISITE, f"not tried, because '{culprit}' failed")
 
 
 class _Failed:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from reconcile.diff import join
-from reconcile.model import Action, Entry, Kind, Op, Outcome, Problem, Reason, RemoteStat, Tag
+from reconcile.model import Action, Entry, Kind, Op, Outcome, Problem, Reason, RemoteStat, Stage, Tag
 
 Seen = Mapping[str, RemoteStat | None]
 
@@ -137,4 +137,4 @@ def _claim_unparked(action: Action, there: RemoteStat | None) -> Outcome | None:
 
 def _unknown(action: Action, effects: Mapping[str, Entry | None]) -> Outcome:
     message = "the connection was lost in the middle of it; looked at again"
-    return Outcome(action, effects, Problem(action.path, "recover", Reason.DRIFT, message))
+    return Outcome(action, effects, Problem(action.path, Stage.RECOVER, Reason.DRIFT, message))

@@ -176,6 +176,17 @@ class Scan:
         return DirectorySnapshot(self.dirs).walk()
 
 
+class Stage(StrEnum):
+    """Where in a run a problem came up."""
+
+    SCAN = "scan"
+    HASH = "hash"
+    PLAN = "plan"
+    APPLY = "apply"
+    RECOVER = "recover"
+    CLEANUP = "cleanup"  # what could not be removed
+
+
 class Reason(StrEnum):
     """Why something did not happen."""
 
@@ -200,7 +211,7 @@ class Problem:
     """One path that could not be done. Data, not an exception: the rest goes on."""
 
     path: str
-    stage: str  # scan, hash, apply, cleanup
+    stage: Stage
     reason: Reason
     message: str
 

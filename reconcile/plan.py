@@ -23,6 +23,7 @@ from reconcile.model import (
     Problem,
     Reason,
     Scan,
+    Stage,
 )
 from reconcile.moves import Pairing, pair
 from reconcile.order import fold_name, order, touched
@@ -301,4 +302,4 @@ def _note_emptied(scan: Scan, restamped: Mapping[str, Entry | None]) -> Iterator
     retained = sum(entry is not None and entry.retained for entry in restamped.values())
     if retained and is_empty(scan):
         message = f"SRC is empty; the {retained:,} entries it had stay on the remote. Is it mounted?"
-        yield Problem("", "plan", Reason.MISSING, message)
+        yield Problem("", Stage.PLAN, Reason.MISSING, message)

@@ -17,6 +17,7 @@ from reconcile.model import (
     Outcome,
     Problem,
     Reason,
+    Stage,
 )
 from reconcile.remotes import Remote
 from reconcile.source import Source, SourceError
@@ -94,4 +95,4 @@ def _stranded(leftover: Leftover, outcomes: Sequence[Outcome]) -> list[Action]:
 
 
 def _interrupted(action: Action) -> Problem:
-    return Problem(action.path, "recover", Reason.FAILED, "moved back: the run before was interrupted")
+    return Problem(action.path, Stage.RECOVER, Reason.FAILED, "moved back: the run before was interrupted")

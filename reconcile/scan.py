@@ -29,6 +29,7 @@ from reconcile.model import (
     Problem,
     Reason,
     Scan,
+    Stage,
 )
 from reconcile.rows import STRIDE, pack_directory, pack_stamps, scanned
 from reconcile.source import open_directory, open_root
@@ -79,7 +80,7 @@ def scan(
         walk.close()
     if walk.links_left_out:
         message = f"{walk.links_left_out} symbolic links were left out, as --links skip says"
-        walk.notes.append(Problem("", "scan", Reason.SPECIAL, message))
+        walk.notes.append(Problem("", Stage.SCAN, Reason.SPECIAL, message))
     return Scan(
         dirs=walk.dirs,
         started_ns=started_ns,
@@ -220,8 +221,8 @@ class _Walk:
             self._go_on()
             return
         problems, notes, unknown, entries, links, vanished = found.pop(0)
-        self.problems += [Problem(path, "scan", Reason(why), text) for path, why, text in problems]
-        self.notes += [Problem(path, "scan", Reason(why), text) for path, why, text in notes]
+        self.problems += [Problem(path, Stage.SCAN, Reason(why), text) for path, why, text in problems]
+        self.notes += [Problem(path, Stage.SCAN, Reason(why), text) for path, why, text in notes]
         self.unknown.update(unknown)
         self.entry_count += entries
         self.links_left_out += links
@@ -325,7 +326,7 @@ class _Walk:
                 subdirectories.append(name)
             elif kind != S_IFLNK:
                 message = "FIFOs, sockets and devices are not sent"
-                self.notes.append(Problem(prefix + name, "scan", Reason.SPECIAL, message))
+                self.notes.append(Problem(prefix + name, Stage.SCAN, Reason.SPECIAL, message))
             elif skip_links:
                 self.links_left_out += 1
             else:
@@ -345,12 +346,12 @@ class _Walk:
                 kept.append(name)
             elif self._excludes is None or not self._excludes(name, True):
                 message = "this name is used by reconcile itself and is not sent; rename it or exclude it"
-                self.problems.append(Problem(name, "scan", Reason.RESERVED, message))
+                self.problems.append(Problem(name, Stage.SCAN, Reason.RESERVED, message))
         return kept
 
     def _miss(self, path: str, reason: Reason, message: str) -> None:
         """Say that we don't know what is at ``path`` and below."""
-        self.problems.append(Problem(path, "scan", reason, message))
+        self.problems.append(Problem(path, Stage.SCAN, reason, message))
         self.unknown.add(path)
 
     def _miss_entry(self, fd: int, name: str, path: str, error: OSError) -> None:

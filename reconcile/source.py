@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from stat import S_ISREG
 from types import TracebackType
@@ -19,7 +19,7 @@ from typing import Self
 import xxhash
 
 from reconcile.errors import Refused
-from reconcile.model import Entry, Kind, Links, Problem, Reason, Stamp
+from reconcile.model import Entry, Kind, Links, Problem, Reason, Stage, Stamp
 from reconcile.rows import narrow
 
 PIECE = 1 << 20  # bytes read at once
@@ -113,44 +113,35 @@ class Source:
                 raise SourceError(Reason.CHANGED, "is no symbolic link any more") from error
             raise _source_error(error) from error
 
-    def read(self, path: str, stamp: Stamp) -> bytes:
-        """All of a small file, which was what was stamped before and after. Raises SourceError."""
+    def pieces(self, path: str, stamp: Stamp, size: int = PIECE) -> Iterator[bytes]:
+        """The content of the file that was stamped, ``size`` bytes at a time or less.
+
+        Raises SourceError, also after the last of it: only then it is sure.
+        """
         fd = self.open(path, stamp)
+        left = stamp.size
         try:
-            content = os.read(fd, stamp.size) if stamp.size else b""
+            while left and (piece := os.read(fd, min(left, size))):
+                left -= len(piece)
+                yield piece
             self.check(fd, path, stamp)
         except OSError as error:
             raise _source_error(error) from error
         finally:
             os.close(fd)
-        if len(content) != stamp.size:
+        if left:
             raise SourceError(Reason.CHANGED, "became shorter while it was read")
-        return content
+
+    def read(self, path: str, stamp: Stamp) -> bytes:
+        """All of a small file. Raises SourceError."""
+        return b"".join(self.pieces(path, stamp))
 
     def digest(self, path: str, stamp: Stamp) -> bytes:
         """The xxh3-128 of the content, 16 bytes. Raises SourceError."""
-        fd = self.open(path, stamp)
-        try:
-            # The size is known and checked at both ends, so a small file is one read.
-            content = os.read(fd, min(stamp.size, PIECE))
-            if len(content) == stamp.size:
-                result = digest_of(content)
-            else:
-                hasher = new_hash()
-                left = stamp.size
-                while content:
-                    hasher.update(content)
-                    left -= len(content)
-                    content = os.read(fd, min(left, PIECE))
-                if left:
-                    raise SourceError(Reason.CHANGED, "became shorter while it was read")
-                result = hasher.digest()
-            self.check(fd, path, stamp)
-        except OSError as error:
-            raise _source_error(error) from error
-        finally:
-            os.close(fd)
-        return result
+        hasher = new_hash()
+        for piece in self.pieces(path, stamp):
+            hasher.update(piece)
+        return hasher.digest()
 
     def close(self) -> None:
         """Let go of SRC."""
@@ -249,7 +240,7 @@ def read_contents(
             else:
                 filled[path] = entry
         except SourceError as error:
-            problems.append(Problem(path, "hash", error.reason, error.message))
+            problems.append(Problem(path, Stage.HASH, error.reason, error.message))
     return filled, problems
 
 

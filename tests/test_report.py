@@ -13,7 +13,20 @@ from hypothesis import strategies as st
 
 from reconcile import wording
 from reconcile.errors import Exit
-from reconcile.model import Action, Entry, Kind, Op, Outcome, Plan, Problem, Reason, Result, Since, Traffic
+from reconcile.model import (
+    Action,
+    Entry,
+    Kind,
+    Op,
+    Outcome,
+    Plan,
+    Problem,
+    Reason,
+    Result,
+    Since,
+    Stage,
+    Traffic,
+)
 from reconcile.report import JsonReporter, Outlet, PlainReporter, Recorder, TerminalReporter, make_reporter
 
 FILE = Entry(Kind.FILE, 0o644, size=1_234_567)
@@ -57,7 +70,7 @@ PLAN = Plan(
     bytes_avoided=5_000_000,
 )
 DONE = [Outcome(action) for action in PLAN.actions]
-PROBLEM = Problem("bad\nname", "apply", Reason.DENIED, "permission denied")
+PROBLEM = Problem("bad\nname", Stage.APPLY, Reason.DENIED, "permission denied")
 
 
 def plan_result(plan: Plan = PLAN, problems: Sequence[Problem] = ()) -> Result:
@@ -266,15 +279,15 @@ def test_quiet_says_nothing_unless_something_is_wrong() -> None:
 
 def test_verbose_shows_every_action_and_note() -> None:
     reporter, out, _ = plain("run", verbose=True)
-    live_through(reporter, run_result(notes=[Problem("pipe", "scan", Reason.SPECIAL, "a FIFO")]))
+    live_through(reporter, run_result(notes=[Problem("pipe", Stage.SCAN, Reason.SPECIAL, "a FIFO")]))
     assert "  → b → a\n" in out.getvalue()
     assert "reconcile: note: pipe: a FIFO\n" in out.getvalue()
     assert "(-v shows them)" not in out.getvalue()
 
 
 def test_many_problems_are_folded() -> None:
-    problems = [Problem(str(number), "scan", Reason.UNREADABLE, "no") for number in range(19)]
-    problems += [Problem(str(number), "apply", Reason.CHANGED, "no") for number in range(1200)]
+    problems = [Problem(str(number), Stage.SCAN, Reason.UNREADABLE, "no") for number in range(19)]
+    problems += [Problem(str(number), Stage.APPLY, Reason.CHANGED, "no") for number in range(1200)]
     lines = wording.fold_problems(problems, {})
     assert len(lines) == 21
     assert lines[-1] == "… and 1,199 more: 1,199 changed (--json lists all)"

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.model import Problem, Reason, Since
+from reconcile.model import Problem, Reason, Since, Stage
 from reconcile.state import device, trouble
 from reconcile.state.small import recall, remember
 
 ODD = "x\n\udcff"
 
 
-def problem(path: str, stage: str = "apply") -> Problem:
+def problem(path: str, stage: Stage = Stage.APPLY) -> Problem:
     return Problem(path, stage, Reason.DENIED, "no")
 
 
@@ -45,12 +45,12 @@ def test_problems_are_counted_from_run_to_run(tmp_path: Path) -> None:
 
 
 def test_stages_are_counted_apart_and_the_longest_is_told(tmp_path: Path) -> None:
-    def run(*stages: str) -> Since:
+    def run(*stages: Stage) -> Since:
         return trouble.update(str(tmp_path), [problem("a", stage) for stage in stages], silent)["a"]
 
-    assert run("scan").runs == 1
-    assert run("apply", "scan").runs == 2
-    assert run("apply").runs == 2
+    assert run(Stage.SCAN).runs == 1
+    assert run(Stage.APPLY, Stage.SCAN).runs == 2
+    assert run(Stage.APPLY).runs == 2
 
 
 def test_two_problems_of_one_path_are_one_run(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ import msgpack  # type: ignore[import-untyped]
 import xxhash
 
 from reconcile.errors import ReconcileError, Refused
-from reconcile.model import Action, Entry, Kind, Op, Outcome, Problem, Reason, Stamp, Tag
+from reconcile.model import Action, Entry, Kind, Op, Outcome, Problem, Reason, Stage, Stamp, Tag
 from reconcile.state.store import make_folder, read_file, sync_folder
 
 NAME = "journal"
@@ -313,11 +313,13 @@ def _unpack_action(packed: Any) -> Action:
 
 def _pack_outcome(number: int, outcome: Outcome) -> object:
     problem = outcome.problem
-    told = None if problem is None else (problem.path, problem.stage, str(problem.reason), problem.message)
+    told = (
+        None if problem is None else (problem.path, str(problem.stage), str(problem.reason), problem.message)
+    )
     return number, _pack_effects(outcome.effects), told
 
 
 def _unpack_outcome(packed: Any, actions: Sequence[Action]) -> Outcome:
     number, effects, told = packed
-    problem = None if told is None else Problem(told[0], told[1], Reason(told[2]), told[3])
+    problem = None if told is None else Problem(told[0], Stage(told[1]), Reason(told[2]), told[3])
     return Outcome(actions[number], _unpack_effects(effects), problem)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from reconcile.model import Problem, Since
+from reconcile.model import Problem, Since, Stage
 from reconcile.state.small import recall, remember
 
 NAME = "problems"
-CLEANUP = "cleanup"  # the stage of what could not be removed
 
 
 def update(
@@ -27,12 +26,12 @@ def update(
         before = {}
         say("the count of earlier problems was damaged; it begins anew")
     start = Since(day or time.strftime("%Y-%m-%d"), 0)
-    now: dict[tuple[str, str], Since] = {}
+    now: dict[tuple[str, Stage], Since] = {}
     for problem in problems:
         since = before.get((problem.path, problem.stage), start)
         now[problem.path, problem.stage] = Since(since.day, since.runs + 1)
     if now or before:
-        rows = [(path, stage, since.day, since.runs) for (path, stage), since in now.items()]
+        rows = [(path, str(stage), since.day, since.runs) for (path, stage), since in now.items()]
         try:
             remember(folder, NAME, rows or None)
         except OSError as error:
@@ -46,18 +45,18 @@ def update(
 def awaits_cleanup(folder: str) -> bool:
     """Whether the last run that came to its end left something of its own on the remote."""
     try:
-        return any(stage == CLEANUP for _, stage in _load(recall(folder, NAME)))
+        return any(stage is Stage.CLEANUP for _, stage in _load(recall(folder, NAME)))
     except (ValueError, TypeError):
         return False
 
 
-def _load(rows: object) -> dict[tuple[str, str], Since]:
+def _load(rows: object) -> dict[tuple[str, Stage], Since]:
     """Raises ValueError or TypeError for what ``update`` would not have written."""
-    loaded: dict[tuple[str, str], Since] = {}
+    loaded: dict[tuple[str, Stage], Since] = {}
     if not isinstance(rows, list | None):
         raise TypeError("no list")
     for path, stage, day, runs in rows or ():
         if (type(path), type(stage), type(day), type(runs)) != (str, str, str, int):
             raise TypeError("of the wrong type")
-        loaded[path, stage] = Since(day, runs)
+        loaded[path, Stage(stage)] = Since(day, runs)
     return loaded

@@ -25,6 +25,7 @@ from reconcile.model import (
     Reason,
     RemoteStat,
     Scan,
+    Stage,
     Stamp,
     Tag,
     Traffic,
@@ -234,7 +235,7 @@ class MemoryRemote:
                 self._fail_if_told(action)
                 effects = self._do(action)
             except Refusal as refusal:
-                problem = Problem(action.path, "apply", Reason.FAILED, str(refusal))
+                problem = Problem(action.path, Stage.APPLY, Reason.FAILED, str(refusal))
                 yield Outcome(action, self._put_back(action), problem)
             else:
                 self.performed.append(action)

@@ -25,6 +25,7 @@ from reconcile.model import (
     Outcome,
     Problem,
     Reason,
+    Stage,
     Tag,
 )
 from reconcile.remotes.sftp import wire
@@ -226,7 +227,7 @@ def absent(reply: object) -> bool:
 
 def problem(path: str, reason: Reason, message: str) -> Problem:
     """A problem of the apply stage."""
-    return Problem(path, "apply", reason, message)
+    return Problem(path, Stage.APPLY, reason, message)
 
 
 def describe(there: Attrs, old: Entry | None) -> str:

@@ -6,7 +6,6 @@ WRITE, FSETSTAT and CLOSE; RENAME.
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -166,29 +165,16 @@ class Content:
         return [wire.write(self.handle, 0, data), *self._ending()] if data else self._ending()
 
     def _piecewise(self) -> Iterator[Request]:
-        size, block = self.entry.size, self.site.block
-        hasher = new_hash()
+        hasher, offset = new_hash(), 0
         try:
-            descriptor = self.source.open(self.path, stamp_of(self.entry))
-        except SourceError as error:
-            self.trouble = problem(self.path, error.reason, error.message)
-            return
-        try:
-            offset = 0
-            while offset < size and (data := os.read(descriptor, min(block, size - offset))):
+            for data in self.source.pieces(self.path, stamp_of(self.entry), self.site.block):
                 hasher.update(data)
                 self.sent(len(data))
                 yield wire.write(self.handle, offset, data)
                 offset += len(data)
-            self.source.check(descriptor, self.path, stamp_of(self.entry))
         except SourceError as error:
             self.trouble = problem(self.path, error.reason, error.message)
             return
-        except OSError as error:
-            self.trouble = problem(self.path, Reason.UNREADABLE, f"reading failed: {error.strerror}")
-            return
-        finally:
-            os.close(descriptor)
         self.digest = hasher.digest()
         yield from self._ending()
 

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
 from reconcile.errors import ReconcileError, Refused, Unreachable
-from reconcile.model import Action, Kind, Op, Problem, Reason
+from reconcile.model import Action, Kind, Op, Problem, Reason, Stage
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import READ_ONLY, explain, not_sent
 from reconcile.remotes.sftp.remove import TOGETHER, Listing, list_directory, purge
@@ -311,7 +311,7 @@ def clear_run(session: Session, site: Site, folder: bytes, parts: Collection[byt
             site.say_once(f"files that a run had moved aside are still on the remote in {_shown(place)}")
     session.call(act(wire.rmdir(folder)))  # not if anything is kept
     text = "could not be removed from the remote; the next run tries again"
-    return [Problem(os.fsdecode(path), "cleanup", Reason.FAILED, text) for path in stuck]
+    return [Problem(os.fsdecode(path), Stage.CLEANUP, Reason.FAILED, text) for path in stuck]
 
 
 def _is_removed_empty(folder: bytes, parts: Collection[bytes]) -> Recipe[bool]:
