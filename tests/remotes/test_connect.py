@@ -26,8 +26,9 @@ from reconcile.remotes.sftp.connect import Connection, connect
 from reconcile.remotes.sftp.hostkeys import fingerprint
 from reconcile.remotes.sftp.packets import Packets, Stream
 from reconcile.remotes.sftp.server import Server
-from reconcile.remotes.sftp.session import Burst, Recipe, Session
+from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.site import look
+from reconcile.remotes.sftp.steps import Burst, Recipe
 from reconcile.remotes.sftp.transport import Transport
 from reconcile.remotes.sftp.wire import Attrs
 from tests.support.processes import end_tree, wait_for

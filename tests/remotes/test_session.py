@@ -12,7 +12,8 @@ from reconcile.errors import ConnectionLost, Interrupted, ProtocolError
 from reconcile.model import Stop
 from reconcile.remotes.sftp import session as pump
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.session import Burst, Recipe, Session
+from reconcile.remotes.sftp.session import Session
+from reconcile.remotes.sftp.steps import Burst, Recipe
 from reconcile.remotes.sftp.wire import OK, Request, Status
 
 Answer = Callable[[int, int, bytes], bytes]

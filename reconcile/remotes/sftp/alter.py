@@ -22,7 +22,6 @@ from reconcile.model import (
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain, not_sent
 from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, clear, keep, meet
-from reconcile.remotes.sftp.session import Recipe
 from reconcile.remotes.sftp.site import (
     Site,
     absent,
@@ -37,6 +36,7 @@ from reconcile.remotes.sftp.site import (
     tag_of,
     wire_time,
 )
+from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Status
 
 SPECIAL_BITS = 0o7000  # setuid, setgid, sticky: never ours to change, and SETSTAT would strip them

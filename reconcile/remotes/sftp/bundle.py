@@ -23,8 +23,8 @@ from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.alter import SPECIAL_BITS
 from reconcile.remotes.sftp.foreign import POSIX_RENAME
 from reconcile.remotes.sftp.parents import look_at, trouble_above
-from reconcile.remotes.sftp.session import Recipe
 from reconcile.remotes.sftp.site import Site, act
+from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.upload import Content, Notable, Sent
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
 from reconcile.source import Source

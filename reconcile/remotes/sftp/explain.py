@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from reconcile.diff import parent
 from reconcile.model import Action, Problem, Reason
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.session import Recipe
 from reconcile.remotes.sftp.site import Site, problem
+from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import Extended, Status
 
 STATVFS = b"statvfs@openssh.com"

@@ -13,7 +13,6 @@ from reconcile.diff import parent
 from reconcile.model import Action, Entry, Kind, OnDrift, Outcome, Problem
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
-from reconcile.remotes.sftp.session import Recipe
 from reconcile.remotes.sftp.site import (
     Site,
     absent,
@@ -23,6 +22,7 @@ from reconcile.remotes.sftp.site import (
     kind_of,
     look,
 )
+from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Status
 
 POSIX_RENAME = b"posix-rename@openssh.com"

@@ -8,8 +8,9 @@ from reconcile.diff import parent
 from reconcile.model import Action, Kind, OnDrift, Problem, Reason
 from reconcile.order import touched
 from reconcile.remotes.sftp.explain import explain
-from reconcile.remotes.sftp.session import Recipe, Session
+from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.site import Site, absent, kind_of, look, problem
+from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import Attrs
 
 

@@ -17,7 +17,6 @@ from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.alter import SPECIAL_BITS
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, keep, meet
-from reconcile.remotes.sftp.session import Recipe
 from reconcile.remotes.sftp.site import (
     Site,
     absent,
@@ -30,6 +29,7 @@ from reconcile.remotes.sftp.site import (
     read_link,
     tag_of,
 )
+from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Status
 from reconcile.source import Source, SourceError
 

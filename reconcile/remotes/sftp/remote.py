@@ -36,9 +36,10 @@ from reconcile.remotes.sftp.foreign import POSIX_RENAME
 from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
 from reconcile.remotes.sftp.publish import make_link
 from reconcile.remotes.sftp.remove import TOGETHER, Listing, batches, delete, list_directory
-from reconcile.remotes.sftp.session import Recipe, Session
+from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.settle import settle
 from reconcile.remotes.sftp.site import NO_FSYNC, Site, absent, kind_of, look, problem, read_link
+from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.upload import upload
 from reconcile.remotes.sftp.wire import Attrs, Extended, Names, Status
 from reconcile.remotes.sftp.workdir import clear_run, find_parked, make_parts, make_workdir

@@ -15,7 +15,7 @@ from reconcile.model import Action, Entry, Kind, Outcome, Problem, Reason
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import Way, clear, discard, meet
-from reconcile.remotes.sftp.session import Recipe, Session
+from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.site import (
     Site,
     absent,
@@ -25,6 +25,7 @@ from reconcile.remotes.sftp.site import (
     matches,
     problem,
 )
+from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Names, Status
 
 T = TypeVar("T")

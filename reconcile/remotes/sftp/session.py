@@ -1,13 +1,7 @@
 """The pump: many requests in flight on one SFTP channel, each with exactly one checked reply.
 
 What may live here: sending, receiving, and resuming whoever got an answer. What
-the requests are about is a *recipe*: a generator that reads top to bottom like
-sequential code. It yields
-
-- a request, and gets its reply;
-- a :class:`Burst`, for content, and gets what was no plain OK;
-- a list of these and of recipes, and gets the list of what they get, once all is
-  there: they travel together.
+the requests are about is the recipes' business (``steps``).
 
 One thread, beside paramiko's own. Requests are sent many at a time, as the cost
 is per packet and per system call.
@@ -17,12 +11,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
 
 from reconcile.errors import ConnectionLost, ProtocolError
 from reconcile.model import Stop, Traffic
 from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.steps import Batch, Burst, Deliver, Recipe, Step
 from reconcile.remotes.sftp.wire import HEAD, OK, Request, Status
 
 T = TypeVar("T")
@@ -54,57 +49,12 @@ class Channel(Protocol):
         """Close; may be called twice."""
 
 
-class Burst:
-    """Requests drawn one by one as the window allows; their data is never all in memory.
-
-    After a status that isn't OK no more are drawn, and the iterator is closed.
-    The recipe gets all replies other than OK, each with the type of its request.
-    """
-
-    __slots__ = ("failed", "notable", "pending", "requests", "resume")
-
-    def __init__(self, requests: Iterator[Request]) -> None:
-        self.requests: Iterator[Request] | None = requests  # None: all are drawn
-        self.notable: list[tuple[int, wire.Reply]] = []
-        self.failed = False
-        self.pending = 0
-        self.resume: _Deliver = _drop
-
-    def stop(self) -> None:
-        """Draw no more; what the iterator holds open is closed."""
-        close = getattr(self.requests, "close", None)
-        self.requests = None
-        if close is not None:
-            close()
-
-
-class Batch(Burst):
-    """A few requests that go out at once: the content of a small file. The rest is as with ``Burst``."""
-
-    __slots__ = ("all",)
-
-    def __init__(self, requests: Sequence[Request]) -> None:
-        super().__init__(iter(()))
-        self.requests = None
-        self.all = requests
-        self.pending = len(requests)
-
-
-Step: TypeAlias = "Request | Burst | Sequence[Request | Burst | Recipe[Any]]"
-Recipe: TypeAlias = Generator[Step, Any, T]
-_Deliver: TypeAlias = Callable[[Any], None]
-
-
-def _drop(_value: object) -> None:
-    """Nobody waits for this any more."""
-
-
-def _gather(count: int, resume: _Deliver) -> Iterator[_Deliver]:
+def _gather(count: int, resume: Deliver) -> Iterator[Deliver]:
     """Takers for ``count`` results; the last one to come resumes with the list of them."""
     results: list[Any] = [None] * count
     left = count
 
-    def taker(index: int) -> _Deliver:
+    def taker(index: int) -> Deliver:
         def take(value: object) -> None:
             nonlocal left
             results[index] = value
@@ -126,7 +76,7 @@ class _Task:
         self,
         recipe: Recipe[Any],
         begin: Callable[[Step, _Task], None],
-        deliver: _Deliver | None,
+        deliver: Deliver | None,
         end: Callable[[_Task, Any], None] | None = None,
     ) -> None:
         self.recipe = recipe
@@ -160,7 +110,7 @@ class Session:
         self._waited = 0.0  # seconds since the server last said something
         self._slow: dict[int, float] = {}  # seconds more that a request may take, by its id
         self._decoder = wire.Decoder()
-        self._waiting: dict[int, tuple[_Deliver | Burst, int, type[wire.Reply], int]] = {}
+        self._waiting: dict[int, tuple[Deliver | Burst, int, type[wire.Reply], int]] = {}
         self._stale: set[int] = set()  # ids of requests whose recipe was given up
         self._bursts: deque[Burst] = deque()
         self._outstanding = 0
@@ -265,7 +215,7 @@ class Session:
         else:
             task.resume([])
 
-    def _begin_burst(self, burst: Burst, resume: _Deliver) -> None:
+    def _begin_burst(self, burst: Burst, resume: Deliver) -> None:
         burst.resume = resume
         if isinstance(burst, Batch) and burst.all:
             requests, burst.all = burst.all, ()  # once sent, content needs no memory
@@ -289,7 +239,7 @@ class Session:
             if not burst.pending:
                 burst.resume(burst.notable)
 
-    def _post(self, request: Request, owner: _Deliver | Burst, weight: int = 0) -> None:
+    def _post(self, request: Request, owner: Deliver | Burst, weight: int = 0) -> None:
         kind, body, expects, patience = request
         self._requests += 1
         ident = self._requests & 0xFFFFFFFF

@@ -7,8 +7,8 @@ from dataclasses import replace
 from reconcile.diff import parent
 from reconcile.model import Action, Entry, Op, Outcome, Reason
 from reconcile.remotes.sftp.parents import missing, trouble_above
-from reconcile.remotes.sftp.session import Recipe
 from reconcile.remotes.sftp.site import Site, absent, look
+from reconcile.remotes.sftp.steps import Recipe
 
 # With these nothing was done there: the source was at fault, or there was no space.
 _UNDONE = frozenset(

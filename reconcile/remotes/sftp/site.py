@@ -29,7 +29,7 @@ from reconcile.model import (
     Tag,
 )
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.session import Recipe
+from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import Attrs, Names, Status
 
 SYNC_FEW = 1000  # uploads of a run that are brought to the server's disk without being asked for

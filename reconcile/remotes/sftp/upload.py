@@ -17,8 +17,8 @@ from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain, not_sent
 from reconcile.remotes.sftp.foreign import Way
 from reconcile.remotes.sftp.publish import STANDS, judge, publish
-from reconcile.remotes.sftp.session import Batch, Burst, Recipe
 from reconcile.remotes.sftp.site import Site, problem, tag_of, wire_time
+from reconcile.remotes.sftp.steps import Batch, Burst, Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Request, Status
 from reconcile.source import Source, SourceError, digest_of, new_hash
 

@@ -18,8 +18,9 @@ from reconcile.model import Action, Kind, Op, Problem, Reason, Stage
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import READ_ONLY, explain, not_sent
 from reconcile.remotes.sftp.remove import TOGETHER, Listing, list_directory, purge
-from reconcile.remotes.sftp.session import Burst, Recipe, Session
+from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.site import Site, absent, act, kind_of, look
+from reconcile.remotes.sftp.steps import Burst, Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
 
 STAGING, PARKED, TRASH = PARTS = (b"staging", b"parked", b"trash")
