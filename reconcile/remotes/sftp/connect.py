@@ -28,6 +28,18 @@ KEEPALIVE = 30  # seconds of silence, so that no router in between forgets the c
 PATIENCE = 60.0  # seconds for which a connection may take no data
 
 
+class Arrival(threading.Event):
+    """Something has come on one of several channels."""
+
+    def clear(self) -> None:
+        """A channel has been read to its end: that says nothing of the others."""
+
+    def wait_once(self, seconds: float) -> None:
+        """Until it is set, or for so long. What came since is to be looked for after this."""
+        self.wait(seconds)
+        super().clear()
+
+
 class Channel:
     """An SFTP channel: a stream of bytes.
 
@@ -46,7 +58,6 @@ class Channel:
         self._awaited = transport.packets.awaited
         self._where = where
         self._heard = False
-        self.recv_ready = channel.recv_ready
         self.settimeout = channel.settimeout
         self.close = channel.close
 
@@ -74,6 +85,15 @@ class Channel:
         self._heard = True
         return data
 
+    def recv_ready(self) -> bool:
+        """Whether ``recv`` would return at once."""
+        channel = self._channel
+        return channel.recv_ready() or bool(channel.eof_received) or channel.closed
+
+    def tell(self, arrival: Arrival) -> None:
+        """Have ``arrival`` set when something comes, or nothing more."""
+        self._channel.in_buffer.set_event(arrival)
+
     def _check_granted(self) -> None:
         """A channel that ends before it said a word, on a connection that lives, was refused."""
         if not self._heard and self._transport.is_active():
@@ -91,6 +111,7 @@ class Connection:
         self.server_version: str = transport.remote_version
         self._where = where
         self._timeout = timeout
+        self._arrival = Arrival()
         self.channel = self.open_channel()
 
     def open_channel(self) -> Channel:
@@ -108,6 +129,20 @@ class Connection:
                 "It may allow this user no session, or no more of them."
             ) from None
         return Channel(channel, self.transport, self._where)
+
+    def open_another(self) -> Channel:
+        """One more, to be waited for together with the first: see ``wait``. Raises Unreachable."""
+        channel = self.open_channel()
+        self.channel.tell(self._arrival)
+        channel.tell(self._arrival)
+        return channel
+
+    def wait(self, seconds: float) -> None:
+        """Until something may have come on one of several channels, or for so long."""
+        awaited = self.transport.packets.awaited
+        awaited.set()
+        self._arrival.wait_once(seconds)
+        awaited.clear()
 
     def close(self) -> None:
         """Hang up. May be called twice."""

@@ -40,7 +40,7 @@ from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.settle import settle
 from reconcile.remotes.sftp.site import NO_FSYNC, Site, absent, kind_of, look, problem, read_link
 from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.upload import upload
+from reconcile.remotes.sftp.upload import SPREAD_FROM, upload
 from reconcile.remotes.sftp.wire import Attrs, Extended, Names, Status
 from reconcile.remotes.sftp.workdir import clear_run, find_parked, make_parts, make_workdir
 from reconcile.source import Source
@@ -48,6 +48,9 @@ from reconcile.source import Source
 IN_FLIGHT = 1000  # recipes under way at most, where the server is near: more would only queue there
 PER_SECOND = 75_000  # more of them for each second that a round trip takes: an upload is three
 IN_FLIGHT_FAR = 4000  # however far
+LANES = 4  # channels for content at most; OpenSSH grants a connection ten, some hosts fewer
+WIDEN_FROM = 64 * 1024 * 1024  # bytes of large files for which it is worth to open them
+FAR = 0.002  # seconds of a round trip from which the window of one channel is what holds content up
 IN_FLIGHT_UNKNOWN = 64  # the same for servers that do not tell how many handles they grant
 RESERVE = 16  # handles left over for what is not counted
 _UPLOADS = (Op.CREATE, Op.MODIFY)
@@ -72,8 +75,10 @@ class SftpRemote:
         wanted = min(IN_FLIGHT + int(PER_SECOND * round_trip), IN_FLIGHT_FAR)
         self._in_flight = max(1, min(wanted, handles))
         self._trees_in_flight = max(1, handles // TOGETHER)
+        self._round_trip = round_trip
         self._reporter = reporter
         self._unsynced = 0
+        self._refused = False  # a further channel
 
     @property
     def caps(self) -> Capabilities:
@@ -113,6 +118,8 @@ class SftpRemote:
             site.say_once(NO_FSYNC)
         look_at_parents(session, site, actions, self._in_flight)
         make_parts(session, site, actions)
+        if site.openssh and self._round_trip >= FAR:
+            self._widen(actions)
         bundles, singles = make_bundles(site, actions)
         for outcome in self._perform_bundles(bundles, source, stop):
             yield self._counted(outcome)
@@ -130,6 +137,18 @@ class SftpRemote:
                 site.full = None
                 yield from self._run(fitting, self._in_flight, source, stop, failed)
         yield from session.run((settle(site, outcome) for outcome in failed), self._in_flight)
+
+    def _widen(self, actions: Sequence[Action]) -> None:
+        """Open more channels if that much content is to be sent. If one is refused, those we have must do."""
+        large = sum(action.bytes for action in actions if action.bytes >= SPREAD_FROM)
+        wanted = LANES if large >= WIDEN_FROM else 1
+        while self._site.lanes < wanted and not self._refused:
+            try:
+                channel = self._connection.open_another()
+                self._session.widen(channel, self._site.options.timeout, self._connection.wait)
+            except Unreachable:
+                self._refused = True
+            self._site.lanes = self._session.lanes
 
     def _run(
         self,

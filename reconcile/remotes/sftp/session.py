@@ -1,10 +1,11 @@
-"""The pump: many requests in flight on one SFTP channel, each with exactly one checked reply.
+"""The pump: many requests in flight, each with exactly one checked reply.
 
 What may live here: sending, receiving, and resuming whoever got an answer. What
 the requests are about is the recipes' business (``steps``).
 
 One thread, beside paramiko's own. Requests are sent many at a time, as the cost
-is per packet and per system call.
+is per packet and per system call. Most of them go over one channel; content may be
+spread over several, since a server grants each so many bytes a round trip.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from reconcile.errors import ConnectionLost, ProtocolError
 from reconcile.model import Stop, Traffic
 from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.lane import Channel, Lane
 from reconcile.remotes.sftp.steps import Batch, Burst, Deliver, Recipe, Step
 from reconcile.remotes.sftp.wire import HEAD, OK, Request, Status
 
@@ -26,27 +28,7 @@ DRAIN = 5.0  # seconds that what is under way gets to end after a stop was reque
 SILENCE = 60.0  # seconds without a byte, while requests are outstanding
 TICK = 1.0  # seconds after which a wait looks up: was the run asked to stop?
 AT_ONCE = 256 * 1024  # bytes of requests that are sent at once: more costs less, but the server waits
-RECEIVE = 256 * 1024
 OUTSTANDING = 2 * 1024 * 1024  # bytes of unanswered bursts; sshd grants a channel as much
-
-
-class Channel(Protocol):
-    """What is needed of a paramiko channel."""
-
-    def sendall(self, data: bytes, /) -> None:
-        """Send all of ``data``; raises OSError or TimeoutError."""
-
-    def recv(self, nbytes: int, /) -> bytes:
-        """Up to ``nbytes``, empty at the end; raises OSError or TimeoutError."""
-
-    def recv_ready(self) -> bool:
-        """Whether ``recv`` would return at once."""
-
-    def settimeout(self, timeout: float, /) -> None:
-        """Seconds until ``sendall`` and ``recv`` raise TimeoutError."""
-
-    def close(self) -> None:
-        """Close; may be called twice."""
 
 
 def _gather(count: int, resume: Deliver) -> Iterator[Deliver]:
@@ -98,40 +80,63 @@ class _Task:
 
 
 class Session:
-    """One SFTP channel. One ``run`` or ``call`` at a time.
+    """SFTP over one channel or more. One ``run`` or ``call`` at a time.
 
-    Every method raises ConnectionLost when the channel ends, stays silent for
+    Every method raises ConnectionLost when a channel ends, stays silent for
     too long or (ProtocolError) sends what is no SFTP v3.
     """
 
     def __init__(self, channel: Channel, silence: float = SILENCE) -> None:
-        self._channel = channel
+        self._first = Lane(channel, silence)
+        self._lanes = [self._first]
+        self._wait: Callable[[float], None] | None = None  # until something may have come on one of several
         self._silence = silence
         self._waited = 0.0  # seconds since the server last said something
         self._slow: dict[int, float] = {}  # seconds more that a request may take, by its id
-        self._decoder = wire.Decoder()
         self._waiting: dict[int, tuple[Deliver | Burst, int, type[wire.Reply], int]] = {}
         self._stale: set[int] = set()  # ids of requests whose recipe was given up
         self._bursts: deque[Burst] = deque()
         self._outstanding = 0
-        self._out: list[bytes] = []
-        self._out_size = 0
-        self._torn = False
-        self._requests = self._bytes_sent = self._bytes_received = 0
+        self._requests = 0
 
     @property
     def traffic(self) -> Traffic:
-        """What went over this channel, SSH's own overhead left out."""
-        return Traffic(self._requests, self._bytes_sent, self._bytes_received)
+        """What went over the channels, SSH's own overhead left out."""
+        return Traffic(
+            self._requests,
+            sum(lane.sent for lane in self._lanes),
+            sum(lane.received for lane in self._lanes),
+        )
+
+    @property
+    def lanes(self) -> int:
+        """How many channels there are for content."""
+        return len(self._lanes)
 
     def handshake(self, patience: float = 0.0) -> dict[bytes, bytes]:
         """Agree on version 3; returns the server's extensions. Comes first, once.
 
         The server gets ``patience`` seconds more than for other answers: it has to start.
         """
-        self._send(wire.init())
+        return self._greet(self._first, patience)
+
+    def widen(self, channel: Channel, patience: float, wait: Callable[[float], None]) -> None:
+        """One more channel, for content. Between two runs.
+
+        ``wait`` returns when something may have come on any of the channels, or after so many seconds.
+        """
+        lane = Lane(channel, self._silence)
+        self._greet(lane, patience)
+        self._lanes.append(lane)
+        self._wait = wait
+
+    def _greet(self, lane: Lane, patience: float) -> dict[bytes, bytes]:
+        first = wire.init()
+        lane.out.append(first)
+        lane.size += len(first)
+        lane.flush()
         self._slow[wire.NO_ID] = patience
-        while not (replies := self._decoder.feed(self._receive())):
+        while not (replies := self._receive(lane)):
             pass
         del self._slow[wire.NO_ID]
         (_, reply), *more = replies
@@ -182,9 +187,10 @@ class Session:
                 while results:
                     yield results.popleft()
                 if live:
-                    if not self._channel.recv_ready():
+                    if (lane := self._ready()) is None:
                         self._flush()
-                    self._accept(self._decoder.feed(self._receive()))
+                        lane = self._wait_for_one()
+                    self._accept(self._receive(lane))
         finally:
             self._give_up()
             for task in live:
@@ -225,7 +231,7 @@ class Session:
 
     def _draw_bursts(self) -> None:
         """Send content, file after file, until the window is full."""
-        while self._bursts and self._outstanding < OUTSTANDING:
+        while self._bursts and self._outstanding < OUTSTANDING * len(self._lanes):
             burst = self._bursts[0]
             if burst.failed:
                 burst.stop()
@@ -240,23 +246,24 @@ class Session:
                 burst.resume(burst.notable)
 
     def _post(self, request: Request, owner: Deliver | Burst, weight: int = 0) -> None:
-        kind, body, expects, patience = request
+        kind, body, expects, patience, number = request
+        lane = self._lanes[number]
         self._requests += 1
         ident = self._requests & 0xFFFFFFFF
         if patience:
             self._slow[ident] = patience
         self._waiting[ident] = owner, kind, expects, weight
         self._outstanding += weight
-        self._out.append(HEAD.pack(len(body) + 5, kind, ident))
-        self._out.append(body)
-        self._out_size += HEAD.size + len(body)
-        if self._out_size >= AT_ONCE:
-            self._flush()
+        lane.out += HEAD.pack(len(body) + 5, kind, ident), body
+        lane.size += HEAD.size + len(body)
+        if lane.size >= AT_ONCE:
+            lane.flush()
 
     def _post_all(self, requests: Sequence[Request], owner: Burst) -> None:
         """The same for several that have no weight."""
-        waiting, out, pack = self._waiting, self._out, HEAD.pack
-        for kind, body, expects, patience in requests:
+        lane = self._first
+        waiting, out, pack = self._waiting, lane.out, HEAD.pack
+        for kind, body, expects, patience, _ in requests:
             self._requests += 1
             ident = self._requests & 0xFFFFFFFF
             if patience:
@@ -264,9 +271,9 @@ class Session:
             waiting[ident] = owner, kind, expects, 0
             size = len(body)
             out += pack(size + 5, kind, ident), body
-            self._out_size += size + 9
-        if self._out_size >= AT_ONCE:
-            self._flush()
+            lane.size += size + 9
+        if lane.size >= AT_ONCE:
+            lane.flush()
 
     def _accept(self, replies: Iterable[tuple[int, wire.Reply]]) -> None:
         """Hand each reply to whoever waits for it."""
@@ -301,41 +308,35 @@ class Session:
         self._stale.discard(ident)
 
     def _flush(self) -> None:
-        if self._out_size:
-            data = b"".join(self._out)
-            self._out = []
-            self._out_size = 0
-            self._send(data)
+        for lane in self._lanes:
+            lane.flush()
 
-    def _send(self, data: bytes) -> None:
-        if self._torn:
-            raise ConnectionLost("the connection was given up in the middle of a request")
-        self._torn = True  # until all is sent: half a request can't be taken back
-        try:
-            self._channel.settimeout(self._silence)
-            self._channel.sendall(data)
-        except TimeoutError as error:
-            raise ConnectionLost(f"the server took no data for {self._silence:.0f} s") from error
-        except OSError as error:
-            raise ConnectionLost(f"the connection broke while sending: {error}") from error
-        self._torn = False
-        self._bytes_sent += len(data)
+    def _ready(self) -> Lane | None:
+        """A lane on which something has come."""
+        for lane in self._lanes:
+            if lane.channel.recv_ready():
+                return lane
+        return None
 
-    def _receive(self) -> bytes:
+    def _wait_for_one(self) -> Lane | None:
+        """The lane on which something comes; of several, none after a tick."""
+        if self._wait is None:
+            return self._first
+        until = time.monotonic() + min(TICK, self._silence)
+        lane = None
+        while lane is None and (left := until - time.monotonic()) > 0:
+            self._wait(left)
+            lane = self._ready()
+        return lane
+
+    def _receive(self, lane: Lane | None) -> list[tuple[int, wire.Reply]]:
         """What the server says next; empty if it was silent for a moment, but not yet for too long."""
         tick = min(TICK, self._silence)
-        try:
-            self._channel.settimeout(tick)
-            data = self._channel.recv(RECEIVE)
-        except TimeoutError as error:
-            self._waited += tick
-            if self._waited < self._silence + sum(self._slow.values()):
-                return b""
-            raise ConnectionLost(f"the server said nothing for {self._waited:.0f} s") from error
-        except OSError as error:
-            raise ConnectionLost(f"the connection broke: {error}") from error
-        if not data:
-            raise ConnectionLost("the server closed the connection")
-        self._waited = 0.0
-        self._bytes_received += len(data)
-        return data
+        replies = lane.receive(tick) if lane is not None else None
+        if replies is not None:
+            self._waited = 0.0
+            return replies
+        self._waited += tick
+        if self._waited < self._silence + sum(self._slow.values()):
+            return []
+        raise ConnectionLost(f"the server said nothing for {self._waited:.0f} s")

@@ -51,6 +51,7 @@ class Site:
     extensions: frozenset[bytes] = frozenset()
     openssh: bool = False  # a plain RENAME refuses an existing target
     block: int = 32 * 1024  # bytes of content in one WRITE
+    lanes: int = 1  # channels that content may take
     caps: Capabilities = Capabilities()
     run: bytes = b""  # folder of this run, once prepared
     parts: set[bytes] = field(default_factory=set)  # folders in it that are made

@@ -9,6 +9,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import cycle
 from typing import TypeAlias
 
 from reconcile.diff import parent
@@ -23,6 +24,7 @@ from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Request, Status
 from reconcile.source import Source, SourceError, digest_of, new_hash
 
 Sent = Callable[[int], None]
+SPREAD_FROM = 8 * 1024 * 1024  # bytes of a file that is worth a round trip more to take all lanes
 Notable: TypeAlias = list[tuple[int, wire.Reply]]
 
 
@@ -112,7 +114,11 @@ def send(
     file is gone.
     """
     content = Content(site, source, path, new, staged, handle, sent)
+    if site.lanes > 1 and new.size >= SPREAD_FROM and new.size > site.block:
+        yield from content.spread()
     notable: Notable = yield content.requests()
+    if content.written and not notable:
+        notable = yield Batch(content.ending())
     return content.held() if content.went_well(notable) else (yield from content.conclude(notable))
 
 
@@ -120,10 +126,9 @@ class Content:
     """What goes through one open staging file, and what came of it."""
 
     __slots__ = (
-        "closed",
         "digest",
         "entry",
-        "handle",
+        "handles",
         "mode",
         "path",
         "sent",
@@ -132,6 +137,7 @@ class Content:
         "staged",
         "tag",
         "trouble",
+        "written",
     )
 
     def __init__(
@@ -142,13 +148,20 @@ class Content:
         self.path = path
         self.entry = entry
         self.staged = staged
-        self.handle = handle
+        self.handles = [(0, handle)]  # that are open, by lane
         self.sent = sent
         self.digest = b""
         self.mode = site.mode_for(entry)
         self.tag = Tag(entry.size, wire_time(entry))
         self.trouble: Problem | None = None  # with the source
-        self.closed = False
+        self.written = False  # all of it, over several lanes: what follows the content is still to come
+
+    def spread(self) -> Recipe[None]:
+        """Open the staging file over the other lanes too; where that fails, they are done without."""
+        opened = yield [wire.open_again(self.staged, lane) for lane in range(1, self.site.lanes)]
+        self.handles += [
+            (lane, reply.handle) for lane, reply in enumerate(opened, 1) if isinstance(reply, Handle)
+        ]
 
     def requests(self) -> Burst:
         """Everything between OPEN and RENAME. Ends early, without closing, if the source is in trouble."""
@@ -162,40 +175,49 @@ class Content:
             return []
         self.digest = digest_of(data)
         self.sent(len(data))
-        return [wire.write(self.handle, 0, data), *self._ending()] if data else self._ending()
+        return [wire.write(self.handles[0][1], 0, data), *self.ending()] if data else self.ending()
 
     def _piecewise(self) -> Iterator[Request]:
         hasher, offset = new_hash(), 0
+        ways = cycle(self.handles)
         try:
             for data in self.source.pieces(self.path, stamp_of(self.entry), self.site.block):
                 hasher.update(data)
                 self.sent(len(data))
-                yield wire.write(self.handle, offset, data)
+                lane, handle = next(ways)
+                yield wire.write(handle, offset, data, lane)
                 offset += len(data)
         except SourceError as error:
             self.trouble = problem(self.path, error.reason, error.message)
             return
         self.digest = hasher.digest()
-        yield from self._ending()
+        if len(self.handles) == 1:
+            yield from self.ending()
+            return
+        # Its time is set once all is written: what one lane carries out, another doesn't wait for.
+        while len(self.handles) > 1:
+            lane, handle = self.handles.pop()
+            yield wire.close(handle, lane)
+        self.written = True
 
-    def _ending(self) -> list[Request]:
+    def ending(self) -> list[Request]:
         """What follows the content. The tag is read back where the server has to prove itself."""
-        site = self.site
+        site, [(_, handle)] = self.site, self.handles
         mtime = self.tag.mtime if site.sends_times else None
         requests = []
         if self.mode is not None or mtime is not None:
-            requests.append(wire.fsetstat(self.handle, self.mode, mtime))
+            requests.append(wire.fsetstat(handle, self.mode, mtime))
         if site.syncs(self.entry.size):
-            requests.append(wire.fsync(self.handle, self.entry.size))
-        self.closed = True
-        requests.append(wire.close(self.handle))
-        if site.reads_back() or mtime is None:
+            requests.append(wire.fsync(handle, self.entry.size))
+        self.handles = []
+        requests.append(wire.close(handle))
+        if site.reads_back() or mtime is None or self.written:
             requests.append(wire.lstat(self.staged))
         return requests
 
     def went_well(self, notable: Notable) -> bool:
         """Whether the answers leave nothing to find out."""
-        return not notable and self.closed and self.site.keeps_tags
+        return not notable and not self.handles and self.site.keeps_tags
 
     def conclude(self, notable: Notable) -> Recipe[Entry | Problem]:
         """Verify, and see what went wrong; with a problem the staging file is removed."""
@@ -213,8 +235,8 @@ class Content:
     def _settle(self, notable: Notable) -> Recipe[Problem | None]:
         """Make sense of all that was no plain OK. The staging file is closed afterwards."""
         replies = dict(reversed(notable))  # of several of a kind the first tells most
-        if not self.closed:
-            status: Status = yield wire.close(self.handle)
+        for lane, handle in self.handles:
+            status: Status = yield wire.close(handle, lane)
             if status is not OK:
                 replies.setdefault(wire.CLOSE, status)
         if self.trouble is not None:

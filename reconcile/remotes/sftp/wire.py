@@ -38,6 +38,7 @@ _KNOWN_FLAGS = _SIZE | _OWNER | _PERMISSIONS | _TIMES | _EXTENDED
 
 # WRITE | CREAT | EXCL, draft section 6.3: never over something that is there.
 _NEW_FILE = 0x02 | 0x08 | 0x20
+_WRITE = 0x02
 
 _READ_ONLY = 1  # SSH2_FXE_STATVFS_ST_RDONLY
 
@@ -114,12 +115,14 @@ class Request(NamedTuple):
     """A request without its id, and the one type of reply that answers it, failures aside.
 
     ``patience``: seconds that the server may be silent over it, beyond the usual.
+    ``lane``: the channel it goes over, where there are several; a handle is known on its own only.
     """
 
     kind: int
     body: bytes
     expects: type[Reply] = Status
     patience: float = 0.0
+    lane: int = 0
 
 
 def init() -> bytes:
@@ -150,15 +153,22 @@ def open_new(path: bytes, mode: int | None) -> Request:
     return Request(OPEN, b"%b%b%b" % (_string(path), _U32.pack(_NEW_FILE), _attributes(mode, None)), Handle)
 
 
-def write(handle: bytes, offset: int, data: bytes) -> Request:
+def open_again(path: bytes, lane: int) -> Request:
+    """Open a file that is there for writing, over another channel."""
+    body = b"%b%b%b" % (_string(path), _U32.pack(_WRITE), _attributes(None, None))
+    return Request(OPEN, body, Handle, lane=lane)
+
+
+def write(handle: bytes, offset: int, data: bytes, lane: int = 0) -> Request:
     """Write ``data`` at ``offset`` bytes from the beginning."""
-    where = _U64.pack(offset)
-    return Request(WRITE, b"%b%b%b%b%b" % (_U32.pack(len(handle)), handle, where, _U32.pack(len(data)), data))
+    size, where = _U32.pack(len(data)), _U64.pack(offset)
+    body = b"%b%b%b%b%b" % (_U32.pack(len(handle)), handle, where, size, data)
+    return Request(WRITE, body, Status, 0.0, lane)
 
 
-def close(handle: bytes) -> Request:
+def close(handle: bytes, lane: int = 0) -> Request:
     """Close a file or directory."""
-    return Request(CLOSE, _string(handle))
+    return Request(CLOSE, _string(handle), Status, 0.0, lane)
 
 
 def fsetstat(handle: bytes, mode: int | None, mtime: int | None) -> Request:
