@@ -50,17 +50,18 @@ def apply(plan: Plan, line: Line, source: Source, stop: Stop) -> Iterator[Outcom
 
 def _perform(actions: Sequence[Action], line: Line, source: Source, stop: Stop) -> Iterator[Outcome]:
     """One level, over as many connections as it takes."""
-    left = {id(action): action for action in actions}
+    left = actions
     lost: ConnectionLost | None = None
     while left and not stop.requested:
+        ended: list[Action] = []
         try:
             if lost is not None:
                 line.reopen(lost)
-                outcomes = find_out(list(left.values()), line.remote)
+                outcomes = find_out(left, line.remote)
             else:
-                outcomes = line.remote.perform(list(left.values()), source, stop)
+                outcomes = line.remote.perform(left, source, stop)
             for outcome in outcomes:
-                del left[id(outcome.action)]
+                ended.append(outcome.action)
                 line.progress()
                 yield outcome
             if lost is None:
@@ -70,6 +71,8 @@ def _perform(actions: Sequence[Action], line: Line, source: Source, stop: Stop) 
             if error is lost:  # no more retries
                 raise
             lost = error
+        known = set(map(id, ended))
+        left = [action for action in left if id(action) not in known]
 
 
 def find_out(actions: Sequence[Action], remote: Remote) -> Iterator[Outcome]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Protocol, TypeVar, dataclass_transform
 
 from reconcile.errors import Interrupted
@@ -233,6 +234,34 @@ class Change:
     new: Entry | None
 
 
+class Only(Mapping[str, Entry | None]):
+    """A single effect. A run may have a million, and a dictionary takes four times the memory."""
+
+    __slots__ = ("_entry", "_path")
+
+    def __init__(self, path: str, entry: Entry | None) -> None:
+        self._path = path
+        self._entry = entry
+
+    def __getitem__(self, path: str) -> Entry | None:
+        if path != self._path:
+            raise KeyError(path)
+        return self._entry
+
+    def __iter__(self) -> Iterator[str]:
+        yield self._path
+
+    def __len__(self) -> int:
+        return 1
+
+
+_NOTHING: Mapping[str, Entry | None] = MappingProxyType({})
+
+
+def _nothing() -> Mapping[str, Entry | None]:
+    return _NOTHING
+
+
 class Op(StrEnum):
     """What an action does."""
 
@@ -262,7 +291,7 @@ class Action:
     members: tuple[tuple[str, Entry], ...] = ()  # subtree delete: all we know below ``path``, relative to it
     keep: bool = False  # what ``path`` holds goes to the trash and stays there
     whole: bool = False  # a directory delete that makes room: all goes, and is kept if it isn't all ours
-    carried: Mapping[str, Entry | None] = field(default_factory=dict)  # also true once a directory has moved
+    carried: Mapping[str, Entry | None] = field(default_factory=_nothing)  # also true once a directory moved
     entries: int = 1  # paths this action settles
     reason: str = ""  # for people: "new", "content", "mode", "was a directory"…
 
@@ -290,7 +319,7 @@ class Outcome:
     """
 
     action: Action
-    effects: Mapping[str, Entry | None] = field(default_factory=dict)
+    effects: Mapping[str, Entry | None] = field(default_factory=_nothing)
     problem: Problem | None = None
     note: Problem | None = None
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from reconcile.diff import parent
-from reconcile.model import PERMISSIONS, Action, Entry, Kind, Op, Outcome
+from reconcile.model import PERMISSIONS, Action, Entry, Kind, Only, Op, Outcome
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.alter import SPECIAL_BITS
 from reconcile.remotes.sftp.foreign import POSIX_RENAME
@@ -176,7 +176,7 @@ def _publish(site: Site, bundle: Bundle) -> Recipe[list[Outcome]]:
     RACE: a file that a third hand puts there, and takes away, in between is not seen.
     """
     if (yield from act(wire.posix_rename(bundle.place, site.at(bundle.path)))) is OK:
-        return [Outcome(action, {action.path: entry}) for action, entry in bundle.staged]
+        return [Outcome(action, Only(action.path, entry)) for action, entry in bundle.staged]
     outcomes: list[Outcome] = []
     _, trouble = yield from look_at(site, bundle.path)
     site.parents[bundle.path] = trouble
@@ -189,7 +189,7 @@ def _publish(site: Site, bundle: Bundle) -> Recipe[list[Outcome]]:
     statuses: list[Status] = yield renames
     for (action, entry), status in zip(bundle.staged, statuses, strict=True):
         if status is OK:
-            outcomes.append(Outcome(action, {action.path: entry}))
+            outcomes.append(Outcome(action, Only(action.path, entry)))
         else:
             bundle.left.append(action)
     return outcomes

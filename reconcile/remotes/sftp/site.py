@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from reconcile.diff import parent
 from reconcile.model import (
     NS,
-    PERMISSIONS,
     UNKNOWN_MODE,
     Action,
     Capabilities,
@@ -115,12 +114,12 @@ class Site:
     def mode_for(self, entry: Entry) -> int | None:
         """The mode to send; None: none."""
         keep = self.options.keep_perms and self.caps.modes and entry.mode != UNKNOWN_MODE
-        return entry.mode & PERMISSIONS if keep else None
+        return entry.mode if keep else None
 
     def mode_claimed(self, entry: Entry) -> int:
         """The mode for the snapshot. A server that sets none is not asked again at each run."""
         wished = self.options.keep_perms and entry.mode != UNKNOWN_MODE
-        return entry.mode & PERMISSIONS if wished else UNKNOWN_MODE
+        return entry.mode if wished else UNKNOWN_MODE
 
     @property
     def sends_times(self) -> bool:

@@ -13,7 +13,7 @@ from itertools import cycle
 from typing import TypeAlias
 
 from reconcile.diff import parent
-from reconcile.model import PERMISSIONS, Action, Entry, Outcome, Problem, Reason, Stamp, Tag
+from reconcile.model import PERMISSIONS, Action, Entry, Only, Outcome, Problem, Reason, Stamp, Tag
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain, not_sent
 from reconcile.remotes.sftp.foreign import Way
@@ -93,7 +93,7 @@ def _stage_and_publish(
         return Outcome(action, problem=held)
     published = yield from publish(site, wish, staged, way=way, digest=held.digest)
     if published == STANDS:
-        return Outcome(action, {path: held})
+        return Outcome(action, Only(path, held))
     yield wire.remove(staged)
     if published.outcome is not None:
         return replace(published.outcome, action=action)
