@@ -4,7 +4,7 @@
     diff(snapshot, scan)      what differs            diff.py
     make_plan(changes)        the fewest steps        plan.py, moves.py, order.py
     apply(plan, line)         outcomes, as they come  apply.py, remotes/
-    fold(snapshot, outcomes)  what is now true        diff.py
+    fold(snapshot, outcomes)  what is now true        fold.py
     save_snapshot(...)        for the next run        state/
 
 ``run.py`` is this pipeline; ``model.py`` has all its nouns.

@@ -1,8 +1,7 @@
-"""Two snapshots in, changes out; and outcomes folded back into a snapshot. Pure.
+"""Two snapshots in, changes out. Pure.
 
 ``diff`` finds every path that is not provably the same, ``infer`` and ``unread``
-decide what must be read to know more, ``fold`` is the only way a new snapshot
-comes to be: ``new = fold(old, outcomes)``. A scan is never saved as it is.
+decide what must be read to know more.
 """
 
 from __future__ import annotations
@@ -17,10 +16,7 @@ from reconcile.model import (
     DirectorySnapshot,
     Entry,
     Kind,
-    Op,
     Options,
-    Outcome,
-    PlainDirectory,
     Scan,
     Stamp,
 )
@@ -260,114 +256,3 @@ def fill(changes: Iterable[Change], contents: Mapping[str, Entry], failed: Conta
         for change in changes
         if change.path not in failed
     ]
-
-
-def fold(
-    old: DirectorySnapshot,
-    outcomes: Iterable[Outcome],
-    restamped: Mapping[str, Entry | None],
-    trusted_ns: int,
-) -> DirectorySnapshot:
-    """The snapshot that is true after ``outcomes``; ``old`` itself if nothing changed.
-
-    A stamp younger than ``trusted_ns`` is dropped: the file may yet change within
-    the tick of its clock, so its content is looked at again next time.
-    """
-    tree = _Tree(old.dirs)
-    for path, entry in restamped.items():
-        tree.put(path, _distrust(entry, trusted_ns))
-    for outcome in outcomes:
-        _follow(tree, outcome)
-        carried = outcome.action.carried if outcome.done else {}
-        for path, entry in (*carried.items(), *outcome.effects.items()):
-            tree.put(path, _distrust(entry, trusted_ns))
-    dirs = tree.close()
-    return old if dirs is None else replace(old, dirs=dirs)
-
-
-def _follow(tree: _Tree, outcome: Outcome) -> None:
-    """Let the tree follow what was renamed on the remote with all that is in it."""
-    action = outcome.action
-    if action.op is Op.PARK and outcome.done:
-        tree.take(action.path, action.parked)
-    elif action.op is Op.MOVE and action.source is not None:
-        if action.parked is None and outcome.done:
-            tree.take(action.source, None)
-        if outcome.done:
-            tree.drop(action.path, action.parked)
-        elif action.parked is not None and action.source in outcome.effects:  # it was put back
-            tree.drop(action.source, action.parked)
-
-
-def _distrust(entry: Entry | None, trusted_ns: int) -> Entry | None:
-    if entry is None or entry.stamp is None:
-        return entry
-    if max(entry.stamp.mtime_ns, entry.stamp.ctime_ns) <= trusted_ns:
-        return entry
-    return replace(entry, stamp=None)
-
-
-class _Tree:
-    """Snapshot directories under change: copied on the first write to each."""
-
-    def __init__(self, dirs: Mapping[str, Directory]) -> None:
-        self._dirs = dict(dirs)
-        self._open: dict[str, dict[str, Entry]] = {}
-        self._held: dict[int | None, tuple[Entry, dict[str, Directory]]] = {}
-        self._changed = False
-
-    def put(self, path: str, entry: Entry | None) -> None:
-        """Set or, with None, drop one path; a dropped directory takes all below along."""
-        if entry is None and parent(path) not in self._dirs:
-            return
-        names = self._names(parent(path))
-        name = path.rpartition("/")[2]
-        before = names.get(name)
-        if before == entry:
-            return
-        self._changed = True
-        if before is not None and before.kind is Kind.DIR and (entry is None or entry.kind is not Kind.DIR):
-            for key in self._subtree(path):
-                self._dirs.pop(key, None)
-                self._open.pop(key, None)
-        if entry is None:
-            del names[name]
-            return
-        names[name] = entry
-        if entry.kind is Kind.DIR and path not in self._dirs:
-            self._dirs[path] = PlainDirectory({})
-
-    def take(self, path: str, place: int | None) -> None:
-        """Take a path with everything below it out of the tree, and hold it at ``place``."""
-        entry = self._names(parent(path)).pop(path.rpartition("/")[2])
-        inside = {}
-        for key in self._subtree(path):
-            directory = self._dirs.pop(key)
-            inside[key[len(path) :]] = PlainDirectory(self._open.pop(key)) if key in self._open else directory
-        self._held[place] = entry, inside
-        self._changed = True
-
-    def drop(self, path: str, place: int | None) -> None:
-        """Let down at ``path`` what is held at ``place``."""
-        entry, inside = self._held.pop(place)
-        self.put(path, None)
-        self._names(parent(path))[path.rpartition("/")[2]] = entry
-        for rest, directory in inside.items():
-            self._dirs[path + rest] = directory
-
-    def close(self) -> Mapping[str, Directory] | None:
-        """All directories, or None if nothing was changed."""
-        if not self._changed:
-            return None
-        return self._dirs | {path: PlainDirectory(names) for path, names in self._open.items()}
-
-    def _names(self, directory: str) -> dict[str, Entry]:
-        names = self._open.get(directory)
-        if names is None:
-            packed = self._dirs.setdefault(directory, PlainDirectory({}))
-            names = self._open[directory] = dict(packed.entries())
-        return names
-
-    def _subtree(self, top: str) -> list[str]:
-        inside = f"{top}/"
-        return [key for key in self._dirs if key == top or key.startswith(inside)]

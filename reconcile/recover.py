@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from reconcile.apply import bring_home, find_out
 from reconcile.claim import matches
-from reconcile.diff import below, fold, join
+from reconcile.diff import below, join
+from reconcile.fold import fold
 from reconcile.model import (
     Action,
     DirectorySnapshot,

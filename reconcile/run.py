@@ -10,8 +10,9 @@ from typing import Self
 
 from reconcile import plan as planning
 from reconcile.apply import apply
-from reconcile.diff import diff, fill, fingerprint, fold, infer, unread
+from reconcile.diff import diff, fill, fingerprint, infer, unread
 from reconcile.filters import Filter, make_filter
+from reconcile.fold import Fold, fold
 from reconcile.guard import guard
 from reconcile.line import Connect, Line
 from reconcile.model import (
@@ -30,6 +31,7 @@ from reconcile.model import (
 )
 from reconcile.recover import foresee, recover
 from reconcile.remotes import open_remote
+from reconcile.rows import pack_directory, scanned
 from reconcile.scan import read_ignore_file, scan
 from reconcile.source import Source, read_contents
 from reconcile.state.device import is_other_device, remember_device
@@ -207,20 +209,23 @@ class _Run:
             self._connect()  # which was under way beside all this
             with self._phase("survey"):
                 self.line.insist(lambda remote: check_blank(self.job, remote))
+        undecoded = {path: scanned(directory.raw) for path, directory in self.found.dirs.items()}
+        self.found = replace(self.found, dirs=undecoded)  # what is in them takes more room by far
         return plan
 
     def carry_out(self, plan: Plan) -> list[Outcome]:
         """Apply the plan and save what is then true. If it breaks off, the journal stays."""
         outcomes: list[Outcome] = []
+        truth = Fold(self.old, plan.restamped, self._trusted_ns, pack_directory)
         self.stop.graceful = True
         try:
             if not plan.empty or not self.old.serial or awaits_cleanup(self.job.state):
                 with closing(self._begin(plan)) as journal:
-                    self._apply(plan, journal, outcomes)
+                    self._apply(plan, journal, truth, outcomes)
             if self.stop.requested and any(action.op is Op.PARK for action in plan.actions):
                 self.stop.check()  # something may still be parked: the journal knows
             with self._phase("commit"):
-                self._commit(plan, outcomes)
+                self._commit(truth)
                 discard_journal(self.job.state)
             self.stop.check()
         finally:
@@ -237,12 +242,15 @@ class _Run:
             old = self.old
             return begin_journal(self.job.state, old.lineage, old.serial, self._trusted_ns, plan.levels)
 
-    def _apply(self, plan: Plan, journal: Journal, outcomes: list[Outcome]) -> None:
+    def _apply(self, plan: Plan, journal: Journal, truth: Fold, outcomes: list[Outcome]) -> None:
         with self._phase("apply"):
             self.reporter.planned(plan)
             self.line.prepare(self.old.lineage, known=self.old.serial > 1)
             for outcome in apply(plan, self.line, self.source, self.stop):
                 journal.record(outcome)
+                truth.follow(outcome)
+                if outcome.done:  # what it changed is known now; a run may have a million of them
+                    outcome = Outcome(outcome.action, note=outcome.note)
                 outcomes.append(outcome)
                 self.reporter.outcome(outcome)
             # Over another connection, preparing clears what the last one left, too.
@@ -261,8 +269,8 @@ class _Run:
         finally:
             self.phases[name] = self.phases.get(name, 0.0) + time.monotonic() - began
 
-    def _commit(self, plan: Plan, outcomes: Sequence[Outcome]) -> None:
-        new = fold(self.old, outcomes, plan.restamped, self._trusted_ns)
+    def _commit(self, truth: Fold) -> None:
+        new = truth.onto(self.old)
         settled = fingerprint(self.job.options, self.filter)
         if new is self.old and new.serial and new.settled == settled:
             return

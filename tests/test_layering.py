@@ -19,7 +19,7 @@ ROWS = (
     ("recover",),
     ("apply",),
     ("line", "scan", "survey", "state", "remotes"),
-    ("source", "half", "rows", "plan", "guard", "order", "moves", "claim", "diff", "filters"),
+    ("source", "half", "rows", "fold", "plan", "guard", "order", "moves", "claim", "diff", "filters"),
     ("model", "errors"),
 )
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
@@ -37,7 +37,7 @@ THIRD_PARTIES = {
     "tenacity": {"line"},
 }
 
-PURE = ("model", "errors", "filters", "diff", "claim", "moves", "order", "plan", "guard", "wording")
+PURE = ("model", "errors", "filters", "diff", "fold", "claim", "moves", "order", "plan", "guard", "wording")
 # What a pure module may use: nothing here knows a file, a clock, a process or chance.
 HARMLESS = {
     *("__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools", "graphlib", "heapq"),

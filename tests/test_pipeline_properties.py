@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconcile import fold as folding
 from reconcile.apply import apply
-from reconcile.diff import ancestors, diff, fill, fingerprint, fold, infer, unread
+from reconcile.diff import ancestors, diff, fill, fingerprint, infer, unread
 from reconcile.filters import Filter, make_filter
+from reconcile.fold import fold
 from reconcile.line import Line
 from reconcile.model import (
     DirectorySnapshot,
@@ -124,6 +126,14 @@ class World:
             assert node.kind is entry.kind
             if entry.kind is Kind.FILE:
                 assert (node.mode, node.mtime, len(node.content)) == (entry.mode, entry.mtime, entry.size)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def restless() -> Iterator[None]:
+    """Directories are packed, and opened again, all the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folding, "REST_EVERY", 2)
+        yield
 
 
 def assert_done(outcomes: list[Outcome]) -> None:
