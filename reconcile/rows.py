@@ -35,6 +35,8 @@ _FORMATS = {kind: bits for bits, kind in _KINDS.items()}
 _CODES = (Kind.FILE, Kind.DIR, Kind.SYMLINK)  # the position is what is written: only ever append
 _RETAINED, _EXCLUDED, _FOREIGN, _UNSTAMPED = 1, 2, 4, 8
 _TIME_LIMIT = 1 << 63
+_MODES: dict[int, int] = {}  # each number once: there are few, and a million rows
+_SHARED = tuple(range(PERMISSIONS + 1))  # likewise
 
 _pack_utf8 = msgpack.Packer(autoreset=True).pack
 _pack_bytes = msgpack.Packer(autoreset=True, unicode_errors="surrogateescape").pack
@@ -206,7 +208,7 @@ def _entry(row: tuple[Any, ...], fact: object) -> Entry:
     if fact is None and kind is Kind.DIR:
         return Entry(Kind.DIR, mode & PERMISSIONS)
     stamp = Stamp(ino, size, mtime_ns, ctime_ns, mode)
-    permissions = mode & PERMISSIONS
+    permissions = _SHARED[mode & PERMISSIONS]
     if type(fact) is bytes and len(fact) == DIGEST_SIZE and kind is Kind.FILE:
         tag = Tag(size, mtime_ns // NS)
         return Entry(Kind.FILE, permissions, size, mtime_ns, digest=fact, stamp=stamp, tag=tag)
@@ -261,9 +263,9 @@ def _scanned_entry(row: tuple[Any, ...]) -> Entry:
     if kind is None:
         raise ValueError(f"mode {mode:o} is neither file, directory nor link")
     if kind is Kind.DIR:
-        return Entry(Kind.DIR, mode & PERMISSIONS)
+        return Entry(Kind.DIR, _SHARED[mode & PERMISSIONS])
     stamp = Stamp(ino, size, mtime_ns, ctime_ns, mode)
-    return Entry(kind, mode & PERMISSIONS, size, mtime_ns, stamp=stamp)
+    return Entry(kind, _SHARED[mode & PERMISSIONS], size, mtime_ns, stamp=stamp)
 
 
 def _rows(flat: list[Any]) -> list[tuple[Any, ...]]:
@@ -278,6 +280,7 @@ def _rows(flat: list[Any]) -> list[tuple[Any, ...]]:
         raise ValueError("the rows are not sorted by name")
     if not {"", ".", ".."}.isdisjoint(names) or any("/" in name or "\0" in name for name in names):
         raise ValueError("a name is not the name of a file")
+    columns[1] = [_MODES.setdefault(mode, mode) for mode in columns[1]]
     return list(zip(*columns, strict=True))
 
 

@@ -175,19 +175,20 @@ def _publish(site: Site, bundle: Bundle) -> Recipe[list[Outcome]]:
 
     RACE: a file that a third hand puts there, and takes away, in between is not seen.
     """
+    staged, bundle.staged = bundle.staged, []  # who has the outcome needs to hold it, and nobody else
     if (yield from act(wire.posix_rename(bundle.place, site.at(bundle.path)))) is OK:
-        return [Outcome(action, Only(action.path, entry)) for action, entry in bundle.staged]
+        return [Outcome(action, Only(action.path, entry)) for action, entry in staged]
     outcomes: list[Outcome] = []
     _, trouble = yield from look_at(site, bundle.path)
     site.parents[bundle.path] = trouble
     if trouble is not None:
-        bundle.left += [action for action, _ in bundle.staged]
+        bundle.left += [action for action, _ in staged]
         return outcomes
     renames = [
-        wire.rename(bundle.place + b"/" + _name(action), site.at(action.path)) for action, _ in bundle.staged
+        wire.rename(bundle.place + b"/" + _name(action), site.at(action.path)) for action, _ in staged
     ]
     statuses: list[Status] = yield renames
-    for (action, entry), status in zip(bundle.staged, statuses, strict=True):
+    for (action, entry), status in zip(staged, statuses, strict=True):
         if status is OK:
             outcomes.append(Outcome(action, Only(action.path, entry)))
         else:
