@@ -1,4 +1,4 @@
-"""A second process for the other half of a large walk: a scan is system calls, which threads do in turns.
+"""A second process for a walk, or for half of a large one: a scan is system calls, which threads do in turns.
 
 What may live here: the fork, what may keep us from it, and the way back for what was
 found. What a half is, and what is found in it, is the walk's business (``scan``).

@@ -50,32 +50,35 @@ def start(work, root):
 reconcile.scan.start_half = start
 reconcile.scan.may_fork = lambda: True  # also on one core
 
-def look(share_from):
+def look(share_from, meanwhile=None):
     reconcile.scan.SHARE_FROM = share_from
-    found = reconcile.scan.scan(top, make_filter(["excluded*"]), Options(links=Links(links)))
+    found = reconcile.scan.scan(top, make_filter(["excluded*"]), Options(links=Links(links)), meanwhile)
     told = sorted(map(repr, [*found.problems, *found.notes]))
     dirs = {path: directory.raw.hex() for path, directory in sorted(found.dirs.items())}
     return [dirs, told, sorted(found.unknown), found.entry_count]
 
 shared = look(3)
+done = []
+elsewhere = look(3, lambda: done.append("beside it"))  # all of it, which takes another half there
 alone = look(10**9)
 try:
     os.waitpid(-1, os.WNOHANG)
     left = True
 except ChildProcessError:
     left = False
-print(json.dumps({"same": shared == alone, "halves": len(halves), "entries": alone[3], "left": left,
+print(json.dumps({"same": shared == elsewhere == alone, "done": done, "halves": len(halves), "entries": alone[3], "left": left,
                   "told": len(alone[1]), "shared": len(str(shared)), "alone": len(str(alone))}))
 """
 
 
 def look_twice(root: Path, how: str = "works", links: str = "keep") -> dict[str, Any]:
-    """By two processes, then by one."""
+    """By two processes, by another with one of its own, and then by one alone."""
     command = [sys.executable, "-c", PROGRAM, str(root), how, links]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     answer: dict[str, Any] = json.loads(done.stdout)
-    assert answer["halves"] == 1
+    assert answer["halves"] == 2
+    assert answer["done"] == ["beside it"]
     assert answer["same"], answer
     assert not answer["left"], "a process is left over"
     return answer

@@ -8,6 +8,7 @@ import random
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -552,6 +553,17 @@ def test_a_closed_channel_takes_no_more(tmp_path: Path) -> None:
         connection.channel.close()
         with pytest.raises(OSError, match="closed"):
             connection.channel.sendall(b"x")
+
+
+def test_paramiko_comes_without_what_we_do_not_use() -> None:
+    """A third of the time that it takes to begin."""
+    program = (
+        "import reconcile.remotes.sftp.prove, sys, importlib;"
+        "print([n for n in ('asyncio', 'importlib.metadata') if n in sys.modules], 'invoke' in sys.modules);"
+        "from importlib import metadata; print(metadata.version('paramiko') > '')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[] False\nTrue\n"
 
 
 def test_no_common_cipher_is_named(tmp_path: Path) -> None:

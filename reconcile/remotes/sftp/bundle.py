@@ -184,9 +184,7 @@ def _publish(site: Site, bundle: Bundle) -> Recipe[list[Outcome]]:
     if trouble is not None:
         bundle.left += [action for action, _ in staged]
         return outcomes
-    renames = [
-        wire.rename(bundle.place + b"/" + _name(action), site.at(action.path)) for action, _ in staged
-    ]
+    renames = [wire.rename(bundle.place + b"/" + _name(action), site.at(action.path)) for action, _ in staged]
     statuses: list[Status] = yield renames
     for (action, entry), status in zip(staged, statuses, strict=True):
         if status is OK:
