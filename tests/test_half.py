@@ -66,8 +66,8 @@ try:
     left = True
 except ChildProcessError:
     left = False
-print(json.dumps({"same": shared == elsewhere == alone, "done": done, "halves": len(halves), "entries": alone[3], "left": left,
-                  "told": len(alone[1]), "shared": len(str(shared)), "alone": len(str(alone))}))
+print(json.dumps({"same": shared == elsewhere == alone, "done": done, "halves": len(halves), "left": left,
+                  "entries": alone[3], "told": len(alone[1]), "shared": len(str(shared)), "alone": len(str(alone))}))
 """
 
 
