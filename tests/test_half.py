@@ -67,7 +67,8 @@ try:
 except ChildProcessError:
     left = False
 print(json.dumps({"same": shared == elsewhere == alone, "done": done, "halves": len(halves), "left": left,
-                  "entries": alone[3], "told": len(alone[1]), "shared": len(str(shared)), "alone": len(str(alone))}))
+                  "entries": alone[3], "told": len(alone[1]),
+                  "shared": len(str(shared)), "alone": len(str(alone))}))
 """
 
 
