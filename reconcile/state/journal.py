@@ -72,7 +72,7 @@ class Journal:
         self._path = path
         self._file = file
         actions = [action for level in levels for action in level]
-        self._index = {id(action): number for number, action in enumerate(actions)}
+        self._open = {id(action): number for number, action in enumerate(actions)}  # without an outcome yet
         self._actions = actions  # keeps them alive, so that an id stays theirs
         self._level_ends = set(accumulate(map(len, levels)))
         self._recorded = 0
@@ -88,7 +88,7 @@ class Journal:
         """
         now = time.monotonic()
         try:
-            self._file.write(_frame(_pack_outcome(self._index[id(outcome.action)], outcome)))
+            self._file.write(_frame(_pack_outcome(self._open.pop(id(outcome.action)), outcome)))
             self._recorded += 1
             if now > self._flushed + FLUSH_EVERY or self._recorded in self._level_ends:
                 self._file.flush()
