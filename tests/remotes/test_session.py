@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from reconcile.errors import ConnectionLost, Interrupted, ProtocolError
+from reconcile.errors import ConnectionLost, Interrupted, ProtocolError, Unreachable
 from reconcile.model import Stop
 from reconcile.remotes.sftp import session as pump
 from reconcile.remotes.sftp import wire
@@ -319,3 +319,16 @@ def test_handshake() -> None:
 def test_ok_replies_are_one_object() -> None:
     assert wire.Decoder().feed(status(3)) == [(3, OK)]
     assert wire.Decoder().feed(status(3))[0][1] is OK
+
+
+def test_a_channel_that_is_refused_makes_nobody_wait_longer() -> None:
+    class Refused(ScriptedChannel):
+        def recv(self, _nbytes: int, /) -> bytes:
+            raise Unreachable("no more of them")
+
+    session, _ = start(lambda *_: b"")
+    with pytest.raises(Unreachable):
+        session.widen(Refused(echo), 500.0, lambda _seconds: None)
+    assert session.lanes == 1
+    with pytest.raises(ConnectionLost, match="nothing for 60 s"):
+        session.call(ask(b"a"))

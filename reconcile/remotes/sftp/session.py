@@ -136,9 +136,11 @@ class Session:
         lane.size += len(first)
         lane.flush()
         self._slow[wire.NO_ID] = patience
-        while not (replies := self._receive(lane)):
-            pass
-        del self._slow[wire.NO_ID]
+        try:
+            while not (replies := self._receive(lane)):
+                pass
+        finally:  # a further channel may be refused, and the others go on
+            del self._slow[wire.NO_ID]
         (_, reply), *more = replies
         if not isinstance(reply, wire.Version) or more:
             raise ProtocolError("the server did not begin with its SFTP version")
