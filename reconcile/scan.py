@@ -66,8 +66,8 @@ def scan(
 ) -> Scan:
     """Look at every path below ``source_root`` that the filter lets through.
 
-    ``meanwhile`` is called in the course of it, and leaves its work to a thread; it runs
-    beside ours, not by turns with it, as another process looks then, where one can be had.
+    ``meanwhile`` is called once, early. Where another process can be had it does the looking
+    then, so that what is begun in a thread need not take turns with us.
     Raises Refused if the root is missing, no directory or unreadable. Anything
     else that can't be looked at becomes a problem and is in ``unknown``.
     """

@@ -8,11 +8,13 @@ shim runs without site-packages.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -61,6 +63,14 @@ def read_faults(file: Path) -> list[Fault]:
         return [Fault(**fault) for fault in json.loads(file.read_text())]
     except FileNotFoundError:
         return []
+
+
+@contextmanager
+def _alone_with(file: Path) -> Iterator[None]:
+    """No other session takes a fault meanwhile."""
+    with open(file.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class Saboteur:
@@ -122,14 +132,15 @@ class Saboteur:
 
     def _take(self) -> bool:
         """Take the fault off the list; False if another session was faster."""
-        faults = read_faults(self._file)
-        if self.fault not in faults:
-            self._left = 0
-            self.committed = True
-            return False
-        faults.remove(self.fault)
-        write_faults(self._file, *faults)
-        return True
+        with _alone_with(self._file):  # a client may have several sessions at a time
+            faults = read_faults(self._file)
+            if self.fault not in faults:
+                self._left = 0
+                self.committed = True
+                return False
+            faults.remove(self.fault)
+            write_faults(self._file, *faults)
+            return True
 
     def _commit(self, packet: bytes) -> bytes:
         fault = self.fault

@@ -36,9 +36,9 @@ FX_OP_UNSUPPORTED = 8
 _SIZE, _OWNER, _PERMISSIONS, _TIMES, _EXTENDED = 1, 2, 4, 8, 0x80000000
 _KNOWN_FLAGS = _SIZE | _OWNER | _PERMISSIONS | _TIMES | _EXTENDED
 
-# WRITE | CREAT | EXCL, draft section 6.3: never over something that is there.
-_NEW_FILE = 0x02 | 0x08 | 0x20
+# Draft, section 6.3. With CREAT and EXCL: never over something that is there.
 _WRITE = 0x02
+_NEW_FILE = _WRITE | 0x08 | 0x20
 
 _READ_ONLY = 1  # SSH2_FXE_STATVFS_ST_RDONLY
 
