@@ -131,6 +131,26 @@ def _retype(root: Path) -> None:
     )
 
 
+def write_as_third_hand(dest: Path) -> frozenset[bytes]:
+    """Somebody else writes to the server: new files, and over ours in every state of the plan."""
+    places = [
+        *("foreign", "modify/foreign", "modify/m3", "modify/m30", "modify/same", "delete/x5", "keep/k2"),
+        *("delete/tree1/foreign", "delete/tree2/t21", "folders/d2/outer", "folders/r3/outer", "move/v7"),
+        *("moved/r4/inner/foreign", "moved/w9", "over/o3", "logs/log.2", "swap/s1", "new/n5"),
+        *("type/file-dir", "type/dir-file/foreign"),
+    ]
+    written = set()
+    for number, place in enumerate(places):
+        path = dest / place
+        if not path.parent.is_dir() or path.is_dir() or path.is_symlink():
+            continue
+        content = f"a third hand wrote this, number {number}".encode()
+        path.write_bytes(content)
+        os.utime(path, (OLD + 7000 + number, OLD + 7000 + number))
+        written.add(content)
+    return frozenset(written)
+
+
 class Scenario:
     """The folder, the server's folder, the state, and how to run between them."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -20,7 +21,7 @@ import pytest
 
 from tests.faults.conftest import TORTURE
 from tests.faults.failures import Failures
-from tests.faults.scenario import MIRROR, Scenario, describe
+from tests.faults.scenario import MIRROR, Scenario, describe, write_as_third_hand
 from tests.support.faults import Do, Fault
 
 STATUSES = [*range(9), 99]
@@ -33,28 +34,61 @@ NOT_THERE = 2  # the status; OK is 0 in both worlds
 KINDS = [
     *("REALPATH", "STAT", "LSTAT", "OPENDIR", "READDIR", "READLINK", "MKDIR", "RMDIR", "REMOVE", "RENAME"),
     *("OPEN", "WRITE", "FSETSTAT", "CLOSE", "SYMLINK"),
-    *("posix-rename@openssh.com", "lsetstat@openssh.com", "limits@openssh.com"),
+    *("posix-rename@openssh.com", "lsetstat@openssh.com", "limits@openssh.com", "fsync@openssh.com"),
 ]
+# Those that take part in keeping what a third hand wrote where we want to write.
+KEEPING = ["hardlink@openssh.com", "posix-rename@openssh.com", "RENAME", "LSTAT", "MKDIR", "RMDIR"]
 WHERE = [0.0, 0.3, 0.6, 1.0] if TORTURE else [0.4]
 
 
-@pytest.fixture(scope="module")
-def ready(scenario: Scenario) -> tuple[Scenario, Counter[str]]:
-    """The scenario after ``prepare``, and which requests its run takes."""
-    scenario.prepare()
-    scenario.count_requests(*MIRROR)
-    scenario.restore()
+@dataclass(frozen=True)
+class Case:
+    """The scenario after ``prepare``, and which requests its run takes.
+
+    In one a third hand has written to the server before the run.
+    """
+
+    scenario: Scenario
+    third_hand: bool
+    counts: Counter[str]
+
+    def begin(self) -> frozenset[bytes]:
+        """Put all back; what the third hand wrote."""
+        self.scenario.restore()
+        return write_as_third_hand(self.scenario.dest) if self.third_hand else frozenset()
+
+
+def _ready(scenario: Scenario, *, third_hand: bool) -> Case:
+    if not scenario.prepared:
+        scenario.prepare()
+        scenario.count_requests(*MIRROR)
+    case = Case(scenario, third_hand, Counter())
+    case.begin()
     scenario.sshd.requests()
     scenario.run_well(*MIRROR)
-    return scenario, scenario.sshd.requests().requests
+    case.counts.update(scenario.sshd.requests().requests)
+    return case
 
 
-def test_every_kind_is_tried(ready: tuple[Scenario, Counter[str]]) -> None:
-    assert set(ready[1]) - {"INIT"} <= {*KINDS, "fsync@openssh.com", "hardlink@openssh.com"}
+@pytest.fixture(scope="module")
+def ready(scenario: Scenario) -> Case:
+    return _ready(scenario, third_hand=False)
 
 
-def attempt(scenario: Scenario, fault: Fault, fine: set[int]) -> None:
-    scenario.restore()
+@pytest.fixture(scope="module")
+def drifted(scenario: Scenario) -> Case:
+    return _ready(scenario, third_hand=True)
+
+
+def test_every_kind_is_tried(ready: Case, drifted: Case) -> None:
+    assert set(ready.counts) - {"INIT"} <= set(KINDS)
+    assert set(drifted.counts) - {"INIT"} <= {*KINDS, *KEEPING}
+    assert set(KEEPING) <= set(drifted.counts)
+
+
+def attempt(case: Case, fault: Fault, fine: set[int]) -> None:
+    scenario = case.scenario
+    foreign = case.begin()
     scenario.sshd.arm(fault)
     ran = scenario.run(*MIRROR, *GIVE_UP)
     scenario.sshd.arm()
@@ -71,9 +105,10 @@ def attempt(scenario: Scenario, fault: Fault, fine: set[int]) -> None:
             step(scenario.source / "late")
             scenario.run_well(*MIRROR)
     if fault.do == "answer" and fault.status == OK:
-        scenario.settle(*MIRROR, "--refresh")
+        scenario.settle(*MIRROR, "--refresh", foreign=foreign)
     else:
-        scenario.settle(*MIRROR, retained=fault.kind == "LSTAT" and fault.status == NOT_THERE)
+        denied = fault.kind == "LSTAT" and fault.status == NOT_THERE
+        scenario.settle(*MIRROR, foreign=foreign, retained=denied)
 
 
 def nobody_can_tell(kind: str, at: int, status: int) -> bool:
@@ -85,15 +120,13 @@ def nobody_can_tell(kind: str, at: int, status: int) -> bool:
 
 
 def positions(count: int) -> list[int]:
-    return sorted({1 + int((count - 1) * share) for share in WHERE})
+    return sorted({1 + int((count - 1) * share) for share in WHERE}) if count else []
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_status(ready: tuple[Scenario, Counter[str]], tally: Counter[str], kind: str) -> None:
-    scenario, counts = ready
+def give_statuses(case: Case, tally: Counter[str], kind: str) -> None:
     failures = Failures(tally)
     chance = random.Random(kind)
-    for at in positions(counts[kind]) if counts[kind] else []:
+    for at in positions(case.counts[kind]):
         for status in STATUSES if TORTURE else [chance.choice(STATUSES)]:
             if nobody_can_tell(kind, at, status):
                 continue
@@ -101,8 +134,31 @@ def test_a_status(ready: tuple[Scenario, Counter[str]], tally: Counter[str], kin
             tally["wrong answers"] += 1
             failures.attempt(
                 f"{kind} {at} status {status}",
-                partial(attempt, scenario, fault, {OK, PROBLEMS, REFUSED, UNREACHABLE}),
+                partial(attempt, case, fault, {OK, PROBLEMS, REFUSED, UNREACHABLE}),
             )
+    failures.demand_none()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_status(ready: Case, tally: Counter[str], kind: str) -> None:
+    give_statuses(ready, tally, kind)
+
+
+@pytest.mark.parametrize("kind", KEEPING)
+def test_a_status_while_what_a_third_hand_wrote_is_kept(
+    drifted: Case, tally: Counter[str], kind: str
+) -> None:
+    give_statuses(drifted, tally, kind)
+
+
+def give_no_answer(case: Case, tally: Counter[str], kind: str, do: Do) -> None:
+    failures = Failures(tally)
+    for at in positions(case.counts[kind]):
+        tally["wrong answers"] += 1
+        failures.attempt(
+            f"{kind} {at} {do}",
+            partial(attempt, case, Fault(do, at, kind=kind), {UNREACHABLE}),
+        )
     failures.demand_none()
 
 
@@ -112,13 +168,13 @@ def test_a_status(ready: tuple[Scenario, Counter[str]], tally: Counter[str], kin
     if TORTURE
     else [("LSTAT", "close"), ("WRITE", "never"), ("RENAME", "garbage"), ("OPEN", "overlong")],
 )
-def test_no_answer(ready: tuple[Scenario, Counter[str]], tally: Counter[str], kind: str, do: Do) -> None:
-    scenario, counts = ready
-    failures = Failures(tally)
-    for at in positions(counts[kind]) if counts[kind] else []:
-        tally["wrong answers"] += 1
-        failures.attempt(
-            f"{kind} {at} {do}",
-            partial(attempt, scenario, Fault(do, at, kind=kind), {UNREACHABLE}),
-        )
-    failures.demand_none()
+def test_no_answer(ready: Case, tally: Counter[str], kind: str, do: Do) -> None:
+    give_no_answer(ready, tally, kind, do)
+
+
+@pytest.mark.parametrize("do", BROKEN if TORTURE else BROKEN[:1])
+@pytest.mark.parametrize("kind", KEEPING if TORTURE else KEEPING[:1])
+def test_no_answer_while_what_a_third_hand_wrote_is_kept(
+    drifted: Case, tally: Counter[str], kind: str, do: Do
+) -> None:
+    give_no_answer(drifted, tally, kind, do)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -16,7 +15,7 @@ import pytest
 
 from tests.faults.conftest import TORTURE
 from tests.faults.failures import Failures
-from tests.faults.scenario import MIRROR, OLD, Scenario, describe
+from tests.faults.scenario import MIRROR, OLD, Scenario, describe, write_as_third_hand
 from tests.support.command import Ran
 from tests.support.faults import Fault
 from tests.support.trees import File, build_tree
@@ -170,26 +169,6 @@ def test_without_mirror(
     failures.demand_none()
 
 
-def write_as_third_hand(dest: Path) -> frozenset[bytes]:
-    """Somebody else writes to the server: new files, and over ours in every state of the plan."""
-    places = [
-        *("foreign", "modify/foreign", "modify/m3", "modify/m30", "modify/same", "delete/x5", "keep/k2"),
-        *("delete/tree1/foreign", "delete/tree2/t21", "folders/d2/outer", "folders/r3/outer", "move/v7"),
-        *("moved/r4/inner/foreign", "moved/w9", "over/o3", "logs/log.2", "swap/s1", "new/n5"),
-        *("type/file-dir", "type/dir-file/foreign"),
-    ]
-    written = set()
-    for number, place in enumerate(places):
-        path = dest / place
-        if not path.parent.is_dir() or path.is_dir() or path.is_symlink():
-            continue
-        content = f"a third hand wrote this, number {number}".encode()
-        path.write_bytes(content)
-        os.utime(path, (OLD + 7000 + number, OLD + 7000 + number))
-        written.add(content)
-    return frozenset(written)
-
-
 @pytest.mark.parametrize("part", range(PARTS))
 @some("kill-before", "kill-queued", "cut-after")
 def test_a_third_hand_writes_in_between(
@@ -239,8 +218,9 @@ def edit_again(source: Path) -> None:
 @pytest.mark.parametrize("part", range(PARTS))
 @some("kill-after", "cut-before")
 def test_edits_are_made_in_between(
-    scenario: Scenario, tally: Counter[str], breakage: Breakage, part: int
+    ready: tuple[Scenario, int], tally: Counter[str], breakage: Breakage, part: int
 ) -> None:
+    scenario, count = ready
     failures = Failures(tally)
 
     def attempt() -> None:
@@ -251,7 +231,7 @@ def test_edits_are_made_in_between(
         scenario.prepared = False
         scenario.settle(*MIRROR)
 
-    for at in spread(900, 1, part):
+    for at in spread(count, 1, part):
         failures.attempt(f"{breakage.name} {at}", attempt)
     failures.demand_none()
 

@@ -80,8 +80,9 @@ def keep(site: Site, path: str, *, leave: bool = False) -> Recipe[Way | Problem]
         if not absent((yield from look(place))):
             continue
         if leave and HARD_LINK in site.extensions and POSIX_RENAME in site.extensions:
-            status = yield from act(wire.hard_link(source, place))
-            if status is OK:
+            # Looked at, as what has no second name is lost with its first.
+            status, second = yield [wire.hard_link(source, place), wire.lstat(place)]
+            if status is OK and isinstance(second, Attrs):
                 _tell(site, kept)
                 return Way.OURS
         status = yield from act(wire.rename(source, place))
