@@ -20,8 +20,8 @@ from reconcile.filters import make_filter
 from reconcile.model import DirectorySnapshot, Entry, Kind, Options
 from reconcile.rows import PackedDirectory
 from reconcile.scan import scan
-from reconcile.state.snapshot import FORMAT, MAGIC, dump, load
-from tests.golden.make_snapshot import HERE, golden_snapshot
+from reconcile.state.snapshot import FORMAT, MAGIC, load
+from tests.golden.make_snapshot import HERE, dumped, golden_snapshot
 from tests.test_rows import ENTRIES, NAMES
 
 
@@ -60,7 +60,7 @@ def test_every_version_ever_written_can_be_read(version: int) -> None:
 
 
 def test_the_present_version_writes_the_same_bytes() -> None:
-    assert dump(golden_snapshot()) == (HERE / f"snapshot-v{FORMAT}.msgpack").read_bytes()
+    assert dumped(golden_snapshot()) == (HERE / f"snapshot-v{FORMAT}.msgpack").read_bytes()
 
 
 def test_a_golden_file_is_never_overwritten() -> None:
@@ -85,38 +85,38 @@ def test_a_golden_file_is_never_overwritten() -> None:
 )
 def test_everything_comes_back(dirs: dict[str, dict[str, Entry]]) -> None:
     snapshot = replace(golden_snapshot(), dirs={path: Plain(entries) for path, entries in dirs.items()})
-    loaded = load(dump(snapshot))
+    loaded = load(dumped(snapshot))
     assert contents(loaded) == dirs
     assert list(loaded.dirs) == list(dirs)
-    assert dump(loaded) == dump(snapshot)
+    assert dumped(loaded) == dumped(snapshot)
 
 
 def test_a_loaded_directory_compares_with_a_scan(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "f").write_bytes(b"some")
     found = scan(str(tmp_path), make_filter([]), Options())
-    loaded = load(dump(DirectorySnapshot(found.dirs)))
+    loaded = load(dumped(DirectorySnapshot(found.dirs)))
     assert {path: entry.raw for path, entry in loaded.dirs.items()} == {
         path: entry.raw for path, entry in found.dirs.items()
     }
 
 
 def test_what_stayed_packed_is_not_packed_again() -> None:
-    loaded = load(dump(golden_snapshot()))
+    loaded = load(dumped(golden_snapshot()))
     undecodable = PackedDirectory(b"never looked at", b"")
-    again = load(dump(replace(loaded, dirs={**loaded.dirs, "x": undecodable})))
+    again = load(dumped(replace(loaded, dirs={**loaded.dirs, "x": undecodable})))
     assert again.dirs["x"].raw == b"never looked at"
 
 
 def test_every_truncation_and_every_extra_byte_is_refused() -> None:
-    data = dump(golden_snapshot())
+    data = dumped(golden_snapshot())
     for damaged in [*(data[:end] for end in range(len(data))), data + b"\0", data + data]:
         with pytest.raises(Refused, match=r"\.bak.*--adopt-existing"):
             load(damaged)
 
 
 def test_every_flipped_bit_is_refused() -> None:
-    data = dump(golden_snapshot())
+    data = dumped(golden_snapshot())
     for at in range(len(data)):
         damaged = bytearray(data)
         damaged[at] ^= 1 << random.randrange(8)
@@ -130,7 +130,7 @@ def test_a_newer_version_is_refused_by_name() -> None:
 
 
 def parts() -> tuple[dict[str, object], list[object]]:
-    head, flat = msgpack.unpackb(dump(golden_snapshot())[12:-16], unicode_errors="surrogateescape")
+    head, flat = msgpack.unpackb(dumped(golden_snapshot())[12:-16], unicode_errors="surrogateescape")
     return head, flat
 
 
@@ -168,4 +168,4 @@ def test_rubbish_with_a_good_checksum_is_refused(body: bytes) -> None:
 @pytest.mark.parametrize("path", ["..", "a//b", "/a", "a\0"])
 def test_what_could_not_be_loaded_is_not_dumped(path: str) -> None:
     with pytest.raises(ValueError, match="below the base"):
-        dump(DirectorySnapshot({path: Plain({"x": Entry(Kind.DIR, 0o700)})}))
+        dumped(DirectorySnapshot({path: Plain({"x": Entry(Kind.DIR, 0o700)})}))

@@ -17,8 +17,9 @@ from reconcile.errors import ReconcileError, Refused
 from reconcile.model import DirectorySnapshot, Entry, Kind, Target
 from reconcile.rows import pack_directory
 from reconcile.state import store
-from reconcile.state.snapshot import dump, load
+from reconcile.state.snapshot import load
 from reconcile.state.store import default_state_base, job_folder, read_snapshot, save_snapshot
+from tests.golden.make_snapshot import dumped
 
 TARGET = Target("example.org", "/srv/data", "user", 2222)
 SOURCE = "/home/me/photos"
@@ -101,7 +102,7 @@ def files_no_larger_than(size: int) -> Iterator[None]:
 @pytest.mark.parametrize("room", [0, 1, 1000])
 def test_a_full_disk_leaves_the_one_before(tmp_path: Path, room: int) -> None:
     save_snapshot(str(tmp_path), snapshot(1))
-    assert len(dump(snapshot(2))) > room
+    assert len(dumped(snapshot(2))) > room
     with files_no_larger_than(room), pytest.raises(ReconcileError, match=r"one before it is whole"):
         save_snapshot(str(tmp_path), snapshot(2))
     loaded = read_snapshot(str(tmp_path), SOURCE, TARGET)

@@ -11,14 +11,14 @@ somebody asks for the entries, so a million of them load in a blink.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
 import xxhash
 
 from reconcile.errors import Refused
-from reconcile.model import DirectorySnapshot
+from reconcile.model import Directory, DirectorySnapshot
 from reconcile.rows import PackedDirectory, pack_directory
 
 MAGIC = b"RECONSNP"
@@ -41,16 +41,12 @@ _WAYS_OUT = (
 )
 
 
-def dump(snapshot: DirectorySnapshot) -> bytes:
-    """The file's content. Directories that are still packed are taken as they are.
+def dump(snapshot: DirectorySnapshot) -> Iterator[bytes]:
+    """The file's content, piece by piece. Directories that are still packed are taken as they are.
 
     Raises ValueError for what :func:`load` would refuse: a mistake of ours that
     must not reach the disk.
     """
-    flat: list[object] = []
-    for path, directory in snapshot.dirs.items():
-        packed = directory if isinstance(directory, PackedDirectory) else pack_directory(directory.entries())
-        flat += (path, packed.raw, packed.facts)
     header = {
         "lineage": snapshot.lineage,
         "serial": snapshot.serial,
@@ -62,11 +58,21 @@ def dump(snapshot: DirectorySnapshot) -> bytes:
     }
     _check_header(header)
     _check_paths(list(snapshot.dirs))
-    body: bytes = msgpack.packb([header, flat], unicode_errors="surrogateescape")
-    prefix = MAGIC + FORMAT.to_bytes(4, "big")
-    checksum = xxhash.xxh3_128(prefix)
-    checksum.update(body)
-    return b"".join((prefix, body, checksum.digest()))
+    checksum = xxhash.xxh3_128()
+    for piece in _pieces(header, snapshot.dirs):
+        checksum.update(piece)
+        yield piece
+    yield checksum.digest()
+
+
+def _pieces(header: dict[str, Any], dirs: Mapping[str, Directory]) -> Iterator[bytes]:
+    """Magic, version and body: what the checksum is of."""
+    packer = msgpack.Packer(autoreset=True, unicode_errors="surrogateescape")
+    yield MAGIC + FORMAT.to_bytes(4, "big")
+    yield packer.pack_array_header(2) + packer.pack(header) + packer.pack_array_header(3 * len(dirs))
+    for path, directory in dirs.items():
+        packed = directory if isinstance(directory, PackedDirectory) else pack_directory(directory.entries())
+        yield packer.pack(path) + packer.pack(packed.raw) + packer.pack(packed.facts)
 
 
 def load(data: bytes, name: str = "The snapshot") -> DirectorySnapshot:

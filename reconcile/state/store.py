@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import re
+from collections.abc import Iterable
+from functools import partial
 
 import xxhash
 
@@ -22,6 +24,7 @@ BACKUP = "snapshot.bak"
 
 _TEMPORARY = ".snapshot-"  # prefix of files that a killed process may leave
 _SLUG_LENGTH = 48
+_AT_ONCE = 1 << 20  # bytes read or written
 
 
 def default_state_base() -> str:
@@ -87,12 +90,11 @@ def save_snapshot(folder: str, snapshot: DirectorySnapshot) -> None:
     the loss of power once this returns. Raises ReconcileError if it can't be
     written; the one before is then untouched.
     """
-    data = dump(snapshot)
     try:
         make_folder(folder)
         _remove_leftovers(folder)
         path = os.path.join(folder, NAME)
-        fresh = _write(folder, data)
+        fresh = _write(folder, dump(snapshot))
         _keep_backup(folder, path)
         os.replace(fresh, path)
         sync_folder(folder)
@@ -121,15 +123,14 @@ def _remove_leftovers(folder: str) -> None:
             os.unlink(os.path.join(folder, name))
 
 
-def _write(folder: str, data: bytes) -> str:
-    """A new file with the data, on the disk when this returns; its path."""
+def _write(folder: str, pieces: Iterable[bytes]) -> str:
+    """A new file with all the pieces, on the disk when this returns; its path."""
     path = _temporary(folder)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with open(fd, "wb", buffering=0) as file:
-            view = memoryview(data)
-            while view:
-                view = view[file.write(view) :]
+        with open(fd, "wb", buffering=_AT_ONCE) as file:
+            file.writelines(pieces)
+            file.flush()
             os.fsync(fd)
     except BaseException:
         os.unlink(path)
@@ -146,7 +147,7 @@ def _keep_backup(folder: str, path: str) -> None:
         os.link(path, spare)
     except OSError:
         with open(path, "rb") as file:
-            spare = _write(folder, file.read())
+            spare = _write(folder, iter(partial(file.read, _AT_ONCE), b""))
     os.replace(spare, os.path.join(folder, BACKUP))
 
 

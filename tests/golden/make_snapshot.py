@@ -45,12 +45,17 @@ def golden_snapshot() -> DirectorySnapshot:
     )
 
 
+def dumped(snapshot: DirectorySnapshot) -> bytes:
+    """The whole file."""
+    return b"".join(dump(snapshot))
+
+
 def main() -> None:
     """Write the file, unless there is one."""
     path = HERE / f"snapshot-v{FORMAT}.msgpack"
     try:
         with path.open("xb") as file:
-            file.write(dump(golden_snapshot()))
+            file.write(dumped(golden_snapshot()))
     except FileExistsError:
         sys.exit(f"{path.name} exists and stays as it is: a changed format needs a new version number")
 
