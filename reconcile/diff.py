@@ -135,6 +135,8 @@ def diff(old: DirectorySnapshot, scan: Scan, filter: Filter, options: Options) -
         if found is None and shortcut and _is_settled(lookup(old.dirs, path), options):
             continue
         changes += _diff_directory(path, known, found, scan, filter, options)
+        if known is None and found is not None:
+            found.forget()  # all of it is in the changes, of a first run a million
     changes.sort(key=lambda change: change.path)
     return changes
 

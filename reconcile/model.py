@@ -113,6 +113,9 @@ class Directory(Protocol):
     def entries(self) -> Mapping[str, Entry]:
         """Name to entry, sorted by name."""
 
+    def forget(self) -> None:
+        """Keep of the entries what is packed: they take ten times the room."""
+
 
 @noun
 class PlainDirectory:
@@ -133,6 +136,9 @@ class PlainDirectory:
     def entries(self) -> Mapping[str, Entry]:
         """Name to entry, sorted by name."""
         return dict(sorted(self.names.items()))
+
+    def forget(self) -> None:
+        """Nothing is packed."""
 
 
 @noun
@@ -333,6 +339,26 @@ class Outcome:
         return self.problem is None
 
 
+@dataclass(slots=True)
+class Tally:
+    """What came of a run's actions so far. Of what is done nothing else is kept: it may be a million."""
+
+    done: list[Action] = field(default_factory=list)  # in the order they ended
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
+    surprised: bool = False  # a failed one showed that something we believed in is not there
+
+    def add(self, outcome: Outcome) -> None:
+        """One more action came to its end."""
+        if outcome.problem is None:
+            self.done.append(outcome.action)
+        else:
+            self.problems.append(outcome.problem)
+            self.surprised |= None in outcome.effects.values()
+        if outcome.note is not None:
+            self.notes.append(outcome.note)
+
+
 @noun
 class Plan:
     """Levels of actions. Those of one level are independent; a level waits for the one before."""
@@ -492,7 +518,7 @@ class Result:
     source: str
     target: str
     plan: Plan = Plan()
-    outcomes: Sequence[Outcome] = ()  # of a run, in the order they came
+    ended: Sequence[Action] = ()  # well, in a run, in the order they did
     problems: Sequence[Problem] = ()  # of every stage
     notes: Sequence[Problem] = ()
     connected: bool = False
@@ -506,10 +532,7 @@ class Result:
     @property
     def done(self) -> Sequence[Action]:
         """The counted actions: planned ones for a plan, finished ones for a run."""
-        if self.command == "plan":
-            actions = list(self.plan.actions)
-        else:
-            actions = [outcome.action for outcome in self.outcomes if outcome.done]
+        actions = self.plan.actions if self.command == "plan" else self.ended
         return [action for action in actions if action.op in COUNTED_OPS]
 
 

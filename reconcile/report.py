@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, TextIO, cast
 
 from reconcile import wording
-from reconcile.model import COUNTED_OPS, Action, Kind, Op, Outcome, Plan, Problem, Result, Since
+from reconcile.model import COUNTED_OPS, Action, Kind, Op, Outcome, Plan, Problem, Result, Since, Tally
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -105,7 +105,7 @@ class Recorder:
 
     def __init__(self, command: str) -> None:
         self.result = Result(command=command, source="", target="")
-        self.outcomes: list[Outcome] = []
+        self.tally = Tally()
         self.said: list[tuple[str, str]] = []  # phase, message
         self.phases: dict[str, float] = {}
         self.parked: dict[int, str] = {}  # what stands in which parking place
@@ -133,7 +133,7 @@ class Recorder:
         pass
 
     def outcome(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
+        self.tally.add(outcome)
 
     def tell(self, message: str) -> None:
         """Show something that was said for the first time."""
@@ -156,13 +156,11 @@ class Recorder:
     def so_far(self) -> Result:
         """What is known of a run that broke off."""
         self._end_phase()
-        problems = [outcome.problem for outcome in self.outcomes if outcome.problem is not None]
-        notes = [outcome.note for outcome in self.outcomes if outcome.note is not None]
         return replace(
             self.result,
-            outcomes=self.outcomes,
-            problems=[*self.result.plan.problems, *problems],
-            notes=[*self.result.plan.notes, *notes],
+            ended=self.tally.done,
+            problems=[*self.result.plan.problems, *self.tally.problems],
+            notes=[*self.result.plan.notes, *self.tally.notes],
             connected=not self.phases.keys().isdisjoint(("apply", "survey", "recover")),
             duration_s=time.monotonic() - self._began,
             phases=self.phases,

@@ -21,17 +21,17 @@ from reconcile.model import (
     Job,
     Op,
     Options,
-    Outcome,
     Plan,
     Problem,
     Reporter,
     Result,
     Scan,
     Stop,
+    Tally,
 )
 from reconcile.recover import foresee, recover
 from reconcile.remotes import open_remote
-from reconcile.rows import pack_directory, scanned
+from reconcile.rows import pack_directory
 from reconcile.scan import read_ignore_file, scan
 from reconcile.source import Source, read_contents
 from reconcile.state.device import is_other_device, remember_device
@@ -55,7 +55,7 @@ def make_plan(
         this.look()
         this.old = this.load(repair=False)
         plan = this.plan()
-        return this.result("plan", plan, [], plan.problems)
+        return this.result("plan", plan, plan.problems)
 
 
 def run(job: Job, reporter: Reporter, connect: Connect = open_remote, stop: Stop | None = None) -> Result:
@@ -74,23 +74,17 @@ def run(job: Job, reporter: Reporter, connect: Connect = open_remote, stop: Stop
     ):
         this.look(sure_to_connect=not has_snapshot(job.state))
         this.old = this.load(repair=True)
-        plan = this.plan()
-        outcomes = this.carry_out(plan)
-        problems = [*plan.problems, *_problems(outcomes)]
-        if any(_dropped_something(outcome) for outcome in outcomes):
-            # Not as we believed: with what is known now, once more.
-            again = this.plan()
-            more = this.carry_out(again)
-            problems = [*again.problems, *_problems(more)]
-            outcomes += more
-        problems += this.cleanup
+        plan = last = this.plan()
+        this.carry_out(plan)
+        if this.tally.surprised:
+            # With what is known now, once more: what failed may go well now.
+            this.tally.problems.clear()
+            last = this.plan()
+            this.carry_out(last)
+        problems = [*last.problems, *this.tally.problems, *this.cleanup]
         remember_device(job.state, job.source)
         failing = update(job.state, problems, reporter.say)
-        return replace(this.result("run", plan, outcomes, problems), failing=failing)
-
-
-def _problems(outcomes: Sequence[Outcome]) -> list[Problem]:
-    return [outcome.problem for outcome in outcomes if outcome.problem is not None]
+        return replace(this.result("run", plan, problems), failing=failing)
 
 
 def _is_sure(change: Change, options: Options) -> bool:
@@ -99,10 +93,6 @@ def _is_sure(change: Change, options: Options) -> bool:
     if old is None or new is None:
         return old is None or options.mirror
     return (old.kind, old.size) != (new.kind, new.size)
-
-
-def _dropped_something(outcome: Outcome) -> bool:
-    return outcome.problem is not None and None in outcome.effects.values()
 
 
 @dataclass(slots=True)
@@ -116,6 +106,7 @@ class _Run:
     filter: Filter = field(default_factory=Filter)
     found: Scan = field(default_factory=lambda: Scan({}, 0, 0))
     old: DirectorySnapshot = DirectorySnapshot({})
+    tally: Tally = field(default_factory=Tally)
     cleanup: list[Problem] = field(default_factory=list)
     phases: dict[str, float] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
@@ -209,19 +200,18 @@ class _Run:
             self._connect()  # which was under way beside all this
             with self._phase("survey"):
                 self.line.insist(lambda remote: check_blank(self.job, remote))
-        undecoded = {path: scanned(directory.raw) for path, directory in self.found.dirs.items()}
-        self.found = replace(self.found, dirs=undecoded)  # what is in them takes more room by far
+        for directory in self.found.dirs.values():
+            directory.forget()
         return plan
 
-    def carry_out(self, plan: Plan) -> list[Outcome]:
+    def carry_out(self, plan: Plan) -> None:
         """Apply the plan and save what is then true. If it breaks off, the journal stays."""
-        outcomes: list[Outcome] = []
         truth = Fold(self.old, plan.restamped, self._trusted_ns, pack_directory)
         self.stop.graceful = True
         try:
             if not plan.empty or not self.old.serial or awaits_cleanup(self.job.state):
                 with closing(self._begin(plan)) as journal:
-                    self._apply(plan, journal, truth, outcomes)
+                    self._apply(plan, journal, truth)
             if self.stop.requested and any(action.op is Op.PARK for action in plan.actions):
                 self.stop.check()  # something may still be parked: the journal knows
             with self._phase("commit"):
@@ -230,7 +220,6 @@ class _Run:
             self.stop.check()
         finally:
             self.stop.graceful = False
-        return outcomes
 
     def _begin(self, plan: Plan) -> Journal:
         """Who we are and what we intend: on disk before the first remote write."""
@@ -242,16 +231,14 @@ class _Run:
             old = self.old
             return begin_journal(self.job.state, old.lineage, old.serial, self._trusted_ns, plan.levels)
 
-    def _apply(self, plan: Plan, journal: Journal, truth: Fold, outcomes: list[Outcome]) -> None:
+    def _apply(self, plan: Plan, journal: Journal, truth: Fold) -> None:
         with self._phase("apply"):
             self.reporter.planned(plan)
             self.line.prepare(self.old.lineage, known=self.old.serial > 1)
             for outcome in apply(plan, self.line, self.source, self.stop):
                 journal.record(outcome)
                 truth.follow(outcome)
-                if outcome.done:  # what it changed is known now; a run may have a million of them
-                    outcome = Outcome(outcome.action, note=outcome.note)
-                outcomes.append(outcome)
+                self.tally.add(outcome)
                 self.reporter.outcome(outcome)
             # Over another connection, preparing clears what the last one left, too.
             self.cleanup = self.line.insist(lambda remote: list(remote.finish()))
@@ -281,18 +268,16 @@ class _Run:
     def _trusted_ns(self) -> int:
         return self.found.started_ns - self.found.grace_ns
 
-    def result(
-        self, command: str, plan: Plan, outcomes: list[Outcome], problems: Sequence[Problem]
-    ) -> Result:
+    def result(self, command: str, plan: Plan, problems: Sequence[Problem]) -> Result:
         """Everything a report needs."""
         return Result(
             command=command,
             source=self.job.source,
             target=str(self.job.target),
             plan=plan,
-            outcomes=outcomes,
+            ended=self.tally.done,
             problems=problems,
-            notes=[*plan.notes, *(o.note for o in outcomes if o.note)],
+            notes=[*plan.notes, *self.tally.notes],
             connected=self.line.was_open,
             traffic=self.line.traffic,
             duration_s=time.monotonic() - self.began,

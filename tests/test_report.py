@@ -69,7 +69,7 @@ PLAN = Plan(
     ],
     bytes_avoided=5_000_000,
 )
-DONE = [Outcome(action) for action in PLAN.actions]
+DONE = list(PLAN.actions)
 PROBLEM = Problem("bad\nname", Stage.APPLY, Reason.DENIED, "permission denied")
 
 
@@ -77,9 +77,9 @@ def plan_result(plan: Plan = PLAN, problems: Sequence[Problem] = ()) -> Result:
     return Result("plan", "/src", "sftp://host/dest", plan, problems=problems, entries=1234)
 
 
-def run_result(outcomes: Sequence[Outcome] = DONE, **more: object) -> Result:
+def run_result(ended: Sequence[Action] = DONE, **more: object) -> Result:
     values: dict[str, object] = {"connected": True, "duration_s": 4.12, "entries": 1234} | more
-    return Result("run", "/src", "sftp://host/dest", PLAN, outcomes, **values)  # type: ignore[arg-type]
+    return Result("run", "/src", "sftp://host/dest", PLAN, ended, **values)  # type: ignore[arg-type]
 
 
 def plain(
@@ -103,9 +103,9 @@ def live_through(reporter: Recorder, result: Result, exit_code: int = 0) -> None
     reporter.say("the server can't do [/this]\x1b[31m")
     reporter.phase("apply")
     reporter.planned(result.plan)
-    for outcome in result.outcomes:
-        reporter.sent(outcome.action.bytes)
-        reporter.outcome(outcome)
+    for action in result.ended:
+        reporter.sent(action.bytes)
+        reporter.outcome(Outcome(action))
     reporter.phase("commit")
     reporter.finish(result, exit_code)
 
@@ -226,7 +226,7 @@ def test_the_summary_of_a_plan() -> None:
             "1 moved, 1 directory made, nothing sent in 4.1 s → sftp://host/dest",
         ),
         (
-            run_result([Outcome(create("a")), Outcome(create("b"), problem=PROBLEM)], problems=[PROBLEM]),
+            run_result([create("a")], problems=[PROBLEM]),
             "1 created, 1.2 MB sent in 4.1 s, 1 problem → sftp://host/dest",
         ),
         (run_result([], problems=[PROBLEM]), "nothing done, 1 problem → sftp://host/dest"),

@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import msgpack  # type: ignore[import-untyped]
@@ -17,24 +16,12 @@ from hypothesis import strategies as st
 
 from reconcile.errors import Refused
 from reconcile.filters import make_filter
-from reconcile.model import DirectorySnapshot, Entry, Kind, Options
+from reconcile.model import DirectorySnapshot, Entry, Kind, Options, PlainDirectory
 from reconcile.rows import PackedDirectory
 from reconcile.scan import scan
 from reconcile.state.snapshot import FORMAT, MAGIC, load
 from tests.golden.make_snapshot import HERE, dumped, golden_snapshot
 from tests.test_rows import ENTRIES, NAMES
-
-
-@dataclass(frozen=True)
-class Plain:
-    """A directory that was never packed."""
-
-    held: Mapping[str, Entry]
-    hidden: bool = False
-    raw: bytes = b""
-
-    def entries(self) -> Mapping[str, Entry]:
-        return self.held
 
 
 def contents(snapshot: DirectorySnapshot) -> dict[str, dict[str, Entry]]:
@@ -84,7 +71,9 @@ def test_a_golden_file_is_never_overwritten() -> None:
     )
 )
 def test_everything_comes_back(dirs: dict[str, dict[str, Entry]]) -> None:
-    snapshot = replace(golden_snapshot(), dirs={path: Plain(entries) for path, entries in dirs.items()})
+    snapshot = replace(
+        golden_snapshot(), dirs={path: PlainDirectory(entries) for path, entries in dirs.items()}
+    )
     loaded = load(dumped(snapshot))
     assert contents(loaded) == dirs
     assert list(loaded.dirs) == list(dirs)
@@ -168,4 +157,4 @@ def test_rubbish_with_a_good_checksum_is_refused(body: bytes) -> None:
 @pytest.mark.parametrize("path", ["..", "a//b", "/a", "a\0"])
 def test_what_could_not_be_loaded_is_not_dumped(path: str) -> None:
     with pytest.raises(ValueError, match="below the base"):
-        dumped(DirectorySnapshot({path: Plain({"x": Entry(Kind.DIR, 0o700)})}))
+        dumped(DirectorySnapshot({path: PlainDirectory({"x": Entry(Kind.DIR, 0o700)})}))

@@ -83,6 +83,9 @@ class ScannedDirectory:
     def entries(self) -> Mapping[str, Entry]:
         return dict(sorted(self.names.items()))
 
+    def forget(self) -> None:
+        pass
+
 
 @dataclass(frozen=True)
 class SavedDirectory(ScannedDirectory):
