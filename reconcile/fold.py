@@ -14,7 +14,7 @@ from reconcile.diff import parent
 from reconcile.model import Directory, DirectorySnapshot, Entry, Kind, Op, Outcome, PlainDirectory
 
 Pack: TypeAlias = Callable[[Mapping[str, Entry]], Directory]
-REST_EVERY = 50_000  # outcomes
+REST_EVERY = 10_000  # outcomes
 
 
 def fold(
