@@ -40,7 +40,7 @@ def apply(plan: Plan, line: Line, source: Source, stop: Stop) -> Iterator[Outcom
                 action.op is Op.MOVE and action.parked is not None and action.parked not in failed.parks
             )
             failed.add(action)
-            effects = bring_home(action, line.remote, source) if stranded else {}
+            effects = _bring_home(action, line, source) if stranded else {}
             yield Outcome(action, effects, _not_tried(action, culprit))
         for outcome in _perform(ready, line, source, stop):
             if not outcome.done:
@@ -89,12 +89,17 @@ def find_out(actions: Sequence[Action], remote: Remote) -> Iterator[Outcome]:
             empty.add(action.parked)
 
 
-def bring_home(action: Action, remote: Remote, source: Source) -> dict[str, Entry | None]:
-    """Move what is parked, and can't go where it should, back to where it was; what is then true."""
+def way_home(action: Action) -> Action:
+    """The move that brings what is parked, and can't go where it should, back to where it was."""
     assert action.source is not None
-    home = replace(action, path=action.source, new=action.moved, old=None, carried={})
-    done = all(outcome.done for outcome in remote.perform([home], source))
-    return {action.source: action.moved} if done else {}
+    return replace(action, path=action.source, new=action.moved, old=None, carried={})
+
+
+def _bring_home(action: Action, line: Line, source: Source) -> dict[str, Entry | None]:
+    """Go the way home, also in a run that was asked to end; what is then true."""
+    home = way_home(action)
+    done = all(outcome.done for outcome in _perform([home], line, source, Stop()))
+    return {home.path: home.new} if done else {}
 
 
 def _not_tried(action: Action, culprit: str) -> Problem:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from reconcile.apply import bring_home, find_out
+from reconcile.apply import find_out, way_home
 from reconcile.claim import matches
 from reconcile.diff import below, join
 from reconcile.fold import fold
@@ -32,9 +32,9 @@ def recover(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: 
     """
     outcomes = list(_know(old, leftover, remote, source))
     for action in _stranded(leftover, outcomes):
-        effects = bring_home(action, remote, source)
-        if effects:
-            outcomes.append(Outcome(action, effects, _interrupted(action)))
+        home = way_home(action)
+        if all(outcome.done for outcome in remote.perform([home], source)):
+            outcomes.append(Outcome(action, {home.path: home.new}, _interrupted(action)))
         else:  # its old place is taken: to where it was meant to go
             outcomes += remote.perform([action], source)
     return fold(old, outcomes, {}, leftover.trusted_ns)

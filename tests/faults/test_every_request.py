@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -21,6 +22,7 @@ from tests.support.faults import Fault
 from tests.support.trees import File, build_tree
 
 KILLED = -9
+PROBLEMS = 3
 UNREACHABLE = 6
 RECONNECT = ("--retries", "5", "--retry-max-wait", "0.1", "--timeout", "1")
 GIVE_UP = ("--retries", "0")
@@ -283,3 +285,25 @@ def test_the_first_run(scenario: Scenario, tally: Counter[str], breakage: Breaka
     for at in spread(count, 1, part):
         failures.attempt(f"{breakage.name} {at}", attempt)
     failures.demand_none()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_loss_while_what_was_parked_goes_home(scenario: Scenario, when: Literal["before", "after"]) -> None:
+    """Of a swap one half fails; the other, which made room for it, must not stay out in the cold."""
+    scenario.build()
+    scenario.run_well()
+    one, two = scenario.source / "swap/s0", scenario.source / "swap/s1"
+    one.rename(scenario.source / "aside")
+    two.rename(one)
+    (scenario.source / "aside").rename(two)
+    foreign = b"a third hand was here"
+    drifted = scenario.dest / "swap/s0"  # is to move to s1, which stands in its way and is parked
+    drifted.write_bytes(foreign)
+    scenario.sshd.arm(Fault("cut", 2, kind="RENAME", path="/parked/", when=when))
+    ran = scenario.run(*MIRROR, "--on-drift", "skip", *RECONNECT)
+    assert not scenario.sshd.armed
+    assert ran.code == PROBLEMS, describe(ran)
+    assert ran.document["problems"], "nothing says what failed"
+    assert drifted.read_bytes() == foreign
+    assert not list(scenario.leftovers())
+    scenario.settle(*MIRROR, foreign=frozenset({foreign}))
