@@ -88,6 +88,15 @@ def _take_names(reply: Names, listing: Listing) -> None:
             listing.names.append((name, attrs))
 
 
+def sweep(site: Site, directory: str) -> Recipe[None]:
+    """Remove what dead runs of this job had staged in a directory, beside its target."""
+    job, run = site.prefixes
+    listing = yield from list_directory(site.at(directory))
+    names = [os.fsencode(name) for name, _ in listing.names]
+    dead = [name for name in names if name.startswith(job) and not name.startswith(run)]
+    yield [wire.remove(site.at(directory) + b"/" + name) for name in dead]
+
+
 def _tree(top: bytes) -> Recipe[Found | Status | str]:
     """Everything below a directory, relative to it, parents first. Else the failure, or a bad name."""
     found: Found = {}

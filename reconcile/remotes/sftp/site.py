@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from reconcile.diff import parent
 from reconcile.model import (
     NS,
+    RESERVED_PREFIX,
     UNKNOWN_MODE,
     Action,
     Capabilities,
@@ -83,11 +84,17 @@ class Site:
         self._count += 1
         return b"%b/%b/%x" % (self.run, folder, self._count)
 
+    @property
+    def prefixes(self) -> tuple[bytes, bytes]:
+        """How names begin that files of this job, and of this run, have where they are staged elsewhere."""
+        lineage, run = self.run.rsplit(b"/", 2)[1:]
+        job = os.fsencode(RESERVED_PREFIX) + lineage + b"-"
+        return job, job + run + b"-"
+
     def fresh_beside(self, path: str) -> bytes:
-        """The same in the directory of ``path``."""
+        """The same as ``fresh`` in the directory of ``path``."""
         self._count += 1
-        name = b".reconcile-%b-%x" % (self.run.rpartition(b"/")[2], self._count)
-        return self.at(parent(path)).rstrip(b"/") + b"/" + name
+        return b"%b/%b%x" % (self.at(parent(path)).rstrip(b"/"), self.prefixes[1], self._count)
 
     def parked(self, number: int | None) -> bytes:
         """The parking place with this number."""

@@ -18,6 +18,7 @@ from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain, not_sent
 from reconcile.remotes.sftp.foreign import Way
 from reconcile.remotes.sftp.publish import STANDS, judge, publish
+from reconcile.remotes.sftp.remove import sweep
 from reconcile.remotes.sftp.site import Site, problem, tag_of, wire_time
 from reconcile.remotes.sftp.steps import Batch, Burst, Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Request, Status
@@ -53,7 +54,9 @@ def _upload(site: Site, action: Action, new: Entry, source: Source, sent: Sent) 
         outcome = yield from _stage_and_publish(site, action, new, source, sent, site.fresh(b"staging"))
         if outcome is not None:
             return outcome
+    if directory not in site.beside:  # by now: others are on their way there too
         site.beside.add(directory)
+        yield from sweep(site, directory)
     outcome = yield from _stage_and_publish(site, action, new, source, sent, site.fresh_beside(action.path))
     assert outcome is not None  # told only while the directory is not known to be elsewhere
     if outcome.problem is not None:
