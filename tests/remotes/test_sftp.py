@@ -13,7 +13,18 @@ from pathlib import Path
 import pytest
 
 from reconcile.errors import ConnectionLost, Refused, Unreachable
-from reconcile.model import DirectorySnapshot, Entry, Fsync, Job, Kind, Options, PlainDirectory, Reason
+from reconcile.model import (
+    Action,
+    DirectorySnapshot,
+    Entry,
+    Fsync,
+    Job,
+    Kind,
+    Op,
+    Options,
+    PlainDirectory,
+    Reason,
+)
 from reconcile.remotes import Remote
 from reconcile.remotes import open_remote as really_open
 from reconcile.remotes.sftp import session as pump
@@ -274,6 +285,25 @@ class TestBound:
                 (dest / "d").chmod(0o755)
             bench.remote.close()
             bench.source.close()
+
+    def test_a_directory_that_forbids_writing_may_move(
+        self, open_remote: OpenRemote, source: Path, dest: Path
+    ) -> None:
+        bench = Bench(open_remote, source, dest, Options())
+        bench.upload({"a": {"d": {"f": "f"}}, "b": {"e": {"g": "g"}}})
+        for path in ("a/d", "b/e"):
+            (dest / path).chmod(0o555)
+        one = bench.held["a/d"]
+        bench.do(bench.move("a/d", "b/d"))
+        bench.do(Action(Op.PARK, "b/d", old=one, parked=1))
+        bench.do(bench.move("b/e", "b/d"))
+        bench.do(Action(Op.MOVE, "b/e", new=one, moved=one, source="b/d", parked=1))
+        assert (dest / "b/d/g").read_text() == "g"
+        assert (dest / "b/e/f").read_text() == "f"
+        assert {(dest / "b" / name).stat().st_mode & 0o777 for name in "de"} == {0o555}
+        bench.end()
+        bench.remote.close()
+        bench.source.close()
 
     def test_what_can_not_be_listed_is_not_taken_for_gone(
         self, open_remote: OpenRemote, source: Path, dest: Path

@@ -33,6 +33,7 @@ from reconcile.remotes.sftp.site import (
     look,
     matches,
     problem,
+    rename,
     tag_of,
     wire_time,
 )
@@ -158,7 +159,7 @@ def move(site: Site, action: Action) -> Recipe[Outcome]:
         return outcome
     # It may be the only copy: back to where it came from, if that is free.
     back = site.at(origin)
-    if absent((yield from look(back))) and (yield from act(wire.rename(source, back))) is OK:
+    if absent((yield from look(back))) and (yield from rename(source, back)) is OK:
         return replace(outcome, effects={**outcome.effects, origin: moved})
     return outcome
 
@@ -257,7 +258,7 @@ def park(site: Site, action: Action) -> Recipe[Outcome]:
         return replace(drift(action, describe(here, believed)), effects={action.path: None})
     if not absent(taken):  # by what a dead run had parked and could not bring home: it may be the only copy
         yield wire.rename(place, place + b"-" + os.urandom(6).hex().encode())
-    status = yield from act(wire.rename(path, place))
+    status = yield from rename(path, place)
     if status is not OK:
         return Outcome(
             action, problem=(yield from explain(site, action.path, "move it out of the way", status))
@@ -274,4 +275,4 @@ def _rename(site: Site, source: bytes, target: bytes, *, replacing: bool) -> Rec
         site.say_once(NO_REPLACE)
         if (status := (yield from act(wire.remove(target)))) is not OK:
             return status
-    return (yield from act(wire.rename(source, target)))
+    return (yield from rename(source, target))

@@ -21,6 +21,7 @@ from reconcile.remotes.sftp.site import (
     drift,
     kind_of,
     look,
+    rename,
 )
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Status
@@ -85,7 +86,7 @@ def keep(site: Site, path: str, *, leave: bool = False) -> Recipe[Way | Problem]
             if status is OK and isinstance(second, Attrs):
                 _tell(site, kept)
                 return Way.OURS
-        status = yield from act(wire.rename(source, place))
+        status = yield from rename(source, place)
         if status is OK:
             if leave and POSIX_RENAME not in site.extensions:
                 site.say_once(NO_REPLACE)
@@ -121,7 +122,7 @@ def discard(site: Site, path: bytes) -> Recipe[Status]:
     """Move to the trash, or, where there is none or it is on another file system, remove."""
     if not site.has_trash:
         return (yield from act(wire.remove(path)))
-    status = yield from act(wire.rename(path, site.fresh(b"trash")))
+    status = yield from rename(path, site.fresh(b"trash"))
     if status.code in (wire.FX_FAILURE, wire.FX_OP_UNSUPPORTED):
         removed = yield from act(wire.remove(path))
         return status if removed is not OK else removed

@@ -148,11 +148,11 @@ def delete(site: Site, action: Action) -> Recipe[Outcome]:
         if status is not OK:
             return Outcome(action, problem=(yield from explain(site, action.path, "delete", status)))
         return Outcome(action, gone)
-    return (yield from _delete_directory(site, action, path, there, gone))
+    return (yield from _delete_directory(site, action, path, gone))
 
 
 def _delete_directory(
-    site: Site, action: Action, path: bytes, there: Attrs, gone: Mapping[str, Entry | None]
+    site: Site, action: Action, path: bytes, gone: Mapping[str, Entry | None]
 ) -> Recipe[Outcome]:
     """Whole, if all in it is ours; else what is ours, and what is not stays with its parents."""
     found = yield from _tree(path)
@@ -166,10 +166,6 @@ def _delete_directory(
         # RACE: what came into the directory since it was listed is purged with it.
         status = Status(wire.FX_FAILURE, "")
         if site.has_trash:
-            status = yield from discard(site, path)
-        if status.code == wire.FX_PERMISSION_DENIED:
-            # A directory we may not write to can't change its parent.
-            yield from act(wire.setstat(path, there.mode & 0o777 | 0o700, None))
             status = yield from discard(site, path)
         effects: dict[str, Entry | None] = {}
         if status.code == wire.FX_FAILURE:  # as across file systems: then piece by piece

@@ -19,7 +19,7 @@ from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import READ_ONLY, explain, not_sent
 from reconcile.remotes.sftp.remove import TOGETHER, Listing, list_directory, purge
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.site import Site, absent, act, kind_of, look
+from reconcile.remotes.sftp.site import Site, absent, act, kind_of, look, rename
 from reconcile.remotes.sftp.steps import Burst, Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
 
@@ -84,7 +84,7 @@ def _take_over(session: Session, site: Site, dead: Sequence[bytes]) -> frozenset
         for number in parked:
             if number not in taken:  # a server may rename over what is there
                 old, new = (each + b"/parked/" + number for each in (folder, site.run))
-                if session.call(act(wire.rename(old, new))) is OK:
+                if session.call(rename(old, new)) is OK:
                     taken.add(number)
     return frozenset(int(number) for number in taken if number.isdigit())
 
