@@ -179,9 +179,7 @@ def _publish(site: Site, bundle: Bundle) -> Recipe[list[Outcome]]:
     if (yield from act(wire.posix_rename(bundle.place, site.at(bundle.path)))) is OK:
         return [Outcome(action, Only(action.path, entry)) for action, entry in staged]
     outcomes: list[Outcome] = []
-    _, trouble = yield from look_at(site, bundle.path)
-    site.parents[bundle.path] = trouble
-    if trouble is not None:
+    if (yield from look_at(site, bundle.path)) is not None:
         bundle.left += [action for action, _ in staged]
         return outcomes
     renames = [wire.rename(bundle.place + b"/" + _name(action), site.at(action.path)) for action, _ in staged]

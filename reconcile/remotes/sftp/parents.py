@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from reconcile.diff import parent
 from reconcile.model import Action, Kind, OnDrift, Problem, Reason
 from reconcile.order import touched
 from reconcile.remotes.sftp.explain import explain
-from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.site import Site, absent, kind_of, look, problem
 from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.wire import Attrs
+from reconcile.remotes.sftp.wire import Attrs, Status
 
 
-def look_at_parents(session: Session, site: Site, actions: Sequence[Action], in_flight: int) -> None:
-    """Fill ``site.parents`` for all that ``actions`` touch.
+def look_at_parents(site: Site, actions: Sequence[Action]) -> Iterator[Recipe[object]]:
+    """Recipes that fill ``site.parents`` for all that ``actions`` touch.
 
     RACE: a directory that is replaced by a link afterwards is written through.
     """
@@ -27,7 +26,7 @@ def look_at_parents(session: Session, site: Site, actions: Sequence[Action], in_
                 wanted[directory] = None
                 directory = parent(directory)
     site.parents.setdefault("", None)
-    site.parents.update(session.run((look_at(site, path) for path in wanted), in_flight))
+    return (look_at(site, path) for path in wanted)
 
 
 def trouble_above(site: Site, action: Action) -> Problem | None:
@@ -50,18 +49,23 @@ def missing(directory: str, why: str = "is gone from the remote") -> Problem:
     return problem(directory, Reason.MISSING, f"the directory {directory!r} {why}")
 
 
-def look_at(site: Site, path: str) -> Recipe[tuple[str, Problem | None]]:
-    """What is wrong with one directory, if anything."""
+def look_at(site: Site, path: str) -> Recipe[Problem | None]:
+    """What is wrong with one directory, if anything: noted in ``site.parents``."""
     there = yield from look(site.at(path))
-    if not isinstance(there, Attrs):
+    trouble = site.parents[path] = yield from _judge(site, path, there)
+    return trouble
+
+
+def _judge(site: Site, path: str, there: Attrs | Status) -> Recipe[Problem | None]:
+    if isinstance(there, Status):
         if absent(there):
-            return path, missing(path)
-        return path, (yield from explain(site, path, f"look at the directory {path!r}", there))
+            return missing(path)
+        return (yield from explain(site, path, f"look at the directory {path!r}", there))
     kind = kind_of(there)
     if kind is Kind.DIR:
-        return path, None
+        return None
     if kind is Kind.SYMLINK or site.options.on_drift is OnDrift.SKIP:
         text = f"{path!r} is a {kind or 'special file'} on the remote, so nothing is written through it; "
         text += "remove it there, and the directory is made again"
-        return path, problem(path, Reason.DRIFT, text)
-    return path, missing(path, f"has become a {kind or 'special file'} on the remote")
+        return problem(path, Reason.DRIFT, text)
+    return missing(path, f"has become a {kind or 'special file'} on the remote")

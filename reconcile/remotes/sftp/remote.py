@@ -6,6 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from reconcile.errors import Refused, Unreachable
 from reconcile.model import (
@@ -116,8 +117,9 @@ class SftpRemote:
         site.uploads = sum(map(_sends_a_file, actions))
         if site.uploads and site.options.fsync is Fsync.ALWAYS and not site.caps.fsync:
             site.say_once(NO_FSYNC)
-        look_at_parents(session, site, actions, self._in_flight)
-        make_parts(session, site, actions)
+        looks = look_at_parents(site, actions)
+        for _ in session.run(chain([make_parts(site, actions)], looks), self._in_flight):
+            pass  # what they find is noted in ``site``
         if site.openssh and self._round_trip >= FAR:
             self._widen(actions)
         bundles, singles = make_bundles(site, actions)

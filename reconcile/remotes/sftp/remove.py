@@ -21,11 +21,10 @@ from reconcile.remotes.sftp.site import (
     absent,
     act,
     kind_of,
-    look,
     matches,
     problem,
 )
-from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.sftp.steps import Farewell, Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Names, Status
 
 T = TypeVar("T")
@@ -73,7 +72,7 @@ def list_directory(path: bytes) -> Recipe[Listing]:
                 ended = True
                 if reply.code != wire.FX_EOF:
                     listing.failed = reply
-    yield wire.close(opened.handle)
+    yield Farewell(wire.close(opened.handle))
     return listing
 
 
@@ -128,7 +127,8 @@ def delete(site: Site, action: Action) -> Recipe[Outcome]:
     old = action.old
     assert old is not None
     path = site.at(action.path)
-    there = yield from look(path)
+    listing = [_tree(path)] if old.kind is Kind.DIR else []
+    there, *found = yield [wire.lstat(path), *listing]
     gone: dict[str, Entry | None] = {action.path: None}
     gone.update((f"{action.path}/{member}", None) for member, _ in action.members)
     if isinstance(there, Status):
@@ -148,14 +148,17 @@ def delete(site: Site, action: Action) -> Recipe[Outcome]:
         if status is not OK:
             return Outcome(action, problem=(yield from explain(site, action.path, "delete", status)))
         return Outcome(action, gone)
-    return (yield from _delete_directory(site, action, path, gone))
+    return (yield from _delete_directory(site, action, path, found[0], gone))
 
 
 def _delete_directory(
-    site: Site, action: Action, path: bytes, gone: Mapping[str, Entry | None]
+    site: Site,
+    action: Action,
+    path: bytes,
+    found: Found | Status | str,
+    gone: Mapping[str, Entry | None],
 ) -> Recipe[Outcome]:
     """Whole, if all in it is ours; else what is ours, and what is not stays with its parents."""
-    found = yield from _tree(path)
     if isinstance(found, str):
         text = f"the server lists a name that can't be one: {found!r}; nothing in the directory was touched"
         return Outcome(action, problem=problem(action.path, Reason.BAD_NAME, text))

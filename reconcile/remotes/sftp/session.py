@@ -19,7 +19,7 @@ from reconcile.errors import ConnectionLost, ProtocolError
 from reconcile.model import Stop, Traffic
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.lane import Channel, Lane
-from reconcile.remotes.sftp.steps import Batch, Burst, Deliver, Recipe, Step
+from reconcile.remotes.sftp.steps import Batch, Burst, Deliver, Farewell, Recipe, Step
 from reconcile.remotes.sftp.wire import HEAD, OK, Request, Status
 
 T = TypeVar("T")
@@ -47,6 +47,10 @@ def _gather(count: int, resume: Deliver) -> Iterator[Deliver]:
         return take
 
     return map(taker, range(count))
+
+
+def _ignore(_reply: object) -> None:
+    """Nobody waits for it."""
 
 
 class _Task:
@@ -212,6 +216,9 @@ class Session:
             self._post(step, task.resume)
         elif isinstance(step, Burst):
             self._begin_burst(step, task.resume)
+        elif isinstance(step, Farewell):
+            self._post(step.request, _ignore)
+            task.resume(None)
         elif step:
             for item, take in zip(step, _gather(len(step), task.resume), strict=True):
                 if isinstance(item, Request):

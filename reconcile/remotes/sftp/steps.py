@@ -4,6 +4,7 @@ It yields
 
 - a request, and gets its reply;
 - a :class:`Burst`, for content, and gets what was no plain OK;
+- a :class:`Farewell`, and goes on at once;
 - a list of these and of recipes, and gets the list of what they get, once all is
   there: they travel together.
 
@@ -63,5 +64,14 @@ class Batch(Burst):
         self.pending = len(requests)
 
 
-Step: TypeAlias = "Request | Burst | Sequence[Request | Burst | Recipe[Any]]"
+class Farewell:
+    """A request whose answer changes nothing: it is not waited for, and nobody hears of it."""
+
+    __slots__ = ("request",)
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+
+
+Step: TypeAlias = "Request | Burst | Farewell | Sequence[Request | Burst | Recipe[Any]]"
 Recipe: TypeAlias = Generator[Step, Any, T]

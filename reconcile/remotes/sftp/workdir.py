@@ -37,7 +37,7 @@ def make_workdir(session: Session, site: Site, lineage: str, run: str, *, known:
     """
     ours = _job_folder(site, lineage)
     mark = ours + b"/" + _MARK.encode()
-    made, missing = session.call(_is_made(site, ours, mark))
+    made, missing, inside = session.call(_is_made(site, ours, mark))
     if not all(made):
         if known:
             raise Refused(_mark_is_gone(mark))
@@ -45,7 +45,7 @@ def make_workdir(session: Session, site: Site, lineage: str, run: str, *, known:
     site.run = ours + b"/" + os.fsencode(run)
     site.parts.clear()
     site.parents[""] = None
-    dead = _fence_leftovers(session, site, ours, run) if any(made) else []
+    dead = _fence_leftovers(session, site, ours, run, inside)
     site.taken = _take_over(session, site, dead) if resume else None
     site.stuck = [problem for folder in dead for problem in clear_run(session, site, folder, PARTS)]
 
@@ -80,7 +80,7 @@ def _take_over(session: Session, site: Site, dead: Sequence[bytes]) -> frozenset
     for folder in dead:
         parked = [os.fsencode(name) for name, _ in session.call(list_directory(folder + b"/" + PARKED)).names]
         if parked:
-            _make_run_folder(session, site, {PARKED})
+            session.call(_make_run_folder(site, {PARKED}))
         for number in parked:
             if number not in taken:  # a server may rename over what is there
                 old, new = (each + b"/parked/" + number for each in (folder, site.run))
@@ -89,19 +89,19 @@ def _take_over(session: Session, site: Site, dead: Sequence[bytes]) -> frozenset
     return frozenset(int(number) for number in taken if number.isdigit())
 
 
-def make_parts(session: Session, site: Site, actions: Iterable[Action]) -> None:
+def make_parts(site: Site, actions: Iterable[Action]) -> Recipe[None]:
     """Make the run's folder, and those in it that ``actions`` need and that are not there yet."""
-    _make_run_folder(session, site, {part for action in actions for part in _parts_for(action)})
+    return _make_run_folder(site, {part for action in actions for part in _parts_for(action)})
 
 
-def _make_run_folder(session: Session, site: Site, parts: AbstractSet[bytes]) -> None:
+def _make_run_folder(site: Site, parts: AbstractSet[bytes]) -> Recipe[None]:
     """Where the disk is full the folders are missing: nothing is sent then, but deletes go on."""
     missing = sorted(parts - site.parts)
     if not missing or not_sent(site, "") is not None:
         return
     made = [] if site.parts else [site.run]
     try:
-        session.call(_make(site, *made, *(site.run + b"/" + part for part in missing)))
+        yield from _make(site, *made, *(site.run + b"/" + part for part in missing))
     except Unreachable:
         if site.full is None or READ_ONLY in site.full.message:
             raise
@@ -118,20 +118,23 @@ def _parts_for(action: Action) -> Iterator[bytes]:
         yield TRASH
 
 
-def _is_made(site: Site, ours: bytes, mark: bytes) -> Recipe[tuple[Sequence[bool], list[bytes]]]:
-    """Which of our folder, the job's folder and its mark are there, and what is missing of DEST.
+def _is_made(site: Site, ours: bytes, mark: bytes) -> Recipe[tuple[Sequence[bool], list[bytes], Listing]]:
+    """Whether our folder, the job's folder and its mark are there; what is missing of DEST; what is in
+    the job's folder.
 
-    Asked first, as mostly all are.
+    Asked first, as mostly all are there.
     """
-    *folders, file, base, above = yield [
+    *folders, file, base, above, inside = yield [
         *(wire.lstat(path) for path in (site.workdir, ours, mark)),
         *(wire.stat(path) for path in (site.base, _above(site.base))),
+        list_directory(ours),
     ]
     for path, there in zip((site.workdir, ours), folders, strict=True):
         if isinstance(there, Attrs) and kind_of(there) is not Kind.DIR:
             raise _in_the_way(path, there)
     made = [isinstance(there, Attrs) for there in (*folders, file)]
-    return made, [] if all(made) else (yield from _missing(site.base, [base, above]))
+    missing = [] if all(made) else (yield from _missing(site.base, [base, above]))
+    return made, missing, inside
 
 
 def _above(path: bytes) -> bytes:
@@ -246,13 +249,12 @@ def _write_mark(site: Site, path: bytes, lineage: str, opened: Handle | Status) 
         raise (yield from _refusal(site, path, failed[0][1]))
 
 
-def _fence_leftovers(session: Session, site: Site, ours: bytes, run: str) -> list[bytes]:
+def _fence_leftovers(session: Session, site: Site, ours: bytes, run: str, listing: Listing) -> list[bytes]:
     """Rename the folders of earlier runs; returns those that are to be cleared, the last run's first.
 
     Requests of a dead client that still wait in the server then fail, and publish
     nothing. RACE: those for mkdir, setstat and moves of whole directories don't.
     """
-    listing = session.call(list_directory(ours))
     folders = {
         ours + b"/" + os.fsencode(name): attrs.mtime
         for name, attrs in listing.names
@@ -294,7 +296,7 @@ def _ended_well(folder: bytes) -> Recipe[tuple[bytes, bool]]:
 
 def clear_run(session: Session, site: Site, folder: bytes, parts: Collection[bytes]) -> list[Problem]:
     """Remove a run's folder but for what is kept in its trash, and what is parked and found no place."""
-    if session.call(_is_removed_empty(folder, parts)):
+    if TRASH not in parts and session.call(_is_removed_empty(folder, parts)):
         return []
     kept = folder + b"/trash/kept"
     stuck = purge(
