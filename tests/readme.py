@@ -13,16 +13,26 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from reconcile.cli import commands
 from reconcile.remotes.sftp.server import Server
+from tests.benchmarks.table import seconds
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+RESULTS = ROOT / "tests" / "benchmarks" / "results.json"  # of the last ``make bench-full`` that was kept
+COLUMNS = {
+    "reconcile": ("reconcile",),
+    "rsync": ("rsync",),
+    "rclone, at its best": ("rclone", "rclone, 32"),
+    "lftp": ("lftp",),
+    "the limit": ("tar | ssh tar", "find -printf"),
+}
 TARGET = "sftp://me@example.org/srv/www"
 PASSWORD = "example"
 
@@ -39,6 +49,7 @@ def make_blocks() -> dict[str, str]:
             **_run_session(Path(folder), server),
             "run_options": _list_options("run"),
             "other_options": _list_options("plan", "serve", but="run"),
+            "speed": _compare(json.loads(RESULTS.read_text())),
         }
 
 
@@ -96,6 +107,30 @@ def _write_site(site: Path) -> None:
     (site / "draft.html").write_text("not yet\n")
     for number in range(1, 61):
         (site / "photos" / "2023" / f"{number:02}.jpg").write_bytes(bytes([number]) * 100_000)
+
+
+def _compare(results: dict[str, Any]) -> str:
+    """A table of who took how long. A star: measured on shares of the work, and scaled."""
+    rows = [
+        [work["work"], *(_best(work["timings"], tools) for tools in COLUMNS.values())]
+        for work in results["works"]
+        if work["timings"].keys() & {"rsync"}
+    ]
+    machine = results["machine"]
+    versions = ", ".join(f"{tool} {machine[tool]}" for tool in ("rsync", "rclone", "lftp") if tool in machine)
+    lines = [["", *COLUMNS], ["---"] * (len(COLUMNS) + 1), *rows]
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    where = f"{machine['cores']} cores ({machine['processor']}), {machine['kernel']}, {machine['date'][:10]}"
+    return f"{table}\nMedians of {machine['runs']} runs in turns; {versions}; {where}.\n"
+
+
+def _best(timings: dict[str, Any], tools: Sequence[str]) -> str:
+    taken = [timings[tool] for tool in tools if tool in timings]
+    if not taken:
+        return ""
+    best = min(taken, key=lambda timing: timing["median_s"])
+    mark = "\\*" if best["scaled"] else ""
+    return f"{seconds(best['median_s'])}{mark}"
 
 
 def _list_options(*names: str, but: str | None = None) -> str:

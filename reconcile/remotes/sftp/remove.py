@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TypeVar
 
 from reconcile.diff import parent
@@ -245,8 +246,11 @@ def _delete_around(
     return effects, None
 
 
-def purge(session: Session, tops: Sequence[bytes], spare: frozenset[bytes] = frozenset()) -> list[bytes]:
-    """Remove directories with all that is in them but the spared paths; returns directories that remain."""
+def purge(session: Session, tops: Sequence[bytes], spare: frozenset[bytes], lastly: bytes) -> list[bytes]:
+    """Remove directories with all that is in them but the spared paths; returns directories that remain.
+
+    ``lastly`` is removed with them if it is empty then.
+    """
     levels: list[list[bytes]] = []
     level = list(tops)
     while level:
@@ -257,10 +261,29 @@ def purge(session: Session, tops: Sequence[bytes], spare: frozenset[bytes] = fro
             for below in found
             if below not in spare
         ]
+    levels.reverse()
+    left = session.call(_remove_in_turn([*chain.from_iterable(levels), lastly]))
     stuck: list[bytes] = []
-    for level in reversed(levels):
-        stuck += [path for path, gone in session.run(map(_remove_directory, level), BATCH) if not gone]
+    for level in levels:
+        again = (_remove_directory(path) for path in level if path in left)
+        stuck += [path for path, gone in session.run(again, BATCH) if not gone]
     return stuck
+
+
+def _remove_in_turn(directories: Sequence[bytes]) -> Recipe[set[bytes]]:
+    """Remove empty directories, those inside others first; returns those that remain.
+
+    Not waiting for one to be gone before the one it is in: most servers do what they are asked in turn.
+    """
+    left: set[bytes] = set()
+    for some in batches(directories, MANY):
+        statuses: list[Status] = yield [wire.rmdir(path) for path in some]
+        left.update(path for path, status in zip(some, statuses, strict=True) if not _gone(status))
+    return left
+
+
+def _gone(status: Status) -> bool:
+    return status is OK or absent(status)
 
 
 def _empty(top: bytes) -> Recipe[list[bytes]]:
@@ -284,4 +307,4 @@ def _remove_directory(path: bytes) -> Recipe[tuple[bytes, bool]]:
     if status.code == wire.FX_PERMISSION_DENIED:
         yield from act(wire.setstat(path.rpartition(b"/")[0], 0o700, None))
         status = yield from act(wire.rmdir(path))
-    return path, status is OK or absent(status)
+    return path, _gone(status)

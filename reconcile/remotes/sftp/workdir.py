@@ -299,9 +299,8 @@ def clear_run(session: Session, site: Site, folder: bytes, parts: Collection[byt
     if TRASH not in parts and session.call(_is_removed_empty(folder, parts)):
         return []
     kept = folder + b"/trash/kept"
-    stuck = purge(
-        session, [folder + b"/" + part for part in sorted({STAGING, TRASH} & {*parts})], frozenset([kept])
-    )
+    tops = [folder + b"/" + part for part in sorted({STAGING, TRASH} & {*parts})]
+    stuck = purge(session, tops, frozenset([kept]), folder)
     if stuck and isinstance(session.call(look(kept)), Attrs):
         stuck.remove(folder + b"/" + TRASH)
         session.call(_is_removed_empty(folder, (b"trash/kept", TRASH)))  # if nothing came to be kept
@@ -312,7 +311,8 @@ def clear_run(session: Session, site: Site, folder: bytes, parts: Collection[byt
             left = folder + b"/" + LEFT
             place = left if session.call(act(wire.rename(parked, left))) is OK else parked
             site.say_once(f"files that a run had moved aside are still on the remote in {_shown(place)}")
-    session.call(act(wire.rmdir(folder)))  # not if anything is kept
+    if stuck or PARKED in parts:
+        session.call(act(wire.rmdir(folder)))  # not if anything is kept
     text = "could not be removed from the remote; the next run tries again"
     return [Problem(os.fsdecode(path), Stage.CLEANUP, Reason.FAILED, text) for path in stuck]
 
