@@ -68,7 +68,6 @@ class TestPoorServer(Conformance):
             remote._site.openssh = False
             remote._site.keeps_tags = False
             remote._in_flight = 3
-            remote._trees_in_flight = 1
             return remote
 
         return open_remote

@@ -36,7 +36,7 @@ from reconcile.remotes.sftp.explain import what_fits
 from reconcile.remotes.sftp.foreign import POSIX_RENAME
 from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
 from reconcile.remotes.sftp.publish import make_link
-from reconcile.remotes.sftp.remove import TOGETHER, Listing, batches, delete, list_directory
+from reconcile.remotes.sftp.remove import TOGETHER, Listing, batches, delete, list_directory, width
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.settle import settle
 from reconcile.remotes.sftp.site import NO_FSYNC, Site, absent, kind_of, look, problem, read_link
@@ -75,7 +75,6 @@ class SftpRemote:
         self._site = site
         wanted = min(IN_FLIGHT + int(PER_SECOND * round_trip), IN_FLIGHT_FAR)
         self._in_flight = max(1, min(wanted, handles))
-        self._trees_in_flight = max(1, handles // TOGETHER)
         self._round_trip = round_trip
         self._reporter = reporter
         self._unsynced = 0
@@ -130,7 +129,8 @@ class SftpRemote:
         others = (action for action in singles if not _lists_a_tree(action)) if trees else singles
         failed: list[Outcome] = []
         yield from self._run(others, self._in_flight, source, stop, failed)
-        yield from self._run(trees, self._trees_in_flight, source, stop, failed)
+        widest = max(map(width, trees), default=1)
+        yield from self._run(trees, max(1, self._in_flight // widest), source, stop, failed)
         if site.full is not None and not (stop is not None and stop.requested):
             unsent = [outcome.action for outcome in failed if _lacks_space(outcome)]
             if fitting := session.call(what_fits(site, unsent)):

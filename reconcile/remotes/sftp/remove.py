@@ -97,13 +97,18 @@ def sweep(site: Site, directory: str) -> Recipe[None]:
     yield [wire.remove(site.at(directory) + b"/" + name) for name in dead]
 
 
-def _tree(top: bytes) -> Recipe[Found | Status | str]:
+def width(action: Action) -> int:
+    """How many directories are listed at a time to delete a tree: no more than we know of."""
+    return min(TOGETHER, 1 + sum(entry.kind is Kind.DIR for _, entry in action.members))
+
+
+def _tree(top: bytes, together: int) -> Recipe[Found | Status | str]:
     """Everything below a directory, relative to it, parents first. Else the failure, or a bad name."""
     found: Found = {}
     level = [""]
     while level:
         deeper: list[str] = []
-        for some in batches(level, TOGETHER):
+        for some in batches(level, together):
             listings: list[Listing] = yield [list_directory(_join(top, path)) for path in some]
             for path, listing in zip(some, listings, strict=True):
                 if listing.failed is not None and not absent(listing.failed):
@@ -128,7 +133,7 @@ def delete(site: Site, action: Action) -> Recipe[Outcome]:
     old = action.old
     assert old is not None
     path = site.at(action.path)
-    listing = [_tree(path)] if old.kind is Kind.DIR else []
+    listing = [_tree(path, width(action))] if old.kind is Kind.DIR else []
     there, *found = yield [wire.lstat(path), *listing]
     gone: dict[str, Entry | None] = {action.path: None}
     gone.update((f"{action.path}/{member}", None) for member, _ in action.members)
@@ -257,7 +262,7 @@ def purge(session: Session, tops: Sequence[bytes], spare: frozenset[bytes], last
         levels.append(level)
         level = [
             below
-            for found in session.run(map(_empty, level), TOGETHER)
+            for found in session.run(map(_empty, level), 2 * TOGETHER)
             for below in found
             if below not in spare
         ]
