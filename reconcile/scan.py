@@ -307,10 +307,11 @@ class _Walk:
         prefix = f"{frame.path}/" if frame.path else ""
         rows: list[str | int] = []
         subdirectories: list[str] = []
-        stat, follow, excludes, skip_links = os.stat, self._follow, self._excludes, self._skip_links
+        stat = os.stat if self._follow else os.lstat
+        excludes, skip_links = self._excludes, self._skip_links
         for name in names:
             try:
-                info = stat(name, dir_fd=fd, follow_symlinks=follow)
+                info = stat(name, dir_fd=fd)
             except OSError as error:
                 self._miss_entry(fd, name, prefix + name, error)
                 continue
