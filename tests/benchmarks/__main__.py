@@ -6,7 +6,7 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -14,7 +14,7 @@ from tests.benchmarks import copying, unchanged
 from tests.benchmarks.measure import ROOT, Failed, Report, time_command
 from tests.benchmarks.peers import TOOLS, Copy
 from tests.benchmarks.plot import draw
-from tests.benchmarks.results import Row, as_json
+from tests.benchmarks.results import Row, as_json, read_rows
 from tests.benchmarks.stage import Stage, set_stage
 from tests.benchmarks.table import machine_facts, show_facts, show_table
 from tests.benchmarks.verify import WrongCopy
@@ -42,6 +42,9 @@ def main() -> int:
         for name, work in WORKS.items():
             print(f"{name:12} {work.__doc__}")
         return 0
+    if options.merge:
+        _merge(options)
+        return 0
     names = options.only or [name for name in WORKS if options.full or name not in ONLY_FULL]
     signal.signal(signal.SIGTERM, _stop)
     rows: list[Row] = []
@@ -60,6 +63,11 @@ def main() -> int:
             code = 130
         finally:
             Report().clear()
+    _show(rows, facts, options)
+    return code
+
+
+def _show(rows: Sequence[Row], facts: dict[str, str], options: argparse.Namespace) -> None:
     print(show_facts(facts), end="\n\n")
     if rows:
         print(show_table(rows))
@@ -67,7 +75,14 @@ def main() -> int:
         _write(options.json, json.dumps(as_json(rows, facts), indent=1) + "\n")
         _write(options.plot, draw(rows, caption))
         print(f"\nwritten: {options.json}, {options.plot}")
-    return code
+
+
+def _merge(options: argparse.Namespace) -> None:
+    """Put together what was measured in parts."""
+    parts = [json.loads(path.read_text()) for path in options.merge]
+    facts = dict(parts[0]["machine"])
+    facts["runs"] = " or ".join(sorted({part["machine"]["runs"] for part in parts}))
+    _show([row for part in parts for row in read_rows(part)], facts, options)
 
 
 def _options() -> argparse.Namespace:
@@ -77,6 +92,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, metavar="N", help="runs of each; 3, with --full 5")
     parser.add_argument("--json", type=Path, default=RESULTS / "results.json", metavar="FILE", help="results")
     parser.add_argument("--plot", type=Path, default=RESULTS / "plot.svg", metavar="FILE", help="the plot")
+    parser.add_argument(
+        "--merge", type=Path, nargs="+", metavar="FILE", help="measure nothing; join such results"
+    )
     parser.add_argument("--list", action="store_true", help="name the works and end")
     return parser.parse_args()
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from tests.benchmarks.measure import Timing
+from tests.benchmarks.measure import Sample, Timing
 from tests.benchmarks.peers import OURS
 
 
@@ -72,6 +73,25 @@ class Row:
 def as_json(rows: Sequence[Row], facts: dict[str, str]) -> dict[str, object]:
     """Everything, for machines. Seconds; bytes; ratios are ours to theirs."""
     return {"version": 1, "machine": facts, "works": [_row(row) for row in rows]}
+
+
+def read_rows(document: dict[str, Any]) -> list[Row]:
+    """What ``as_json`` wrote; of CPU and memory only the medians."""
+    return [
+        Row(
+            work["work"],
+            {name: _read_timing(timing) for name, timing in work["timings"].items()},
+            [Goal(goal["peer"], goal["at_most"]) for goal in work["goals"]],
+            [Fact(f["label"], f["value"], f["unit"], f["at_most"], f["at_least"]) for f in work["facts"]],
+            [Point(point["plot"], point["tool"], point["x"], point["y"]) for point in work["points"]],
+        )
+        for work in document["works"]
+    ]
+
+
+def _read_timing(timing: dict[str, Any]) -> Timing:
+    rest = timing["cpu_s"], timing["server_cpu_s"], timing["largest_process_bytes"]
+    return Timing(tuple(Sample(seconds, *rest) for seconds in timing["runs_s"]), timing["scaled"])
 
 
 def _row(row: Row) -> dict[str, object]:
