@@ -11,7 +11,7 @@ from tests.benchmarks.results import Point, Row
 from tests.benchmarks.table import ratio as show_ratio
 
 WIDTH = 840
-LEFT = 270  # where the axis begins
+LEFT = 300  # where the axis begins
 RIGHT = 30
 STEP = 26  # pixels from one work to the next
 CURVE = 210  # pixels of height of a curve's plot
@@ -129,4 +129,4 @@ def _peers(row: Row) -> list[str]:
 
 
 def _short(work: str) -> str:
-    return work if len(work) <= 38 else f"{work[:37]}…"
+    return work if len(work) <= 42 else f"{work[:41]}…"
