@@ -249,6 +249,21 @@ def test_readers_see_no_gap_while_what_drifted_is_kept(
     bench.source.close()
 
 
+def test_a_folder_that_was_not_empty_yet_is_removed_after_all(
+    own_sshd: Sshd, source: Path, dest: Path
+) -> None:
+    """As on a server that does not do what it is asked in turn."""
+    own_sshd.arm(Fault("answer", 3, kind="RMDIR", status=wire.FX_FAILURE))  # after two folders in it
+    bench = Bench(opener(own_sshd), source, dest, Options())
+    bench.upload({"f": "f"})
+    bench.do(bench.delete("f"))
+    assert list(bench.remote.finish()) == []
+    assert not own_sshd.armed
+    assert os.listdir(dest / ".reconcile" / LINEAGE) == ["id"]
+    bench.remote.close()
+    bench.source.close()
+
+
 class TestBound:
     """Where permissions bind the server."""
 

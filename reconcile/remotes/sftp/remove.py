@@ -92,9 +92,12 @@ def sweep(site: Site, directory: str) -> Recipe[None]:
     """Remove what dead runs of this job had staged in a directory, beside its target."""
     job, run = site.prefixes
     listing = yield from list_directory(site.at(directory))
-    names = [os.fsencode(name) for name, _ in listing.names]
-    dead = [name for name in names if name.startswith(job) and not name.startswith(run)]
-    yield [wire.remove(site.at(directory) + b"/" + name) for name in dead]
+    dead = [
+        name
+        for name, _ in listing.names
+        if os.fsencode(name).startswith(job) and not os.fsencode(name).startswith(run)
+    ]
+    yield [wire.remove(_join(site.at(directory), name)) for name in dead]
 
 
 def width(action: Action) -> int:
@@ -244,7 +247,7 @@ def _delete_around(
             statuses: list[Status] = yield steps
             for name, status in zip(some, statuses, strict=True):
                 whole = f"{action.path}/{name}"
-                if status is OK or absent(status):
+                if _gone(status):
                     effects[whole] = None
                 else:
                     return effects, (yield from explain(site, whole, "delete", status))
@@ -267,15 +270,16 @@ def purge(session: Session, tops: Sequence[bytes], spare: frozenset[bytes], last
             if below not in spare
         ]
     levels.reverse()
-    left = session.call(_remove_in_turn([*chain.from_iterable(levels), lastly]))
+    levels.append([lastly])
+    left = session.call(remove_in_turn(list(chain.from_iterable(levels))))
     stuck: list[bytes] = []
     for level in levels:
         again = (_remove_directory(path) for path in level if path in left)
         stuck += [path for path, gone in session.run(again, BATCH) if not gone]
-    return stuck
+    return [path for path in stuck if path != lastly]
 
 
-def _remove_in_turn(directories: Sequence[bytes]) -> Recipe[set[bytes]]:
+def remove_in_turn(directories: Sequence[bytes]) -> Recipe[set[bytes]]:
     """Remove empty directories, those inside others first; returns those that remain.
 
     Not waiting for one to be gone before the one it is in: most servers do what they are asked in turn.

@@ -17,7 +17,7 @@ from reconcile.errors import ReconcileError, Refused, Unreachable
 from reconcile.model import Action, Kind, Op, Problem, Reason, Stage
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import READ_ONLY, explain, not_sent
-from reconcile.remotes.sftp.remove import TOGETHER, Listing, list_directory, purge
+from reconcile.remotes.sftp.remove import TOGETHER, Listing, list_directory, purge, remove_in_turn
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.site import Site, absent, act, kind_of, look, rename
 from reconcile.remotes.sftp.steps import Burst, Recipe
@@ -311,7 +311,6 @@ def clear_run(session: Session, site: Site, folder: bytes, parts: Collection[byt
             left = folder + b"/" + LEFT
             place = left if session.call(act(wire.rename(parked, left))) is OK else parked
             site.say_once(f"files that a run had moved aside are still on the remote in {_shown(place)}")
-    if stuck or PARKED in parts:
         session.call(act(wire.rmdir(folder)))  # not if anything is kept
     text = "could not be removed from the remote; the next run tries again"
     return [Problem(os.fsdecode(path), Stage.CLEANUP, Reason.FAILED, text) for path in stuck]
@@ -320,8 +319,7 @@ def clear_run(session: Session, site: Site, folder: bytes, parts: Collection[byt
 def _is_removed_empty(folder: bytes, parts: Collection[bytes]) -> Recipe[bool]:
     """Try to remove a folder without looking into it first: after uploads nothing is left in it."""
     paths = [*(folder + b"/" + part for part in sorted(parts, reverse=True)), folder]
-    statuses: list[Status] = yield [wire.rmdir(path) for path in paths]
-    return all(status is OK or absent(status) for status in statuses)
+    return not (yield from remove_in_turn(paths))
 
 
 def _shown(path: bytes) -> str:
