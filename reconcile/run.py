@@ -77,7 +77,7 @@ def run(job: Job, reporter: Reporter, connect: Connect = open_remote, stop: Stop
         plan = last = this.plan()
         this.carry_out(plan)
         if this.tally.surprised:
-            # With what is known now, once more: what failed may go well now.
+            # Once more, with what is known by now: what failed may go well.
             this.tally.problems.clear()
             last = this.plan()
             this.carry_out(last)
