@@ -119,7 +119,7 @@ class Watched:
 
 
 def large(bench: Bench) -> Action:
-    (bench.src / "large").write_bytes(os.urandom(8 << 20))
+    (bench.src / "large").write_bytes(os.urandom(2 * LANES << 20))  # eight writes on each lane
     return bench.create("large")
 
 

@@ -327,8 +327,7 @@ def test_a_channel_that_is_refused_makes_nobody_wait_longer() -> None:
             raise Unreachable("no more of them")
 
     session, _ = start(lambda *_: b"")
-    with pytest.raises(Unreachable):
-        session.widen(Refused(echo), 500.0, lambda _seconds: None)
+    session.widen([Refused(echo)], 500.0, lambda _seconds: None)
     assert session.lanes == 1
     with pytest.raises(ConnectionLost, match="nothing for 60 s"):
         session.call(ask(b"a"))

@@ -130,12 +130,27 @@ class Connection:
             ) from None
         return Channel(channel, self.transport, self._where)
 
-    def open_another(self) -> Channel:
-        """One more, to be waited for together with the first: see ``wait``. Raises Unreachable."""
-        channel = self.open_channel()
-        self.channel.tell(self._arrival)
-        channel.tell(self._arrival)
-        return channel
+    def open_more(self, count: int) -> list[Channel]:
+        """Up to ``count`` more, as many as are granted, asked for at once: a round trip for all of them.
+
+        They are to be waited for together with the first: see ``wait``.
+        """
+        from concurrent.futures import ThreadPoolExecutor
+
+        self.transport.packets.awaited.set()
+        with ThreadPoolExecutor(count) as pool:
+            asked = [pool.submit(self._try_to_open) for _ in range(count)]
+            granted = [channel for each in asked if (channel := each.result()) is not None]
+        self.transport.packets.awaited.clear()
+        for channel in (self.channel, *granted):
+            channel.tell(self._arrival)
+        return granted
+
+    def _try_to_open(self) -> Channel | None:
+        try:
+            return self.open_channel()
+        except Unreachable:
+            return None
 
     def wait(self, seconds: float) -> None:
         """Until something may have come on one of several channels, or for so long."""

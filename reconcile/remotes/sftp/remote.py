@@ -49,7 +49,7 @@ from reconcile.source import Source
 IN_FLIGHT = 1000  # recipes under way at most, where the server is near: more would only queue there
 PER_SECOND = 75_000  # more of them for each second that a round trip takes: an upload is three
 IN_FLIGHT_FAR = 4000  # however far
-LANES = 4  # channels for content at most; OpenSSH grants a connection ten, some hosts fewer
+LANES = 8  # channels for content at most; OpenSSH grants a connection ten, some hosts fewer
 WIDEN_FROM = 64 * 1024 * 1024  # bytes of large files for which it is worth to open them
 FAR = 0.002  # seconds of a round trip from which the window of one channel is what holds content up
 IN_FLIGHT_UNKNOWN = 64  # the same for servers that do not tell how many handles they grant
@@ -78,7 +78,7 @@ class SftpRemote:
         self._round_trip = round_trip
         self._reporter = reporter
         self._unsynced = 0
-        self._refused = False  # a further channel
+        self._is_wide = False  # as many channels as are granted
 
     @property
     def caps(self) -> Capabilities:
@@ -141,16 +141,14 @@ class SftpRemote:
         yield from session.run((settle(site, outcome) for outcome in failed), self._in_flight)
 
     def _widen(self, actions: Sequence[Action]) -> None:
-        """Open more channels if that much content is to be sent. If one is refused, those we have must do."""
+        """Open more channels if that much content is to be sent. Those that are refused are done without."""
         large = sum(action.bytes for action in actions if action.bytes >= SPREAD_FROM)
-        wanted = LANES if large >= WIDEN_FROM else 1
-        while self._site.lanes < wanted and not self._refused:
-            try:
-                channel = self._connection.open_another()
-                self._session.widen(channel, self._site.options.timeout, self._connection.wait)
-            except Unreachable:
-                self._refused = True
-            self._site.lanes = self._session.lanes
+        if large < WIDEN_FROM or self._is_wide:
+            return
+        self._is_wide = True
+        channels = self._connection.open_more(LANES - 1)
+        self._session.widen(channels, self._site.options.timeout, self._connection.wait)
+        self._site.lanes = self._session.lanes
 
     def _run(
         self,

@@ -13,9 +13,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
-from reconcile.errors import ConnectionLost, ProtocolError
+from reconcile.errors import ConnectionLost, ProtocolError, Unreachable
 from reconcile.model import Stop, Traffic
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.lane import Channel, Lane
@@ -122,23 +123,33 @@ class Session:
 
         The server gets ``patience`` seconds more than for other answers: it has to start.
         """
-        return self._greet(self._first, patience)
+        self._hail(self._first)
+        return self._hear(self._first, patience)
 
-    def widen(self, channel: Channel, patience: float, wait: Callable[[float], None]) -> None:
-        """One more channel, for content. Between two runs.
+    def widen(self, channels: Iterable[Channel], patience: float, wait: Callable[[float], None]) -> None:
+        """More channels, for content. Between two runs. Those on which there is no SFTP are done without.
 
         ``wait`` returns when something may have come on any of the channels, or after so many seconds.
         """
-        lane = Lane(channel, self._silence)
-        self._greet(lane, patience)
-        self._lanes.append(lane)
-        self._wait = wait
+        hailed: list[Lane] = []
+        for channel in channels:
+            lane = Lane(channel, self._silence)
+            with suppress(Unreachable):
+                self._hail(lane)
+                hailed.append(lane)
+        for lane in hailed:
+            with suppress(Unreachable):
+                self._hear(lane, patience)
+                self._lanes.append(lane)
+        self._wait = wait if len(self._lanes) > 1 else None
 
-    def _greet(self, lane: Lane, patience: float) -> dict[bytes, bytes]:
+    def _hail(self, lane: Lane) -> None:
         first = wire.init()
         lane.out.append(first)
         lane.size += len(first)
         lane.flush()
+
+    def _hear(self, lane: Lane, patience: float) -> dict[bytes, bytes]:
         self._slow[wire.NO_ID] = patience
         try:
             while not (replies := self._receive(lane)):
