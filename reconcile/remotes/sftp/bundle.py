@@ -1,13 +1,14 @@
-"""A new directory's files: staged together under their names, published with one rename.
+"""Small new files, many at a time: staged in step, and published with as few requests as may be.
 
 What may live here: which files go together, and their way. A directory that this
-run has just made, and that gets nothing but new files, is filled in the staging
-folder and then put over the empty one: no rename for each file, and one round
-trip less. Readers see it empty or whole. Small enough units, so that a crash does
-not start a large directory over; outcomes count only after that rename.
+run has just made, and that gets nothing but new files, is a *bundle*: filled in the
+staging folder and then put over the empty one. No rename for each file, and one
+round trip less. Readers see it empty or whole. Small enough units, so that a crash does
+not start a large directory over; outcomes count only after that rename. The other
+small new files are renamed one by one, but in step too.
 
-Only where posix-rename replaces an empty directory and requests are carried out
-in the order in which they are sent, as by OpenSSH.
+Only on OpenSSH: it carries out requests in the order in which they are sent, its
+posix-rename replaces an empty directory, and its rename no file.
 """
 
 from __future__ import annotations
@@ -16,16 +17,17 @@ import os
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from reconcile.diff import parent
-from reconcile.model import PERMISSIONS, Action, Entry, Kind, Only, Op, Outcome
+from reconcile.model import PERMISSIONS, Action, Entry, Kind, Only, Op, Outcome, Reason
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.alter import SPECIAL_BITS
-from reconcile.remotes.sftp.foreign import POSIX_RENAME
+from reconcile.remotes.sftp.foreign import POSIX_RENAME, Way
 from reconcile.remotes.sftp.parents import look_at, trouble_above
 from reconcile.remotes.sftp.site import Site, act
 from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.upload import Content, Notable, Sent
+from reconcile.remotes.sftp.upload import Content, Notable, Sent, put_in_place
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
 from reconcile.source import Source
 
@@ -33,6 +35,9 @@ FEWEST, MOST = 3, 1000  # files in a bundle
 MOST_BYTES = 64 * 1024 * 1024
 IN_STEP = 64  # files that one recipe has open at a time
 IN_STEP_BYTES = 1024 * 1024  # of them in all, if they are several
+
+
+Staged: TypeAlias = tuple[Action, Entry, bytes]  # what is published, as what, and where it is now
 
 
 @dataclass(slots=True)
@@ -44,37 +49,52 @@ class Bundle:
     place: bytes  # where it is staged
     actions: Sequence[Action]
     waiting: int = 0  # recipes that have not ended
-    staged: list[tuple[Action, Entry]] = field(default_factory=list)
-    left: list[Action] = field(default_factory=list)  # go their own way
+    staged: list[Staged] = field(default_factory=list)
+
+    def staged_at(self, action: Action) -> bytes:
+        """Where a file of it is staged: under its name."""
+        return b"%b/%b" % (self.place, os.fsencode(action.path.rpartition("/")[2]))
 
 
-def make_bundles(site: Site, actions: Sequence[Action]) -> tuple[list[Bundle], list[Action]]:
-    """Bundles, and the actions that are in none."""
-    if not site.openssh or POSIX_RENAME not in site.extensions or not site.empty:
-        return [], list(actions)
+def make_bundles(site: Site, actions: Sequence[Action]) -> tuple[list[Bundle], list[Action], list[Action]]:
+    """Bundles, the other small new files, and the actions that go their own way."""
+    if not site.openssh:
+        return [], [], list(actions)
     inside: dict[str, list[Action]] = defaultdict(list)
     for action in actions:
         inside[parent(action.path)].append(action)
     outer = {parent(path) for path in site.empty}  # hold a directory, so they are not empty
     bundles: list[Bundle] = []
+    in_step: list[Action] = []
     others: list[Action] = []
     for path, group in inside.items():
-        plain = path in site.empty and path not in outer and trouble_above(site, group[0]) is None
-        if plain and _go_together(group):
+        if path in site.beside or trouble_above(site, group[0]) is not None:
+            others += group
+        elif path in site.empty and path not in outer and _go_together(site, group):
             bundles.append(Bundle(path, site.empty[path], site.fresh(b"staging"), group))
         else:
-            others += group
+            for action in group:
+                (in_step if _is_small(site, action) else others).append(action)
     for path in inside:
         site.empty.pop(path, None)  # not empty any more, however it is filled
-    return bundles, others
+    return bundles, in_step, others
 
 
-def _go_together(group: Sequence[Action]) -> bool:
+def _go_together(site: Site, group: Sequence[Action]) -> bool:
     return (
-        FEWEST <= len(group) <= MOST
-        and all(action.op is Op.CREATE and action.kind is Kind.FILE for action in group)
+        POSIX_RENAME in site.extensions
+        and FEWEST <= len(group) <= MOST
+        and all(_is_new(action) for action in group)
         and sum(action.bytes for action in group) <= MOST_BYTES
     )
+
+
+def _is_new(action: Action) -> bool:
+    return action.op is Op.CREATE and action.kind is Kind.FILE
+
+
+def _is_small(site: Site, action: Action) -> bool:
+    return _is_new(action) and action.bytes <= site.block
 
 
 def _split(actions: Sequence[Action], most: int) -> Iterator[Sequence[Action]]:
@@ -91,29 +111,36 @@ def _split(actions: Sequence[Action], most: int) -> Iterator[Sequence[Action]]:
 
 
 class Bundler:
-    """Hands out the recipes of bundles and of single actions, and the publishing when a bundle is ready."""
+    """Hands out the recipes of bundles and of files in step, and the publishing when a bundle is ready."""
 
-    def __init__(self, site: Site, source: Source, sent: Sent, in_step: int) -> None:
+    def __init__(self, site: Site, source: Source, sent: Sent, most: int) -> None:
+        self.left: list[Action] = []  # that go their own way after all
         self._site = site
         self._source = source
         self._sent = sent
-        self._in_step = in_step
+        self._most = most  # files in step
         self._ready: deque[Bundle] = deque()
+        self._elsewhere: set[str] = set()  # directories that are on another file system, it seems
 
-    def recipes(self, bundles: Sequence[Bundle]) -> Iterator[Recipe[list[Outcome]]]:
+    def recipes(
+        self, bundles: Sequence[Bundle], in_step: Sequence[Action]
+    ) -> Iterator[Recipe[list[Outcome]]]:
         """Everything but the last publishings: see ``rest``."""
         for bundle in bundles:
-            together = list(_split(bundle.actions, self._in_step))
+            together = list(_split(bundle.actions, self._most))
             bundle.waiting = 1 + len(together)
             yield self._make_place(bundle)
             for actions in together:
-                yield self._stage(bundle, actions)
+                yield self._fill(bundle, actions)
                 yield from self.rest()
+        for actions in _split(in_step, self._most):
+            yield self._upload(actions)
+            yield from self.rest()
 
     def rest(self) -> Iterator[Recipe[list[Outcome]]]:
         """The publishing of all bundles that are ready by now."""
         while self._ready:
-            yield _publish(self._site, self._ready.popleft())
+            yield self._publish(self._ready.popleft())
 
     def _make_place(self, bundle: Bundle) -> Recipe[list[Outcome]]:
         """Not waited for: if it fails, so will every OPEN in it."""
@@ -121,72 +148,102 @@ class Bundler:
         _, there = yield [wire.mkdir(bundle.place, wanted), wire.lstat(bundle.place)]
         if bundle.mode is not None and isinstance(there, Attrs) and there.mode & PERMISSIONS != wanted:
             yield from act(wire.setstat(bundle.place, wanted | there.mode & SPECIAL_BITS, None))
-        return self._end(bundle)
+        self._end(bundle)
+        return []
 
-    def _stage(self, bundle: Bundle, actions: Sequence[Action]) -> Recipe[list[Outcome]]:
-        """Some of its files, in step: two round trips for all of them."""
+    def _fill(self, bundle: Bundle, actions: Sequence[Action]) -> Recipe[list[Outcome]]:
+        """Some files of a bundle: two round trips for all of them."""
+        staged, failed = yield from self._stage(actions, [bundle.staged_at(action) for action in actions])
+        bundle.staged += staged
+        self._end(bundle)
+        return failed
+
+    def _upload(self, actions: Sequence[Action]) -> Recipe[list[Outcome]]:
+        """Some files that are in no bundle: three round trips."""
+        site = self._site
+        here = [action for action in actions if parent(action.path) not in self._elsewhere]
+        if len(here) < len(actions):
+            self.left += [action for action in actions if parent(action.path) in self._elsewhere]
+        staged, failed = yield from self._stage(here, [site.fresh(b"staging") for _ in here])
+        return failed + (yield from self._put_each(staged))
+
+    def _stage(
+        self, actions: Sequence[Action], places: Sequence[bytes]
+    ) -> Recipe[tuple[list[Staged], list[Outcome]]]:
+        """Send files in step: what is staged then, and what failed. What may go better alone is left."""
         if self._site.full is not None:
-            bundle.left += actions
-            return self._end(bundle)
-        staged = [b"%b/%b" % (bundle.place, _name(action)) for action in actions]
+            self.left += actions
+            return [], []
         opened: list[Handle | Status] = yield [
-            wire.open_new(path, self._site.mode_for(_wish(action)))
-            for path, action in zip(staged, actions, strict=True)
+            wire.open_new(place, self._site.mode_for(_wish(action)))
+            for place, action in zip(places, actions, strict=True)
         ]
         contents: list[tuple[Action, Content]] = []
-        for path, action, reply in zip(staged, actions, opened, strict=True):
+        for place, action, reply in zip(places, actions, opened, strict=True):
             if isinstance(reply, Handle):
-                contents.append((action, self._content(action, path, reply.handle)))
+                contents.append((action, self._content(action, place, reply.handle)))
             else:
-                bundle.left.append(action)
+                self.left.append(action)
         answers: list[Notable] = yield [content.requests() for _, content in contents]
+        staged: list[Staged] = []
+        failed: list[Outcome] = []
         for (action, content), notable in zip(contents, answers, strict=True):
             if content.went_well(notable):
-                bundle.staged.append((action, content.held()))
+                staged.append((action, content.held(), content.staged))
                 continue
             held = yield from content.conclude(notable)
             if isinstance(held, Entry):
-                bundle.staged.append((action, held))
+                staged.append((action, held, content.staged))
+            elif held.reason is Reason.CHANGED:
+                self.left.append(action)
             else:
-                bundle.left.append(action)
-        return self._end(bundle)
+                failed.append(Outcome(action, problem=held))
+        return staged, failed
 
     def _content(self, action: Action, staged: bytes, handle: bytes) -> Content:
         return Content(self._site, self._source, action.path, _wish(action), staged, handle, self._sent)
 
-    def _end(self, bundle: Bundle) -> list[Outcome]:
+    def _end(self, bundle: Bundle) -> None:
         bundle.waiting -= 1
         if not bundle.waiting:
             self._ready.append(bundle)
-        return []
 
+    def _publish(self, bundle: Bundle) -> Recipe[list[Outcome]]:
+        """Put the staged directory over the empty one. If that isn't empty any more, file by file.
 
-def _name(action: Action) -> bytes:
-    return os.fsencode(action.path.rpartition("/")[2])
+        RACE: a file that a third hand puts there, and takes away, in between is not seen.
+        """
+        site = self._site
+        staged, bundle.staged = bundle.staged, []  # who has the outcome needs to hold it, and nobody else
+        if (yield from act(wire.posix_rename(bundle.place, site.at(bundle.path)))) is OK:
+            return [Outcome(action, Only(action.path, entry)) for action, entry, _ in staged]
+        if (yield from look_at(site, bundle.path)) is not None:
+            self.left += [action for action, _, _ in staged]
+            return []
+        return (yield from self._put_each(staged))
+
+    def _put_each(self, staged: Sequence[Staged]) -> Recipe[list[Outcome]]:
+        """Rename each file to its path, and see to those that are refused."""
+        site = self._site
+        renames = [wire.rename(place, site.at(action.path)) for action, _, place in staged]
+        statuses: list[Status] = yield renames
+        outcomes: list[Outcome] = []
+        refused: list[Staged] = []
+        for each, status in zip(staged, statuses, strict=True):
+            if status is OK:
+                outcomes.append(Outcome(each[0], Only(each[0].path, each[1])))
+            else:
+                refused.append(each)
+        met: list[Outcome | None] = yield [put_in_place(site, *each, Way.FREE) for each in refused]
+        for (action, _, _), outcome in zip(refused, met, strict=True):
+            if outcome is not None:
+                outcomes.append(outcome)
+            else:
+                self.left.append(action)
+                self._elsewhere.add(parent(action.path))
+        return outcomes
 
 
 def _wish(action: Action) -> Entry:
     assert action.new is not None
     return action.new
-
-
-def _publish(site: Site, bundle: Bundle) -> Recipe[list[Outcome]]:
-    """Put the staged directory over the empty one. If that isn't empty any more, file by file.
-
-    RACE: a file that a third hand puts there, and takes away, in between is not seen.
-    """
-    staged, bundle.staged = bundle.staged, []  # who has the outcome needs to hold it, and nobody else
-    if (yield from act(wire.posix_rename(bundle.place, site.at(bundle.path)))) is OK:
-        return [Outcome(action, Only(action.path, entry)) for action, entry in staged]
-    outcomes: list[Outcome] = []
-    if (yield from look_at(site, bundle.path)) is not None:
-        bundle.left += [action for action, _ in staged]
-        return outcomes
-    renames = [wire.rename(bundle.place + b"/" + _name(action), site.at(action.path)) for action, _ in staged]
-    statuses: list[Status] = yield renames
-    for (action, entry), status in zip(staged, statuses, strict=True):
-        if status is OK:
-            outcomes.append(Outcome(action, Only(action.path, entry)))
-        else:
-            bundle.left.append(action)
-    return outcomes

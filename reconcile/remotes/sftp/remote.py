@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain
 
 from reconcile.errors import Refused, Unreachable
@@ -30,7 +30,7 @@ from reconcile.model import (
 )
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.alter import make_directory, move, park, set_meta
-from reconcile.remotes.sftp.bundle import IN_STEP, Bundle, Bundler, make_bundles
+from reconcile.remotes.sftp.bundle import IN_STEP, Bundler, make_bundles
 from reconcile.remotes.sftp.connect import Connection, connect
 from reconcile.remotes.sftp.explain import what_fits
 from reconcile.remotes.sftp.foreign import POSIX_RENAME
@@ -121,13 +121,10 @@ class SftpRemote:
             pass  # what they find is noted in ``site``
         if site.openssh and self._round_trip >= FAR:
             self._widen(actions)
-        bundles, singles = make_bundles(site, actions)
-        for outcome in self._perform_bundles(bundles, source, stop):
-            yield self._counted(outcome)
-        singles += [action for bundle in bundles for action in bundle.left]
-        trees = [action for action in singles if _lists_a_tree(action)]
-        others = (action for action in singles if not _lists_a_tree(action)) if trees else singles
         failed: list[Outcome] = []
+        left = yield from self._perform_together(actions, source, stop, failed)
+        trees = [action for action in left if _lists_a_tree(action)]
+        others = (action for action in left if not _lists_a_tree(action)) if trees else left
         yield from self._run(others, self._in_flight, source, stop, failed)
         widest = max(map(width, trees), default=1)
         yield from self._run(trees, max(1, self._in_flight // widest), source, stop, failed)
@@ -160,28 +157,32 @@ class SftpRemote:
     ) -> Iterator[Outcome]:
         """Carry out actions; those that fail are put aside."""
         recipes = (self._recipe(action, source) for action in actions)
-        for outcome in self._session.run(recipes, in_flight, stop):
-            if outcome.problem is None:
-                yield self._counted(outcome)
-            else:
-                failed.append(outcome)
+        yield from self._done(self._session.run(recipes, in_flight, stop), failed)
 
-    def _counted(self, outcome: Outcome) -> Outcome:
-        action = outcome.action
-        if _sends_a_file(action) and not self._site.syncs(action.bytes):
-            self._unsynced += 1
-        return outcome
-
-    def _perform_bundles(
-        self, bundles: Sequence[Bundle], source: Source, stop: Stop | None
-    ) -> Iterator[Outcome]:
-        in_step = min(IN_STEP, self._in_flight)
-        in_flight = self._in_flight // in_step
-        bundler = Bundler(self._site, source, self._reporter.sent, in_step)
-        for outcomes in self._session.run(bundler.recipes(bundles), in_flight, stop):
-            yield from outcomes
+    def _perform_together(
+        self, actions: Sequence[Action], source: Source, stop: Stop | None, failed: list[Outcome]
+    ) -> Generator[Outcome, None, list[Action]]:
+        """Carry out small uploads many at a time; returns the actions that go their own way."""
+        bundles, in_step, left = make_bundles(self._site, actions)
+        most = min(IN_STEP, self._in_flight)
+        bundler = Bundler(self._site, source, self._reporter.sent, most)
+        in_flight = self._in_flight // most
+        for outcomes in self._session.run(bundler.recipes(bundles, in_step), in_flight, stop):
+            yield from self._done(outcomes, failed)
         for outcomes in self._session.run(bundler.rest(), in_flight):
-            yield from outcomes
+            yield from self._done(outcomes, failed)
+        return left + bundler.left
+
+    def _done(self, outcomes: Iterable[Outcome], failed: list[Outcome]) -> Iterator[Outcome]:
+        """Those that went well; the others are put aside."""
+        for outcome in outcomes:
+            if outcome.problem is not None:
+                failed.append(outcome)
+                continue
+            action = outcome.action
+            if _sends_a_file(action) and not self._site.syncs(action.bytes):
+                self._unsynced += 1
+            yield outcome
 
     def _recipe(self, action: Action, source: Source) -> Recipe[Outcome]:
         site = self._site

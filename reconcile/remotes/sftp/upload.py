@@ -67,7 +67,7 @@ def _upload(site: Site, action: Action, new: Entry, source: Source, sent: Sent) 
 def _stage_and_publish(
     site: Site, action: Action, new: Entry, source: Source, sent: Sent, staged: bytes
 ) -> Recipe[Outcome | None]:
-    """None: staged, but a rename to the target is refused for no reason that we see, such as EXDEV."""
+    """None: see ``put_in_place``."""
     path, wish = action.path, action if new is action.new else replace(action, new=new)
     opening = wire.open_new(staged, site.mode_for(new))
     way: Way | Outcome = Way.FREE
@@ -94,17 +94,24 @@ def _stage_and_publish(
     held = yield from send(site, source, path, new, staged, opened.handle, sent)
     if isinstance(held, Problem):
         return Outcome(action, problem=held)
-    published = yield from publish(site, wish, staged, way=way, digest=held.digest)
+    outcome = yield from put_in_place(site, wish, held, staged, way)
+    return outcome and replace(outcome, action=action)
+
+
+def put_in_place(site: Site, action: Action, held: Entry, staged: bytes, way: Way) -> Recipe[Outcome | None]:
+    """Publish a staged file, or remove it. None: refused for no reason that we see, such as EXDEV."""
+    path = action.path
+    published = yield from publish(site, action, staged, way=way, digest=held.digest)
     if published == STANDS:
         return Outcome(action, Only(path, held))
     yield wire.remove(staged)
     if published.outcome is not None:
-        return replace(published.outcome, action=action)
+        return published.outcome
     refused = published.refused or OK
     beside = parent(path) in site.beside
     if refused.code == wire.FX_FAILURE and not published.effects and not beside:
         return None
-    failed = yield from explain(site, path, "put the file in place", refused, new.size)
+    failed = yield from explain(site, path, "put the file in place", refused, held.size)
     return Outcome(action, published.effects, failed)
 
 
