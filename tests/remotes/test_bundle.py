@@ -1,8 +1,9 @@
-"""New directories that are staged whole: what happens when they can't be."""
+"""Small new files that go together: in directories staged whole, or each renamed. And where they can't."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,8 +60,25 @@ def test_its_mode_is_that_of_the_directory(bench: Bench) -> None:
     bench.same()
 
 
-def test_a_member_that_fails_is_left_out(bench: Bench) -> None:
+def test_a_file_elsewhere_takes_five(bench: Bench, shim_sshd: Sshd) -> None:
+    paths = make_directory(bench, files(200))
+    (bench.dest / "d/theirs").mkdir()  # so it can't be put there whole
+    bench.do(*map(bench.create, paths[:100]))
+    bench.do(*map(bench.create, paths[100:]))  # nor is it new by then
+    (bench.dest / "d/theirs").rmdir()
+    bench.same()
+    bench.end()
+    bench.remote.close()
+    requests = shim_sshd.requests()
+    assert requests.requests["RENAME"] == 200
+    assert requests.total - requests.requests["fsync@openssh.com"] < 200 * 5 + 70, requests
+
+
+@pytest.mark.parametrize("inside", [[], ["another"]], ids=["staged whole", "each renamed"])
+def test_a_member_that_fails_is_left_out(bench: Bench, inside: list[str]) -> None:
+    build_tree(bench.src, {"d": {name: {} for name in inside}})
     paths = make_directory(bench, files(20))
+    bench.do(*(bench.mkdir(f"d/{name}") for name in inside))
     actions = [bench.create(path) for path in paths]
     (bench.src / "d/f7").unlink()
     (bench.src / "d/f8").unlink()
@@ -68,7 +86,7 @@ def test_a_member_that_fails_is_left_out(bench: Bench) -> None:
     outcomes = bench.perform(*actions)
     problems = {o.problem.path: o.problem.reason for o in outcomes if o.problem}
     assert problems == {"d/f7": Reason.VANISHED, "d/f8": Reason.SPECIAL}
-    assert sorted(os.listdir(bench.dest / "d")) == sorted({f"f{n}" for n in range(20)} - {"f7", "f8"})
+    assert set(os.listdir(bench.dest / "d")) == ({f"f{n}" for n in range(20)} | {*inside}) - {"f7", "f8"}
     bench.end()
 
 
@@ -80,6 +98,28 @@ def test_what_somebody_put_there_meanwhile_stays(bench: Bench) -> None:
     assert (bench.dest / "d/f4").read_text() == "content 4"
     kept = [path.read_text() for path in (bench.dest / ".reconcile").rglob("kept/d/f3")]
     assert (bench.dest / "d/f3").read_text() == "theirs too" or kept == ["theirs too"]
+
+
+def test_what_is_refused_its_place_is_not_sent_twice(bench: Bench) -> None:
+    bench.upload({"d": {"another": {}}})
+    build_tree(bench.src, {"d": files(20)})
+    actions = [bench.create(f"d/f{n}") for n in range(20)]
+    build_tree(bench.dest, {"d": {"f3": "theirs"}})
+    shutil.copy2(bench.src / "d/f4", bench.dest / "d/f4")  # as by a run that was cut short
+    bench.do(*actions)
+    assert bench.heard.bytes == sum(action.bytes for action in actions)
+    bench.same()
+    assert [kept.read_text() for kept in (bench.dest / ".reconcile").rglob("kept/d/*")] == ["theirs"]
+
+
+def test_what_changes_while_it_is_sent_is_sent_as_it_is_then(bench: Bench) -> None:
+    bench.upload({"d": {"another": {}}})
+    build_tree(bench.src, {"d": files(20)})
+    actions = [bench.create(f"d/f{n}") for n in range(20)]
+    (bench.src / "d/f3").write_text("by now it is longer")
+    bench.do(*actions)
+    bench.same()
+    bench.end()
 
 
 def test_a_directory_that_became_a_link_is_not_written_through(bench: Bench, tmp_path: Path) -> None:

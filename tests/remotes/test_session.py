@@ -331,3 +331,22 @@ def test_a_channel_that_is_refused_makes_nobody_wait_longer() -> None:
     assert session.lanes == 1
     with pytest.raises(ConnectionLost, match="nothing for 60 s"):
         session.call(ask(b"a"))
+
+
+def test_further_channels_are_all_greeted_before_an_answer_is_awaited() -> None:
+    order: list[str] = []
+
+    class Noted(ScriptedChannel):
+        def sendall(self, data: bytes) -> None:
+            order.append("greeted")
+            super().sendall(data)
+
+        def recv(self, nbytes: int, /) -> bytes:
+            order.append("awaited")
+            return super().recv(nbytes)
+
+    session, _ = start()
+    hello = struct.pack(">IBI", 5, 2, 3)
+    session.widen([Noted(lambda *_: hello) for _ in range(3)], 0.0, lambda _seconds: None)
+    assert order == ["greeted"] * 3 + ["awaited"] * 3
+    assert session.lanes == 4
