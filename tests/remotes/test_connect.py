@@ -552,7 +552,7 @@ def test_a_closed_channel_takes_no_more(tmp_path: Path) -> None:
         session.handshake()
         connection.channel.close()
         with pytest.raises(OSError, match="closed"):
-            connection.channel.sendall(b"x")
+            connection.channel.send(memoryview(b"x"), wait=True)
 
 
 def test_paramiko_comes_without_what_we_do_not_use() -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from reconcile.errors import ConnectionLost, Interrupted, ProtocolError, Unreachable
 from reconcile.model import Stop
+from reconcile.remotes.sftp import lane, wire
 from reconcile.remotes.sftp import session as pump
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.steps import Burst, Recipe
+from reconcile.remotes.sftp.steps import Batch, Burst, Recipe
 from reconcile.remotes.sftp.wire import OK, Request, Status
 
 Answer = Callable[[int, int, bytes], bytes]
@@ -40,7 +40,7 @@ class ScriptedChannel:
         self.closed = False
         self._in = b""
 
-    def sendall(self, data: bytes) -> None:
+    def send(self, data: memoryview, /, *, wait: bool) -> int:  # noqa: ARG002 — takes all at once
         self.sizes.append(len(data))
         self._in += data
         while len(self._in) >= 4 and len(self._in) >= 4 + (length := struct.unpack_from(">I", self._in)[0]):
@@ -48,6 +48,7 @@ class ScriptedChannel:
             ident = struct.unpack_from(">I", body, 1)[0]
             self.requests.append((ident, body[0], body[5:]))
             self.held.append(self.answer(ident, body[0], body[5:]))
+        return len(data)
 
     def recv(self, _nbytes: int, /) -> bytes:
         self.held = [answer for answer in self.held if answer]
@@ -262,16 +263,65 @@ def test_the_end_of_the_channel_is_a_lost_connection() -> None:
 def test_a_send_that_fails_half_way_ends_the_session_for_good() -> None:
     session, channel = start()
 
-    def fail(data: bytes) -> None:
+    def fail(data: memoryview, /, *, wait: bool) -> int:
         raise OSError("gone")
 
-    whole = channel.sendall
-    channel.sendall = fail  # type: ignore[method-assign]
+    whole = channel.send
+    channel.send = fail  # type: ignore[method-assign]
     with pytest.raises(ConnectionLost, match="gone"):
         session.call(ask(b"a"))
-    channel.sendall = whole  # type: ignore[method-assign]
+    channel.send = whole  # type: ignore[method-assign]
     with pytest.raises(ConnectionLost, match="given up"):
         session.call(ask(b"a"))
+
+
+class NarrowChannel(ScriptedChannel):
+    """The server takes little at a time. Where we wait until it does, there must be nothing to read."""
+
+    def __init__(self, answer: Answer, takes: int) -> None:
+        super().__init__(answer)
+        self.takes = takes
+        self.waits = 0
+
+    def send(self, data: memoryview, /, *, wait: bool) -> int:
+        if wait:
+            assert not self.recv_ready()
+            self.waits += 1
+        return super().send(data[: self.takes], wait=wait) if wait else 0
+
+    def recv_ready(self) -> bool:
+        return any(self.held)
+
+
+@pytest.mark.parametrize("takes", [1, 7, 1000])
+def test_answers_are_read_while_the_server_takes_no_more(takes: int) -> None:
+    channel = NarrowChannel(echo, takes)
+    session = Session(channel)
+    assert list(session.run((ask(b"a", b"%d" % (n % 7)) for n in range(40)), 8)) == [
+        [0, n % 7] for n in range(40)
+    ]
+    assert channel.waits >= sum(channel.sizes) / takes
+
+
+def test_what_the_server_does_not_take_is_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    class SlowChannel(ScriptedChannel):
+        most = 0
+
+        def send(self, data: memoryview, /, *, wait: bool) -> int:
+            self.most = max(self.most, session._first.kept)
+            return super().send(data[:5000], wait=wait) if wait else 0
+
+    monkeypatch.setattr(lane, "MOST_KEPT", 50_000)
+    monkeypatch.setattr(pump, "AT_ONCE", 10_000)
+    channel = SlowChannel(echo)
+    session = Session(channel)
+    data = [wire.write(b"h", 0, bytes(1000)) for _ in range(10)]
+
+    def send() -> Recipe[object]:
+        return (yield Batch(data))
+
+    assert list(session.run((send() for _ in range(100)), 100)) == [[]] * 100
+    assert 50_000 <= channel.most <= 60_000 + 10 * 1000
 
 
 def test_an_error_in_a_recipe_closes_the_others_and_leaves_the_session_usable() -> None:
@@ -337,9 +387,9 @@ def test_further_channels_are_all_greeted_before_an_answer_is_awaited() -> None:
     order: list[str] = []
 
     class Noted(ScriptedChannel):
-        def sendall(self, data: bytes) -> None:
+        def send(self, data: memoryview, /, *, wait: bool) -> int:
             order.append("greeted")
-            super().sendall(data)
+            return super().send(data, wait=wait)
 
         def recv(self, nbytes: int, /) -> bytes:
             order.append("awaited")

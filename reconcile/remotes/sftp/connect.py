@@ -48,11 +48,11 @@ class Channel:
     """
 
     def __init__(self, channel: paramiko.Channel, transport: Transport, where: str) -> None:
-        from reconcile.remotes.sftp.packets import send_all
+        from reconcile.remotes.sftp.packets import send_some
         from reconcile.remotes.sftp.ssh import paramiko
 
         self._broken = (paramiko.SSHException, EOFError)  # what is raised in the middle of a dying connection
-        self._send_all = send_all
+        self._send_some = send_some
         self._channel = channel
         self._transport = transport
         self._awaited = transport.packets.awaited
@@ -61,10 +61,13 @@ class Channel:
         self.settimeout = channel.settimeout
         self.close = channel.close
 
-    def sendall(self, data: bytes) -> None:
-        """Send all of ``data``; raises OSError or TimeoutError, Unreachable without SFTP."""
+    def send(self, data: memoryview, *, wait: bool) -> int:
+        """Send what is taken now, with ``wait`` some at least; returns how many bytes.
+
+        Raises OSError or TimeoutError, Unreachable without SFTP.
+        """
         try:
-            self._send_all(self._channel, data)
+            return self._send_some(self._channel, data, wait=wait)
         except OSError:
             self._check_granted()
             raise

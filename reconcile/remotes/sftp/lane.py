@@ -6,19 +6,24 @@ is the session's to know.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Protocol
 
 from reconcile.errors import ConnectionLost
 from reconcile.remotes.sftp import wire
 
 RECEIVE = 256 * 1024  # bytes taken at once
+MOST_KEPT = 4 * 1024 * 1024  # bytes that the server did not take yet: twice of what it takes on its way
 
 
 class Channel(Protocol):
     """What is needed of a paramiko channel."""
 
-    def sendall(self, data: bytes, /) -> None:
-        """Send all of ``data``; raises OSError or TimeoutError."""
+    def send(self, data: memoryview, /, *, wait: bool) -> int:
+        """Send what is taken now, with ``wait`` some at least; returns how many bytes.
+
+        Raises OSError or TimeoutError.
+        """
 
     def recv(self, nbytes: int, /) -> bytes:
         """Up to ``nbytes``, empty at the end; raises OSError or TimeoutError."""
@@ -27,7 +32,7 @@ class Channel(Protocol):
         """Whether ``recv`` would return at once."""
 
     def settimeout(self, timeout: float, /) -> None:
-        """Seconds until ``sendall`` and ``recv`` raise TimeoutError."""
+        """Seconds until ``send`` and ``recv`` raise TimeoutError."""
 
     def close(self) -> None:
         """Close; may be called twice."""
@@ -46,27 +51,57 @@ class Lane:
         self.sent = self.received = 0  # bytes
         self._silence = silence
         self._decoder = wire.Decoder()
+        self._cut: deque[memoryview] = deque()  # comes before ``out``: what the server did not take yet
         self._torn = False
 
+    @property
+    def stuck(self) -> bool:
+        """Whether something waits that the server did not take when it was offered."""
+        return bool(self._cut)
+
+    @property
+    def kept(self) -> int:
+        """Bytes of that."""
+        return sum(map(len, self._cut))
+
     def flush(self) -> None:
-        """Send what waits. Raises ConnectionLost."""
-        if not self.size:
+        """Send what the server takes by now of what waits. Raises ConnectionLost.
+
+        The rest is kept, but no more than ``MOST_KEPT``: beyond that it is waited for.
+        """
+        self._send(wait=False)
+        while self.kept > MOST_KEPT:
+            self.push()
+
+    def push(self) -> None:
+        """The same, once it takes some. Raises ConnectionLost."""
+        self._send(wait=True)
+
+    def _send(self, *, wait: bool) -> None:
+        if self.size:
+            self._cut.append(memoryview(b"".join(self.out)))
+            self.out.clear()
+            self.size = 0
+        if not self._cut:
             return
         if self._torn:
             raise ConnectionLost("the connection was given up in the middle of a request")
-        data = b"".join(self.out)
-        self.out.clear()
-        self.size = 0
-        self._torn = True  # until all is sent: half a request can't be taken back
+        self._torn = True  # until it is known how much was sent
         try:
             self.channel.settimeout(self._silence)
-            self.channel.sendall(data)
+            while self._cut:
+                count = self.channel.send(self._cut[0], wait=wait)
+                self.sent += count
+                if count < len(self._cut[0]):
+                    self._cut[0] = self._cut[0][count:]
+                    break
+                self._cut.popleft()
+                wait = False
         except TimeoutError as error:
             raise ConnectionLost(f"the server took no data for {self._silence:.0f} s") from error
         except OSError as error:
             raise ConnectionLost(f"the connection broke while sending: {error}") from error
         self._torn = False
-        self.sent += len(data)
 
     def receive(self, seconds: float) -> list[tuple[int, wire.Reply]] | None:
         """The replies that are whole by now; None if the server was silent for so long.

@@ -200,22 +200,25 @@ class Packets(Packetizer):
         self._renew_keys(inner[f"{_PRIVATE}sent_packets"], inner[f"{_PRIVATE}sent_bytes"])
 
 
-def send_all(channel: paramiko.Channel, data: bytes) -> None:
-    """Like ``channel.sendall``: wait for the other end's window, but for no packet alone.
+def send_some(channel: paramiko.Channel, data: memoryview, *, wait: bool) -> int:
+    """Send as much of ``data`` as the other end's window takes by now; returns how many bytes.
 
-    Raises OSError or TimeoutError.
+    With ``wait`` not before it takes some. Raises OSError or TimeoutError.
     """
     inner: Any = channel  # more of it than paramiko tells
-    rest = memoryview(data)
-    while rest:
-        pieces: list[memoryview] = []
-        if not inner.out_window_size:
-            inner.transport.packetizer.awaited.set()  # the word that it takes more
-        with inner.lock:
-            while rest and (inner.out_window_size or not pieces):
-                size = inner._wait_for_send_window(len(rest))
-                if not size:
-                    raise OSError("the channel was closed")
-                pieces.append(rest[:size])
-                rest = rest[size:]
+    pieces: list[memoryview] = []
+    sent = 0
+    if wait and not inner.out_window_size:
+        inner.transport.packetizer.awaited.set()  # the word that it takes more
+    with inner.lock:
+        while sent < len(data) and (inner.out_window_size or (wait and not pieces)):
+            size = inner._wait_for_send_window(len(data) - sent)
+            if not size:
+                raise OSError("the channel was closed")
+            pieces.append(data[sent : sent + size])
+            sent += size
+        if not sent and inner.closed:
+            raise OSError("the channel was closed")
+    if pieces:
         inner.transport._send_user_message(Run(inner.remote_chanid, pieces))
+    return sent

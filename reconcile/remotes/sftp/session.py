@@ -147,7 +147,7 @@ class Session:
         first = wire.init()
         lane.out.append(first)
         lane.size += len(first)
-        lane.flush()
+        lane.push()
 
     def _hear(self, lane: Lane, patience: float) -> dict[bytes, bytes]:
         self._slow[wire.NO_ID] = patience
@@ -204,10 +204,7 @@ class Session:
                 while results:
                     yield results.popleft()
                 if live:
-                    if (lane := self._ready()) is None:
-                        self._flush()
-                        lane = self._wait_for_one()
-                    self._accept(self._receive(lane))
+                    self._accept(self._receive(self._ready() or self._await()))
         finally:
             self._give_up()
             for task in live:
@@ -327,9 +324,20 @@ class Session:
             raise ProtocolError(f"the server answered request {ident}, which is not open")
         self._stale.discard(ident)
 
-    def _flush(self) -> None:
-        for lane in self._lanes:
-            lane.flush()
+    def _await(self) -> Lane | None:
+        """Send what waits until something comes: the lane on which it does, of several none after a tick.
+
+        What the server does not take yet keeps nobody from reading its answers.
+        """
+        while True:
+            for lane in self._lanes:
+                lane.flush()
+            if (ready := self._ready()) is not None:
+                return ready
+            stuck = next((lane for lane in self._lanes if lane.stuck), None)
+            if stuck is None:
+                return self._wait_for_one()
+            stuck.push()
 
     def _ready(self) -> Lane | None:
         """A lane on which something has come."""
