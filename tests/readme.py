@@ -114,7 +114,7 @@ def _compare(results: dict[str, Any]) -> str:
     rows = [
         [work["work"], *(_best(work["timings"], tools) for tools in COLUMNS.values())]
         for work in results["works"]
-        if "rsync" in work["timings"]
+        if "rsync" in work["timings"] and not work["points"]  # which the plot shows
     ]
     machine = results["machine"]
     versions = ", ".join(f"{tool} {machine[tool]}" for tool in ("rsync", "rclone", "lftp") if tool in machine)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from tests.benchmarks import copying, unchanged
+from tests.benchmarks import copying, defaults, unchanged
 from tests.benchmarks.measure import ROOT, Failed, Report, time_command
 from tests.benchmarks.peers import TOOLS, Copy
 from tests.benchmarks.plot import draw
@@ -30,8 +30,9 @@ WORKS: dict[str, Work] = {
     "first-run": copying.first_run,
     "latency": copying.latency,
     "start-up": unchanged.start_up,
+    "defaults": defaults.defaults,
 }
-ONLY_FULL = {"latency"}
+ONLY_FULL = {"latency", "defaults"}
 RESULTS = ROOT / "build" / "bench"
 
 

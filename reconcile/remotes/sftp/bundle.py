@@ -36,7 +36,6 @@ MOST_BYTES = 64 * 1024 * 1024
 IN_STEP = 64  # files that one recipe has open at a time
 IN_STEP_BYTES = 1024 * 1024  # of them in all, if they are several
 
-
 Staged: TypeAlias = tuple[Action, Entry, bytes]  # what is published, as what, and where it is now
 
 
@@ -107,7 +106,8 @@ def _split(actions: Sequence[Action], most: int) -> Iterator[Sequence[Action]]:
             yield some
             some, size = [], action.bytes
         some.append(action)
-    yield some
+    if some:
+        yield some
 
 
 class Bundler:
