@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,10 +86,15 @@ class Stage:
 
     def _reap_orphans(self) -> None:
         """Count what sshd does not wait for: sftp-server outlives the session that started it."""
-        for pid in descendants(os.getpid()):
-            if pid != self.server and pid not in self.proxies:
-                _, _, usage = os.wait4(pid, 0)
-                self.orphans_cpu += usage.ru_utime + usage.ru_stime
+        while orphans := self._orphans():
+            for pid in orphans:
+                with suppress(ChildProcessError):  # an orphan's own child becomes ours when that has ended
+                    _, _, usage = os.wait4(pid, 0)
+                    self.orphans_cpu += usage.ru_utime + usage.ru_stime
+
+    def _orphans(self) -> set[int]:
+        ours = {self.server, *descendants(self.server), *self.proxies}
+        return set(descendants(os.getpid())) - ours
 
 
 @contextmanager
