@@ -135,7 +135,7 @@ def cold(
     contenders = [
         Contender(
             name,
-            partial(_upload, stage, TOOLS[name], tree, stage.endpoint(line)),
+            partial(upload, stage, TOOLS[name], tree, stage.endpoint(line)),
             slow=name not in QUICK and tree.files >= 1000 and not whole,
             once=name not in QUICK and tree.files > 100 and not stage.full,
         )
@@ -144,9 +144,12 @@ def cold(
     return Row(title, compete(stage, title, contenders, runs), goals)
 
 
-def _upload(stage: Stage, tool: Tool, whole: Tree, endpoint: Endpoint, share: int) -> Attempt:
+def upload(
+    stage: Stage, tool: Tool, whole: Tree, endpoint: Endpoint, share: int, target: Path | None = None
+) -> Attempt:
+    """Bring a share of a tree to ``target``, by default one in the place where all is."""
     tree = stage.share(whole, share) if whole.files >= share else whole
-    copy = _copy(stage, tree.path, endpoint)
+    copy = _copy(stage, tree.path, endpoint, target)
     return Attempt(
         tool.upload(copy),
         check=lambda: compare(tree.path, copy.target, modes=tool.modes),
@@ -176,10 +179,10 @@ def _delete(stage: Stage, tool: Tool, whole: Tree, line: int, share: int) -> Att
     )
 
 
-def _copy(stage: Stage, source: Path, endpoint: Endpoint) -> Copy:
+def _copy(stage: Stage, source: Path, endpoint: Endpoint, target: Path | None = None) -> Copy:
     scratch = stage.fresh_path()
     scratch.mkdir()
-    return Copy(source, stage.fresh_path(), endpoint, scratch)
+    return Copy(source, target or stage.fresh_path(), endpoint, scratch)
 
 
 def _discard(*paths: Path) -> None:

@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from tests.benchmarks.copying import MIB, RSYNC
+from tests.benchmarks.copying import MIB, RSYNC, upload
 from tests.benchmarks.inputs import Tree, make_files, make_large
 from tests.benchmarks.measure import ROOT, Attempt, Contender, compete
 from tests.benchmarks.peers import OURS, TOOLS, Copy, Tool, run_reconcile
 from tests.benchmarks.results import Row
-from tests.benchmarks.stage import Stage, discard
-from tests.benchmarks.verify import compare
+from tests.benchmarks.stage import Stage
 
 
 def defaults(stage: Stage) -> Iterator[Row]:
@@ -33,27 +32,16 @@ def defaults(stage: Stage) -> Iterator[Row]:
 def _price(stage: Stage, title: str, tree: Tree, disk: Path, without: str) -> Row:
     """Rsync is beside, which switches nothing off but never did it."""
 
-    def upload(copy: Copy) -> list[str]:
+    def flagged(copy: Copy) -> list[str]:
         return run_reconcile(copy, *shlex.split(without))
 
-    tools = [TOOLS[OURS], Tool(f"{OURS} {without}", upload, upload), TOOLS[RSYNC]]
+    tools = [TOOLS[OURS], Tool(f"{OURS} {without}", flagged, flagged), TOOLS[RSYNC]]
     contenders = [
-        Contender(tool.name, partial(_upload, stage, tool, tree, disk)) for tool in tools if tool.installed
+        Contender(tool.name, partial(_to_disk, stage, tool, tree, disk)) for tool in tools if tool.installed
     ]
     return Row(title, compete(stage, title, contenders))
 
 
-def _upload(stage: Stage, tool: Tool, tree: Tree, disk: Path, _share: int) -> Attempt:
-    scratch, target = stage.fresh_path(), disk / "target"
-    scratch.mkdir()
+def _to_disk(stage: Stage, tool: Tool, tree: Tree, disk: Path, share: int) -> Attempt:
     os.sync()  # nobody pays for what the one before left to be written
-
-    def clean() -> None:
-        discard(target)
-        discard(scratch)
-
-    return Attempt(
-        tool.upload(Copy(tree.path, target, stage.endpoint(0), scratch)),
-        check=lambda: compare(tree.path, target, modes=tool.modes),
-        clean=clean,
-    )
+    return upload(stage, tool, tree, stage.endpoint(0), share, disk / "target")

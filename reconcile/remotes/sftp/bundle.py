@@ -162,8 +162,7 @@ class Bundler:
         """Some files that are in no bundle: three round trips."""
         site = self._site
         here = [action for action in actions if parent(action.path) not in self._elsewhere]
-        if len(here) < len(actions):
-            self.left += [action for action in actions if parent(action.path) in self._elsewhere]
+        self.left += [action for action in actions if parent(action.path) in self._elsewhere]
         staged, failed = yield from self._stage(here, [site.fresh(b"staging") for _ in here])
         return failed + (yield from self._put_each(staged))
 
