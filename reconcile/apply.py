@@ -15,8 +15,8 @@ from reconcile.claim import claim, questions
 from reconcile.diff import ancestors
 from reconcile.errors import ConnectionLost
 from reconcile.line import Line
-from reconcile.model import Action, Entry, Kind, Op, Outcome, Plan, Problem, Reason, Stage, Stop
-from reconcile.order import touched
+from reconcile.model import Action, Entry, Kind, Op, Outcome, Plan, Stop
+from reconcile.order import not_tried, touched
 from reconcile.remotes import Remote
 from reconcile.source import Source
 
@@ -41,7 +41,7 @@ def apply(plan: Plan, line: Line, source: Source, stop: Stop) -> Iterator[Outcom
             )
             failed.add(action)
             effects = _bring_home(action, line, source) if stranded else {}
-            yield Outcome(action, effects, _not_tried(action, culprit))
+            yield Outcome(action, effects, not_tried(action, culprit))
         for outcome in _perform(ready, line, source, stop):
             if not outcome.done:
                 failed.add(outcome.action)
@@ -100,10 +100,6 @@ def _bring_home(action: Action, line: Line, source: Source) -> dict[str, Entry |
     home = way_home(action)
     done = all(outcome.done for outcome in _perform([home], line, source, Stop()))
     return {home.path: home.new} if done else {}
-
-
-def _not_tried(action: Action, culprit: str) -> Problem:
-    return Problem(action.path, Stage.APPLY, Reason.PREREQUISITE, f"not tried, because '{culprit}' failed")
 
 
 class _Failed:

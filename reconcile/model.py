@@ -361,7 +361,10 @@ class Tally:
 
 @noun
 class Plan:
-    """Levels of actions. Those of one level are independent; a level waits for the one before."""
+    """Levels of actions. A level waits for the one before; those of one level are independent.
+
+    But for new directories: one may lie in another of its level, which then comes before it.
+    """
 
     levels: Sequence[Sequence[Action]] = ()
     restamped: Mapping[str, Entry | None] = field(default_factory=dict)  # true without any action

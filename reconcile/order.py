@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from reconcile.diff import ancestors, parent
-from reconcile.model import Action, Kind, Op
+from reconcile.model import Action, Kind, Op, Problem, Reason, Stage
 
 
 def fold_name(path: str) -> str:
@@ -22,7 +22,7 @@ def fold_name(path: str) -> str:
 
 
 def order(steps: Iterable[Action]) -> list[list[Action]]:
-    """Levels of independent actions that carry out ``steps``.
+    """Levels of actions that carry out ``steps``: see ``Plan``.
 
     In ``steps`` a ``source`` is a place of the old state, of deletes too, and any
     other ``path`` one of the new state; the actions returned name places as they
@@ -38,27 +38,41 @@ def touched(action: Action) -> tuple[str, ...]:
     return (action.path,)
 
 
+def not_tried(action: Action, culprit: str) -> Problem:
+    """Why an action has to wait for the next run: what it depends on failed."""
+    return Problem(action.path, Stage.APPLY, Reason.PREREQUISITE, f"not tried, because '{culprit}' failed")
+
+
 def _levels(actions: Sequence[Action]) -> list[list[Action]]:
-    """An action waits for every earlier one whose path holds, or is held in, one of its own."""
+    """An action waits for every earlier one whose path holds, or is held in, one of its own.
+
+    Only a directory comes in the same level as the one it is made in.
+    """
     last_at: dict[str, int] = {}
     last_inside: dict[str, int] = {}
     levels: list[list[Action]] = []
     parked: dict[int, int] = {}
+    made: dict[str, int] = {}
     for action in actions:
         level = 0
+        into = made if action.op is Op.MKDIR else {}
         for path in touched(action):
-            level = max(level, last_inside.get(path, 0), *(last_at.get(top, 0) for top in ancestors(path)))
+            above = (into.get(top, last_at.get(top, 0)) for top in ancestors(path))
+            level = max(level, last_inside.get(path, 0), *above)
         if action.op is Op.MOVE and action.parked is not None:
             level = max(level, parked[action.parked])
         if level == len(levels):
             levels.append([])
         levels[level].append(action)
         for path in touched(action):
+            made.pop(path, None)
             last_at[path] = level + 1
             for top in ancestors(path):
                 last_inside[top] = max(last_inside.get(top, 0), level + 1)
         if action.op is Op.PARK and action.parked is not None:
             parked[action.parked] = level + 1
+        if action.op is Op.MKDIR:
+            made[action.path] = level
     return levels
 
 

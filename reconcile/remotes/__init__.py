@@ -1,7 +1,7 @@
 """Where a run pushes to. Every remote looks the same from above.
 
 The remote owns its concurrency, ``apply`` owns order and retries: it hands over
-one level of independent actions and iterates over the outcomes, so that SFTP can
+one level of actions and iterates over the outcomes, so that SFTP can
 pipeline, another remote can use threads, and a local folder can be plain.
 """
 
@@ -68,7 +68,7 @@ class Remote(Protocol):
     def perform(
         self, actions: Sequence[Action], source: Source, stop: Stop | None = None
     ) -> Iterator[Outcome]:
-        """Carry out one level of independent actions; outcomes come in any order.
+        """Carry out one level (see ``Plan``); outcomes come in any order.
 
         Once ``stop`` is requested none is begun any more; those under way end, or,
         if that takes long, ``Interrupted`` is raised.

@@ -232,8 +232,9 @@ class MemoryRemote:
         source: object = None,  # noqa: ARG002 — the protocol's; contents come from ``local``
         stop: object = None,  # noqa: ARG002 — the protocol's
     ) -> Iterator[Outcome]:
-        """One level; later actions of a level go first, as they are said to be independent."""
-        for action in reversed(actions):
+        """One level; later actions go first, as they are said to be independent: but for directories."""
+        making = [action for action in actions if action.op is Op.MKDIR]
+        for action in [*(action for action in reversed(actions) if action.op is not Op.MKDIR), *making]:
             try:
                 self._fail_if_told(action)
                 effects = self._do(action)

@@ -1,4 +1,4 @@
-"""What changes a path that stands: modes and times, moves, parking. And new directories.
+"""What changes a path that stands: modes and times, moves, parking.
 
 What may live here: recipes that send no content. Each looks at what it touches
 before, and at what is in the way.
@@ -23,13 +23,13 @@ from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain, not_sent
 from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, clear, keep, meet
 from reconcile.remotes.sftp.site import (
+    SPECIAL_BITS,
     Site,
     absent,
     act,
     describe,
     drift,
     intended,
-    kind_of,
     look,
     matches,
     problem,
@@ -40,41 +40,7 @@ from reconcile.remotes.sftp.site import (
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Status
 
-SPECIAL_BITS = 0o7000  # setuid, setgid, sticky: never ours to change, and SETSTAT would strip them
-
 _LEAVE_OUT = "if the server can't at all, --perms ignore and --times ignore leave them out"
-
-
-def make_directory(site: Site, action: Action) -> Recipe[Outcome]:
-    """Make a directory we can work in; its final mode, if narrower, comes with a later setmeta."""
-    new = action.new
-    assert new is not None
-    mode = site.mode_for(new)
-    wanted = 0o777 if mode is None else mode | 0o700
-    path = site.at(action.path)
-    status, there = yield [wire.mkdir(path, wanted), wire.lstat(path)]
-    if isinstance(there, Attrs) and kind_of(there) is not Kind.DIR:
-        way = yield from meet(site, action, there, None)
-        if isinstance(way, Outcome):
-            return way
-        failed = yield from clear(site, action, way)
-        if failed is not None:
-            return Outcome(action, problem=failed)
-        status, there = yield [wire.mkdir(path, wanted), wire.lstat(path)]
-    if not isinstance(there, Attrs) or kind_of(there) is not Kind.DIR:
-        refused = there if status is OK and isinstance(there, Status) else status
-        return Outcome(action, problem=(yield from explain(site, action.path, "make the directory", refused)))
-    if mode is not None and there.mode & PERMISSIONS != wanted:  # the server's umask, or it was there before
-        set_ = yield from act(wire.setstat(path, wanted | there.mode & SPECIAL_BITS, None))
-        if set_ is not OK and status is OK:  # it is our own
-            site.lose(modes=True)
-        elif set_ is not OK:
-            wanted = there.mode & PERMISSIONS
-    site.parents[action.path] = None
-    if status is OK:
-        site.empty[action.path] = mode
-    shown = site.mode_claimed(new) if mode is None else wanted
-    return Outcome(action, {action.path: Entry(Kind.DIR, shown, stamp=new.stamp)})
 
 
 def set_meta(site: Site, action: Action) -> Recipe[Outcome]:

@@ -14,7 +14,7 @@ posix-rename replaces an empty directory, and its rename no file.
 from __future__ import annotations
 
 import os
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -22,10 +22,9 @@ from typing import TypeAlias
 from reconcile.diff import parent
 from reconcile.model import PERMISSIONS, Action, Entry, Kind, Only, Op, Outcome, Reason
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.alter import SPECIAL_BITS
 from reconcile.remotes.sftp.foreign import POSIX_RENAME, Way
 from reconcile.remotes.sftp.parents import look_at, trouble_above
-from reconcile.remotes.sftp.site import Site, act
+from reconcile.remotes.sftp.site import SPECIAL_BITS, Site, act
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.upload import Content, Notable, Sent, put_in_place
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
@@ -111,7 +110,7 @@ def _split(actions: Sequence[Action], most: int) -> Iterator[Sequence[Action]]:
 
 
 class Bundler:
-    """Hands out the recipes of bundles and of files in step, and the publishing when a bundle is ready."""
+    """Hands out the recipes of bundles and of files in step."""
 
     def __init__(self, site: Site, source: Source, sent: Sent, most: int) -> None:
         self.left: list[Action] = []  # that go their own way after all
@@ -119,28 +118,20 @@ class Bundler:
         self._source = source
         self._sent = sent
         self._most = most  # files in step
-        self._ready: deque[Bundle] = deque()
         self._elsewhere: set[str] = set()  # directories that are on another file system, it seems
 
     def recipes(
         self, bundles: Sequence[Bundle], in_step: Sequence[Action]
     ) -> Iterator[Recipe[list[Outcome]]]:
-        """Everything but the last publishings: see ``rest``."""
+        """All of them. Whichever ends last of a bundle's publishes it."""
         for bundle in bundles:
             together = list(_split(bundle.actions, self._most))
             bundle.waiting = 1 + len(together)
             yield self._make_place(bundle)
             for actions in together:
                 yield self._fill(bundle, actions)
-                yield from self.rest()
         for actions in _split(in_step, self._most):
             yield self._upload(actions)
-            yield from self.rest()
-
-    def rest(self) -> Iterator[Recipe[list[Outcome]]]:
-        """The publishing of all bundles that are ready by now."""
-        while self._ready:
-            yield self._publish(self._ready.popleft())
 
     def _make_place(self, bundle: Bundle) -> Recipe[list[Outcome]]:
         """Not waited for: if it fails, so will every OPEN in it."""
@@ -148,15 +139,13 @@ class Bundler:
         _, there = yield [wire.mkdir(bundle.place, wanted), wire.lstat(bundle.place)]
         if bundle.mode is not None and isinstance(there, Attrs) and there.mode & PERMISSIONS != wanted:
             yield from act(wire.setstat(bundle.place, wanted | there.mode & SPECIAL_BITS, None))
-        self._end(bundle)
-        return []
+        return (yield from self._end(bundle))
 
     def _fill(self, bundle: Bundle, actions: Sequence[Action]) -> Recipe[list[Outcome]]:
         """Some files of a bundle: two round trips for all of them."""
         staged, failed = yield from self._stage(actions, [bundle.staged_at(action) for action in actions])
         bundle.staged += staged
-        self._end(bundle)
-        return failed
+        return failed + (yield from self._end(bundle))
 
     def _upload(self, actions: Sequence[Action]) -> Recipe[list[Outcome]]:
         """Some files that are in no bundle: three round trips."""
@@ -202,10 +191,9 @@ class Bundler:
     def _content(self, action: Action, staged: bytes, handle: bytes) -> Content:
         return Content(self._site, self._source, action.path, _wish(action), staged, handle, self._sent)
 
-    def _end(self, bundle: Bundle) -> None:
+    def _end(self, bundle: Bundle) -> Recipe[list[Outcome]]:
         bundle.waiting -= 1
-        if not bundle.waiting:
-            self._ready.append(bundle)
+        return [] if bundle.waiting else (yield from self._publish(bundle))
 
     def _publish(self, bundle: Bundle) -> Recipe[list[Outcome]]:
         """Put the staged directory over the empty one. If that isn't empty any more, file by file.

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 from reconcile.model import PERMISSIONS, Action, Entry, Kind, Outcome, Problem
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.alter import SPECIAL_BITS
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, keep, meet
 from reconcile.remotes.sftp.site import (
+    SPECIAL_BITS,
     Site,
     absent,
     act,

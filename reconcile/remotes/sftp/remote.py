@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain
 
+from reconcile.diff import parent
 from reconcile.errors import Refused, Unreachable
 from reconcile.model import (
     PERMISSIONS,
@@ -28,10 +29,12 @@ from reconcile.model import (
     Stop,
     Traffic,
 )
+from reconcile.order import not_tried
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.alter import make_directory, move, park, set_meta
+from reconcile.remotes.sftp.alter import move, park, set_meta
 from reconcile.remotes.sftp.bundle import IN_STEP, Bundler, make_bundles
 from reconcile.remotes.sftp.connect import Connection, connect
+from reconcile.remotes.sftp.directory import make_directory, next_to_make, set_nested_apart
 from reconcile.remotes.sftp.explain import what_fits
 from reconcile.remotes.sftp.foreign import POSIX_RENAME
 from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
@@ -111,8 +114,9 @@ class SftpRemote:
     def perform(
         self, actions: Sequence[Action], source: Source, stop: Stop | None = None
     ) -> Iterator[Outcome]:
-        """Carry out one level of independent actions."""
+        """Carry out one level of actions."""
         session, site = self._session, self._site
+        actions, nested = set_nested_apart(actions)
         site.uploads = sum(map(_sends_a_file, actions))
         if site.uploads and site.options.fsync is Fsync.ALWAYS and not site.caps.fsync:
             site.say_once(NO_FSYNC)
@@ -126,6 +130,7 @@ class SftpRemote:
         trees = [action for action in left if _lists_a_tree(action)]
         others = (action for action in left if not _lists_a_tree(action)) if trees else left
         yield from self._run(others, self._in_flight, source, stop, failed)
+        yield from self._make_nested(nested, source, stop, failed)
         widest = max(map(width, trees), default=1)
         yield from self._run(trees, max(1, self._in_flight // widest), source, stop, failed)
         if site.full is not None and not (stop is not None and stop.requested):
@@ -159,6 +164,24 @@ class SftpRemote:
         recipes = (self._recipe(action, source) for action in actions)
         yield from self._done(self._session.run(recipes, in_flight, stop), failed)
 
+    def _make_nested(
+        self, nested: Sequence[Action], source: Source, stop: Stop | None, failed: list[Outcome]
+    ) -> Iterator[Outcome]:
+        """Make directories inside those that this level has made, or failed to make."""
+        culprits = {outcome.action.path: outcome.action.path for outcome in failed}
+        while nested and not (stop is not None and stop.requested):
+            now, nested = next_to_make(self._site, nested)
+            broken: list[Outcome] = []
+            yield from self._run(now, self._in_flight, source, stop, broken)
+            for outcome in sorted(broken, key=lambda outcome: outcome.action.path):
+                action = outcome.action
+                culprit = culprits.get(parent(action.path))
+                culprits[action.path] = culprit or action.path
+                if culprit is None:
+                    failed.append(outcome)
+                else:
+                    yield Outcome(action, problem=not_tried(action, culprit))
+
     def _perform_together(
         self, actions: Sequence[Action], source: Source, stop: Stop | None, failed: list[Outcome]
     ) -> Generator[Outcome, None, list[Action]]:
@@ -168,8 +191,6 @@ class SftpRemote:
         bundler = Bundler(self._site, source, self._reporter.sent, most)
         in_flight = self._in_flight // most
         for outcomes in self._session.run(bundler.recipes(bundles, in_step), in_flight, stop):
-            yield from self._done(outcomes, failed)
-        for outcomes in self._session.run(bundler.rest(), in_flight):
             yield from self._done(outcomes, failed)
         return left + bundler.left
 

@@ -35,6 +35,7 @@ from reconcile.remotes.sftp.wire import OK, Attrs, Names, Status
 SYNC_FEW = 1000  # uploads of a run that are brought to the server's disk without being asked for
 SYNC_LARGE = 1024 * 1024  # bytes of a file for which that costs little beside its transfer
 TRIALS = 20  # publishes whose tag is read back before the server is trusted to keep what was set
+SPECIAL_BITS = 0o7000  # setuid, setgid, sticky: never ours to change, and SETSTAT would strip them
 NO_FSYNC = "the server can't be told to bring files to its disk: they are acknowledged, and no more"
 
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIR, stat.S_IFLNK: Kind.SYMLINK}

@@ -1,0 +1,83 @@
+"""New directories, and new ones inside them.
+
+What may live here: what sends MKDIR for an action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reconcile.diff import parent
+from reconcile.model import PERMISSIONS, Action, Entry, Kind, Op, Outcome
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.explain import explain
+from reconcile.remotes.sftp.foreign import clear, meet
+from reconcile.remotes.sftp.site import SPECIAL_BITS, Site, act, kind_of
+from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.sftp.wire import OK, Attrs, Status
+
+
+def set_nested_apart(actions: Sequence[Action]) -> tuple[list[Action], list[Action]]:
+    """The actions of a level, and those that make a directory inside one that the level makes too."""
+    made = {action.path for action in actions if action.op is Op.MKDIR}
+    apart: list[Action] = []
+    nested: list[Action] = []
+    for action in actions:
+        (nested if action.op is Op.MKDIR and parent(action.path) in made else apart).append(action)
+    return apart, nested
+
+
+def next_to_make(site: Site, nested: Sequence[Action]) -> tuple[list[Action], list[Action]]:
+    """Which of ``nested`` can be made now, and which have to wait for these.
+
+    What is below a new directory is new. Where the server keeps to the order of the
+    requests all of it can be made at once; elsewhere, and where the directory was
+    there before, step by step: nothing is made behind a link.
+    """
+    waiting = {action.path for action in nested}
+    new = set(site.empty) if site.openssh else set()
+    now: list[Action] = []
+    later: list[Action] = []
+    for action in nested:
+        above = parent(action.path)
+        if above in new:
+            new.add(action.path)
+        (later if above in waiting and above not in new else now).append(action)
+    return now, later
+
+
+def make_directory(site: Site, action: Action) -> Recipe[Outcome]:
+    """Make a directory we can work in; its final mode, if narrower, comes with a later setmeta."""
+    outcome = yield from _make_directory(site, action)
+    site.parents[action.path] = outcome.problem
+    return outcome
+
+
+def _make_directory(site: Site, action: Action) -> Recipe[Outcome]:
+    new = action.new
+    assert new is not None
+    mode = site.mode_for(new)
+    wanted = 0o777 if mode is None else mode | 0o700
+    path = site.at(action.path)
+    status, there = yield [wire.mkdir(path, wanted), wire.lstat(path)]
+    if isinstance(there, Attrs) and kind_of(there) is not Kind.DIR:
+        way = yield from meet(site, action, there, None)
+        if isinstance(way, Outcome):
+            return way
+        failed = yield from clear(site, action, way)
+        if failed is not None:
+            return Outcome(action, problem=failed)
+        status, there = yield [wire.mkdir(path, wanted), wire.lstat(path)]
+    if not isinstance(there, Attrs) or kind_of(there) is not Kind.DIR:
+        refused = there if status is OK and isinstance(there, Status) else status
+        return Outcome(action, problem=(yield from explain(site, action.path, "make the directory", refused)))
+    if mode is not None and there.mode & PERMISSIONS != wanted:  # the server's umask, or it was there before
+        set_ = yield from act(wire.setstat(path, wanted | there.mode & SPECIAL_BITS, None))
+        if set_ is not OK and status is OK:  # it is our own
+            site.lose(modes=True)
+        elif set_ is not OK:
+            wanted = there.mode & PERMISSIONS
+    if status is OK:
+        site.empty[action.path] = mode
+    shown = site.mode_claimed(new) if mode is None else wanted
+    return Outcome(action, {action.path: Entry(Kind.DIR, shown, stamp=new.stamp)})
