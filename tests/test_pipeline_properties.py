@@ -323,6 +323,16 @@ def test_swapped_names_park_one(folder: bool) -> None:
     assert visible(world.remote) == visible(world.local.nodes)
 
 
+def test_a_new_tree_is_one_level() -> None:
+    world = synced(*files(1, "kept"))
+    world.edit([*files(1, "a"), *files(1, "a/b/c"), *files(1, "a/b/d")])
+    plan, _ = world.reconcile(Options())
+    assert [[action.path for action in level] for level in plan.levels] == [
+        ["a", "a/b", "a/b/c", "a/b/d"],
+        ["a/b/c/f0", "a/b/d/f0", "a/f0"],
+    ]
+
+
 def test_a_case_only_rename_is_parked() -> None:
     world = synced(*files(3, "Photos"))
     world.local.rename("Photos", "photos")

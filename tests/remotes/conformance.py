@@ -133,9 +133,7 @@ class Bench:
         """Bring a whole tree."""
         build_tree(self.src, tree)
         paths = sorted(read_tree(self.src))
-        for path in paths:
-            if self.wish(path).kind is Kind.DIR:
-                self.do(self.mkdir(path))
+        self.do(*(self.mkdir(path) for path in paths if self.wish(path).kind is Kind.DIR))
         self.do(*(self.create(path) for path in paths if self.wish(path).kind is not Kind.DIR))
 
     def same(self) -> None:
@@ -593,6 +591,36 @@ class Conformance:
         again.do(again.delete("d"))  # the link goes, and is kept
         assert os.readlink(bench.dest / ".reconcile" / LINEAGE / "second/trash/kept/d") == str(outside)
         assert read_tree(outside) == before
+
+    def test_directories_in_directories_of_the_same_level(self, make: Callable[..., Bench]) -> None:
+        bench = make(on_drift=OnDrift.SKIP)
+        tree = {name: {"b": Dir({"c": {"d": {}}, "e": {}}, mode=0o700)} for name in ("new", "there", "used")}
+        build_tree(bench.src, tree)
+        build_tree(bench.dest, {"there": {"b": {}}, "used": "theirs"})
+        *_, first, second, third, fourth, fifth = outcomes = bench.perform(
+            *(bench.mkdir(path) for path in sorted(read_tree(bench.src)))
+        )
+        assert all(outcome.done for outcome in outcomes[:10])
+        assert first.problem is not None
+        assert first.problem.reason is Reason.DRIFT
+        for outcome in (second, third, fourth, fifth):
+            assert outcome.problem is not None
+            assert outcome.problem.reason is Reason.PREREQUISITE
+            assert outcome.problem.message == "not tried, because 'used' failed"
+        (bench.dest / "used").unlink()
+        bench.do(*(outcome.action for outcome in (first, second, third, fourth, fifth)))
+        bench.same()
+        bench.end()
+
+    def test_no_directory_is_made_behind_a_planted_link(
+        self, make: Callable[..., Bench], tmp_path: Path
+    ) -> None:
+        bench = make(on_drift=OnDrift.SKIP)
+        build_tree(bench.src, {"a": {"b": {"c": {}}}})
+        (tmp_path / "outside").mkdir()
+        (bench.dest / "a").symlink_to(tmp_path / "outside")
+        assert not any(o.done for o in bench.perform(*map(bench.mkdir, ("a", "a/b", "a/b/c"))))
+        assert os.listdir(tmp_path / "outside") == []
 
     def test_a_missing_parent_is_told(self, bench: Bench) -> None:
         build_tree(bench.src, {"d": {"f": "f"}})
