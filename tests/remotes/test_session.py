@@ -366,6 +366,25 @@ def test_handshake() -> None:
         start(lambda _ident, _kind, _: status(1))[0].handshake()
 
 
+def test_questions_may_travel_with_the_greeting() -> None:
+    def answer(version: int) -> Answer:
+        greeting = struct.pack(">IBI", 5, 2, version)
+        return lambda ident, kind, body: greeting if kind == wire.INIT else echo(ident, kind, body)
+
+    session, channel = start(answer(3))
+    assert session.handshake_and_call(ask(b"4", b"2")) == ({}, [4, 2])
+    assert [kind for _, kind, _ in channel.requests] == [wire.INIT, wire.REMOVE, wire.REMOVE]
+    assert len(channel.sizes) == 2
+    with pytest.raises(ProtocolError, match="version 2"):
+        start(answer(2))[0].handshake_and_call(ask(b"4"))
+    with pytest.raises(ProtocolError, match="did not begin"):
+        start(lambda ident, kind, body: b"" if kind == wire.INIT else echo(ident, kind, body))[
+            0
+        ].handshake_and_call(ask(b"4"))
+    with pytest.raises(ProtocolError, match="not open"):
+        start(lambda _ident, _kind, _: struct.pack(">IBI", 5, 2, 3))[0].handshake_and_call(ask(b"4"))
+
+
 def test_ok_replies_are_one_object() -> None:
     assert wire.Decoder().feed(status(3)) == [(3, OK)]
     assert wire.Decoder().feed(status(3))[0][1] is OK

@@ -67,7 +67,7 @@ class TestPoorServer(Conformance):
             remote._site.extensions = frozenset()
             remote._site.openssh = False
             remote._site.keeps_tags = False
-            remote._in_flight = 3
+            remote._handles = 3
             return remote
 
         return open_remote
@@ -105,6 +105,24 @@ def test_opening_writes_nothing(open_remote: OpenRemote, dest: Path) -> None:
     assert list(remote.finish()) == []
     remote.close()
     remote.close()
+
+
+def test_dest_may_appear_between_the_first_look_and_the_first_write(
+    open_remote: OpenRemote, dest: Path, source: Path
+) -> None:
+    def open_and_make(place: Path | str, options: Options, heard: Heard) -> Remote:
+        remote = open_remote(place, options, heard)
+        build_tree(dest, {"theirs": "theirs"})
+        return remote
+
+    bench = Bench(open_and_make, source, dest, Options())
+    bench.upload({"f": "f", "d": {"g": "g"}})
+    assert (dest / "theirs").read_text() == "theirs"
+    (dest / "theirs").unlink()
+    bench.same()
+    bench.end()
+    bench.remote.close()
+    bench.source.close()
 
 
 def test_dest_is_no_directory(open_remote: OpenRemote, tmp_path: Path) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
-import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain
 
 from reconcile.diff import parent
-from reconcile.errors import Refused, Unreachable
+from reconcile.errors import Unreachable
 from reconcile.model import (
     PERMISSIONS,
     RESERVED_NAME,
@@ -20,7 +18,6 @@ from reconcile.model import (
     Job,
     Kind,
     Op,
-    Options,
     Outcome,
     Problem,
     Reason,
@@ -32,11 +29,11 @@ from reconcile.model import (
 from reconcile.order import not_tried
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.alter import move, park, set_meta
+from reconcile.remotes.sftp.arrive import arrive
 from reconcile.remotes.sftp.bundle import IN_STEP, Bundler, make_bundles
 from reconcile.remotes.sftp.connect import Connection, connect
 from reconcile.remotes.sftp.directory import make_directory, next_to_make, set_nested_apart
 from reconcile.remotes.sftp.explain import what_fits
-from reconcile.remotes.sftp.foreign import POSIX_RENAME
 from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
 from reconcile.remotes.sftp.publish import make_link
 from reconcile.remotes.sftp.remove import TOGETHER, Listing, batches, delete, list_directory, width
@@ -45,7 +42,7 @@ from reconcile.remotes.sftp.settle import settle
 from reconcile.remotes.sftp.site import NO_FSYNC, Site, absent, kind_of, look, problem, read_link
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.upload import SPREAD_FROM, upload
-from reconcile.remotes.sftp.wire import Attrs, Extended, Names, Status
+from reconcile.remotes.sftp.wire import Attrs, Status
 from reconcile.remotes.sftp.workdir import clear_run, find_parked, make_parts, make_workdir
 from reconcile.source import Source
 
@@ -55,10 +52,7 @@ IN_FLIGHT_FAR = 4000  # however far
 LANES = 8  # channels for content at most; OpenSSH grants a connection ten, some hosts fewer
 WIDEN_FROM = 64 * 1024 * 1024  # bytes of large files for which it is worth to open them
 FAR = 0.002  # seconds of a round trip from which the window of one channel is what holds content up
-IN_FLIGHT_UNKNOWN = 64  # the same for servers that do not tell how many handles they grant
-RESERVE = 16  # handles left over for what is not counted
 _UPLOADS = (Op.CREATE, Op.MODIFY)
-BLOCK = 32 * 1024  # bytes every server takes in one WRITE (draft, section 3)
 
 
 class SftpRemote:
@@ -70,15 +64,12 @@ class SftpRemote:
         session: Session,
         site: Site,
         handles: int,
-        round_trip: float,
         reporter: Reporter,
     ) -> None:
         self._connection = connection
         self._session = session
         self._site = site
-        wanted = min(IN_FLIGHT + int(PER_SECOND * round_trip), IN_FLIGHT_FAR)
-        self._in_flight = max(1, min(wanted, handles))
-        self._round_trip = round_trip
+        self._handles = handles
         self._reporter = reporter
         self._unsynced = 0
         self._is_wide = False  # as many channels as are granted
@@ -103,6 +94,12 @@ class SftpRemote:
         """Numbers of the parking places that held something when they were taken over."""
         return self._site.taken
 
+    @property
+    def _in_flight(self) -> int:
+        """How many recipes at a time."""
+        wanted = min(IN_FLIGHT + PER_SECOND * self._session.round_trip, IN_FLIGHT_FAR, self._handles)
+        return max(1, int(wanted))
+
     def prepare(self, lineage: str, run: str, *, known: bool = False, resume: bool = False) -> None:
         """The first write: DEST, and our folder in it. See ``workdir``."""
         make_workdir(self._session, self._site, lineage, run, known=known, resume=resume)
@@ -123,7 +120,7 @@ class SftpRemote:
         looks = look_at_parents(site, actions)
         for _ in session.run(chain([make_parts(site, actions)], looks), self._in_flight):
             pass  # what they find is noted in ``site``
-        if site.openssh and self._round_trip >= FAR:
+        if site.openssh and self._session.round_trip >= FAR:
             self._widen(actions)
         failed: list[Outcome] = []
         left = yield from self._perform_together(actions, source, stop, failed)
@@ -231,7 +228,7 @@ class SftpRemote:
 
     def walk(self, top: str) -> Iterator[tuple[str, RemoteStat]]:
         """Everything below ``top``, breadth first, our own files left out."""
-        level = [top]
+        level = [] if self._site.vacant else [top]
         while level:
             deeper: list[str] = []
             recipes = (_list(self._site, path) for path in level)
@@ -278,94 +275,12 @@ def open_sftp(job: Job, reporter: Reporter) -> SftpRemote:
     """Connect and find out where DEST is and what the server can do. Writes nothing."""
     connection = connect(job.target, job.login, reporter.say, job.options.timeout)
     try:
-        return _open(connection, job, reporter)
+        session = Session(connection.channel, job.options.timeout)
+        site, handles = arrive(session, connection.server_version, job, reporter.say)
+        return SftpRemote(connection, session, site, handles, reporter)
     except BaseException:
         connection.close()
         raise
-
-
-def _open(connection: Connection, job: Job, reporter: Reporter) -> SftpRemote:
-    session = Session(connection.channel, job.options.timeout)
-    extensions = session.handshake(job.login.timeout)
-    limits, base, workdir, round_trip = session.call(_survey(extensions, job.target.path, job.options))
-    site = Site(
-        base=base,
-        workdir=workdir,
-        options=job.options,
-        say=reporter.say,
-        extensions=frozenset(extensions),
-        openssh="OpenSSH" in connection.server_version,
-        caps=Capabilities(
-            atomic_replace=POSIX_RENAME in extensions,
-            hard_link=b"hardlink@openssh.com" in extensions,
-            copy=b"copy-data" in extensions,
-            fsync=b"fsync@openssh.com" in extensions,
-        ),
-    )
-    handles = IN_FLIGHT_UNKNOWN
-    if limits is not None:
-        handles = limits.handles - RESERVE if limits.handles else IN_FLIGHT_FAR
-        site.block = (
-            max(BLOCK, min(limits.write, limits.packet - 1024)) if limits.write and limits.packet else BLOCK
-        )
-    return SftpRemote(connection, session, site, handles, round_trip, reporter)
-
-
-def _survey(
-    extensions: dict[bytes, bytes], path: str, options: Options
-) -> Recipe[tuple[wire.Limits | None, bytes, bytes, float]]:
-    """The server's limits, DEST and our folder, both absolute, and the seconds of a round trip."""
-    direct = os.fsencode(_below_home(path)) or b"."
-    asked = [wire.realpath(b"."), wire.realpath(direct), wire.stat(direct)]
-    if b"limits@openssh.com" in extensions:
-        asked.append(wire.limits())
-    began = time.monotonic()
-    home_reply, base_reply, there, *rest = yield asked
-    round_trip = time.monotonic() - began
-    limits = wire.parse_limits(rest[0]) if rest and isinstance(rest[0], Extended) else None
-    home = home_reply.names[0][0] if isinstance(home_reply, Names) and home_reply.names else b"/"
-    if isinstance(there, Attrs) and isinstance(base_reply, Names) and base_reply.names:
-        base = base_reply.names[0][0]
-    else:
-        absolute = _absolute(home, path)
-        base = yield from _canonical(absolute, base_reply if absolute == direct else None)
-    if isinstance(there, Attrs) and not stat.S_ISDIR(there.mode):
-        raise Refused(
-            f"DEST is not a directory on the remote: {os.fsdecode(base)!r}. Nothing was done. "
-            "Choose another DEST, or move what is in its way."
-        )
-    if options.remote_workdir is None:
-        return limits, base, base.rstrip(b"/") + b"/" + RESERVED_NAME.encode(), round_trip
-    workdir = yield from _canonical(_absolute(home, options.remote_workdir), None, links=False)
-    return limits, base, workdir, round_trip
-
-
-def _absolute(home: bytes, path: str) -> bytes:
-    """``~/x`` and ``x`` are relative to the login folder."""
-    return os.path.normpath(os.path.join(home, os.fsencode(_below_home(path))))
-
-
-def _below_home(path: str) -> str:
-    return path[2:] if path == "~" or path.startswith("~/") else path
-
-
-def _canonical(path: bytes, known: Names | Status | None, *, links: bool = True) -> Recipe[bytes]:
-    """The path with links resolved, as deep as it exists; without ``links`` its last part is left alone.
-
-    ``known``: what the server says of the whole of it, if it was asked.
-    """
-    existing, missing = path, b""
-    if not links:
-        existing, _, missing = path.rpartition(b"/")
-    while existing not in (b"", b"/"):
-        reply, known = known or (yield wire.realpath(existing)), None
-        # OpenSSH resolves a path of which only the last part is missing, others whatever they are given.
-        if isinstance(reply, Names) and len(reply.names) == 1 and reply.names[0][0].startswith(b"/"):
-            existing = reply.names[0][0]
-            break
-        existing, _, last = existing.rpartition(b"/")
-        missing = b"%b/%b" % (last, missing) if missing else last
-    return b"%b/%b" % (existing.rstrip(b"/"), missing) if missing else existing or b"/"
 
 
 def _sends_a_file(action: Action) -> bool:

@@ -55,8 +55,13 @@ def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 
 def list_directory(path: bytes) -> Recipe[Listing]:
     """Names and attributes in a directory, ``.`` and ``..`` left out, in the server's order."""
-    listing = Listing()
     opened: Handle | Status = yield wire.opendir(path)
+    return (yield from read_names(opened))
+
+
+def read_names(opened: Handle | Status) -> Recipe[Listing]:
+    """The same of a directory that was opened, or could not be."""
+    listing = Listing()
     if isinstance(opened, Status):
         listing.failed = opened
         return listing

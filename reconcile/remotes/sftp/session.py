@@ -10,6 +10,7 @@ spread over several, since a server grants each so many bytes a round trip.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,6 +30,7 @@ DRAIN = 5.0  # seconds that what is under way gets to end after a stop was reque
 SILENCE = 60.0  # seconds without a byte, while requests are outstanding
 TICK = 1.0  # seconds after which a wait looks up: was the run asked to stop?
 AT_ONCE = 256 * 1024  # bytes of requests that are sent at once: more costs less, but the server waits
+NO_VERSION = "the server did not begin with its SFTP version"
 OUTSTANDING = 2 * 1024 * 1024  # bytes of unanswered bursts; sshd grants a channel as much
 
 
@@ -48,6 +50,15 @@ def _gather(count: int, resume: Deliver) -> Iterator[Deliver]:
         return take
 
     return map(taker, range(count))
+
+
+def _extensions(reply: wire.Reply) -> dict[bytes, bytes]:
+    """What the server can do beyond version 3. Raises ProtocolError for any other word, or version."""
+    if not isinstance(reply, wire.Version):
+        raise ProtocolError(NO_VERSION)
+    if reply.version < wire.VERSION:
+        raise ProtocolError(f"the server speaks SFTP version {reply.version}; version 3 is needed")
+    return reply.extensions
 
 
 def _ignore(_reply: object) -> None:
@@ -103,6 +114,8 @@ class Session:
         self._bursts: deque[Burst] = deque()
         self._outstanding = 0
         self._requests = 0
+        self._greeting: wire.Reply | None = None  # that came along with other answers
+        self.round_trip = math.inf  # seconds: the shortest that an answer took so far
 
     @property
     def traffic(self) -> Traffic:
@@ -126,6 +139,15 @@ class Session:
         self._hail(self._first)
         return self._hear(self._first, patience)
 
+    def handshake_and_call(self, recipe: Recipe[T], patience: float = 0.0) -> tuple[dict[bytes, bytes], T]:
+        """The same with the first recipe along with it, for servers that take requests meanwhile."""
+        self._queue_greeting(self._first)
+        self._slow[wire.NO_ID] = patience
+        result = self.call(recipe)
+        if self._greeting is None:
+            raise ProtocolError(NO_VERSION)
+        return _extensions(self._greeting), result
+
     def widen(self, channels: Iterable[Channel], patience: float, wait: Callable[[float], None]) -> None:
         """More channels, for content. Between two runs. Those on which there is no SFTP are done without.
 
@@ -143,10 +165,13 @@ class Session:
                 self._lanes.append(lane)
         self._wait = wait if len(self._lanes) > 1 else None
 
-    def _hail(self, lane: Lane) -> None:
+    def _queue_greeting(self, lane: Lane) -> None:
         first = wire.init()
         lane.out.append(first)
         lane.size += len(first)
+
+    def _hail(self, lane: Lane) -> None:
+        self._queue_greeting(lane)
         lane.push()
 
     def _hear(self, lane: Lane, patience: float) -> dict[bytes, bytes]:
@@ -157,11 +182,9 @@ class Session:
         finally:  # a further channel may be refused, and the others go on
             del self._slow[wire.NO_ID]
         (_, reply), *more = replies
-        if not isinstance(reply, wire.Version) or more:
-            raise ProtocolError("the server did not begin with its SFTP version")
-        if reply.version < wire.VERSION:
-            raise ProtocolError(f"the server speaks SFTP version {reply.version}; version 3 is needed")
-        return reply.extensions
+        if more:
+            raise ProtocolError(NO_VERSION)
+        return _extensions(reply)
 
     def call(self, recipe: Recipe[T]) -> T:
         """Run one recipe to its end."""
@@ -178,6 +201,7 @@ class Session:
         if self._waiting:
             raise RuntimeError("a session does one run at a time")
         drawn = iter(recipes)
+        began: float | None = time.monotonic()
         exhausted = False
         give_up_at: float | None = None
         live: set[_Task] = set()
@@ -204,7 +228,11 @@ class Session:
                 while results:
                     yield results.popleft()
                 if live:
-                    self._accept(self._receive(self._ready() or self._await()))
+                    replies = self._receive(self._ready() or self._await())
+                    if began is not None and replies:
+                        self.round_trip = min(self.round_trip, time.monotonic() - began)
+                        began = None
+                    self._accept(replies)
         finally:
             self._give_up()
             for task in live:
@@ -300,7 +328,7 @@ class Session:
             if slow:
                 slow.pop(ident, None)
             if slot is None:
-                self._forget(ident)
+                self._put_aside(ident, reply)
                 continue
             owner, kind, expects, weight = slot
             if type(reply) is not expects and (type(reply) is not Status or reply.code == wire.FX_OK):
@@ -318,8 +346,11 @@ class Session:
             if not owner.pending and owner.requests is None:
                 owner.resume(owner.notable)
 
-    def _forget(self, ident: int) -> None:
-        """A reply nobody waits for: to a request whose recipe was given up, or to none."""
+    def _put_aside(self, ident: int, reply: wire.Reply) -> None:
+        """A reply nobody waits for: the greeting, one to a request whose recipe was given up, or to none."""
+        if ident == wire.NO_ID and self._greeting is None:
+            self._greeting = reply
+            return
         if ident not in self._stale:
             raise ProtocolError(f"the server answered request {ident}, which is not open")
         self._stale.discard(ident)

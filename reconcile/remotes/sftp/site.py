@@ -54,6 +54,7 @@ class Site:
     block: int = 32 * 1024  # bytes of content in one WRITE
     lanes: int = 1  # channels that content may take
     caps: Capabilities = Capabilities()
+    vacant: bool = False  # DEST is not there, but the directory it is to be in
     run: bytes = b""  # folder of this run, once prepared
     parts: set[bytes] = field(default_factory=set)  # folders in it that are made
     kept: set[bytes] = field(default_factory=set)  # folders that are made in the kept part of the trash

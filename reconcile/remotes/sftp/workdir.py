@@ -12,18 +12,20 @@ import os
 import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 
 from reconcile.errors import ReconcileError, Refused, Unreachable
 from reconcile.model import Action, Kind, Op, Problem, Reason, Stage
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import READ_ONLY, explain, not_sent
-from reconcile.remotes.sftp.remove import TOGETHER, Listing, list_directory, purge, remove_in_turn
+from reconcile.remotes.sftp.remove import TOGETHER, Listing, list_directory, purge, read_names, remove_in_turn
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.site import Site, absent, act, kind_of, look, rename
 from reconcile.remotes.sftp.steps import Burst, Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
 
 STAGING, PARKED, TRASH = PARTS = (b"staging", b"parked", b"trash")
+NO_SUCH_FILE = Status(wire.FX_NO_SUCH_FILE, "")
 LEFT = b"left"  # what had been parked and found no place: not taken over any more
 DEAD = b".dead"  # ends the name of a run's folder that was fenced off
 _MARK = "id"
@@ -37,17 +39,27 @@ def make_workdir(session: Session, site: Site, lineage: str, run: str, *, known:
     """
     ours = _job_folder(site, lineage)
     mark = ours + b"/" + _MARK.encode()
-    made, missing, inside = session.call(_is_made(site, ours, mark))
+    site.run = ours + b"/" + os.fsencode(run)
+    site.parts.clear()
+    listing = session.call(_enter(site, ours, mark, lineage, known=known))
+    site.vacant = False
+    site.parents[""] = None
+    dead = _fence_leftovers(session, site, ours, run, listing)
+    site.taken = _take_over(session, site, dead) if resume else None
+    site.stuck = [problem for folder in dead for problem in clear_run(session, site, folder, PARTS)]
+
+
+def _enter(site: Site, ours: bytes, mark: bytes, lineage: str, *, known: bool) -> Recipe[Listing]:
+    """Make what is missing, down to this run's staging folder; returns what is in the job's folder."""
+    made, missing, inside = yield from _is_made(site, ours, mark)
+    steps: list[Recipe[object]] = [read_names(inside), _make_staging(site)]
     if not all(made):
         if known:
             raise Refused(_mark_is_gone(mark))
-        session.call(_make_job_folder(site, ours, mark, lineage, missing))
-    site.run = ours + b"/" + os.fsencode(run)
-    site.parts.clear()
-    site.parents[""] = None
-    dead = _fence_leftovers(session, site, ours, run, inside)
-    site.taken = _take_over(session, site, dead) if resume else None
-    site.stuck = [problem for folder in dead for problem in clear_run(session, site, folder, PARTS)]
+        opened = yield from _make_job_folder(site, ours, mark, missing)
+        steps.append(_write_mark(site, mark, lineage, opened))
+    listing: Listing = (yield steps)[0]
+    return listing
 
 
 def _job_folder(site: Site, lineage: str) -> bytes:
@@ -94,6 +106,14 @@ def make_parts(site: Site, actions: Iterable[Action]) -> Recipe[None]:
     return _make_run_folder(site, {part for action in actions for part in _parts_for(action)})
 
 
+def _make_staging(site: Site) -> Recipe[None]:
+    """Nearly every run needs it, and now it takes no round trip more. If it fails, that is told once
+    it is needed.
+    """
+    with suppress(ReconcileError):
+        yield from _make_run_folder(site, {STAGING})
+
+
 def _make_run_folder(site: Site, parts: AbstractSet[bytes]) -> Recipe[None]:
     """Where the disk is full the folders are missing: nothing is sent then, but deletes go on."""
     missing = sorted(parts - site.parts)
@@ -118,16 +138,20 @@ def _parts_for(action: Action) -> Iterator[bytes]:
         yield TRASH
 
 
-def _is_made(site: Site, ours: bytes, mark: bytes) -> Recipe[tuple[Sequence[bool], list[bytes], Listing]]:
-    """Whether our folder, the job's folder and its mark are there; what is missing of DEST; what is in
-    the job's folder.
+def _is_made(
+    site: Site, ours: bytes, mark: bytes
+) -> Recipe[tuple[Sequence[bool], list[bytes], Handle | Status]]:
+    """Whether our folder, the job's folder and its mark are there; what is missing of DEST; the job's
+    folder, opened.
 
     Asked first, as mostly all are there.
     """
+    if site.vacant and _above(site.workdir) == site.base:
+        return [False], [site.base], NO_SUCH_FILE
     *folders, file, base, above, inside = yield [
         *(wire.lstat(path) for path in (site.workdir, ours, mark)),
         *(wire.stat(path) for path in (site.base, _above(site.base))),
-        list_directory(ours),
+        wire.opendir(ours),
     ]
     for path, there in zip((site.workdir, ours), folders, strict=True):
         if isinstance(there, Attrs) and kind_of(there) is not Kind.DIR:
@@ -158,9 +182,9 @@ def _missing(path: bytes, known: Sequence[Attrs | Status]) -> Recipe[list[bytes]
 
 
 def _make_job_folder(
-    site: Site, ours: bytes, mark: bytes, lineage: str, missing: Sequence[bytes]
-) -> Recipe[None]:
-    """DEST with the modes the server gives, ``.reconcile``, the job's folder and its mark.
+    site: Site, ours: bytes, mark: bytes, missing: Sequence[bytes]
+) -> Recipe[Handle | Status]:
+    """DEST with the modes the server gives, ``.reconcile``, the job's folder and its mark, which is opened.
 
     RACE: where somebody puts a link in the place of a folder within a round trip, an empty folder
     and file are made behind it; then it is refused.
@@ -172,16 +196,19 @@ def _make_job_folder(
         yield from _check_base(site, missing, (yield base))
         yield from _make_parents(site, above)
         base, missing = [], []
-    *replies, opened = yield [*base, *_making(folders), wire.open_new(mark, 0o600)]
+    replies = yield [*base, *_making(folders), wire.open_new(mark, 0o600)]
+    opened: Handle | Status = replies.pop()
     yield from _check_base(site, missing, replies[: len(missing)])
     yield from _check_made(site, folders, replies[len(missing) :])
-    yield from _write_mark(site, mark, lineage, opened)
+    return opened
 
 
 def _check_base(site: Site, paths: Sequence[bytes], statuses: Sequence[Status]) -> Recipe[None]:
     for path, status in zip(paths, statuses, strict=True):
         if status is not OK:
             there = yield from look(path)
+            if isinstance(there, Attrs) and kind_of(there) is Kind.DIR:
+                continue  # made by somebody else since we looked
             if isinstance(there, Attrs) and kind_of(there) is Kind.SYMLINK:
                 raise Refused(
                     f"{_shown(path)} on the remote is a link that leads to no directory. "
