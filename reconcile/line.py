@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from reconcile.errors import ConnectionLost, ProtocolError, Unreachable
-from reconcile.model import Job, Reporter, Stop, Traffic
-from reconcile.remotes import Remote, load
+from reconcile.model import Job, Plan, Reporter, Stop, Traffic
+from reconcile.remotes import NOTHING, Remote, load
 
 T = TypeVar("T")
 
@@ -31,6 +31,7 @@ class Line:
         self._remote: Remote | None = None
         self._opening: _Opening | None = None
         self._lineage = ""  # empty: nothing was prepared yet
+        self._plan = NOTHING
         self._known = False  # our mark must be there
         self._before = Traffic()
         self._unsynced = 0  # of connections before
@@ -87,16 +88,16 @@ class Line:
         """Files published over all connections that are not known to be on the server's disk."""
         return self._unsynced + (self._remote.unsynced if self._remote is not None else 0)
 
-    def prepare(self, lineage: str, *, known: bool, resume: bool = False) -> None:
+    def prepare(self, lineage: str, plan: Plan = NOTHING, *, known: bool, resume: bool = False) -> None:
         """Make a folder of ours on the remote, under a new name. See ``Remote.prepare``."""
-        self._lineage, self._known = lineage, known
+        self._lineage, self._known, self._plan = lineage, known, plan
         try:
             self._prepare(self.remote, resume=resume)
         except ConnectionLost as lost:
             self.reopen(lost)
 
     def _prepare(self, remote: Remote, *, resume: bool) -> None:
-        remote.prepare(self._lineage, uuid.uuid4().hex[:12], known=self._known, resume=resume)
+        remote.prepare(self._lineage, uuid.uuid4().hex[:12], self._plan, known=self._known, resume=resume)
         self._known = True
 
     def progress(self) -> None:

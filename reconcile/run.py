@@ -234,7 +234,7 @@ class _Run:
     def _apply(self, plan: Plan, journal: Journal, truth: Fold) -> None:
         with self._phase("apply"):
             self.reporter.planned(plan)
-            self.line.prepare(self.old.lineage, known=self.old.serial > 1)
+            self.line.prepare(self.old.lineage, plan, known=self.old.serial > 1)
             for outcome in apply(plan, self.line, self.source, self.stop):
                 journal.record(outcome)
                 truth.follow(outcome)

@@ -15,6 +15,7 @@ from reconcile.model import (
     Capabilities,
     Job,
     Outcome,
+    Plan,
     Problem,
     RemoteStat,
     Reporter,
@@ -22,6 +23,8 @@ from reconcile.model import (
     Traffic,
 )
 from reconcile.source import Source
+
+NOTHING = Plan()
 
 
 class Remote(Protocol):
@@ -50,13 +53,16 @@ class Remote(Protocol):
         Or when ``find_parked`` looked. None: neither did, and nobody knows.
         """
 
-    def prepare(self, lineage: str, run: str, *, known: bool = False, resume: bool = False) -> None:
+    def prepare(
+        self, lineage: str, run: str, plan: Plan = NOTHING, *, known: bool = False, resume: bool = False
+    ) -> None:
         """The first write: makes DEST with its parents, and our working folder in it.
 
         Leftovers of this job's earlier runs are fenced off first, so that what a
         dead client has still asked for fails, and then purged. ``known``: we have
-        been there before, and our mark must be there. ``resume``: what earlier
-        runs had parked is taken over, each under its number.
+        been there before, and our mark must be there. ``plan``: what will be asked
+        for, so that the remote may get ready. ``resume``: what earlier runs had
+        parked is taken over, each under its number.
 
         Raises Refused where something stands in our way or our mark is gone,
         Unreachable where DEST can't be written to.

@@ -31,7 +31,7 @@ def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if every file were large, and the server far away."""
     for module in (sftp_remote, upload):
         monkeypatch.setattr(module, "SPREAD_FROM", LARGE)
-    monkeypatch.setattr(sftp_remote, "WIDEN_FROM", 1)
+    monkeypatch.setattr(sftp_remote, "A_LANE", 1)
     monkeypatch.setattr(sftp_remote, "FAR", 0.0)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from reconcile.errors import ConnectionLost, Interrupted, ProtocolError, Unreachable
+from reconcile.errors import ConnectionLost, Interrupted, ProtocolError
 from reconcile.model import Stop
 from reconcile.remotes.sftp import lane, wire
 from reconcile.remotes.sftp import session as pump
@@ -388,34 +388,3 @@ def test_questions_may_travel_with_the_greeting() -> None:
 def test_ok_replies_are_one_object() -> None:
     assert wire.Decoder().feed(status(3)) == [(3, OK)]
     assert wire.Decoder().feed(status(3))[0][1] is OK
-
-
-def test_a_channel_that_is_refused_makes_nobody_wait_longer() -> None:
-    class Refused(ScriptedChannel):
-        def recv(self, _nbytes: int, /) -> bytes:
-            raise Unreachable("no more of them")
-
-    session, _ = start(lambda *_: b"")
-    session.widen([Refused(echo)], 500.0, lambda _seconds: None)
-    assert session.lanes == 1
-    with pytest.raises(ConnectionLost, match="nothing for 60 s"):
-        session.call(ask(b"a"))
-
-
-def test_further_channels_are_all_greeted_before_an_answer_is_awaited() -> None:
-    order: list[str] = []
-
-    class Noted(ScriptedChannel):
-        def send(self, data: memoryview, /, *, wait: bool) -> int:
-            order.append("greeted")
-            return super().send(data, wait=wait)
-
-        def recv(self, nbytes: int, /) -> bytes:
-            order.append("awaited")
-            return super().recv(nbytes)
-
-    session, _ = start()
-    hello = struct.pack(">IBI", 5, 2, 3)
-    session.widen([Noted(lambda *_: hello) for _ in range(3)], 0.0, lambda _seconds: None)
-    assert order == ["greeted"] * 3 + ["awaited"] * 3
-    assert session.lanes == 4

@@ -21,6 +21,7 @@ from reconcile.model import (
     Kind,
     Op,
     Outcome,
+    Plan,
     Problem,
     Reason,
     RemoteStat,
@@ -30,6 +31,7 @@ from reconcile.model import (
     Tag,
     Traffic,
 )
+from reconcile.remotes import NOTHING
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,9 @@ class MemoryRemote:
         """Numbers of the parking places that hold something."""
         return frozenset(self.places)
 
-    def prepare(self, lineage: str, run: str, *, known: bool = False, resume: bool = False) -> None:
+    def prepare(
+        self, lineage: str, run: str, plan: Plan = NOTHING, *, known: bool = False, resume: bool = False
+    ) -> None:
         """Nothing to prepare."""
 
     def find_parked(self, lineage: str) -> None:

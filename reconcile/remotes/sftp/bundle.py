@@ -1,7 +1,7 @@
 """Small new files, many at a time: staged in step, and published with as few requests as may be.
 
 What may live here: which files go together, and their way. A directory that this
-run has just made, and that gets nothing but new files, is a *bundle*: filled in the
+run has just made, and that gets nothing but small new files, is a *bundle*: filled in the
 staging folder and then put over the empty one. No rename for each file, and one
 round trip less. Readers see it empty or whole. Small enough units, so that a crash does
 not start a large directory over; outcomes count only after that rename. The other
@@ -25,7 +25,7 @@ from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.foreign import POSIX_RENAME, Way
 from reconcile.remotes.sftp.parents import look_at, trouble_above
 from reconcile.remotes.sftp.site import SPECIAL_BITS, Site, act
-from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.sftp.steps import Recipe, Room
 from reconcile.remotes.sftp.upload import Content, Notable, Sent, put_in_place
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
 from reconcile.source import Source
@@ -46,6 +46,7 @@ class Bundle:
     mode: int | None
     place: bytes  # where it is staged
     actions: Sequence[Action]
+    lane: int = 0  # all of it goes over one: a file is opened after its directory was made
     waiting: int = 0  # recipes that have not ended
     staged: list[Staged] = field(default_factory=list)
 
@@ -82,17 +83,13 @@ def _go_together(site: Site, group: Sequence[Action]) -> bool:
     return (
         POSIX_RENAME in site.extensions
         and FEWEST <= len(group) <= MOST
-        and all(_is_new(action) for action in group)
+        and all(_is_small(site, action) for action in group)
         and sum(action.bytes for action in group) <= MOST_BYTES
     )
 
 
-def _is_new(action: Action) -> bool:
-    return action.op is Op.CREATE and action.kind is Kind.FILE
-
-
 def _is_small(site: Site, action: Action) -> bool:
-    return _is_new(action) and action.bytes <= site.block
+    return action.op is Op.CREATE and action.kind is Kind.FILE and action.bytes <= site.block
 
 
 def _split(actions: Sequence[Action], most: int) -> Iterator[Sequence[Action]]:
@@ -127,6 +124,7 @@ class Bundler:
         for bundle in bundles:
             together = list(_split(bundle.actions, self._most))
             bundle.waiting = 1 + len(together)
+            [bundle.lane] = self._site.take_lanes(1)
             yield self._make_place(bundle)
             for actions in together:
                 yield self._fill(bundle, actions)
@@ -136,14 +134,16 @@ class Bundler:
     def _make_place(self, bundle: Bundle) -> Recipe[list[Outcome]]:
         """Not waited for: if it fails, so will every OPEN in it."""
         wanted = 0o777 if bundle.mode is None else bundle.mode | 0o700
-        _, there = yield [wire.mkdir(bundle.place, wanted), wire.lstat(bundle.place)]
+        place, lane = bundle.place, bundle.lane
+        _, there = yield [wire.mkdir(place, wanted, lane), wire.lstat(place, lane)]
         if bundle.mode is not None and isinstance(there, Attrs) and there.mode & PERMISSIONS != wanted:
             yield from act(wire.setstat(bundle.place, wanted | there.mode & SPECIAL_BITS, None))
         return (yield from self._end(bundle))
 
     def _fill(self, bundle: Bundle, actions: Sequence[Action]) -> Recipe[list[Outcome]]:
         """Some files of a bundle: two round trips for all of them."""
-        staged, failed = yield from self._stage(actions, [bundle.staged_at(action) for action in actions])
+        places = [bundle.staged_at(action) for action in actions]
+        staged, failed = yield from self._stage(actions, places, bundle.lane)
         bundle.staged += staged
         return failed + (yield from self._end(bundle))
 
@@ -152,26 +152,28 @@ class Bundler:
         site = self._site
         here = [action for action in actions if parent(action.path) not in self._elsewhere]
         self.left += [action for action in actions if parent(action.path) in self._elsewhere]
-        staged, failed = yield from self._stage(here, [site.fresh(b"staging") for _ in here])
+        [lane] = site.take_lanes(1)
+        staged, failed = yield from self._stage(here, [site.fresh(b"staging") for _ in here], lane)
         return failed + (yield from self._put_each(staged))
 
     def _stage(
-        self, actions: Sequence[Action], places: Sequence[bytes]
+        self, actions: Sequence[Action], places: Sequence[bytes], lane: int
     ) -> Recipe[tuple[list[Staged], list[Outcome]]]:
         """Send files in step: what is staged then, and what failed. What may go better alone is left."""
         if self._site.full is not None:
             self.left += actions
             return [], []
         opened: list[Handle | Status] = yield [
-            wire.open_new(place, self._site.mode_for(_wish(action)))
+            wire.open_new(place, self._site.mode_for(_wish(action)), lane)
             for place, action in zip(places, actions, strict=True)
         ]
         contents: list[tuple[Action, Content]] = []
         for place, action, reply in zip(places, actions, opened, strict=True):
             if isinstance(reply, Handle):
-                contents.append((action, self._content(action, place, reply.handle)))
+                contents.append((action, self._content(action, place, (lane, reply.handle))))
             else:
                 self.left.append(action)
+        yield Room(lane)
         answers: list[Notable] = yield [content.requests() for _, content in contents]
         staged: list[Staged] = []
         failed: list[Outcome] = []
@@ -188,8 +190,8 @@ class Bundler:
                 failed.append(Outcome(action, problem=held))
         return staged, failed
 
-    def _content(self, action: Action, staged: bytes, handle: bytes) -> Content:
-        return Content(self._site, self._source, action.path, _wish(action), staged, handle, self._sent)
+    def _content(self, action: Action, staged: bytes, opened: tuple[int, bytes]) -> Content:
+        return Content(self._site, self._source, action.path, _wish(action), staged, opened, self._sent)
 
     def _end(self, bundle: Bundle) -> Recipe[list[Outcome]]:
         bundle.waiting -= 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from reconcile.errors import Unreachable
 from reconcile.model import Login, Target
@@ -20,9 +20,13 @@ from reconcile.remotes.sftp.dial import dial
 from reconcile.remotes.sftp.endpoint import Endpoint, find_endpoint
 
 if TYPE_CHECKING:  # paramiko takes its time to import: meanwhile the server starts up
+    from concurrent.futures import Future
+
     import paramiko
 
     from reconcile.remotes.sftp.transport import Transport
+
+T = TypeVar("T")
 
 KEEPALIVE = 30  # seconds of silence, so that no router in between forgets the connection
 PATIENCE = 60.0  # seconds for which a connection may take no data
@@ -133,27 +137,28 @@ class Connection:
             ) from None
         return Channel(channel, self.transport, self._where)
 
-    def open_more(self, count: int) -> list[Channel]:
-        """Up to ``count`` more, as many as are granted, asked for at once: a round trip for all of them.
+    def ask_for_more(self, count: int, greet: Callable[[Channel], T]) -> list[Future[T | None]]:
+        """Up to ``count`` more, asked for at once and in the background: what ``greet`` makes of each.
 
-        They are to be waited for together with the first: see ``wait``.
+        None stands for one that is refused. They are to be waited for together with the first: see ``wait``.
         """
         from concurrent.futures import ThreadPoolExecutor
 
-        self.transport.packets.awaited.set()
-        with ThreadPoolExecutor(count) as pool:
-            asked = [pool.submit(self._try_to_open) for _ in range(count)]
-            granted = [channel for each in asked if (channel := each.result()) is not None]
-        self.transport.packets.awaited.clear()
-        for channel in (self.channel, *granted):
-            channel.tell(self._arrival)
-        return granted
+        def ask() -> T | None:
+            try:
+                channel = self.open_channel()
+                channel.tell(self._arrival)
+                return greet(channel)
+            except Unreachable:
+                return None
 
-    def _try_to_open(self) -> Channel | None:
-        try:
-            return self.open_channel()
-        except Unreachable:
-            return None
+        self.channel.tell(self._arrival)
+        self.transport.arrival = self._arrival
+        self.transport.packets.awaited.set()
+        pool = ThreadPoolExecutor(count)
+        asked = [pool.submit(ask) for _ in range(count)]
+        pool.shutdown(wait=False)
+        return asked
 
     def wait(self, seconds: float) -> None:
         """Until something may have come on one of several channels, or for so long."""

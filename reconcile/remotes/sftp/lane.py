@@ -6,14 +6,19 @@ is the session's to know.
 
 from __future__ import annotations
 
+import time
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
-from reconcile.errors import ConnectionLost
+from reconcile.errors import ConnectionLost, ProtocolError
 from reconcile.remotes.sftp import wire
 
 RECEIVE = 256 * 1024  # bytes taken at once
 MOST_KEPT = 4 * 1024 * 1024  # bytes that the server did not take yet: twice of what it takes on its way
+
+
+NO_VERSION = "the server did not begin with its SFTP version"
 
 
 class Channel(Protocol):
@@ -49,10 +54,34 @@ class Lane:
         self.out: list[bytes] = []
         self.size = 0
         self.sent = self.received = 0  # bytes
+        self.turn: deque[Callable[[None], None]] = deque()  # who waits until it takes more
         self._silence = silence
         self._decoder = wire.Decoder()
         self._cut: deque[memoryview] = deque()  # comes before ``out``: what the server did not take yet
         self._torn = False
+
+    def greet(self, patience: float = 0.0) -> dict[bytes, bytes]:
+        """Agree on version 3; returns the server's extensions. Comes first, once.
+
+        The server gets ``patience`` seconds more than for other answers: it has to start.
+        Raises Unreachable where there is no SFTP, ConnectionLost, or ProtocolError for another version.
+        """
+        self.queue_greeting()
+        self.push()
+        until = time.monotonic() + self._silence + patience
+        while not (replies := self.receive(max(until - time.monotonic(), 0.0))):
+            if time.monotonic() >= until:
+                raise ConnectionLost(f"the server said nothing for {self._silence + patience:.0f} s")
+        (_, reply), *more = replies
+        if more:
+            raise ProtocolError(NO_VERSION)
+        return extensions_of(reply)
+
+    def queue_greeting(self) -> None:
+        """Send it along with what comes next."""
+        first = wire.init()
+        self.out.append(first)
+        self.size += len(first)
 
     @property
     def stuck(self) -> bool:
@@ -119,3 +148,12 @@ class Lane:
             raise ConnectionLost("the server closed the connection")
         self.received += len(data)
         return self._decoder.feed(data)
+
+
+def extensions_of(reply: wire.Reply | None) -> dict[bytes, bytes]:
+    """What the server can do beyond version 3. Raises ProtocolError for any other word, or version."""
+    if not isinstance(reply, wire.Version):
+        raise ProtocolError(NO_VERSION)
+    if reply.version < wire.VERSION:
+        raise ProtocolError(f"the server speaks SFTP version {reply.version}; version 3 is needed")
+    return reply.extensions

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, zip_longest
+from typing import TYPE_CHECKING, TypeVar
 
 from reconcile.diff import parent
 from reconcile.errors import Unreachable
@@ -19,6 +20,7 @@ from reconcile.model import (
     Kind,
     Op,
     Outcome,
+    Plan,
     Problem,
     Reason,
     RemoteStat,
@@ -27,13 +29,15 @@ from reconcile.model import (
     Traffic,
 )
 from reconcile.order import not_tried
+from reconcile.remotes import NOTHING
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.alter import move, park, set_meta
 from reconcile.remotes.sftp.arrive import arrive
 from reconcile.remotes.sftp.bundle import IN_STEP, Bundler, make_bundles
-from reconcile.remotes.sftp.connect import Connection, connect
+from reconcile.remotes.sftp.connect import Channel, Connection, connect
 from reconcile.remotes.sftp.directory import make_directory, next_to_make, set_nested_apart
 from reconcile.remotes.sftp.explain import what_fits
+from reconcile.remotes.sftp.lane import Lane
 from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
 from reconcile.remotes.sftp.publish import make_link
 from reconcile.remotes.sftp.remove import TOGETHER, Listing, batches, delete, list_directory, width
@@ -43,14 +47,19 @@ from reconcile.remotes.sftp.site import NO_FSYNC, Site, absent, kind_of, look, p
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.upload import SPREAD_FROM, upload
 from reconcile.remotes.sftp.wire import Attrs, Status
-from reconcile.remotes.sftp.workdir import clear_run, find_parked, make_parts, make_workdir
+from reconcile.remotes.sftp.workdir import clear_run, find_parked, make_parts, make_workdir, parts_for
 from reconcile.source import Source
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+T = TypeVar("T")
 
 IN_FLIGHT = 1000  # recipes under way at most, where the server is near: more would only queue there
 PER_SECOND = 75_000  # more of them for each second that a round trip takes: an upload is three
 IN_FLIGHT_FAR = 4000  # however far
 LANES = 8  # channels for content at most; OpenSSH grants a connection ten, some hosts fewer
-WIDEN_FROM = 64 * 1024 * 1024  # bytes of large files for which it is worth to open them
+A_LANE = 16 * 1024 * 1024  # bytes of large files for which it is worth to open one more
 FAR = 0.002  # seconds of a round trip from which the window of one channel is what holds content up
 _UPLOADS = (Op.CREATE, Op.MODIFY)
 
@@ -72,7 +81,7 @@ class SftpRemote:
         self._handles = handles
         self._reporter = reporter
         self._unsynced = 0
-        self._is_wide = False  # as many channels as are granted
+        self._asked: list[Future[Lane | None]] | None = None  # for more channels
 
     @property
     def caps(self) -> Capabilities:
@@ -100,9 +109,13 @@ class SftpRemote:
         wanted = min(IN_FLIGHT + PER_SECOND * self._session.round_trip, IN_FLIGHT_FAR, self._handles)
         return max(1, int(wanted))
 
-    def prepare(self, lineage: str, run: str, *, known: bool = False, resume: bool = False) -> None:
+    def prepare(
+        self, lineage: str, run: str, plan: Plan = NOTHING, *, known: bool = False, resume: bool = False
+    ) -> None:
         """The first write: DEST, and our folder in it. See ``workdir``."""
-        make_workdir(self._session, self._site, lineage, run, known=known, resume=resume)
+        parts = parts_for(plan.actions)
+        make_workdir(self._session, self._site, lineage, run, parts, known=known, resume=resume)
+        self._ask_for_lanes(plan.actions)
 
     def find_parked(self, lineage: str) -> None:
         """See ``Remote``."""
@@ -120,8 +133,7 @@ class SftpRemote:
         looks = look_at_parents(site, actions)
         for _ in session.run(chain([make_parts(site, actions)], looks), self._in_flight):
             pass  # what they find is noted in ``site``
-        if site.openssh and self._session.round_trip >= FAR:
-            self._widen(actions)
+        self._ask_for_lanes(actions)
         failed: list[Outcome] = []
         left = yield from self._perform_together(actions, source, stop, failed)
         trees = [action for action in left if _lists_a_tree(action)]
@@ -139,15 +151,26 @@ class SftpRemote:
                 yield from self._run(fitting, self._in_flight, source, stop, failed)
         yield from session.run((settle(site, outcome) for outcome in failed), self._in_flight)
 
-    def _widen(self, actions: Sequence[Action]) -> None:
-        """Open more channels if that much content is to be sent. Those that are refused are done without."""
-        large = sum(action.bytes for action in actions if action.bytes >= SPREAD_FROM)
-        if large < WIDEN_FROM or self._is_wide:
+    def _ask_for_lanes(self, actions: Iterable[Action]) -> None:
+        """Where the server is far, begin to open as many channels more as the large files are worth."""
+        if self._asked is not None or not self._site.openssh or self._session.round_trip < FAR:
             return
-        self._is_wide = True
-        channels = self._connection.open_more(LANES - 1)
-        self._session.widen(channels, self._site.options.timeout, self._connection.wait)
-        self._site.lanes = self._session.lanes
+        large = sum(action.bytes for action in actions if action.bytes >= SPREAD_FROM)
+        count = min(large // A_LANE, LANES - 1)
+        if count:
+            self._asked = self._connection.ask_for_more(count, self._greet)
+
+    def _greet(self, channel: Channel) -> Lane:
+        lane = Lane(channel, self._site.options.timeout)
+        lane.greet()
+        return lane
+
+    def _take_lanes(self, *, wait: bool) -> None:
+        """Those that were asked for, if need be once they are there. What is refused is done without."""
+        if self._asked and (wait or all(each.done() for each in self._asked)):
+            self._session.widen(self._asked, self._connection.wait)
+            self._asked = []
+            self._site.lanes = self._session.lanes
 
     def _run(
         self,
@@ -182,14 +205,25 @@ class SftpRemote:
     def _perform_together(
         self, actions: Sequence[Action], source: Source, stop: Stop | None, failed: list[Outcome]
     ) -> Generator[Outcome, None, list[Action]]:
-        """Carry out small uploads many at a time; returns the actions that go their own way."""
+        """Carry out small uploads many at a time, and the large ones beside them.
+
+        What one of them waits for the other makes use of. Returns the actions that go their own way.
+        """
         bundles, in_step, left = make_bundles(self._site, actions)
+        if not bundles and not in_step:
+            return left
+        large = [action for action in left if _sends_a_file(action) and action.bytes > self._site.block]
+        left = [action for action in left if not (_sends_a_file(action) and action.bytes > self._site.block)]
         most = min(IN_STEP, self._in_flight)
         bundler = Bundler(self._site, source, self._reporter.sent, most)
-        in_flight = self._in_flight // most
-        for outcomes in self._session.run(bundler.recipes(bundles, in_step), in_flight, stop):
+        self._take_lanes(wait=False)
+        recipes = take_turns(bundler.recipes(bundles, in_step), (self._alone(a, source) for a in large))
+        for outcomes in self._session.run(recipes, self._in_flight // most, stop):
             yield from self._done(outcomes, failed)
         return left + bundler.left
+
+    def _alone(self, action: Action, source: Source) -> Recipe[list[Outcome]]:
+        return [(yield from self._recipe(action, source))]
 
     def _done(self, outcomes: Iterable[Outcome], failed: list[Outcome]) -> Iterator[Outcome]:
         """Those that went well; the others are put aside."""
@@ -210,6 +244,7 @@ class SftpRemote:
             case Op.CREATE | Op.MODIFY if action.kind is Kind.SYMLINK:
                 return make_link(site, action, source)
             case Op.CREATE | Op.MODIFY:
+                self._take_lanes(wait=action.bytes >= SPREAD_FROM)
                 return upload(site, action, source, self._reporter.sent)
             case Op.MKDIR:
                 return make_directory(site, action)
@@ -281,6 +316,12 @@ def open_sftp(job: Job, reporter: Reporter) -> SftpRemote:
     except BaseException:
         connection.close()
         raise
+
+
+def take_turns(one: Iterable[T], other: Iterable[T]) -> Iterator[T]:
+    """From each in turn, and then what is left of the longer."""
+    pairs = zip_longest(one, other)
+    return (item for pair in pairs for item in pair if item is not None)
 
 
 def _sends_a_file(action: Action) -> bool:

@@ -14,15 +14,17 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from reconcile.errors import ConnectionLost, ProtocolError, Unreachable
+from reconcile.errors import ConnectionLost, ProtocolError
 from reconcile.model import Stop, Traffic
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.lane import Channel, Lane
-from reconcile.remotes.sftp.steps import Batch, Burst, Deliver, Farewell, Recipe, Step
+from reconcile.remotes.sftp.lane import Channel, Lane, extensions_of
+from reconcile.remotes.sftp.steps import Batch, Burst, Deliver, Farewell, Recipe, Room, Step
 from reconcile.remotes.sftp.wire import HEAD, OK, Request, Status
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 T = TypeVar("T")
 
@@ -30,7 +32,6 @@ DRAIN = 5.0  # seconds that what is under way gets to end after a stop was reque
 SILENCE = 60.0  # seconds without a byte, while requests are outstanding
 TICK = 1.0  # seconds after which a wait looks up: was the run asked to stop?
 AT_ONCE = 256 * 1024  # bytes of requests that are sent at once: more costs less, but the server waits
-NO_VERSION = "the server did not begin with its SFTP version"
 OUTSTANDING = 2 * 1024 * 1024  # bytes of unanswered bursts; sshd grants a channel as much
 
 
@@ -50,15 +51,6 @@ def _gather(count: int, resume: Deliver) -> Iterator[Deliver]:
         return take
 
     return map(taker, range(count))
-
-
-def _extensions(reply: wire.Reply) -> dict[bytes, bytes]:
-    """What the server can do beyond version 3. Raises ProtocolError for any other word, or version."""
-    if not isinstance(reply, wire.Version):
-        raise ProtocolError(NO_VERSION)
-    if reply.version < wire.VERSION:
-        raise ProtocolError(f"the server speaks SFTP version {reply.version}; version 3 is needed")
-    return reply.extensions
 
 
 def _ignore(_reply: object) -> None:
@@ -107,6 +99,7 @@ class Session:
         self._lanes = [self._first]
         self._wait: Callable[[float], None] | None = None  # until something may have come on one of several
         self._silence = silence
+        self._tick = min(TICK, silence)
         self._waited = 0.0  # seconds since the server last said something
         self._slow: dict[int, float] = {}  # seconds more that a request may take, by its id
         self._waiting: dict[int, tuple[Deliver | Burst, int, type[wire.Reply], int]] = {}
@@ -132,59 +125,26 @@ class Session:
         return len(self._lanes)
 
     def handshake(self, patience: float = 0.0) -> dict[bytes, bytes]:
-        """Agree on version 3; returns the server's extensions. Comes first, once.
-
-        The server gets ``patience`` seconds more than for other answers: it has to start.
-        """
-        self._hail(self._first)
-        return self._hear(self._first, patience)
+        """Comes first, once: see ``Lane.greet``."""
+        return self._first.greet(patience)
 
     def handshake_and_call(self, recipe: Recipe[T], patience: float = 0.0) -> tuple[dict[bytes, bytes], T]:
         """The same with the first recipe along with it, for servers that take requests meanwhile."""
-        self._queue_greeting(self._first)
+        self._first.queue_greeting()
         self._slow[wire.NO_ID] = patience
         result = self.call(recipe)
-        if self._greeting is None:
-            raise ProtocolError(NO_VERSION)
-        return _extensions(self._greeting), result
+        return extensions_of(self._greeting), result
 
-    def widen(self, channels: Iterable[Channel], patience: float, wait: Callable[[float], None]) -> None:
-        """More channels, for content. Between two runs. Those on which there is no SFTP are done without.
+    def widen(self, coming: Iterable[Future[Lane | None]], wait: Callable[[float], None]) -> None:
+        """More channels, for content, once they are there. None stands for one that is done without.
 
         ``wait`` returns when something may have come on any of the channels, or after so many seconds.
         """
-        hailed: list[Lane] = []
-        for channel in channels:
-            lane = Lane(channel, self._silence)
-            with suppress(Unreachable):
-                self._hail(lane)
-                hailed.append(lane)
-        for lane in hailed:
-            with suppress(Unreachable):
-                self._hear(lane, patience)
-                self._lanes.append(lane)
+        for lane in self._lanes:
+            lane.flush()
+        granted = [each.result() for each in coming]
+        self._lanes += [lane for lane in granted if lane is not None]
         self._wait = wait if len(self._lanes) > 1 else None
-
-    def _queue_greeting(self, lane: Lane) -> None:
-        first = wire.init()
-        lane.out.append(first)
-        lane.size += len(first)
-
-    def _hail(self, lane: Lane) -> None:
-        self._queue_greeting(lane)
-        lane.push()
-
-    def _hear(self, lane: Lane, patience: float) -> dict[bytes, bytes]:
-        self._slow[wire.NO_ID] = patience
-        try:
-            while not (replies := self._receive(lane)):
-                pass
-        finally:  # a further channel may be refused, and the others go on
-            del self._slow[wire.NO_ID]
-        (_, reply), *more = replies
-        if more:
-            raise ProtocolError(NO_VERSION)
-        return _extensions(reply)
 
     def call(self, recipe: Recipe[T]) -> T:
         """Run one recipe to its end."""
@@ -224,11 +184,12 @@ class Session:
                     else:
                         live.add(task := _Task(recipe, self._begin, None, end))
                         task.resume(None)
-                self._draw_bursts()
+                self._draw()
                 while results:
                     yield results.popleft()
                 if live:
-                    replies = self._receive(self._ready() or self._await())
+                    ready = self._ready() or self._await()
+                    replies = self._receive(ready) if ready is not None else []
                     if began is not None and replies:
                         self.round_trip = min(self.round_trip, time.monotonic() - began)
                         began = None
@@ -245,6 +206,8 @@ class Session:
         self._outstanding = 0
         while self._bursts:
             self._bursts.popleft().stop()
+        for lane in self._lanes:
+            lane.turn.clear()
 
     def _begin(self, step: Step, task: _Task) -> None:
         """Send what a recipe asked for."""
@@ -252,6 +215,8 @@ class Session:
             self._post(step, task.resume)
         elif isinstance(step, Burst):
             self._begin_burst(step, task.resume)
+        elif isinstance(step, Room):
+            self._lanes[step.lane].turn.append(task.resume)
         elif isinstance(step, Farewell):
             self._post(step.request, _ignore)
             task.resume(None)
@@ -274,8 +239,11 @@ class Session:
         else:
             self._bursts.append(burst)
 
-    def _draw_bursts(self) -> None:
-        """Send content, file after file, until the window is full."""
+    def _draw(self) -> None:
+        """Send content, many small files and file after file, until there is no room."""
+        for lane in self._lanes:
+            while lane.turn and not lane.stuck:
+                lane.turn.popleft()(None)
         while self._bursts and self._outstanding < OUTSTANDING * len(self._lanes):
             burst = self._bursts[0]
             if burst.failed:
@@ -306,7 +274,7 @@ class Session:
 
     def _post_all(self, requests: Sequence[Request], owner: Burst) -> None:
         """The same for several that have no weight."""
-        lane = self._first
+        lane = self._lanes[requests[0].lane]
         waiting, out, pack = self._waiting, lane.out, HEAD.pack
         for kind, body, expects, patience, _ in requests:
             self._requests += 1
@@ -356,19 +324,28 @@ class Session:
         self._stale.discard(ident)
 
     def _await(self) -> Lane | None:
-        """Send what waits until something comes: the lane on which it does, of several none after a tick.
+        """Send what waits until something comes: the lane on which it does.
 
-        What the server does not take yet keeps nobody from reading its answers.
+        What the server does not take yet keeps nobody from reading its answers. None:
+        nothing came, but now it takes more, or a tick is over.
         """
+        until = time.monotonic() + self._tick
         while True:
             for lane in self._lanes:
                 lane.flush()
             if (ready := self._ready()) is not None:
                 return ready
-            stuck = next((lane for lane in self._lanes if lane.stuck), None)
-            if stuck is None:
-                return self._wait_for_one()
-            stuck.push()
+            if any(lane.turn and not lane.stuck for lane in self._lanes):
+                return None
+            if self._wait is not None:
+                if (left := until - time.monotonic()) <= 0:
+                    self._bear_silence()
+                    return None
+                self._wait(left)
+            elif self._first.stuck:
+                self._first.push()
+            else:
+                return self._first
 
     def _ready(self) -> Lane | None:
         """A lane on which something has come."""
@@ -377,25 +354,17 @@ class Session:
                 return lane
         return None
 
-    def _wait_for_one(self) -> Lane | None:
-        """The lane on which something comes; of several, none after a tick."""
-        if self._wait is None:
-            return self._first
-        until = time.monotonic() + min(TICK, self._silence)
-        lane = None
-        while lane is None and (left := until - time.monotonic()) > 0:
-            self._wait(left)
-            lane = self._ready()
-        return lane
-
-    def _receive(self, lane: Lane | None) -> list[tuple[int, wire.Reply]]:
+    def _receive(self, lane: Lane) -> list[tuple[int, wire.Reply]]:
         """What the server says next; empty if it was silent for a moment, but not yet for too long."""
-        tick = min(TICK, self._silence)
-        replies = lane.receive(tick) if lane is not None else None
-        if replies is not None:
-            self._waited = 0.0
-            return replies
-        self._waited += tick
-        if self._waited < self._silence + sum(self._slow.values()):
+        replies = lane.receive(self._tick)
+        if replies is None:
+            self._bear_silence()
             return []
-        raise ConnectionLost(f"the server said nothing for {self._waited:.0f} s")
+        self._waited = 0.0
+        return replies
+
+    def _bear_silence(self) -> None:
+        """A tick more without a word."""
+        self._waited += self._tick
+        if self._waited >= self._silence + sum(self._slow.values()):
+            raise ConnectionLost(f"the server said nothing for {self._waited:.0f} s")

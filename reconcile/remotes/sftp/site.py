@@ -73,6 +73,7 @@ class Site:
     full: Problem | None = None  # why no more content is sent in this run
     refusals: int = 0  # contents refused in a row, for no reason that we see
     _count: int = 0
+    _turn: int = 0  # the lane that comes next
     _said: set[str] = field(default_factory=set)
 
     def at(self, path: str) -> bytes:
@@ -85,6 +86,12 @@ class Site:
         """A path in one of the run's folders that nothing else has."""
         self._count += 1
         return b"%b/%b/%x" % (self.run, folder, self._count)
+
+    def take_lanes(self, most: int) -> list[int]:
+        """Up to so many lanes, one at least, in turn."""
+        first = self._turn
+        self._turn += min(most, self.lanes)
+        return [turn % self.lanes for turn in range(first, self._turn)]
 
     @property
     def prefixes(self) -> tuple[bytes, bytes]:

@@ -10,7 +10,14 @@ import logging
 import sys
 from types import ModuleType
 
-__all__ = ["MSG_CHANNEL_DATA", "AuthHandler", "Packetizer", "cMSG_CHANNEL_REQUEST", "paramiko"]
+__all__ = [
+    "MSG_CHANNEL_DATA",
+    "MSG_CHANNEL_WINDOW_ADJUST",
+    "AuthHandler",
+    "Packetizer",
+    "cMSG_CHANNEL_REQUEST",
+    "paramiko",
+]
 
 if "paramiko" not in sys.modules:
     # Two things that it asks for at once, and that we don't need, are a third and a fifth of the time that
@@ -34,7 +41,7 @@ if "paramiko" not in sys.modules:
             del importlib.metadata
 import paramiko
 from paramiko.auth_handler import AuthHandler
-from paramiko.common import MSG_CHANNEL_DATA, cMSG_CHANNEL_REQUEST
+from paramiko.common import MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST, cMSG_CHANNEL_REQUEST
 from paramiko.packet import Packetizer
 
 # Without a handler of its own, the standard library prints paramiko's errors, tracebacks too, on stderr.

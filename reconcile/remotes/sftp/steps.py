@@ -5,6 +5,7 @@ It yields
 - a request, and gets its reply;
 - a :class:`Burst`, for content, and gets what was no plain OK;
 - a :class:`Farewell`, and goes on at once;
+- a :class:`Room`, and goes on when there is some;
 - a list of these and of recipes, and gets the list of what they get, once all is
   there: they travel together.
 
@@ -73,5 +74,14 @@ class Farewell:
         self.request = request
 
 
-Step: TypeAlias = "Request | Burst | Farewell | Sequence[Request | Burst | Recipe[Any]]"
+class Room:
+    """Waits until the server takes more over a lane: what comes next is read when it can be sent."""
+
+    __slots__ = ("lane",)
+
+    def __init__(self, lane: int) -> None:
+        self.lane = lane
+
+
+Step: TypeAlias = "Request | Burst | Farewell | Room | Sequence[Request | Burst | Recipe[Any]]"
 Recipe: TypeAlias = Generator[Step, Any, T]

@@ -6,10 +6,19 @@ What may live here: what reaches into paramiko's transport and its authenticatio
 from __future__ import annotations
 
 import socket
+import threading
 
 from reconcile import __version__
 from reconcile.remotes.sftp.packets import Packets, Stream
-from reconcile.remotes.sftp.ssh import AuthHandler, cMSG_CHANNEL_REQUEST, paramiko
+from reconcile.remotes.sftp.ssh import MSG_CHANNEL_WINDOW_ADJUST, AuthHandler, cMSG_CHANNEL_REQUEST, paramiko
+
+
+def _take_more(channel: paramiko.Channel, message: paramiko.Message) -> None:
+    """The other end takes more: told to whoever waits for one of several channels."""
+    channel._window_adjust(message)  # type: ignore[attr-defined]
+    arrival: threading.Event | None = channel.get_transport().arrival  # type: ignore[attr-defined]
+    if arrival is not None:
+        arrival.set()
 
 
 class Transport(paramiko.Transport):
@@ -20,6 +29,10 @@ class Transport(paramiko.Transport):
     ends have it, then curve25519: one round trip either way.
     """
 
+    _channel_handler_table = {  # noqa: RUF012 - as paramiko has it
+        **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
+        MSG_CHANNEL_WINDOW_ADJUST: _take_more,
+    }
     _CLIENT_ID = f"reconcile_{__version__}"  # what it tells the other end, RFC 4253, section 4.2
 
     def __init__(self, connected: socket.socket) -> None:
@@ -28,6 +41,8 @@ class Transport(paramiko.Transport):
         self.packets = self.packetizer = Packets(self.stream)
         options = self.get_security_options()
         options.ciphers = tuple(sorted(options.ciphers, key=lambda name: "gcm" not in name))
+
+        self.arrival: threading.Event | None = None  # set when a channel takes more
 
     @property
     def preferred_keys(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ WRITE, FSETSTAT and CLOSE; RENAME.
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import cycle
 from typing import TypeAlias
@@ -25,7 +25,7 @@ from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Request, Status
 from reconcile.source import Source, SourceError, digest_of, new_hash
 
 Sent = Callable[[int], None]
-SPREAD_FROM = 8 * 1024 * 1024  # bytes of a file that is worth a round trip more to take all lanes
+SPREAD_FROM = 1024 * 1024  # bytes of a file for which it is worth to open it over one lane more
 Notable: TypeAlias = list[tuple[int, wire.Reply]]
 
 
@@ -69,7 +69,8 @@ def _stage_and_publish(
 ) -> Recipe[Outcome | None]:
     """None: see ``put_in_place``."""
     path, wish = action.path, action if new is action.new else replace(action, new=new)
-    opening = wire.open_new(staged, site.mode_for(new))
+    lane, *more = site.take_lanes(1 + new.size // SPREAD_FROM)
+    opening = wire.open_new(staged, site.mode_for(new), lane)
     way: Way | Outcome = Way.FREE
     opened: Handle | Status
     # A small new file is sent on the chance: OpenSSH's RENAME refuses a target that exists.
@@ -80,7 +81,7 @@ def _stage_and_publish(
         opened = yield opening
     if isinstance(way, Outcome):
         if isinstance(opened, Handle):
-            yield wire.close(opened.handle)
+            yield wire.close(opened.handle, lane)
             yield wire.remove(staged)
         return replace(way, action=action)
     if isinstance(opened, Status) and opened.code == wire.FX_FAILURE:
@@ -91,7 +92,8 @@ def _stage_and_publish(
             action, problem=(yield from explain(site, path, "open a staging file", opened, new.size))
         )
 
-    held = yield from send(site, source, path, new, staged, opened.handle, sent)
+    content = Content(site, source, path, new, staged, (lane, opened.handle), sent)
+    held = yield from send(content, more)
     if isinstance(held, Problem):
         return Outcome(action, problem=held)
     outcome = yield from put_in_place(site, wish, held, staged, way)
@@ -115,17 +117,14 @@ def put_in_place(site: Site, action: Action, held: Entry, staged: bytes, way: Wa
     return Outcome(action, published.effects, failed)
 
 
-def send(
-    site: Site, source: Source, path: str, new: Entry, staged: bytes, handle: bytes, sent: Sent
-) -> Recipe[Entry | Problem]:
-    """Bring a file's content into an open staging file, verify and close it.
+def send(content: Content, more: Sequence[int]) -> Recipe[Entry | Problem]:
+    """Bring a file's content into an open staging file, over ``more`` lanes too, verify and close it.
 
     Returns the entry that holds once it is published; with a problem the staging
     file is gone.
     """
-    content = Content(site, source, path, new, staged, handle, sent)
-    if site.lanes > 1 and new.size >= SPREAD_FROM and new.size > site.block:
-        yield from content.spread()
+    if more:
+        yield from content.spread(more)
     notable: Notable = yield content.requests()
     if content.written and not notable:
         notable = yield Batch(content.ending())
@@ -151,14 +150,21 @@ class Content:
     )
 
     def __init__(
-        self, site: Site, source: Source, path: str, entry: Entry, staged: bytes, handle: bytes, sent: Sent
+        self,
+        site: Site,
+        source: Source,
+        path: str,
+        entry: Entry,
+        staged: bytes,
+        opened: tuple[int, bytes],
+        sent: Sent,
     ) -> None:
         self.site = site
         self.source = source
         self.path = path
         self.entry = entry
         self.staged = staged
-        self.handles = [(0, handle)]  # that are open, by lane
+        self.handles = [opened]  # by lane
         self.sent = sent
         self.digest = b""
         self.mode = site.mode_for(entry)
@@ -166,11 +172,13 @@ class Content:
         self.trouble: Problem | None = None  # with the source
         self.written = False  # all of it, over several lanes: what follows the content is still to come
 
-    def spread(self) -> Recipe[None]:
-        """Open the staging file over the other lanes too; where that fails, they are done without."""
-        opened = yield [wire.open_again(self.staged, lane) for lane in range(1, self.site.lanes)]
+    def spread(self, lanes: Sequence[int]) -> Recipe[None]:
+        """Open the staging file over other lanes too; where that fails, they are done without."""
+        opened = yield [wire.open_again(self.staged, lane) for lane in lanes]
         self.handles += [
-            (lane, reply.handle) for lane, reply in enumerate(opened, 1) if isinstance(reply, Handle)
+            (lane, reply.handle)
+            for lane, reply in zip(lanes, opened, strict=True)
+            if isinstance(reply, Handle)
         ]
 
     def requests(self) -> Burst:
@@ -185,7 +193,8 @@ class Content:
             return []
         self.digest = digest_of(data)
         self.sent(len(data))
-        return [wire.write(self.handles[0][1], 0, data), *self.ending()] if data else self.ending()
+        [(lane, handle)] = self.handles
+        return [wire.write(handle, 0, data, lane), *self.ending()] if data else self.ending()
 
     def _piecewise(self) -> Iterator[Request]:
         hasher, offset = new_hash(), 0
@@ -212,17 +221,17 @@ class Content:
 
     def ending(self) -> list[Request]:
         """What follows the content. The tag is read back where the server has to prove itself."""
-        site, [(_, handle)] = self.site, self.handles
+        site, [(lane, handle)] = self.site, self.handles
         mtime = self.tag.mtime if site.sends_times else None
         requests = []
         if self.mode is not None or mtime is not None:
-            requests.append(wire.fsetstat(handle, self.mode, mtime))
+            requests.append(wire.fsetstat(handle, self.mode, mtime, lane))
         if site.syncs(self.entry.size):
-            requests.append(wire.fsync(handle, self.entry.size))
+            requests.append(wire.fsync(handle, self.entry.size, lane))
         self.handles = []
-        requests.append(wire.close(handle))
+        requests.append(wire.close(handle, lane))
         if site.reads_back() or mtime is None or self.written:
-            requests.append(wire.lstat(self.staged))
+            requests.append(wire.lstat(self.staged, lane))
         return requests
 
     def went_well(self, notable: Notable) -> bool:

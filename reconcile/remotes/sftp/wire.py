@@ -148,9 +148,10 @@ def _attributes(mode: int | None, mtime: int | None) -> bytes:
     return struct.pack(">IIII", _PERMISSIONS | _TIMES, mode, mtime, mtime)
 
 
-def open_new(path: bytes, mode: int | None) -> Request:
+def open_new(path: bytes, mode: int | None, lane: int = 0) -> Request:
     """Make a file and open it for writing; fails if anything is there, a link too."""
-    return Request(OPEN, b"%b%b%b" % (_string(path), _U32.pack(_NEW_FILE), _attributes(mode, None)), Handle)
+    body = b"%b%b%b" % (_string(path), _U32.pack(_NEW_FILE), _attributes(mode, None))
+    return Request(OPEN, body, Handle, 0.0, lane)
 
 
 def open_again(path: bytes, lane: int) -> Request:
@@ -171,9 +172,9 @@ def close(handle: bytes, lane: int = 0) -> Request:
     return Request(CLOSE, _string(handle), Status, 0.0, lane)
 
 
-def fsetstat(handle: bytes, mode: int | None, mtime: int | None) -> Request:
+def fsetstat(handle: bytes, mode: int | None, mtime: int | None, lane: int = 0) -> Request:
     """Set mode and/or times of an open file."""
-    return Request(FSETSTAT, _string(handle) + _attributes(mode, mtime))
+    return Request(FSETSTAT, _string(handle) + _attributes(mode, mtime), Status, 0.0, lane)
 
 
 def setstat(path: bytes, mode: int | None, mtime: int | None) -> Request:
@@ -181,9 +182,9 @@ def setstat(path: bytes, mode: int | None, mtime: int | None) -> Request:
     return Request(SETSTAT, _string(path) + _attributes(mode, mtime))
 
 
-def lstat(path: bytes) -> Request:
+def lstat(path: bytes, lane: int = 0) -> Request:
     """Attributes of a path, a link not followed."""
-    return Request(LSTAT, _string(path), Attrs)
+    return Request(LSTAT, _string(path), Attrs, 0.0, lane)
 
 
 def stat(path: bytes) -> Request:
@@ -206,9 +207,9 @@ def remove(path: bytes) -> Request:
     return Request(REMOVE, _string(path))
 
 
-def mkdir(path: bytes, mode: int) -> Request:
+def mkdir(path: bytes, mode: int, lane: int = 0) -> Request:
     """Make a directory; the server's umask still takes bits from ``mode``."""
-    return Request(MKDIR, _string(path) + _attributes(mode, None))
+    return Request(MKDIR, _string(path) + _attributes(mode, None), Status, 0.0, lane)
 
 
 def rmdir(path: bytes) -> Request:
@@ -249,9 +250,9 @@ def hard_link(old: bytes, new: bytes) -> Request:
     return Request(EXTENDED, _string(b"hardlink@openssh.com") + _string(old) + _string(new))
 
 
-def fsync(handle: bytes, size: int) -> Request:
+def fsync(handle: bytes, size: int, lane: int = 0) -> Request:
     """Bring an open file of ``size`` bytes to the server's disk (``fsync@openssh.com``)."""
-    return Request(EXTENDED, _string(b"fsync@openssh.com") + _string(handle), Status, size / SLOW_DISK)
+    return Request(EXTENDED, _string(b"fsync@openssh.com") + _string(handle), Status, size / SLOW_DISK, lane)
 
 
 def lsetstat(path: bytes, mode: int | None, mtime: int | None) -> Request:

@@ -31,8 +31,17 @@ DEAD = b".dead"  # ends the name of a run's folder that was fenced off
 _MARK = "id"
 
 
-def make_workdir(session: Session, site: Site, lineage: str, run: str, *, known: bool, resume: bool) -> None:
-    """Make DEST and our folder in it, and fence off what earlier runs left.
+def make_workdir(
+    session: Session,
+    site: Site,
+    lineage: str,
+    run: str,
+    parts: AbstractSet[bytes],
+    *,
+    known: bool,
+    resume: bool,
+) -> None:
+    """Make DEST and our folder in it with those ``parts`` of the run's, and fence off what earlier runs left.
 
     Raises Refused where something stands in the way or, if we are ``known``
     there, our mark is gone; Unreachable where the server does not let us write.
@@ -41,7 +50,7 @@ def make_workdir(session: Session, site: Site, lineage: str, run: str, *, known:
     mark = ours + b"/" + _MARK.encode()
     site.run = ours + b"/" + os.fsencode(run)
     site.parts.clear()
-    listing = session.call(_enter(site, ours, mark, lineage, known=known))
+    listing = session.call(_enter(site, ours, mark, lineage, parts, known=known))
     site.vacant = False
     site.parents[""] = None
     dead = _fence_leftovers(session, site, ours, run, listing)
@@ -49,10 +58,12 @@ def make_workdir(session: Session, site: Site, lineage: str, run: str, *, known:
     site.stuck = [problem for folder in dead for problem in clear_run(session, site, folder, PARTS)]
 
 
-def _enter(site: Site, ours: bytes, mark: bytes, lineage: str, *, known: bool) -> Recipe[Listing]:
-    """Make what is missing, down to this run's staging folder; returns what is in the job's folder."""
+def _enter(
+    site: Site, ours: bytes, mark: bytes, lineage: str, parts: AbstractSet[bytes], *, known: bool
+) -> Recipe[Listing]:
+    """Make what is missing, down to the parts of this run's folder; returns what is in the job's folder."""
     made, missing, inside = yield from _is_made(site, ours, mark)
-    steps: list[Recipe[object]] = [read_names(inside), _make_staging(site)]
+    steps: list[Recipe[object]] = [read_names(inside), _try_to_make(site, parts)]
     if not all(made):
         if known:
             raise Refused(_mark_is_gone(mark))
@@ -103,15 +114,19 @@ def _take_over(session: Session, site: Site, dead: Sequence[bytes]) -> frozenset
 
 def make_parts(site: Site, actions: Iterable[Action]) -> Recipe[None]:
     """Make the run's folder, and those in it that ``actions`` need and that are not there yet."""
-    return _make_run_folder(site, {part for action in actions for part in _parts_for(action)})
+    return _make_run_folder(site, parts_for(actions))
 
 
-def _make_staging(site: Site) -> Recipe[None]:
-    """Nearly every run needs it, and now it takes no round trip more. If it fails, that is told once
-    it is needed.
-    """
+def parts_for(actions: Iterable[Action]) -> set[bytes]:
+    """The folders in the run's that ``actions`` need."""
+    kinds = {(action.op, action.keep) for action in actions}
+    return {part for op, keep in kinds for part in _parts_for(op, keep=keep)}
+
+
+def _try_to_make(site: Site, parts: AbstractSet[bytes]) -> Recipe[None]:
+    """Early, as it takes no round trip more. If it fails, that is told once they are needed."""
     with suppress(ReconcileError):
-        yield from _make_run_folder(site, {STAGING})
+        yield from _make_run_folder(site, parts)
 
 
 def _make_run_folder(site: Site, parts: AbstractSet[bytes]) -> Recipe[None]:
@@ -129,12 +144,12 @@ def _make_run_folder(site: Site, parts: AbstractSet[bytes]) -> Recipe[None]:
         site.parts.update(missing)
 
 
-def _parts_for(action: Action) -> Iterator[bytes]:
-    if action.op in (Op.CREATE, Op.MODIFY):
+def _parts_for(op: Op, *, keep: bool) -> Iterator[bytes]:
+    if op in (Op.CREATE, Op.MODIFY):
         yield STAGING
-    if action.op is Op.PARK:
+    if op is Op.PARK:
         yield PARKED
-    if action.op is Op.DELETE or action.keep:
+    if op is Op.DELETE or keep:
         yield TRASH
 
 
