@@ -12,10 +12,11 @@ import pytest
 
 from reconcile.errors import ConnectionLost
 from reconcile.model import Action, Options, Reason
+from reconcile.remotes import Remote
 from reconcile.remotes.sftp import remote as sftp_remote
 from reconcile.remotes.sftp import upload
 from reconcile.remotes.sftp.remote import LANES, SftpRemote
-from tests.remotes.conformance import OLD, Bench, Conformance, OpenRemote
+from tests.remotes.conformance import OLD, Bench, Conformance, Heard, OpenRemote
 from tests.remotes.test_sftp import opener
 from tests.support.faults import Fault
 from tests.support.sshd import Sshd, start_sshd
@@ -41,7 +42,19 @@ def open_remote(sshd: Sshd) -> OpenRemote:
 
 
 class TestLanes(Conformance):
-    pass
+    """All of it, large or not, goes over as many channels as may be."""
+
+    @pytest.fixture
+    def open_remote(self, sshd: Sshd) -> OpenRemote:
+        def open_remote(dest: Path | str, options: Options, heard: Heard) -> Remote:
+            remote = opener(sshd)(dest, options, heard)
+            assert isinstance(remote, SftpRemote)
+            remote._asked = remote._connection.ask_for_more(LANES - 1, remote._greet)
+            remote._take_lanes(wait=True)
+            assert remote._site.lanes == LANES
+            return remote
+
+        return open_remote
 
 
 def lanes(bench: Bench) -> int:
@@ -80,6 +93,18 @@ def test_small_files_open_no_further_channel(begin: Begin, open_remote: OpenRemo
     bench = begin(open_remote)
     bench.upload({str(n): File(bytes(LARGE - 1)) for n in range(20)})
     assert lanes(bench) == 1
+
+
+def test_small_files_go_beside_large_ones(begin: Begin, shim_sshd: Sshd) -> None:
+    shim_sshd.requests()
+    bench = begin(opener(shim_sshd))
+    small = {f"f{n}": File(f"content {n}".encode(), mode=0o600 + n % 64) for n in range(300)}
+    bench.upload({"bundle": small, "mixed": {**small, **files()}, **small, **files()})
+    assert lanes(bench) == LANES
+    bench.same()
+    bench.end()
+    bench.remote.close()
+    assert shim_sshd.requests().sessions == LANES
 
 
 @pytest.mark.parametrize("granted", [1, 2])

@@ -13,7 +13,7 @@ from reconcile.model import Stop
 from reconcile.remotes.sftp import lane, wire
 from reconcile.remotes.sftp import session as pump
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.steps import Batch, Burst, Recipe
+from reconcile.remotes.sftp.steps import Batch, Burst, Recipe, Room
 from reconcile.remotes.sftp.wire import OK, Request, Status
 
 Answer = Callable[[int, int, bytes], bytes]
@@ -383,6 +383,24 @@ def test_questions_may_travel_with_the_greeting() -> None:
         ].handshake_and_call(ask(b"4"))
     with pytest.raises(ProtocolError, match="not open"):
         start(lambda _ident, _kind, _: struct.pack(">IBI", 5, 2, 3))[0].handshake_and_call(ask(b"4"))
+
+
+def test_small_files_wait_for_the_server_to_keep_up() -> None:
+    waiting: list[int] = []
+
+    class Watched(ScriptedChannel):
+        def recv(self, nbytes: int, /) -> bytes:
+            waiting.append(len(self.held))
+            return super().recv(nbytes)
+
+    def small() -> Recipe[None]:
+        yield Room(0)
+        yield Batch([wire.write(b"h", 0, bytes(pump.BACKLOG // 4))])
+
+    session = Session(Watched(echo))
+    session.round_trip = 0.0
+    assert list(session.run((small() for _ in range(50)), 50)) == [None] * 50
+    assert max(waiting) == 4
 
 
 def test_ok_replies_are_one_object() -> None:

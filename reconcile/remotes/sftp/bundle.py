@@ -33,7 +33,7 @@ from reconcile.source import Source
 FEWEST, MOST = 3, 1000  # files in a bundle
 MOST_BYTES = 64 * 1024 * 1024
 IN_STEP = 64  # files that one recipe has open at a time
-IN_STEP_BYTES = 1024 * 1024  # of them in all, if they are several
+IN_STEP_BYTES = 512 * 1024  # of them in all, if they are several
 
 Staged: TypeAlias = tuple[Action, Entry, bytes]  # what is published, as what, and where it is now
 

@@ -54,6 +54,7 @@ class Lane:
         self.out: list[bytes] = []
         self.size = 0
         self.sent = self.received = 0  # bytes
+        self.unanswered = 0  # bytes of small files' content
         self.turn: deque[Callable[[None], None]] = deque()  # who waits until it takes more
         self._silence = silence
         self._decoder = wire.Decoder()

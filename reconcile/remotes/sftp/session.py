@@ -32,6 +32,8 @@ DRAIN = 5.0  # seconds that what is under way gets to end after a stop was reque
 SILENCE = 60.0  # seconds without a byte, while requests are outstanding
 TICK = 1.0  # seconds after which a wait looks up: was the run asked to stop?
 AT_ONCE = 256 * 1024  # bytes of requests that are sent at once: more costs less, but the server waits
+BACKLOG = 512 * 1024  # bytes of small files that the server has yet to answer, if it is near
+BACKLOG_PER_SECOND = 100 * 1024 * 1024  # more of them for each second of a round trip
 OUTSTANDING = 2 * 1024 * 1024  # bytes of unanswered bursts; sshd grants a channel as much
 
 
@@ -208,6 +210,7 @@ class Session:
             self._bursts.popleft().stop()
         for lane in self._lanes:
             lane.turn.clear()
+            lane.unanswered = 0
 
     def _begin(self, step: Step, task: _Task) -> None:
         """Send what a recipe asked for."""
@@ -242,7 +245,7 @@ class Session:
     def _draw(self) -> None:
         """Send content, many small files and file after file, until there is no room."""
         for lane in self._lanes:
-            while lane.turn and not lane.stuck:
+            while lane.turn and self._has_room(lane):
                 lane.turn.popleft()(None)
         while self._bursts and self._outstanding < OUTSTANDING * len(self._lanes):
             burst = self._bursts[0]
@@ -272,9 +275,11 @@ class Session:
         if lane.size >= AT_ONCE:
             lane.flush()
 
-    def _post_all(self, requests: Sequence[Request], owner: Burst) -> None:
-        """The same for several that have no weight."""
-        lane = self._lanes[requests[0].lane]
+    def _post_all(self, requests: Sequence[Request], owner: Batch) -> None:
+        """The same for several that go together."""
+        owner.lane = requests[0].lane
+        lane = self._lanes[owner.lane]
+        before = lane.size
         waiting, out, pack = self._waiting, lane.out, HEAD.pack
         for kind, body, expects, patience, _ in requests:
             self._requests += 1
@@ -285,6 +290,8 @@ class Session:
             size = len(body)
             out += pack(size + 5, kind, ident), body
             lane.size += size + 9
+        owner.size = lane.size - before
+        lane.unanswered += owner.size
         if lane.size >= AT_ONCE:
             lane.flush()
 
@@ -312,6 +319,8 @@ class Session:
                 owner.notable.append((kind, reply))
                 owner.failed = owner.failed or type(reply) is Status
             if not owner.pending and owner.requests is None:
+                if isinstance(owner, Batch):
+                    self._lanes[owner.lane].unanswered -= owner.size
                 owner.resume(owner.notable)
 
     def _put_aside(self, ident: int, reply: wire.Reply) -> None:
@@ -335,7 +344,7 @@ class Session:
                 lane.flush()
             if (ready := self._ready()) is not None:
                 return ready
-            if any(lane.turn and not lane.stuck for lane in self._lanes):
+            if any(lane.turn and self._has_room(lane) for lane in self._lanes):
                 return None
             if self._wait is not None:
                 if (left := until - time.monotonic()) <= 0:
@@ -346,6 +355,15 @@ class Session:
                 self._first.push()
             else:
                 return self._first
+
+    def _has_room(self, lane: Lane) -> bool:
+        """Whether more small files may go over a lane.
+
+        OpenSSH's server reads 16 KiB for each request that it carries out, however small,
+        and copies all that it has not come to whenever that grows: seconds for some MiB.
+        """
+        most = BACKLOG + BACKLOG_PER_SECOND * min(self.round_trip, 1.0)
+        return not lane.stuck and lane.unanswered < most
 
     def _ready(self) -> Lane | None:
         """A lane on which something has come."""

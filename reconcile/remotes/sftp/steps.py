@@ -56,12 +56,14 @@ class Burst:
 class Batch(Burst):
     """A few requests that go out at once: the content of a small file. The rest is as with ``Burst``."""
 
-    __slots__ = ("all",)
+    __slots__ = ("all", "lane", "size")
 
     def __init__(self, requests: Sequence[Request]) -> None:
         super().__init__(iter(()))
         self.requests = None
         self.all = requests
+        self.lane = 0
+        self.size = 0  # bytes that have not been answered
         self.pending = len(requests)
 
 

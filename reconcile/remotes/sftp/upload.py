@@ -69,7 +69,7 @@ def _stage_and_publish(
 ) -> Recipe[Outcome | None]:
     """None: see ``put_in_place``."""
     path, wish = action.path, action if new is action.new else replace(action, new=new)
-    lane, *more = site.take_lanes(1 + new.size // SPREAD_FROM)
+    lane, *more = site.take_lanes(1 + new.size // SPREAD_FROM if new.size > site.block else 1)
     opening = wire.open_new(staged, site.mode_for(new), lane)
     way: Way | Outcome = Way.FREE
     opened: Handle | Status
