@@ -23,6 +23,7 @@ Work = Callable[[Stage], Iterator[Row]]
 WORKS: dict[str, Work] = {
     "small": copying.small,
     "source-tree": copying.source_tree,
+    "photos": copying.photos,
     "bulk": copying.bulk,
     "no-op": unchanged.no_op,
     "deletes": copying.deletes,
@@ -32,7 +33,7 @@ WORKS: dict[str, Work] = {
     "start-up": unchanged.start_up,
     "defaults": defaults.defaults,
 }
-ONLY_FULL = {"latency", "defaults"}
+ONLY_FULL = {"photos", "latency", "defaults"}
 RESULTS = ROOT / "build" / "bench"
 
 

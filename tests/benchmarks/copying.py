@@ -40,6 +40,14 @@ def source_tree(stage: Stage) -> Iterator[Row]:
         yield cold(stage, title, tree, line, peers, [Goal(RSYNC, 1.0)])
 
 
+def photos(stage: Stage) -> Iterator[Row]:
+    """60 files of 5 MiB in three folders: an afternoon with a camera."""
+    tree = stage.tree("photos", lambda path: make_large(path, 60, 5 * MIB, per_folder=20))
+    for line in (0, 20):
+        yield cold(stage, f"60 x 5 MiB, {line} ms", tree, line, [RSYNC, RCLONE, RCLONE_32, TAR])
+    stage.forget(tree)
+
+
 def bulk(stage: Stage) -> Iterator[Row]:
     """Few large files. The quick ones are an eighth of the size, and bound to nothing."""
     size = 256 if stage.full else 32

@@ -39,12 +39,13 @@ def make_files(path: Path, count: int, size: int, per_folder: int) -> Tree:
     return Tree(path, count, count * size)
 
 
-def make_large(path: Path, count: int, size: int) -> Tree:
-    """``count`` files of ``size`` bytes that don't compress."""
-    path.mkdir(parents=True)
+def make_large(path: Path, count: int, size: int, per_folder: int = 0) -> Tree:
+    """``count`` files of ``size`` bytes that don't compress, in folders if ``per_folder`` is given."""
     for index in range(count):
         dice = random.Random(SEED + index)
-        name = path / f"large-{index}.bin"
+        folder = path / f"folder-{index // per_folder}" if per_folder else path
+        folder.mkdir(parents=True, exist_ok=True)
+        name = folder / f"large-{index}.bin"
         with name.open("wb") as out:
             for start in range(0, size, BLOCK):
                 out.write(dice.randbytes(min(BLOCK, size - start)))

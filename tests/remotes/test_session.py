@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import struct
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,7 @@ from reconcile.model import Stop
 from reconcile.remotes.sftp import lane, wire
 from reconcile.remotes.sftp import session as pump
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.steps import Batch, Burst, Recipe, Room
+from reconcile.remotes.sftp.steps import Batch, Burst, Farewell, Recipe, Room
 from reconcile.remotes.sftp.wire import OK, Request, Status
 
 Answer = Callable[[int, int, bytes], bytes]
@@ -401,6 +402,26 @@ def test_small_files_wait_for_the_server_to_keep_up() -> None:
     session.round_trip = 0.0
     assert list(session.run((small() for _ in range(50)), 50)) == [None] * 50
     assert max(waiting) == 4
+
+
+def test_a_round_trip_is_told_by_answers_to_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(pump, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    class Late(ScriptedChannel):
+        def recv(self, nbytes: int, /) -> bytes:
+            now[0] += 3.0
+            return super().recv(nbytes)
+
+    def leave() -> Recipe[None]:
+        yield Farewell(wire.remove(b"1"))
+
+    session = Session(Late(echo))
+    session.call(leave())
+    session.call(ask(b"2"))  # after 3 s the answer to the farewell comes, after 6 that to this
+    assert session.round_trip == 6.0
+    session.call(ask(b"2"))
+    assert session.round_trip == 3.0
 
 
 def test_ok_replies_are_one_object() -> None:

@@ -164,6 +164,7 @@ class Session:
             raise RuntimeError("a session does one run at a time")
         drawn = iter(recipes)
         began: float | None = time.monotonic()
+        before = self._requests
         exhausted = False
         give_up_at: float | None = None
         live: set[_Task] = set()
@@ -192,7 +193,7 @@ class Session:
                 if live:
                     ready = self._ready() or self._await()
                     replies = self._receive(ready) if ready is not None else []
-                    if began is not None and replies:
+                    if began is not None and replies and replies[-1][0] > before:
                         self.round_trip = min(self.round_trip, time.monotonic() - began)
                         began = None
                     self._accept(replies)
