@@ -103,6 +103,22 @@ def change_at_random(root: Path, chance: random.Random, count: int) -> None:
                 os.utime(file, (OLD + number, OLD + number))
 
 
+def test_deleting_a_tree_lists_each_directory_once(
+    source: Path, dest: Path, state: Path, shim_sshd: Sshd, tree: MakeTree
+) -> None:
+    tree({"a": {"b": {"c": {"d": {"f": "f"}}, "g": "g"}}, "kept": "kept", "more": "more"})
+    job = Reconcile(source, shim_sshd.url(dest), state, shim_sshd.endpoint.flags())
+    job.run("--mirror")
+    shim_sshd.requests()
+    shutil.rmtree(source / "a")
+    (source / "more").unlink()
+    job.run("--mirror", "--allow-mass-delete")
+    assert set(os.listdir(dest)) == {".reconcile", "kept"}
+    requests = shim_sshd.requests().requests
+    assert requests["OPENDIR"] == 1 + 4, requests  # of our own folder, and of what goes
+    assert requests["REMOVE"] == 3
+
+
 def test_renaming_a_directory_of_a_thousand_files_is_one_action(
     source: Path, dest: Path, state: Path, shim_sshd: Sshd, tree: MakeTree
 ) -> None:

@@ -353,6 +353,18 @@ class Conformance:
         assert bench.held == {}
         bench.end()
 
+    def test_a_link_in_the_place_of_a_directory_leads_no_delete_elsewhere(
+        self, bench: Bench, tmp_path: Path
+    ) -> None:
+        bench.upload({"d": {"e": {"f": File("f", mtime=OLD)}, "g": "g"}})
+        build_tree(tmp_path / "outside", {"f": File("f", mtime=OLD)})
+        shutil.rmtree(bench.dest / "d/e")
+        (bench.dest / "d/e").symlink_to(tmp_path / "outside")
+        (outcome,) = bench.perform(bench.delete("d"))
+        assert outcome.note is not None
+        assert os.listdir(tmp_path / "outside") == ["f"]
+        assert os.listdir(bench.dest / "d") == ["e"]
+
     def test_a_directory_that_must_make_room_goes_whole(self, bench: Bench) -> None:
         bench.upload({"d": {"ours": "1"}, "e": {"ours": "1"}})
         build_tree(bench.dest, {"d": {"theirs": "x"}})

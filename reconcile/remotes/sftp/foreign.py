@@ -7,6 +7,7 @@ trash that outlives the run.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from enum import Enum, auto
 
 from reconcile.diff import parent
@@ -19,6 +20,7 @@ from reconcile.remotes.sftp.site import (
     act,
     describe,
     drift,
+    inside,
     kind_of,
     look,
     rename,
@@ -29,6 +31,7 @@ from reconcile.remotes.sftp.wire import OK, Attrs, Status
 POSIX_RENAME = b"posix-rename@openssh.com"
 HARD_LINK = b"hardlink@openssh.com"
 NO_REPLACE = "the server can't replace a file in one step: the old one goes first, and readers see a gap"
+MOST_KNOWN = 100_000  # paths in the trash that are remembered, so that it is emptied without a look
 
 
 class Way(Enum):
@@ -60,7 +63,7 @@ def clear(site: Site, action: Action, way: Way) -> Recipe[Problem | None]:
         kept = yield from keep(site, action.path)
         return kept if isinstance(kept, Problem) else None
     if way is Way.OURS:
-        status = yield from discard(site, site.at(action.path))
+        status = yield from discard(site, site.at(action.path), [("", Kind.FILE)])
         if status is not OK and not absent(status):
             return (yield from explain(site, action.path, "remove what is in the way", status))
     return None
@@ -118,11 +121,17 @@ def _tell(site: Site, kept: bytes) -> None:
     site.say_once(f"what was replaced or removed, and was not ours, is kept on the remote in {shown}")
 
 
-def discard(site: Site, path: bytes) -> Recipe[Status]:
-    """Move to the trash, or, where there is none or it is on another file system, remove."""
+def discard(site: Site, path: bytes, holds: Iterable[tuple[str, Kind | None]] = ()) -> Recipe[Status]:
+    """Move to the trash, or, where there is none or it is on another file system, remove.
+
+    ``holds``: all that goes with it, itself ("") included, parents first, as far as that is known.
+    """
     if not site.has_trash:
         return (yield from act(wire.remove(path)))
-    status = yield from rename(path, site.fresh(b"trash"))
+    place = site.fresh(b"trash")
+    status = yield from rename(path, place)
+    if status is OK and len(site.trash) < MOST_KNOWN:
+        site.trash += ((inside(place, name), kind is Kind.DIR) for name, kind in holds)
     if status.code in (wire.FX_FAILURE, wire.FX_OP_UNSUPPORTED):
         removed = yield from act(wire.remove(path))
         return status if removed is not OK else removed

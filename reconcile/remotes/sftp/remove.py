@@ -6,7 +6,7 @@ What may live here: listing, deleting and purging trees.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TypeVar
@@ -21,6 +21,7 @@ from reconcile.remotes.sftp.site import (
     Site,
     absent,
     act,
+    inside,
     kind_of,
     matches,
     problem,
@@ -47,10 +48,9 @@ class Listing:
     failed: Status | None = None
 
 
-def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+def batches(items: Sequence[T], size: int) -> list[Sequence[T]]:
     """``items`` in slices."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def list_directory(path: bytes) -> Recipe[Listing]:
@@ -102,38 +102,45 @@ def sweep(site: Site, directory: str) -> Recipe[None]:
         for name, _ in listing.names
         if os.fsencode(name).startswith(job) and not os.fsencode(name).startswith(run)
     ]
-    yield [wire.remove(_join(site.at(directory), name)) for name in dead]
+    yield [wire.remove(inside(site.at(directory), name)) for name in dead]
 
 
 def width(action: Action) -> int:
     """How many directories are listed at a time to delete a tree: no more than we know of."""
-    return min(TOGETHER, 1 + sum(entry.kind is Kind.DIR for _, entry in action.members))
+    return min(TOGETHER, 1 + len(_folders(action)))
 
 
-def _tree(top: bytes, together: int) -> Recipe[Found | Status | str]:
-    """Everything below a directory, relative to it, parents first. Else the failure, or a bad name."""
+def _folders(action: Action) -> list[str]:
+    return [path for path, entry in action.members if entry.kind is Kind.DIR]
+
+
+def _tree(top: bytes, known: Sequence[str]) -> Recipe[Found | Status | str]:
+    """Everything below a directory, relative to it, parents first. Else the failure, or a bad name.
+
+    The directories in it that are ``known`` are listed at once. What is seen in them counts if
+    they are directories still: a link in their place would have led us elsewhere.
+    """
     found: Found = {}
-    level = [""]
+    listed: dict[str, Listing] = {}
+    level, ahead = [""], known
     while level:
+        for some in batches([*(path for path in level if path not in listed), *ahead], TOGETHER):
+            listings: list[Listing] = yield [list_directory(inside(top, path)) for path in some]
+            listed.update(zip(some, listings, strict=True))
         deeper: list[str] = []
-        for some in batches(level, together):
-            listings: list[Listing] = yield [list_directory(_join(top, path)) for path in some]
-            for path, listing in zip(some, listings, strict=True):
-                if listing.failed is not None and not absent(listing.failed):
-                    return listing.failed
-                if listing.bad:
-                    return listing.bad[0]
-                for name, attrs in listing.names:
-                    child = f"{path}/{name}" if path else name
-                    found[child] = attrs
-                    if kind_of(attrs) is Kind.DIR:
-                        deeper.append(child)
-        level = deeper
+        for path in level:
+            listing = listed.pop(path)
+            if listing.failed is not None and not absent(listing.failed):
+                return listing.failed
+            if listing.bad:
+                return listing.bad[0]
+            for name, attrs in listing.names:
+                child = f"{path}/{name}" if path else name
+                found[child] = attrs
+                if kind_of(attrs) is Kind.DIR:
+                    deeper.append(child)
+        level, ahead = deeper, ()
     return found
-
-
-def _join(top: bytes, path: str) -> bytes:
-    return b"%b/%b" % (top, os.fsencode(path)) if path else top
 
 
 def delete(site: Site, action: Action) -> Recipe[Outcome]:
@@ -141,7 +148,7 @@ def delete(site: Site, action: Action) -> Recipe[Outcome]:
     old = action.old
     assert old is not None
     path = site.at(action.path)
-    listing = [_tree(path, width(action))] if old.kind is Kind.DIR else []
+    listing = [_tree(path, _folders(action))] if old.kind is Kind.DIR else []
     there, *found = yield [wire.lstat(path), *listing]
     gone: dict[str, Entry | None] = {action.path: None}
     gone.update((f"{action.path}/{member}", None) for member, _ in action.members)
@@ -158,7 +165,7 @@ def delete(site: Site, action: Action) -> Recipe[Outcome]:
         site.forget_parents(action.path)
         return Outcome(action, {} if failed else gone, failed)
     if old.kind is not Kind.DIR:
-        status = yield from discard(site, path)
+        status = yield from discard(site, path, [("", old.kind)])
         if status is not OK:
             return Outcome(action, problem=(yield from explain(site, action.path, "delete", status)))
         return Outcome(action, gone)
@@ -183,7 +190,8 @@ def _delete_directory(
         # RACE: what came into the directory since it was listed is purged with it.
         status = Status(wire.FX_FAILURE, "")
         if site.has_trash:
-            status = yield from discard(site, path)
+            members = ((name, kind_of(attrs)) for name, attrs in found.items())
+            status = yield from discard(site, path, chain([("", Kind.DIR)], members))
         effects: dict[str, Entry | None] = {}
         if status.code == wire.FX_FAILURE:  # as across file systems: then piece by piece
             effects, failed = yield from _delete_around(site, action, path, found, staying)
@@ -218,10 +226,10 @@ def _not_ours(path: bytes, found: Found, members: Mapping[str, Entry]) -> Recipe
             staying.add(name)
         elif entry.kind is Kind.SYMLINK:
             links.append((name, entry))
-        elif not (yield from matches(_join(path, name), attrs, entry)):
+        elif not (yield from matches(inside(path, name), attrs, entry)):
             staying.add(name)
     for some in batches(links, BATCH):
-        same: list[bool] = yield [matches(_join(path, name), found[name], entry) for name, entry in some]
+        same: list[bool] = yield [matches(inside(path, name), found[name], entry) for name, entry in some]
         staying.update(name for (name, _), is_same in zip(some, same, strict=True) if not is_same)
     return staying
 
@@ -244,9 +252,9 @@ def _delete_around(
     for group in [leaves, *(by_depth[depth] for depth in sorted(by_depth, reverse=True))]:
         for some in batches(group, BATCH):
             steps = [
-                act(wire.rmdir(_join(path, name)))
+                act(wire.rmdir(inside(path, name)))
                 if group is not leaves
-                else discard(site, _join(path, name))
+                else discard(site, inside(path, name), [("", Kind.FILE)])
                 for name in some
             ]
             statuses: list[Status] = yield steps
@@ -296,6 +304,17 @@ def remove_in_turn(directories: Sequence[bytes]) -> Recipe[set[bytes]]:
     return left
 
 
+def empty_trash(known: Sequence[tuple[bytes, bool]], lastly: Sequence[bytes]) -> Recipe[bool]:
+    """Remove what is known to be in the trash, without a look, and these directories; tells if all went."""
+    *first, last = batches([path for path, is_folder in known if not is_folder], MANY) or [[]]
+    for some in first:
+        yield [wire.remove(path) for path in some]
+    folders = [path for path, is_folder in reversed(known) if is_folder]
+    replies = yield [*map(wire.remove, last), remove_in_turn([*folders, *lastly])]
+    left: set[bytes] = replies[-1]
+    return not left
+
+
 def _gone(status: Status) -> bool:
     return status is OK or absent(status)
 
@@ -306,8 +325,8 @@ def _empty(top: bytes) -> Recipe[list[bytes]]:
     if listing.failed is not None and listing.failed.code == wire.FX_PERMISSION_DENIED:
         yield from act(wire.setstat(top, 0o700, None))
         listing = yield from list_directory(top)
-    plain = [_join(top, name) for name, attrs in listing.names if kind_of(attrs) is not Kind.DIR]
-    folders = [_join(top, name) for name, attrs in listing.names if kind_of(attrs) is Kind.DIR]
+    plain = [inside(top, name) for name, attrs in listing.names if kind_of(attrs) is not Kind.DIR]
+    folders = [inside(top, name) for name, attrs in listing.names if kind_of(attrs) is Kind.DIR]
     for some in batches(plain, MANY):
         statuses: list[Status] = yield [wire.remove(path) for path in some]
         if any(status.code == wire.FX_PERMISSION_DENIED for status in statuses):

@@ -69,6 +69,9 @@ class Site:
         default_factory=dict
     )  # directories looked at; None: as they should be
     stuck: list[Problem] = field(default_factory=list)  # what earlier runs left and could not be removed
+    trash: list[tuple[bytes, bool]] = field(
+        default_factory=list
+    )  # what is known to be in the run's trash, parents first, and whether it is a directory
     uploads: int = 0  # files to be sent by the actions under way
     full: Problem | None = None  # why no more content is sent in this run
     refusals: int = 0  # contents refused in a row, for no reason that we see
@@ -183,6 +186,11 @@ class Site:
             stamp=entry.stamp,
             tag=tag,
         )
+
+
+def inside(top: bytes, path: str) -> bytes:
+    """A path below a place on the wire."""
+    return b"%b/%b" % (top, os.fsencode(path)) if path else top
 
 
 def wire_time(entry: Entry) -> int:

@@ -18,7 +18,7 @@ from reconcile.errors import ReconcileError, Refused, Unreachable
 from reconcile.model import Action, Kind, Op, Problem, Reason, Stage
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import READ_ONLY, explain, not_sent
-from reconcile.remotes.sftp.remove import TOGETHER, Listing, list_directory, purge, read_names, remove_in_turn
+from reconcile.remotes.sftp.remove import TOGETHER, Listing, empty_trash, list_directory, purge, read_names
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.site import Site, absent, act, kind_of, look, rename
 from reconcile.remotes.sftp.steps import Burst, Recipe
@@ -50,6 +50,7 @@ def make_workdir(
     mark = ours + b"/" + _MARK.encode()
     site.run = ours + b"/" + os.fsencode(run)
     site.parts.clear()
+    site.trash.clear()
     listing = session.call(_enter(site, ours, mark, lineage, parts, known=known))
     site.vacant = False
     site.parents[""] = None
@@ -338,14 +339,15 @@ def _ended_well(folder: bytes) -> Recipe[tuple[bytes, bool]]:
 
 def clear_run(session: Session, site: Site, folder: bytes, parts: Collection[bytes]) -> list[Problem]:
     """Remove a run's folder but for what is kept in its trash, and what is parked and found no place."""
-    if TRASH not in parts and session.call(_is_removed_empty(folder, parts)):
+    known = site.trash if folder == site.run else []
+    if (known or TRASH not in parts) and session.call(_is_removed_empty(folder, parts, known)):
         return []
     kept = folder + b"/trash/kept"
     tops = [folder + b"/" + part for part in sorted({STAGING, TRASH} & {*parts})]
     stuck = purge(session, tops, frozenset([kept]), folder)
     if stuck and isinstance(session.call(look(kept)), Attrs):
         stuck.remove(folder + b"/" + TRASH)
-        session.call(_is_removed_empty(folder, (b"trash/kept", TRASH)))  # if nothing came to be kept
+        session.call(_is_removed_empty(folder, (b"trash/kept", TRASH), []))  # if nothing came to be kept
     if PARKED in parts:
         parked = folder + b"/" + PARKED
         status = session.call(act(wire.rmdir(parked)))
@@ -358,10 +360,12 @@ def clear_run(session: Session, site: Site, folder: bytes, parts: Collection[byt
     return [Problem(os.fsdecode(path), Stage.CLEANUP, Reason.FAILED, text) for path in stuck]
 
 
-def _is_removed_empty(folder: bytes, parts: Collection[bytes]) -> Recipe[bool]:
-    """Try to remove a folder without looking into it first: after uploads nothing is left in it."""
+def _is_removed_empty(
+    folder: bytes, parts: Collection[bytes], known: Sequence[tuple[bytes, bool]]
+) -> Recipe[bool]:
+    """Try to remove a folder without looking into it first: mostly nothing is left in it but what we know."""
     paths = [*(folder + b"/" + part for part in sorted(parts, reverse=True)), folder]
-    return not (yield from remove_in_turn(paths))
+    return (yield from empty_trash(known, paths))
 
 
 def _shown(path: bytes) -> str:
