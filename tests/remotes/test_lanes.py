@@ -13,9 +13,11 @@ import pytest
 from reconcile.errors import ConnectionLost
 from reconcile.model import Action, Options, Reason
 from reconcile.remotes import Remote
+from reconcile.remotes.sftp import lanes as sftp_lanes
 from reconcile.remotes.sftp import remote as sftp_remote
 from reconcile.remotes.sftp import upload
-from reconcile.remotes.sftp.remote import LANES, SftpRemote
+from reconcile.remotes.sftp.lanes import LANES
+from reconcile.remotes.sftp.remote import SftpRemote
 from tests.remotes.conformance import OLD, Bench, Conformance, Heard, OpenRemote
 from tests.remotes.test_sftp import opener
 from tests.support.faults import Fault
@@ -30,10 +32,10 @@ SIZES = [LARGE - 1, LARGE, 255 * 1024 * 4, 255 * 1024 * 4 + 1, 3 << 20]
 @pytest.fixture(autouse=True)
 def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if every file were large, and the server far away."""
-    for module in (sftp_remote, upload):
+    for module in (sftp_remote, sftp_lanes, upload):
         monkeypatch.setattr(module, "SPREAD_FROM", LARGE)
-    monkeypatch.setattr(sftp_remote, "A_LANE", 1)
-    monkeypatch.setattr(sftp_remote, "FAR", 0.0)
+    monkeypatch.setattr(sftp_lanes, "A_LANE", 1)
+    monkeypatch.setattr(sftp_lanes, "FAR", 0.0)
 
 
 @pytest.fixture
@@ -49,8 +51,8 @@ class TestLanes(Conformance):
         def open_remote(dest: Path | str, options: Options, heard: Heard) -> Remote:
             remote = opener(sshd)(dest, options, heard)
             assert isinstance(remote, SftpRemote)
-            remote._asked = remote._connection.ask_for_more(LANES - 1, remote._greet)
-            remote._take_lanes(wait=True)
+            remote._lanes.ask(LANES - 1)
+            remote._lanes.take(wait=True)
             assert remote._site.lanes == LANES
             return remote
 

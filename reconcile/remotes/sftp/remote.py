@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain, zip_longest
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from reconcile.diff import parent
 from reconcile.errors import Unreachable
@@ -34,13 +34,14 @@ from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.alter import move, park, set_meta
 from reconcile.remotes.sftp.arrive import arrive
 from reconcile.remotes.sftp.bundle import IN_STEP, Bundler, make_bundles
-from reconcile.remotes.sftp.connect import Channel, Connection, connect
+from reconcile.remotes.sftp.connect import Connection, connect
 from reconcile.remotes.sftp.directory import make_directory, next_to_make, set_nested_apart
 from reconcile.remotes.sftp.explain import what_fits
-from reconcile.remotes.sftp.lane import Lane
+from reconcile.remotes.sftp.lanes import Lanes
+from reconcile.remotes.sftp.listing import TOGETHER, Listing, batches, list_directory
 from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
 from reconcile.remotes.sftp.publish import make_link
-from reconcile.remotes.sftp.remove import TOGETHER, Listing, batches, delete, list_directory, width
+from reconcile.remotes.sftp.remove import delete, width
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.settle import settle
 from reconcile.remotes.sftp.site import NO_FSYNC, Site, absent, kind_of, look, problem, read_link
@@ -50,17 +51,11 @@ from reconcile.remotes.sftp.wire import Attrs, Status
 from reconcile.remotes.sftp.workdir import clear_run, find_parked, make_parts, make_workdir, parts_for
 from reconcile.source import Source
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
 T = TypeVar("T")
 
 IN_FLIGHT = 1000  # recipes under way at most, where the server is near: more would only queue there
 PER_SECOND = 75_000  # more of them for each second that a round trip takes: an upload is three
 IN_FLIGHT_FAR = 4000  # however far
-LANES = 8  # channels for content at most; OpenSSH grants a connection ten, some hosts fewer
-A_LANE = 16 * 1024 * 1024  # bytes of large files for which it is worth to open one more
-FAR = 0.002  # seconds of a round trip from which the window of one channel is what holds content up
 _UPLOADS = (Op.CREATE, Op.MODIFY)
 
 
@@ -81,7 +76,7 @@ class SftpRemote:
         self._handles = handles
         self._reporter = reporter
         self._unsynced = 0
-        self._asked: list[Future[Lane | None]] | None = None  # for more channels
+        self._lanes = Lanes(connection, session, site)
 
     @property
     def caps(self) -> Capabilities:
@@ -115,7 +110,7 @@ class SftpRemote:
         """The first write: DEST, and our folder in it. See ``workdir``."""
         parts = parts_for(plan.actions)
         make_workdir(self._session, self._site, lineage, run, parts, known=known, resume=resume)
-        self._ask_for_lanes(plan.actions)
+        self._lanes.ask_for(plan.actions)
 
     def find_parked(self, lineage: str) -> None:
         """See ``Remote``."""
@@ -133,7 +128,7 @@ class SftpRemote:
         looks = look_at_parents(site, actions)
         for _ in session.run(chain([make_parts(site, actions)], looks), self._in_flight):
             pass  # what they find is noted in ``site``
-        self._ask_for_lanes(actions)
+        self._lanes.ask_for(actions)
         failed: list[Outcome] = []
         left = yield from self._perform_together(actions, source, stop, failed)
         trees = [action for action in left if _lists_a_tree(action)]
@@ -150,27 +145,6 @@ class SftpRemote:
                 site.full = None
                 yield from self._run(fitting, self._in_flight, source, stop, failed)
         yield from session.run((settle(site, outcome) for outcome in failed), self._in_flight)
-
-    def _ask_for_lanes(self, actions: Iterable[Action]) -> None:
-        """Where the server is far, begin to open as many channels more as the large files are worth."""
-        if self._asked is not None or not self._site.openssh or self._session.round_trip < FAR:
-            return
-        large = sum(action.bytes for action in actions if action.bytes >= SPREAD_FROM)
-        count = min(large // A_LANE, LANES - 1)
-        if count:
-            self._asked = self._connection.ask_for_more(count, self._greet)
-
-    def _greet(self, channel: Channel) -> Lane:
-        lane = Lane(channel, self._site.options.timeout)
-        lane.greet()
-        return lane
-
-    def _take_lanes(self, *, wait: bool) -> None:
-        """Those that were asked for, if need be once they are there. What is refused is done without."""
-        if self._asked and (wait or all(each.done() for each in self._asked)):
-            self._session.widen(self._asked, self._connection.wait)
-            self._asked = []
-            self._site.lanes = self._session.lanes
 
     def _run(
         self,
@@ -216,7 +190,7 @@ class SftpRemote:
         left = [action for action in left if not (_sends_a_file(action) and action.bytes > self._site.block)]
         most = min(IN_STEP, self._in_flight)
         bundler = Bundler(self._site, source, self._reporter.sent, most)
-        self._take_lanes(wait=False)
+        self._lanes.take(wait=False)
         recipes = take_turns(bundler.recipes(bundles, in_step), (self._alone(a, source) for a in large))
         for outcomes in self._session.run(recipes, self._in_flight // most, stop):
             yield from self._done(outcomes, failed)
@@ -244,7 +218,7 @@ class SftpRemote:
             case Op.CREATE | Op.MODIFY if action.kind is Kind.SYMLINK:
                 return make_link(site, action, source)
             case Op.CREATE | Op.MODIFY:
-                self._take_lanes(wait=action.bytes >= SPREAD_FROM)
+                self._lanes.take(wait=action.bytes >= SPREAD_FROM)
                 return upload(site, action, source, self._reporter.sent)
             case Op.MKDIR:
                 return make_directory(site, action)

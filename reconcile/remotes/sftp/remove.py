@@ -1,22 +1,20 @@
 """What goes from the remote: into the run's trash first, and from there for good.
 
-What may live here: listing, deleting and purging trees.
+What may live here: deleting files and trees.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
-from typing import TypeVar
 
 from reconcile.diff import parent
 from reconcile.model import Action, Entry, Kind, Outcome, Problem, Reason
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import Way, clear, discard, meet
-from reconcile.remotes.sftp.session import Session
+from reconcile.remotes.sftp.listing import BATCH, TOGETHER, Listing, batches, list_directory
+from reconcile.remotes.sftp.purge import is_gone
 from reconcile.remotes.sftp.site import (
     Site,
     absent,
@@ -26,83 +24,10 @@ from reconcile.remotes.sftp.site import (
     matches,
     problem,
 )
-from reconcile.remotes.sftp.steps import Farewell, Recipe
-from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Names, Status
-
-T = TypeVar("T")
-
-TOGETHER = 32  # directories that one recipe lists at a time: each costs a handle on the server
-BATCH = 256  # renames or removes that one recipe has under way
-MANY = 4096  # the same for what is all that goes on
-AHEAD = 2, 64  # READDIRs sent at once, at first and at most: OpenSSH answers with 100 names, then with EOF
+from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.sftp.wire import OK, Attrs, Status
 
 Found = dict[str, Attrs]
-
-
-@dataclass(slots=True)
-class Listing:
-    """What is in a directory. ``bad`` names can't be paths; ``failed`` is how it ended, if badly."""
-
-    names: list[tuple[str, Attrs]] = field(default_factory=list)
-    bad: list[str] = field(default_factory=list)
-    failed: Status | None = None
-
-
-def batches(items: Sequence[T], size: int) -> list[Sequence[T]]:
-    """``items`` in slices."""
-    return [items[start : start + size] for start in range(0, len(items), size)]
-
-
-def list_directory(path: bytes) -> Recipe[Listing]:
-    """Names and attributes in a directory, ``.`` and ``..`` left out, in the server's order."""
-    opened: Handle | Status = yield wire.opendir(path)
-    return (yield from read_names(opened))
-
-
-def read_names(opened: Handle | Status) -> Recipe[Listing]:
-    """The same of a directory that was opened, or could not be."""
-    listing = Listing()
-    if isinstance(opened, Status):
-        listing.failed = opened
-        return listing
-    ended = False
-    ahead, most = AHEAD
-    while not ended:
-        replies: list[Names | Status] = yield [wire.readdir(opened.handle)] * ahead
-        ahead = min(2 * ahead, most)
-        for reply in replies:
-            if isinstance(reply, Names):
-                _take_names(reply, listing)
-                ended = ended or not reply.names  # an empty answer would come for ever
-            else:
-                ended = True
-                if reply.code != wire.FX_EOF:
-                    listing.failed = reply
-    yield Farewell(wire.close(opened.handle))
-    return listing
-
-
-def _take_names(reply: Names, listing: Listing) -> None:
-    for raw, attrs in reply.names:
-        if raw in (b".", b".."):
-            continue
-        name = os.fsdecode(raw)
-        if not raw or b"/" in raw or b"\0" in raw:
-            listing.bad.append(name)
-        else:
-            listing.names.append((name, attrs))
-
-
-def sweep(site: Site, directory: str) -> Recipe[None]:
-    """Remove what dead runs of this job had staged in a directory, beside its target."""
-    job, run = site.prefixes
-    listing = yield from list_directory(site.at(directory))
-    dead = [
-        name
-        for name, _ in listing.names
-        if os.fsencode(name).startswith(job) and not os.fsencode(name).startswith(run)
-    ]
-    yield [wire.remove(inside(site.at(directory), name)) for name in dead]
 
 
 def width(action: Action) -> int:
@@ -260,84 +185,8 @@ def _delete_around(
             statuses: list[Status] = yield steps
             for name, status in zip(some, statuses, strict=True):
                 whole = f"{action.path}/{name}"
-                if _gone(status):
+                if is_gone(status):
                     effects[whole] = None
                 else:
                     return effects, (yield from explain(site, whole, "delete", status))
     return effects, None
-
-
-def purge(session: Session, tops: Sequence[bytes], spare: frozenset[bytes], lastly: bytes) -> list[bytes]:
-    """Remove directories with all that is in them but the spared paths; returns directories that remain.
-
-    ``lastly`` is removed with them if it is empty then.
-    """
-    levels: list[list[bytes]] = []
-    level = list(tops)
-    while level:
-        levels.append(level)
-        level = [
-            below
-            for found in session.run(map(_empty, level), 2 * TOGETHER)
-            for below in found
-            if below not in spare
-        ]
-    levels.reverse()
-    levels.append([lastly])
-    left = session.call(remove_in_turn(list(chain.from_iterable(levels))))
-    stuck: list[bytes] = []
-    for level in levels:
-        again = (_remove_directory(path) for path in level if path in left)
-        stuck += [path for path, gone in session.run(again, BATCH) if not gone]
-    return [path for path in stuck if path != lastly]
-
-
-def remove_in_turn(directories: Sequence[bytes]) -> Recipe[set[bytes]]:
-    """Remove empty directories, those inside others first; returns those that remain.
-
-    Not waiting for one to be gone before the one it is in: most servers do what they are asked in turn.
-    """
-    left: set[bytes] = set()
-    for some in batches(directories, MANY):
-        statuses: list[Status] = yield [wire.rmdir(path) for path in some]
-        left.update(path for path, status in zip(some, statuses, strict=True) if not _gone(status))
-    return left
-
-
-def empty_trash(known: Sequence[tuple[bytes, bool]], lastly: Sequence[bytes]) -> Recipe[bool]:
-    """Remove what is known to be in the trash, without a look, and these directories; tells if all went."""
-    *first, last = batches([path for path, is_folder in known if not is_folder], MANY) or [[]]
-    for some in first:
-        yield [wire.remove(path) for path in some]
-    folders = [path for path, is_folder in reversed(known) if is_folder]
-    replies = yield [*map(wire.remove, last), remove_in_turn([*folders, *lastly])]
-    left: set[bytes] = replies[-1]
-    return not left
-
-
-def _gone(status: Status) -> bool:
-    return status is OK or absent(status)
-
-
-def _empty(top: bytes) -> Recipe[list[bytes]]:
-    """Remove all in a directory but the directories, which are returned."""
-    listing = yield from list_directory(top)
-    if listing.failed is not None and listing.failed.code == wire.FX_PERMISSION_DENIED:
-        yield from act(wire.setstat(top, 0o700, None))
-        listing = yield from list_directory(top)
-    plain = [inside(top, name) for name, attrs in listing.names if kind_of(attrs) is not Kind.DIR]
-    folders = [inside(top, name) for name, attrs in listing.names if kind_of(attrs) is Kind.DIR]
-    for some in batches(plain, MANY):
-        statuses: list[Status] = yield [wire.remove(path) for path in some]
-        if any(status.code == wire.FX_PERMISSION_DENIED for status in statuses):
-            yield from act(wire.setstat(top, 0o700, None))
-            yield [wire.remove(path) for path in some]
-    return folders
-
-
-def _remove_directory(path: bytes) -> Recipe[tuple[bytes, bool]]:
-    status = yield from act(wire.rmdir(path))
-    if status.code == wire.FX_PERMISSION_DENIED:
-        yield from act(wire.setstat(path.rpartition(b"/")[0], 0o700, None))
-        status = yield from act(wire.rmdir(path))
-    return path, _gone(status)

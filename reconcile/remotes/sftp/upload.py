@@ -18,7 +18,7 @@ from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain, not_sent
 from reconcile.remotes.sftp.foreign import Way
 from reconcile.remotes.sftp.publish import STANDS, judge, publish
-from reconcile.remotes.sftp.remove import sweep
+from reconcile.remotes.sftp.purge import sweep
 from reconcile.remotes.sftp.site import Site, problem, tag_of, wire_time
 from reconcile.remotes.sftp.steps import Batch, Burst, Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Request, Status

@@ -18,7 +18,8 @@ from reconcile.errors import ReconcileError, Refused, Unreachable
 from reconcile.model import Action, Kind, Op, Problem, Reason, Stage
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import READ_ONLY, explain, not_sent
-from reconcile.remotes.sftp.remove import TOGETHER, Listing, empty_trash, list_directory, purge, read_names
+from reconcile.remotes.sftp.listing import TOGETHER, Listing, list_directory, read_names
+from reconcile.remotes.sftp.purge import empty_trash, purge
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.site import Site, absent, act, kind_of, look, rename
 from reconcile.remotes.sftp.steps import Burst, Recipe
