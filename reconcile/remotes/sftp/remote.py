@@ -186,8 +186,8 @@ class SftpRemote:
         bundles, in_step, left = make_bundles(self._site, actions)
         if not bundles and not in_step:
             return left
-        large = [action for action in left if _sends_a_file(action) and action.bytes > self._site.block]
-        left = [action for action in left if not (_sends_a_file(action) and action.bytes > self._site.block)]
+        large = [action for action in left if action.bytes > self._site.block]
+        left = [action for action in left if action.bytes <= self._site.block]
         most = min(IN_STEP, self._in_flight)
         bundler = Bundler(self._site, source, self._reporter.sent, most)
         self._lanes.take(wait=False)

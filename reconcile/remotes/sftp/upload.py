@@ -20,7 +20,7 @@ from reconcile.remotes.sftp.foreign import Way
 from reconcile.remotes.sftp.publish import STANDS, judge, publish
 from reconcile.remotes.sftp.purge import sweep
 from reconcile.remotes.sftp.site import Site, problem, tag_of, wire_time
-from reconcile.remotes.sftp.steps import Batch, Burst, Recipe
+from reconcile.remotes.sftp.steps import Batch, Burst, Recipe, Room
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Request, Status
 from reconcile.source import Source, SourceError, digest_of, new_hash
 
@@ -125,6 +125,8 @@ def send(content: Content, more: Sequence[int]) -> Recipe[Entry | Problem]:
     """
     if more:
         yield from content.spread(more)
+    if content.in_one_piece:
+        yield Room(content.handles[0][0])
     notable: Notable = yield content.requests()
     if content.written and not notable:
         notable = yield Batch(content.ending())
@@ -183,9 +185,14 @@ class Content:
 
     def requests(self) -> Burst:
         """Everything between OPEN and RENAME. Ends early, without closing, if the source is in trouble."""
-        return Batch(self._in_one_piece()) if self.entry.size <= self.site.block else Burst(self._piecewise())
+        return Batch(self._at_once()) if self.in_one_piece else Burst(self._piecewise())
 
-    def _in_one_piece(self) -> list[Request]:
+    @property
+    def in_one_piece(self) -> bool:
+        """Whether one WRITE takes it."""
+        return self.entry.size <= self.site.block
+
+    def _at_once(self) -> list[Request]:
         try:
             data = self.source.read(self.path, stamp_of(self.entry))
         except SourceError as error:
