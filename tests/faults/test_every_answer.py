@@ -100,6 +100,7 @@ def attempt(case: Case, fault: Fault, fine: set[int]) -> None:
     elif ran.code:
         assert document["message"], "nothing says what happened"
     assert "bug in reconcile" not in ran.out, describe(ran)
+    scenario.sshd.end_sessions()  # what the client had queued is still being carried out
     if list(scenario.leftovers()):  # what could not be purged is tried again by the next run that writes
         for step in (Path.touch, Path.unlink):
             step(scenario.source / "late")

@@ -21,7 +21,7 @@ from typing import Literal
 
 GARBAGE = bytes(range(7, 251, 3))  # as a packet: far too long, of a type that there is not
 OVERLONG = (0x7FFFFFFF).to_bytes(4, "big") + b"\x65" + bytes(60)
-STATUS = 101
+VERSION, STATUS = 2, 101
 
 Do = Literal["kill", "cut", "close", "drop", "answer", "never", "garbage", "overlong", "slow"]
 
@@ -117,7 +117,8 @@ class Saboteur:
 
     def reply(self, packet: memoryview) -> bytes:
         """What the client shall see of a reply."""
-        if self._awaited is not None and packet[5:9] == self._awaited:
+        has_id = packet[4] != VERSION
+        if self._awaited is not None and has_id and packet[5:9] == self._awaited:
             self._awaited = None
             if self.fault.do != "drop":
                 self._strike()
