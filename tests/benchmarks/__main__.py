@@ -80,11 +80,15 @@ def _show(rows: Sequence[Row], facts: dict[str, str], options: argparse.Namespac
 
 
 def _merge(options: argparse.Namespace) -> None:
-    """Put together what was measured in parts."""
+    """Put together what was measured in parts; of a work that is in several, the first."""
     parts = [json.loads(path.read_text()) for path in options.merge]
     facts = dict(parts[0]["machine"])
-    facts["runs"] = " or ".join(sorted({part["machine"]["runs"] for part in parts}))
-    _show([row for part in parts for row in read_rows(part)], facts, options)
+    facts["runs"] = " or ".join(sorted({n for part in parts for n in part["machine"]["runs"].split(" or ")}))
+    rows: dict[str, Row] = {}
+    for part in parts:
+        for row in read_rows(part):
+            rows.setdefault(row.work, row)
+    _show(list(rows.values()), facts, options)
 
 
 def _options() -> argparse.Namespace:
