@@ -18,6 +18,7 @@ MIB = 1024 * 1024
 RSYNC, TAR, LFTP, SFTP = "rsync", "tar | ssh tar", "lftp", "sftp -b"
 RCLONE, RCLONE_32, RCLONE_MD5 = "rclone", "rclone, 32", "rclone, md5sum"
 QUICK = {OURS, RSYNC, TAR}  # who never wait for a round trip per file
+EVERYBODY = [RSYNC, TAR, RCLONE, LFTP, RCLONE_32, RCLONE_MD5, SFTP]
 BEST_RCLONE = f"{RCLONE}/{RCLONE_32}"
 
 
@@ -25,9 +26,9 @@ def small(stage: Stage) -> Iterator[Row]:
     """10,000 files of 4 KiB to an empty target."""
     tree = stage.tree("small", lambda path: make_files(path, 10_000, 4096, per_folder=100))
     near = [Goal(RSYNC, 1.7), Goal(RSYNC, 1.0), Goal(RCLONE, 1 / 4), Goal(RCLONE, 1 / 7), Goal(TAR, 1.2)]
-    yield cold(stage, "10,000 x 4 KiB, 0 ms", tree, 0, _all(stage), near)
+    peers = EVERYBODY if stage.full else [RSYNC, TAR, RCLONE]
+    yield cold(stage, "10,000 x 4 KiB, 0 ms", tree, 0, peers, near)
     far = [Goal(RSYNC, 1.8), Goal(RSYNC, 1.0), Goal(RCLONE, 1 / 100), Goal(RCLONE, 1 / 250), Goal(TAR, 1.2)]
-    peers = _all(stage) if stage.full else [RSYNC, TAR, RCLONE]
     yield cold(stage, "10,000 x 4 KiB, 20 ms", tree, 20, peers, far)
 
 
@@ -49,8 +50,8 @@ def photos(stage: Stage) -> Iterator[Row]:
 
 
 def bulk(stage: Stage) -> Iterator[Row]:
-    """Few large files. The quick ones are an eighth of the size, and bound to nothing."""
-    size = 256 if stage.full else 32
+    """Few large files. The quick ones are a sixteenth of the size, and bound to nothing."""
+    size = 256 if stage.full else 16
     peers = [RSYNC, RCLONE, *([RCLONE_32, TAR] if stage.full else [])]
     tree = stage.tree("bulk", lambda path: make_large(path, 4, size * MIB))
     near, far = [Goal(BEST_RCLONE, 1.1)], [Goal(BEST_RCLONE, 0.9), Goal(RSYNC, 0.5)]
@@ -99,8 +100,8 @@ def first_run(stage: Stage) -> Iterator[Row]:
 
 
 def directories(stage: Stage) -> Iterator[Row]:
-    """2,000 folders, nothing in them; a quarter of that for the quick."""
-    count = 2_000 if stage.full else 500
+    """2,000 folders, nothing in them; an eighth of that for the quick."""
+    count = 2_000 if stage.full else 250
     tree = stage.tree("directories", lambda path: make_folders(path, count, per_folder=50))
     goals = [Goal(RCLONE, 1 / 50)] if stage.full else []
     # Of a share rclone makes fewer at once: nothing could be told from it.
@@ -200,10 +201,6 @@ def _discard(*paths: Path) -> None:
 
 def _present(names: Sequence[str]) -> list[str]:
     return [name for name in names if TOOLS[name].installed]
-
-
-def _all(stage: Stage) -> list[str]:
-    return [RSYNC, TAR, RCLONE, LFTP, *([RCLONE_32, RCLONE_MD5, SFTP] if stage.full else [])]
 
 
 def _with_points(row: Row, plot: str, x: float, amount: float) -> Row:
