@@ -23,7 +23,7 @@ check: $(INSTALLED)  ## style, types, layering
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layering.py
 
-bench: $(VENV)/.bench  ## a few minutes: beside rsync, lftp and rclone
+bench: $(VENV)/.bench  ## some three minutes: beside rsync and rclone
 	$(BIN)/python -m tests.benchmarks
 
 bench-full: $(VENV)/.bench  ## the long one

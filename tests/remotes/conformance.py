@@ -24,12 +24,13 @@ from reconcile.model import (
     Op,
     Options,
     Outcome,
+    Plan,
     Problem,
     Reason,
     Stamp,
     Tag,
 )
-from reconcile.remotes import Remote
+from reconcile.remotes import NOTHING, Remote
 from reconcile.source import Source, SourceError, digest_of
 from tests.support.trees import Dir, File, Link, Tree, assert_same_tree, build_tree, read_tree
 
@@ -67,14 +68,20 @@ class Bench:
     """SRC, DEST and a prepared remote, and short words for what tests do with them."""
 
     def __init__(
-        self, open_remote: OpenRemote, src: Path, dest: Path, options: Options, run: str = RUN
+        self,
+        open_remote: OpenRemote,
+        src: Path,
+        dest: Path,
+        options: Options,
+        run: str = RUN,
+        plan: Plan = NOTHING,
     ) -> None:
         self.src, self.dest = src, dest
         self.heard = Heard()
         self.remote = open_remote(dest, options, self.heard)
         self.source = Source(str(src))
         self.held: dict[str, Entry] = {}
-        self.remote.prepare(LINEAGE, run)
+        self.remote.prepare(LINEAGE, run, plan)
 
     def wish(self, path: str) -> Entry:
         """What a scan would say of a path in SRC."""

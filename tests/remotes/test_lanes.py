@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reconcile.errors import ConnectionLost
-from reconcile.model import Action, Options, Reason
+from reconcile.model import Action, Entry, Kind, Op, Options, Plan, Reason
 from reconcile.remotes import Remote
 from reconcile.remotes.sftp import lanes as sftp_lanes
 from reconcile.remotes.sftp import remote as sftp_remote
@@ -25,7 +25,7 @@ from tests.support.sshd import Sshd, start_sshd
 from tests.support.trees import File
 
 LARGE = 100_000  # bytes that count as large here
-Begin = Callable[[OpenRemote], Bench]
+Begin = Callable[..., Bench]
 SIZES = [LARGE - 1, LARGE, 255 * 1024 * 4, 255 * 1024 * 4 + 1, 3 << 20]
 
 
@@ -64,13 +64,20 @@ def lanes(bench: Bench) -> int:
     return bench.remote._site.lanes
 
 
+def ask_for_all(bench: Bench) -> None:
+    """A session goes wrong only if it begins after the server was told so."""
+    assert isinstance(bench.remote, SftpRemote)
+    bench.remote._lanes.ask(LANES - 1)
+
+
 @pytest.fixture
 def begin(source: Path, dest: Path) -> Iterator[Begin]:
-    """``begin(open_remote)``; closed in the end."""
+    """``begin(open_remote)``, and how large a file is to come; closed in the end."""
     with ExitStack() as stack:
 
-        def begin(open_remote: OpenRemote) -> Bench:
-            bench = Bench(open_remote, source, dest, Options())
+        def begin(open_remote: OpenRemote, largest: int = LARGE) -> Bench:
+            plan = Plan([[Action(Op.CREATE, "f", Entry(Kind.FILE, 0o644, largest))]])
+            bench = Bench(open_remote, source, dest, Options(), plan=plan)
             stack.callback(bench.source.close)
             stack.callback(bench.remote.close)
             return bench
@@ -92,7 +99,7 @@ def test_files_of_all_sizes_arrive_with_their_times_and_modes(begin: Begin, open
 
 
 def test_small_files_open_no_further_channel(begin: Begin, open_remote: OpenRemote) -> None:
-    bench = begin(open_remote)
+    bench = begin(open_remote, LARGE - 1)
     bench.upload({str(n): File(bytes(LARGE - 1)) for n in range(20)})
     assert lanes(bench) == 1
 
@@ -165,9 +172,10 @@ def test_a_file_that_becomes_shorter_in_the_middle_is_sent_as_it_is_then(
 def test_what_is_refused_on_any_lane_is_not_published(
     begin: Begin, shim_sshd: Sshd, dest: Path, kind: str, at: int
 ) -> None:
-    bench = begin(opener(shim_sshd))
+    bench = begin(opener(shim_sshd), 0)
     action = large(bench)
     shim_sshd.arm(Fault("answer", at, kind=kind, status=4))
+    ask_for_all(bench)
     assert bench.problem(action).reason is Reason.FAILED
     assert not (dest / "large").exists()
     bench.do(action)
@@ -177,9 +185,10 @@ def test_what_is_refused_on_any_lane_is_not_published(
 
 @pytest.mark.parametrize("do", ["close", "cut"])
 def test_a_lane_that_is_lost_is_a_lost_connection(begin: Begin, shim_sshd: Sshd, dest: Path, do: str) -> None:
-    bench = begin(opener(shim_sshd))
+    bench = begin(opener(shim_sshd), 0)
     action = large(bench)
     shim_sshd.arm(Fault(do, 5, kind="WRITE"))  # type: ignore[arg-type]
+    ask_for_all(bench)
     with pytest.raises(ConnectionLost):
         bench.perform(action)
     assert not (dest / "large").exists()

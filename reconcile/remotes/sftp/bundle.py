@@ -7,7 +7,7 @@ round trip less. Readers see it empty or whole. Small enough units, so that a cr
 not start a large directory over; outcomes count only after that rename. The other
 small new files are renamed one by one, but in step too.
 
-Only on OpenSSH: it carries out requests in the order in which they are sent, its
+Only on OpenSSH: it carries out the requests of a channel in the order in which they are sent, its
 posix-rename replaces an empty directory, and its rename no file.
 """
 

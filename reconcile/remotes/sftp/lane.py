@@ -16,8 +16,6 @@ from reconcile.remotes.sftp import wire
 
 RECEIVE = 256 * 1024  # bytes taken at once
 MOST_KEPT = 4 * 1024 * 1024  # bytes that the server did not take yet: twice of what it takes on its way
-
-
 NO_VERSION = "the server did not begin with its SFTP version"
 
 

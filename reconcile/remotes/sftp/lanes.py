@@ -24,17 +24,17 @@ FAR = 0.002  # seconds of a round trip from which the window of one channel is w
 
 
 class Lanes:
-    """The channels of a connection beside the first: asked for once, in the background."""
+    """The channels of a connection beside the first: asked for in the background, once the plan is known."""
 
     def __init__(self, connection: Connection, session: Session, site: Site) -> None:
         self._connection = connection
         self._session = session
         self._site = site
-        self._asked: list[Future[Lane | None]] | None = None
+        self._asked: list[Future[Lane | None]] = []
 
     def ask_for(self, actions: Iterable[Action]) -> None:
         """Begin to open as many as the large files are worth. Only on OpenSSH: who knows what others do."""
-        if self._asked is not None or not self._site.openssh or self._session.round_trip < FAR:
+        if not self._site.openssh or self._session.round_trip < FAR:
             return
         large = sum(action.bytes for action in actions if action.bytes >= SPREAD_FROM)
         if count := min(large // A_LANE, LANES - 1):

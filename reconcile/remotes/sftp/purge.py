@@ -1,6 +1,6 @@
 """What is ours and of no more use goes for good.
 
-What may live here: emptying and removing folders of ours, without asking what is in them.
+What may live here: removing what is in folders of ours, and these, whatever it is.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from reconcile.remotes.sftp.site import Site, absent, act, inside, kind_of
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import OK, Status
 
-MANY = 4096  # the same for what is all that goes on
+MANY = 4096  # removes that are under way at most, where nothing else goes on
 
 
 def sweep(site: Site, directory: str) -> Recipe[None]:

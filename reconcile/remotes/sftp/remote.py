@@ -128,7 +128,6 @@ class SftpRemote:
         looks = look_at_parents(site, actions)
         for _ in session.run(chain([make_parts(site, actions)], looks), self._in_flight):
             pass  # what they find is noted in ``site``
-        self._lanes.ask_for(actions)
         failed: list[Outcome] = []
         left = yield from self._perform_together(actions, source, stop, failed)
         trees = [action for action in left if _lists_a_tree(action)]

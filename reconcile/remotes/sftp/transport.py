@@ -41,7 +41,6 @@ class Transport(paramiko.Transport):
         self.packets = self.packetizer = Packets(self.stream)
         options = self.get_security_options()
         options.ciphers = tuple(sorted(options.ciphers, key=lambda name: "gcm" not in name))
-
         self.arrival: threading.Event | None = None  # set when a channel takes more
 
     @property
