@@ -221,6 +221,7 @@ def _relocate(old: DirectorySnapshot, scan: Scan, changes: list[Change], moves: 
             displaced[target] = known
     if scan.unknown:
         olds = {path: known for path, known in olds.items() if not within(path, scan.unknown)}
+        news = {path: new for path, new in news.items() if not within(path, scan.unknown)}
     return Pairing(moves, olds, news, displaced)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconcile import fold as folding
@@ -212,6 +212,12 @@ def test_excluded_and_foreign_content_stays(
 
 
 @given(trees(3), trees(), PATHS, st.booleans())
+@example(  # it is new, in a directory that moves
+    [Edit("file", "a", "", ""), Edit("file", "b/a", "", "")],
+    [Edit("file", "b", "a", ""), Edit("file", "a/a", "a", ""), Edit("file", "a/b/a", "a", "")],
+    "a/b",
+    False,
+)
 def test_nothing_under_an_unreadable_directory_is_planned(
     first: Steps, second: Steps, path: str, mirror: bool
 ) -> None:
