@@ -33,8 +33,9 @@ SILENCE = 60.0  # seconds without a byte, while requests are outstanding
 TICK = 1.0  # seconds after which a wait looks up: was the run asked to stop?
 AT_ONCE = 256 * 1024  # bytes of requests that are sent at once: more costs less, but the server waits
 BACKLOG = 512 * 1024  # bytes of small files that the server has yet to answer, if it is near
-BACKLOG_PER_SECOND = 100 * 1024 * 1024  # more of them for each second of a round trip
-OUTSTANDING = 2 * 1024 * 1024  # bytes of unanswered bursts; sshd grants a channel as much
+BURSTS = 768 * 1024  # the same of large files, in the beginning: see ``_burst_room``
+PER_SECOND = 100 * 1024 * 1024  # more of both for each second of a round trip
+OUTSTANDING = 2 * 1024 * 1024  # bytes of unanswered bursts at most; sshd grants a channel as much
 
 
 def _gather(count: int, resume: Deliver) -> Iterator[Deliver]:
@@ -248,7 +249,8 @@ class Session:
         for lane in self._lanes:
             while lane.turn and self._has_room(lane):
                 lane.turn.popleft()(None)
-        while self._bursts and self._outstanding < OUTSTANDING * len(self._lanes):
+        most = self._burst_room() * len(self._lanes)
+        while self._bursts and self._outstanding < most:
             burst = self._bursts[0]
             if burst.failed:
                 burst.stop()
@@ -363,8 +365,19 @@ class Session:
         OpenSSH's server reads 16 KiB for each request that it carries out, however small,
         and copies all that it has not come to whenever that grows: seconds for some MiB.
         """
-        most = BACKLOG + BACKLOG_PER_SECOND * min(self.round_trip, 1.0)
-        return not lane.stuck and lane.unanswered < most
+        return not lane.stuck and lane.unanswered < BACKLOG + self._under_way()
+
+    def _burst_room(self) -> float:
+        """How many bytes of large files may wait for their answers, for each lane.
+
+        sshd copies all it holds whenever that grows, by a packet at a time: a tenth of a second up to
+        2 MiB. That pays only for what takes long, so it is more the more was sent.
+        """
+        return min(BURSTS + self._under_way() + self._first.sent / 64, OUTSTANDING)
+
+    def _under_way(self) -> float:
+        """How many bytes a line at 100 MiB/s holds: these wait for nothing but the way."""
+        return PER_SECOND * min(self.round_trip, 1.0)
 
     def _ready(self) -> Lane | None:
         """A lane on which something has come."""
