@@ -11,13 +11,19 @@ import socket
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from reconcile.remotes.sftp.ssh import MSG_CHANNEL_DATA, Packetizer, paramiko
+from reconcile.remotes.sftp.ssh import MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST, Packetizer, paramiko
 
 _READ_AHEAD = 64 * 1024
 _LULL = 0.005  # seconds for which what comes may lie about while nobody waits for it
+_MOST_ROOM = 0xFFFFFFFF  # bytes that a channel may be granted, RFC 4254, section 5.2
+# Until a session begins, sshd sends nothing small before all it sent is acknowledged, which a system puts
+# off for 40 ms to let it travel with an answer. Linux forgets that it was told not to, so it is told
+# each time: tcp(7).
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 _PRIVATE = "_Packetizer__"
 _DATA = struct.Struct(">BBII")  # length of the padding, type, channel, length of the data
 
@@ -39,6 +45,8 @@ class Stream(socket.socket):
             self._ahead = super().recv(max(size, _READ_AHEAD), flags)
             self._at = 0
             self.greeting = self.greeting or self._ahead[:256]
+            if _QUICKACK is not None:
+                self.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
         data = self._ahead[self._at : self._at + size]
         self._at += len(data)
         return data
@@ -98,7 +106,7 @@ class Packets(Packetizer):
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream)
         self._stream = stream
-        self._next: tuple[int, paramiko.Message] | None = None  # read already, behind a run of data
+        self._next: deque[tuple[int, paramiko.Message]] = deque()  # read already
         self.awaited = threading.Event()
         self.awaited.set()
 
@@ -106,51 +114,54 @@ class Packets(Packetizer):
         """The type and content of the next packet, or of several that say the same as one."""
         inner = vars(self)  # paramiko keeps all of it private
         plain = inner.get(f"{_PRIVATE}aead_in") and not inner[f"{_PRIVATE}compress_engine_in"]
-        if plain and self._next is None and not self.need_rekey():
+        if plain and not self._next and not self.need_rekey():
             self.awaited.wait(_LULL)
-            data = self._read_run(inner)
-            if data is not None:
-                return MSG_CHANNEL_DATA, data
-        if self._next is not None:
-            following, self._next = self._next, None
-            return following
+            self._read_run(inner)
+        if self._next:
+            return self._next.popleft()
         kind, message = super().read_message()
         return kind, message
 
-    def _read_run(self, inner: dict[str, Any]) -> paramiko.Message | None:
-        """Packets that are here as a whole: the data of one channel, up to the first of another kind.
+    def _read_run(self, inner: dict[str, Any]) -> None:
+        """Packets that are here as a whole, up to the first that is about something else than data.
 
-        That one becomes the next message; None where it comes first, or none is whole.
+        What comes for a channel becomes one message, and how much more it takes becomes one: which
+        of them came before the other changes nothing.
         """
         stream = self._stream
         decrypt = inner[f"{_PRIVATE}block_engine_in"].decrypt
         tag_size = inner[f"{_PRIVATE}mac_size_in"]
         fixed, counter = (iv := inner[f"{_PRIVATE}iv_in"])[:4], int.from_bytes(iv[4:])
-        channel: bytes | None = None
-        pieces: list[bytes] = []
+        data: dict[bytes, list[bytes]] = {}  # by channel
+        room: dict[bytes, int] = {}
         size = count = 0
-        while (packet := stream.take_packet(tag_size)) is not None:
+        other: paramiko.Message | None = None
+        while other is None and (packet := stream.take_packet(tag_size)) is not None:
             plain = decrypt(fixed + counter.to_bytes(8), packet[4:], packet[:4])  # RFC 5647, section 7
             counter += 1
             count += 1
             size += len(packet)
             end = len(plain) - plain[0]
-            if plain[1] == MSG_CHANNEL_DATA and (channel is None or plain[2:6] == channel):
-                channel = plain[2:6]
-                pieces.append(plain[10:end])
-                continue
-            following = paramiko.Message(plain[2:end])
-            following.seqno = inner[f"{_PRIVATE}sequence_number_in"] + count - 1 & 0xFFFFFFFF
-            self._next = plain[1], following
-            break
+            kind, channel = plain[1], plain[2:6]
+            if kind == MSG_CHANNEL_DATA:
+                data.setdefault(channel, []).append(plain[10:end])
+            elif kind == MSG_CHANNEL_WINDOW_ADJUST:
+                room[channel] = room.get(channel, 0) + int.from_bytes(plain[6:10])
+            else:
+                other = paramiko.Message(plain[2:end])
+                other.seqno = inner[f"{_PRIVATE}sequence_number_in"] + count - 1 & 0xFFFFFFFF
+                self._next.append((kind, other))
         if not count:
-            return None
+            return
         inner[f"{_PRIVATE}iv_in"] = fixed + counter.to_bytes(8)
         self._account(inner, count, size)
-        if channel is None:
-            return None
-        data = b"".join(pieces)
-        return paramiko.Message(channel + len(data).to_bytes(4) + data)
+        for channel, more in room.items():
+            message = paramiko.Message(channel + min(more, _MOST_ROOM).to_bytes(4))
+            self._next.appendleft((MSG_CHANNEL_WINDOW_ADJUST, message))
+        for channel, pieces in data.items():
+            whole = b"".join(pieces)
+            message = paramiko.Message(channel + len(whole).to_bytes(4) + whole)
+            self._next.appendleft((MSG_CHANNEL_DATA, message))
 
     def _account(self, inner: dict[str, Any], count: int, size: int) -> None:
         """What paramiko counts of what came."""

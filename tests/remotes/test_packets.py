@@ -1,0 +1,121 @@
+"""SSH packets: what is read as one is what was sent, and is acknowledged at once."""
+
+from __future__ import annotations
+
+import socket
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import paramiko
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from hypothesis import given
+from hypothesis import strategies as st
+from paramiko.common import (
+    MSG_CHANNEL_CLOSE,
+    MSG_CHANNEL_DATA,
+    MSG_CHANNEL_EOF,
+    MSG_CHANNEL_WINDOW_ADJUST,
+    MSG_GLOBAL_REQUEST,
+)
+
+from reconcile.remotes.sftp.packets import Packets, Stream
+
+KEY, IV, BLOCK, TAG = bytes(16), bytes(12), 16, 16
+LAST = MSG_GLOBAL_REQUEST
+
+
+@contextmanager
+def streams() -> Iterator[tuple[Stream, Stream]]:
+    """Both ends of a TCP connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        here = socket.create_connection(listener.getsockname())
+        there, _ = listener.accept()
+    here.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with Stream(here) as ours, Stream(there) as theirs:
+        ours.settimeout(10)
+        theirs.settimeout(10)
+        yield ours, theirs
+
+
+@contextmanager
+def packets() -> Iterator[tuple[Packets, Packets]]:
+    """One end sends, the other reads, with AES-GCM."""
+    with streams() as (ours, theirs):
+        sender, reader = Packets(ours), Packets(theirs)
+        cipher: Any = AESGCM(KEY)  # the stubs know of ciphers without AEAD only
+        sender.set_outbound_cipher(cipher, BLOCK, cipher, TAG, b"", aead=True, iv_out=IV)
+        reader.set_inbound_cipher(cipher, BLOCK, cipher, TAG, b"", aead=True, iv_in=IV)
+        yield sender, reader
+
+
+def packet(kind: int, channel: int, what: bytes | int) -> paramiko.Message:
+    message = paramiko.Message()
+    message.add_byte(bytes([kind]))
+    message.add_int(channel)
+    if isinstance(what, int):
+        message.add_int(what)
+    else:
+        message.add_string(what)
+    return message
+
+
+CHANNELS = st.integers(0, 2)
+SENT = st.one_of(
+    st.tuples(st.just(MSG_CHANNEL_DATA), CHANNELS, st.binary(min_size=1, max_size=40)),
+    st.tuples(st.just(MSG_CHANNEL_WINDOW_ADJUST), CHANNELS, st.integers(0, 1 << 20)),
+    st.tuples(st.sampled_from([MSG_CHANNEL_EOF, MSG_CHANNEL_CLOSE]), CHANNELS, st.just(b"")),
+)
+
+
+@given(st.lists(SENT, max_size=40))
+def test_packets_that_are_read_as_one_say_the_same(sent: list[tuple[int, int, bytes | int]]) -> None:
+    """Data comes whole and in turn, and all of it before what followed it; no byte of room is lost."""
+    with packets() as (sender, reader):
+        for each in (*sent, (LAST, 0, b"")):
+            sender.send_message(packet(*each))
+        story: list[tuple[int, int]] = []  # all but data and room, in turn
+        data: dict[tuple[int, int], bytes] = defaultdict(bytes)  # also by how much was told
+        room: dict[tuple[int, int], int] = defaultdict(int)
+        while True:
+            kind, message = reader.read_message()
+            channel = message.get_int()
+            if kind == LAST:
+                break
+            if kind == MSG_CHANNEL_DATA:
+                data[len(story), channel] += message.get_binary()
+            elif kind == MSG_CHANNEL_WINDOW_ADJUST:
+                room[len(story), channel] += message.get_int()
+            else:
+                story.append((kind, channel))
+        assert (story, dict(data), dict(room)) == told(sent)
+
+
+def told(
+    sent: list[tuple[int, int, bytes | int]],
+) -> tuple[list[tuple[int, int]], dict[tuple[int, int], bytes], dict[tuple[int, int], int]]:
+    story: list[tuple[int, int]] = []
+    data: dict[tuple[int, int], bytes] = defaultdict(bytes)
+    room: dict[tuple[int, int], int] = defaultdict(int)
+    for kind, channel, what in sent:
+        if isinstance(what, int):
+            room[len(story), channel] += what
+        elif kind == MSG_CHANNEL_DATA:
+            data[len(story), channel] += what
+        else:
+            story.append((kind, channel))
+    return story, dict(data), dict(room)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="the system does not tell, nor can be told")
+def test_what_comes_is_acknowledged_at_once() -> None:
+    """Also once it looks like a conversation, when the system would let that travel with an answer."""
+    with streams() as (ours, theirs):
+        for _ in range(20):
+            theirs.sendall(b"question")
+            assert ours.recv(100) == b"question"
+            assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK)
+            ours.sendall(b"answer")
+            assert theirs.recv(100) == b"answer"
