@@ -462,6 +462,28 @@ def test_what_is_no_ssh_server_is_told(home: Path, greeting: bytes, message: str
     assert found.isprintable()
 
 
+def test_the_first_word_comes_at_once_and_is_said_once(home: Path) -> None:
+    """A server goes on with it while we are getting ready. Then come our keys."""
+    heard = b""
+
+    def answer(sock: socket.socket) -> None:
+        nonlocal heard
+        with sock:
+            sock.settimeout(10)
+            while b"\n" not in heard:
+                heard += sock.recv(100)
+            sock.sendall(b"SSH-2.0-broken\r\n")
+            while b"curve25519" not in heard:
+                heard += sock.recv(100)
+
+    with answering(answer) as port:
+        refusal(Target("127.0.0.1", "/", "me", port), Login(timeout=10))
+    hello, _, keys = heard.partition(b"\r\n")
+    assert hello.startswith(b"SSH-2.0-reconcile_")
+    assert b"SSH-2.0" not in keys
+    assert keys[5] == paramiko.common.MSG_KEXINIT
+
+
 @pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-slow\r\n", b"no end of line"])
 def test_a_silent_server_is_given_up(home: Path, greeting: bytes) -> None:
     held: list[socket.socket] = []

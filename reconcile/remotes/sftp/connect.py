@@ -192,7 +192,7 @@ def connect(
         from reconcile.remotes.sftp.transport import Transport
 
         secrets = Secrets(login)
-        transport = Transport(sock)
+        transport = Transport(sock, greeted=True)
     except BaseException:
         sock.close()
         raise

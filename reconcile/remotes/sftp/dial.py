@@ -1,18 +1,22 @@
-"""A TCP connection, or a message that says why there is none. No SSH in here."""
+"""A TCP connection, or a message that says why there is none. Of SSH only the first word is said here."""
 
 from __future__ import annotations
 
 import errno
 import socket
 import time
+from contextlib import suppress
 
+from reconcile import __version__
 from reconcile.errors import Unreachable
+
+HELLO = f"SSH-2.0-reconcile_{__version__}\r\n".encode()  # RFC 4253, section 4.2
 
 
 def dial(host: str, port: int, seconds: float) -> socket.socket:
-    """Connect to the first address of ``host`` that answers, within ``seconds`` in all.
+    """Connect to the first address of ``host`` that answers, within ``seconds`` in all, and say hello.
 
-    Raises Unreachable.
+    The server goes on with that while we are getting ready. Raises Unreachable.
     """
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -35,6 +39,8 @@ def dial(host: str, port: int, seconds: float) -> socket.socket:
             failure = error
         else:
             tune(sock)
+            with suppress(OSError):  # it hung up: whoever listens will hear of it
+                sock.sendall(HELLO)
             return sock
     raise Unreachable(_explain(failure, host, port, seconds))
 

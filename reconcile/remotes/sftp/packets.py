@@ -29,10 +29,14 @@ _DATA = struct.Struct(">BBII")  # length of the padding, type, channel, length o
 
 
 class Stream(socket.socket):
-    """A connected socket that reads ahead: paramiko reads each packet in two or three small pieces."""
+    """A connected socket that reads ahead: paramiko reads each packet in two or three small pieces.
 
-    def __init__(self, connected: socket.socket) -> None:
+    ``said`` was sent before; when it is sent first once more, it isn't.
+    """
+
+    def __init__(self, connected: socket.socket, said: bytes = b"") -> None:
         super().__init__(fileno=connected.detach())
+        self._said = said
         self._ahead = b""
         self._at = 0
         self.greeting = b""  # the first bytes that came
@@ -62,6 +66,9 @@ class Stream(socket.socket):
 
     def send(self, *data: Any) -> int:
         """Send some of ``data``. paramiko tries again after each timeout, for ever."""
+        said, self._said = self._said, b""
+        if said and data[0] == said:
+            return len(said)
         try:
             count = super().send(*data)
         except TimeoutError:

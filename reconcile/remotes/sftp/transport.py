@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import threading
 
-from reconcile import __version__
+from reconcile.remotes.sftp.dial import HELLO
 from reconcile.remotes.sftp.packets import Packets, Stream
 from reconcile.remotes.sftp.ssh import MSG_CHANNEL_WINDOW_ADJUST, AuthHandler, cMSG_CHANNEL_REQUEST, paramiko
 
@@ -33,10 +33,10 @@ class Transport(paramiko.Transport):
         **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
         MSG_CHANNEL_WINDOW_ADJUST: _take_more,
     }
-    _CLIENT_ID = f"reconcile_{__version__}"  # what it tells the other end, RFC 4253, section 4.2
+    _PROTO_ID, _CLIENT_ID = HELLO.decode().strip().split("-", 2)[1:]  # what it tells the other end
 
-    def __init__(self, connected: socket.socket) -> None:
-        self.stream = Stream(connected)
+    def __init__(self, connected: socket.socket, *, greeted: bool = False) -> None:
+        self.stream = Stream(connected, HELLO if greeted else b"")
         super().__init__(self.stream)
         self.packets = self.packetizer = Packets(self.stream)
         options = self.get_security_options()
