@@ -33,8 +33,8 @@ SILENCE = 60.0  # seconds without a byte, while requests are outstanding
 TICK = 1.0  # seconds after which a wait looks up: was the run asked to stop?
 AT_ONCE = 256 * 1024  # bytes of requests that are sent at once: more costs less, but the server waits
 BACKLOG = 512 * 1024  # bytes of small files that the server has yet to answer, if it is near
-BURSTS = 768 * 1024  # the same of large files, in the beginning: see ``_burst_room``
-PER_SECOND = 100 * 1024 * 1024  # more of both for each second of a round trip
+BURSTS = 768 * 1024  # the same of large files
+PER_SECOND = 100 * 1024 * 1024  # more of both for each second of a round trip, once as much was answered
 OUTSTANDING = 2 * 1024 * 1024  # bytes of unanswered bursts at most; sshd grants a channel as much
 
 
@@ -109,6 +109,7 @@ class Session:
         self._stale: set[int] = set()  # ids of requests whose recipe was given up
         self._bursts: deque[Burst] = deque()
         self._outstanding = 0
+        self._answered = 0  # bytes of content
         self._requests = 0
         self._greeting: wire.Reply | None = None  # that came along with other answers
         self.round_trip = math.inf  # seconds: the shortest that an answer took so far
@@ -249,7 +250,7 @@ class Session:
         for lane in self._lanes:
             while lane.turn and self._has_room(lane):
                 lane.turn.popleft()(None)
-        most = self._burst_room() * len(self._lanes)
+        most = self._burst_room()
         while self._bursts and self._outstanding < most:
             burst = self._bursts[0]
             if burst.failed:
@@ -317,6 +318,7 @@ class Session:
                 owner(reply)
                 continue
             self._outstanding -= weight
+            self._answered += weight
             owner.pending -= 1
             if reply is not OK:
                 owner.notable.append((kind, reply))
@@ -324,6 +326,7 @@ class Session:
             if not owner.pending and owner.requests is None:
                 if isinstance(owner, Batch):
                     self._lanes[owner.lane].unanswered -= owner.size
+                    self._answered += owner.size
                 owner.resume(owner.notable)
 
     def _put_aside(self, ident: int, reply: wire.Reply) -> None:
@@ -368,16 +371,20 @@ class Session:
         return not lane.stuck and lane.unanswered < BACKLOG + self._under_way()
 
     def _burst_room(self) -> float:
-        """How many bytes of large files may wait for their answers, for each lane.
+        """How many bytes of large files may wait for their answers.
 
-        sshd copies all it holds whenever that grows, by a packet at a time: a tenth of a second up to
-        2 MiB. That pays only for what takes long, so it is more the more was sent.
+        sshd too copies all it holds whenever that grows, by a packet at a time: a tenth of a second up to
+        2 MiB. Where it is near, that pays only for what takes long, so it is more the more was sent.
         """
-        return min(BURSTS + self._under_way() + self._first.sent / 64, OUTSTANDING)
+        for_each = BURSTS + self._under_way() + self._answered / 64
+        return min(for_each, OUTSTANDING) * len(self._lanes)
 
     def _under_way(self) -> float:
-        """How many bytes a line at 100 MiB/s holds: these wait for nothing but the way."""
-        return PER_SECOND * min(self.round_trip, 1.0)
+        """How many bytes of a lane wait for nothing but the way, as far as answers have shown that they flow.
+
+        What comes as one gush piles up where it arrives.
+        """
+        return min(PER_SECOND * self.round_trip, self._answered / len(self._lanes))
 
     def _ready(self) -> Lane | None:
         """A lane on which something has come."""
