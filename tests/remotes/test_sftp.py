@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import stat
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -401,6 +402,49 @@ def test_across_a_mount_files_are_staged_beside_their_target(
         bench.source.close()
     finally:
         subprocess.run(["umount", "-l", dest / "disk"], check=True)
+
+
+def test_files_get_the_group_that_their_directory_hands_down(
+    open_remote: OpenRemote, source: Path, dest: Path
+) -> None:
+    """As if they were made there: a web server that may read nothing else must be able to read them."""
+    group = another_group()
+    before = Bench(open_remote, source, dest, Options())
+    before.upload({"d": {"old": "o"}})
+    before.end()
+    os.chown(dest / "d", -1, group)
+    (dest / "d").chmod(0o2775)
+    bench = Bench(open_remote, source, dest, Options(), "another")
+    bench.held = before.held
+    some = {f"f{n}": "small" for n in range(10)}
+    build_tree(source, {"e": some, "d": {"old": "changed", "big": bytes(1 << 20), "sub": some, **some}})
+    bench.do(bench.mkdir("d/sub"), bench.mkdir("e"))
+    inside = [path for path in read_tree(source) if path.startswith(("d/sub/", "d/f", "d/b", "e/"))]
+    bench.do(bench.modify("d/old"), *map(bench.create, inside))
+    assert_same_tree(source, dest, modes=False)
+    (source / "d").rename(source / "moved")
+    bench.do(bench.move("d", "moved"))
+    build_tree(source, {"moved": {"late": "l"}})
+    bench.do(bench.create("moved/late"))
+    assert_same_tree(source, dest, modes=False)
+    groups = {path: (dest / path).lstat().st_gid for path in read_tree(source)}
+    assert {gid for path, gid in groups.items() if path.startswith("moved")} == {group}
+    assert {gid for path, gid in groups.items() if path.startswith("e")} == {dest.stat().st_gid}
+    assert (dest / "moved/sub").stat().st_mode & stat.S_ISGID
+    bench.end()
+    for each in (before, bench):
+        each.remote.close()
+        each.source.close()
+
+
+def another_group() -> int:
+    """One that we may give a file to, beside the one that new files get."""
+    if os.geteuid() == 0:
+        return os.getegid() + 4321
+    others = set(os.getgroups()) - {os.getegid()}
+    if not others:
+        pytest.skip("we are in one group only")
+    return others.pop()
 
 
 def _made(path: Path) -> Path:

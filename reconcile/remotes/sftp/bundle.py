@@ -67,7 +67,7 @@ def make_bundles(site: Site, actions: Sequence[Action]) -> tuple[list[Bundle], l
     in_step: list[Action] = []
     others: list[Action] = []
     for path, group in inside.items():
-        if path in site.beside or trouble_above(site, group[0]) is not None:
+        if not site.suits(path) or trouble_above(site, group[0]) is not None:
             others += group
         elif path in site.empty and path not in outer and _go_together(site, group):
             bundles.append(Bundle(path, site.empty[path], site.fresh(b"staging"), group))

@@ -77,6 +77,7 @@ def _make_directory(site: Site, action: Action) -> Recipe[Outcome]:
             site.lose(modes=True)
         elif set_ is not OK:
             wanted = there.mode & PERMISSIONS
+    site.note_group(action.path, there)
     if status is OK:
         site.empty[action.path] = mode
     shown = site.mode_claimed(new) if mode is None else wanted

@@ -63,6 +63,7 @@ def _judge(site: Site, path: str, there: Attrs | Status) -> Recipe[Problem | Non
         return (yield from explain(site, path, f"look at the directory {path!r}", there))
     kind = kind_of(there)
     if kind is Kind.DIR:
+        site.note_group(path, there)
         return None
     if kind is Kind.SYMLINK or site.options.on_drift is OnDrift.SKIP:
         text = f"{path!r} is a {kind or 'special file'} on the remote, so nothing is written through it; "

@@ -65,6 +65,8 @@ class Site:
     beside: set[str] = field(
         default_factory=set
     )  # directories on another file system than the staging folder
+    group: int | None = None  # that the staging folder hands down to what is made in it; None: none
+    groups: dict[str, int] = field(default_factory=dict)  # the same for directories looked at that do
     parents: dict[str, Problem | None] = field(
         default_factory=dict
     )  # directories looked at; None: as they should be
@@ -108,6 +110,16 @@ class Site:
         self._count += 1
         return b"%b/%b%x" % (self.at(parent(path)).rstrip(b"/"), self.prefixes[1], self._count)
 
+    def note_group(self, path: str, there: Attrs) -> None:
+        """Whether a directory hands its group down to what is made in it."""
+        group = inherited(there)
+        if group is not None:
+            self.groups[path] = group
+
+    def suits(self, directory: str) -> bool:
+        """Whether what was made in the staging folder may go to a directory, as if it was made there."""
+        return directory not in self.beside and self.groups.get(directory, self.group) == self.group
+
     def parked(self, number: int | None) -> bytes:
         """The parking place with this number."""
         return b"%b/parked/%d" % (self.run, number or 0)
@@ -148,12 +160,16 @@ class Site:
     def rename_parents(self, old: str, new: str) -> None:
         """A directory that we moved, and all below it, is as checked as it was."""
         for path in [path for path in self.parents if path == old or path.startswith(f"{old}/")]:
-            self.parents[new + path[len(old) :]] = self.parents.pop(path)
+            after = new + path[len(old) :]
+            self.parents[after] = self.parents.pop(path)
+            if path in self.groups:
+                self.groups[after] = self.groups.pop(path)
 
     def forget_parents(self, top: str) -> None:
         """A directory is gone."""
         for path in [path for path in self.parents if path == top or path.startswith(f"{top}/")]:
             del self.parents[path]
+            self.groups.pop(path, None)
 
     def syncs(self, size: int) -> bool:
         """Whether a file of ``size`` bytes is brought to the server's disk before it is published."""
@@ -201,6 +217,14 @@ def wire_time(entry: Entry) -> int:
 def tag_of(attrs: Attrs) -> Tag:
     """The tag of what the server shows."""
     return Tag(attrs.size, attrs.mtime)
+
+
+def inherited(directory: Attrs) -> int | None:
+    """The group that a directory hands down to what is made in it; None: none, as far as one sees.
+
+    Access control lists that are handed down are not to be seen over SFTP.
+    """
+    return directory.gid if directory.mode & stat.S_ISGID else None
 
 
 def kind_of(attrs: Attrs) -> Kind | None:

@@ -48,9 +48,9 @@ def upload(site: Site, action: Action, source: Source, sent: Sent) -> Recipe[Out
 
 
 def _upload(site: Site, action: Action, new: Entry, source: Source, sent: Sent) -> Recipe[Outcome]:
-    """Stage and publish, beside the target where the staging folder is on another file system."""
+    """Stage and publish, beside the target where the staging folder does not suit."""
     directory = parent(action.path)
-    if directory not in site.beside:
+    if site.suits(directory):
         outcome = yield from _stage_and_publish(site, action, new, source, sent, site.fresh(b"staging"))
         if outcome is not None:
             return outcome

@@ -63,11 +63,12 @@ class Handle(NamedTuple):
 
 
 class Attrs(NamedTuple):
-    """What the server says of a path. ``mode`` with the type bits, 0 if the server gave none."""
+    """What the server says of a path. ``mode`` with the type bits; 0 for what the server did not tell."""
 
     size: int
     mode: int
     mtime: int
+    gid: int = 0
 
 
 class Names(NamedTuple):
@@ -388,11 +389,12 @@ def _take_attrs(payload: bytes, here: int) -> tuple[Attrs, int]:
     here += 4
     if flags & ~_KNOWN_FLAGS:
         raise IndexError
-    size = mode = mtime = 0
+    size = gid = mode = mtime = 0
     if flags & _SIZE:
         (size,) = _U64.unpack_from(payload, here)
         here += 8
     if flags & _OWNER:
+        _, gid = _PAIR.unpack_from(payload, here)
         here += 8
     if flags & _PERMISSIONS:
         (mode,) = _U32.unpack_from(payload, here)
@@ -407,7 +409,7 @@ def _take_attrs(payload: bytes, here: int) -> tuple[Attrs, int]:
             _, here = _take(payload, here)
     if here > len(payload):
         raise IndexError
-    return Attrs(size, mode, mtime), here
+    return Attrs(size, mode, mtime, gid), here
 
 
 def _names(payload: bytes) -> Names:

@@ -21,7 +21,7 @@ from reconcile.remotes.sftp.explain import READ_ONLY, explain, not_sent
 from reconcile.remotes.sftp.listing import TOGETHER, Listing, list_directory, read_names
 from reconcile.remotes.sftp.purge import empty_trash, purge
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.site import Site, absent, act, kind_of, look, rename
+from reconcile.remotes.sftp.site import Site, absent, act, inherited, kind_of, look, rename
 from reconcile.remotes.sftp.steps import Burst, Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
 
@@ -138,12 +138,13 @@ def _make_run_folder(site: Site, parts: AbstractSet[bytes]) -> Recipe[None]:
         return
     made = [] if site.parts else [site.run]
     try:
-        yield from _make(site, *made, *(site.run + b"/" + part for part in missing))
+        *_, part = yield from _make(site, *made, *(site.run + b"/" + part for part in missing))
     except Unreachable:
         if site.full is None or READ_ONLY in site.full.message:
             raise
     else:
         site.parts.update(missing)
+        site.group = inherited(part)
 
 
 def _parts_for(op: Op, *, keep: bool) -> Iterator[bytes]:
@@ -170,6 +171,8 @@ def _is_made(
         *(wire.stat(path) for path in (site.base, _above(site.base))),
         wire.opendir(ours),
     ]
+    if isinstance(base, Attrs):
+        site.note_group("", base)
     for path, there in zip((site.workdir, ours), folders, strict=True):
         if isinstance(there, Attrs) and kind_of(there) is not Kind.DIR:
             raise _in_the_way(path, there)
@@ -245,23 +248,26 @@ def _make_parents(site: Site, parent: bytes) -> Recipe[None]:
     yield from _make(site, *reversed(missing))
 
 
-def _make(site: Site, *paths: bytes) -> Recipe[None]:
+def _make(site: Site, *paths: bytes) -> Recipe[list[Attrs]]:
     """Directories of ours, each inside the one before or beside it, for nobody else to read."""
-    yield from _check_made(site, paths, (yield _making(paths)))
+    return (yield from _check_made(site, paths, (yield _making(paths))))
 
 
 def _making(paths: Sequence[bytes]) -> list[wire.Request]:
     return [request for path in paths for request in (wire.mkdir(path, 0o700), wire.lstat(path))]
 
 
-def _check_made(site: Site, paths: Sequence[bytes], replies: Sequence[Attrs | Status]) -> Recipe[None]:
-    """Through a link we would write elsewhere."""
+def _check_made(site: Site, paths: Sequence[bytes], replies: Sequence[Attrs | Status]) -> Recipe[list[Attrs]]:
+    """What they are: through a link we would write elsewhere."""
+    made: list[Attrs] = []
     for path, status, there in zip(paths, replies[::2], replies[1::2], strict=True):
         if isinstance(there, Status):
             refused = status if isinstance(status, Status) and status is not OK else there
             raise (yield from _refusal(site, path, refused))
         if kind_of(there) is not Kind.DIR:
             raise _in_the_way(path, there)
+        made.append(there)
+    return made
 
 
 def _in_the_way(path: bytes, there: Attrs) -> Refused:
