@@ -437,6 +437,23 @@ def test_files_get_the_group_that_their_directory_hands_down(
         each.source.close()
 
 
+def test_a_new_directory_hands_down_as_the_one_it_is_in(
+    open_remote: OpenRemote, source: Path, dest: Path
+) -> None:
+    """Also where the group is the one that all get anyway."""
+    (dest / "d").mkdir(parents=True)
+    (dest / "d").chmod(0o2775)
+    bench = Bench(open_remote, source, dest, Options())
+    build_tree(source, {"d": {"sub": {f"f{n}": "small" for n in range(10)}}})
+    bench.do(bench.mkdir("d/sub"))
+    bench.do(*(bench.create(f"d/sub/f{n}") for n in range(10)))
+    assert (dest / "d/sub").stat().st_mode & stat.S_ISGID
+    assert_same_tree(source, dest, modes=False)
+    bench.end()
+    bench.remote.close()
+    bench.source.close()
+
+
 def another_group() -> int:
     """One that we may give a file to, beside the one that new files get."""
     if os.geteuid() == 0:

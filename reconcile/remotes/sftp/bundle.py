@@ -69,7 +69,7 @@ def make_bundles(site: Site, actions: Sequence[Action]) -> tuple[list[Bundle], l
     for path, group in inside.items():
         if not site.suits(path) or trouble_above(site, group[0]) is not None:
             others += group
-        elif path in site.empty and path not in outer and _go_together(site, group):
+        elif path in site.empty and path not in outer and _go_together(site, path, group):
             bundles.append(Bundle(path, site.empty[path], site.fresh(b"staging"), group))
         else:
             for action in group:
@@ -79,9 +79,10 @@ def make_bundles(site: Site, actions: Sequence[Action]) -> tuple[list[Bundle], l
     return bundles, in_step, others
 
 
-def _go_together(site: Site, group: Sequence[Action]) -> bool:
+def _go_together(site: Site, path: str, group: Sequence[Action]) -> bool:
     return (
         POSIX_RENAME in site.extensions
+        and site.may_be_replaced(path)
         and FEWEST <= len(group) <= MOST
         and all(_is_small(site, action) for action in group)
         and sum(action.bytes for action in group) <= MOST_BYTES

@@ -65,8 +65,9 @@ class Site:
     beside: set[str] = field(
         default_factory=set
     )  # directories on another file system than the staging folder
-    group: int | None = None  # that the staging folder hands down to what is made in it; None: none
-    groups: dict[str, int] = field(default_factory=dict)  # the same for directories looked at that do
+    group: int | None = None  # of what is made in the staging folder
+    hands_down: bool = False  # the staging folder gives its group to what is made in it (setgid)
+    groups: dict[str, int] = field(default_factory=dict)  # of directories looked at that do
     parents: dict[str, Problem | None] = field(
         default_factory=dict
     )  # directories looked at; None: as they should be
@@ -111,14 +112,17 @@ class Site:
         return b"%b/%b%x" % (self.at(parent(path)).rstrip(b"/"), self.prefixes[1], self._count)
 
     def note_group(self, path: str, there: Attrs) -> None:
-        """Whether a directory hands its group down to what is made in it."""
-        group = inherited(there)
-        if group is not None:
-            self.groups[path] = group
+        """What group a directory gives to what is made in it. Access control lists do so unseen."""
+        if there.mode & stat.S_ISGID:
+            self.groups[path] = there.gid
 
     def suits(self, directory: str) -> bool:
-        """Whether what was made in the staging folder may go to a directory, as if it was made there."""
+        """Whether a file made in the staging folder may go to a directory, as if it was made there."""
         return directory not in self.beside and self.groups.get(directory, self.group) == self.group
+
+    def may_be_replaced(self, directory: str) -> bool:
+        """The same for a directory that is to stand for a new one."""
+        return self.suits(directory) and (directory in self.groups) == self.hands_down
 
     def parked(self, number: int | None) -> bytes:
         """The parking place with this number."""
@@ -217,14 +221,6 @@ def wire_time(entry: Entry) -> int:
 def tag_of(attrs: Attrs) -> Tag:
     """The tag of what the server shows."""
     return Tag(attrs.size, attrs.mtime)
-
-
-def inherited(directory: Attrs) -> int | None:
-    """The group that a directory hands down to what is made in it; None: none, as far as one sees.
-
-    Access control lists that are handed down are not to be seen over SFTP.
-    """
-    return directory.gid if directory.mode & stat.S_ISGID else None
 
 
 def kind_of(attrs: Attrs) -> Kind | None:

@@ -21,7 +21,7 @@ from reconcile.remotes.sftp.explain import READ_ONLY, explain, not_sent
 from reconcile.remotes.sftp.listing import TOGETHER, Listing, list_directory, read_names
 from reconcile.remotes.sftp.purge import empty_trash, purge
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.site import Site, absent, act, inherited, kind_of, look, rename
+from reconcile.remotes.sftp.site import Site, absent, act, kind_of, look, rename
 from reconcile.remotes.sftp.steps import Burst, Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
 
@@ -144,7 +144,7 @@ def _make_run_folder(site: Site, parts: AbstractSet[bytes]) -> Recipe[None]:
             raise
     else:
         site.parts.update(missing)
-        site.group = inherited(part)
+        site.group, site.hands_down = part.gid, bool(part.mode & stat.S_ISGID)
 
 
 def _parts_for(op: Op, *, keep: bool) -> Iterator[bytes]:
