@@ -198,7 +198,10 @@ class Session:
                     if began is not None and replies and replies[-1][0] > before:
                         self.round_trip = min(self.round_trip, time.monotonic() - began)
                         began = None
+                    sent = self._requests
                     self._accept(replies)
+                    if next(iter(self._waiting), 0) > sent:  # nothing of before is still to be answered
+                        began, before = time.monotonic(), sent
         finally:
             self._give_up()
             for task in live:
