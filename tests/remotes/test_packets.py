@@ -6,7 +6,7 @@ import socket
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import paramiko
 import pytest
@@ -23,6 +23,7 @@ from paramiko.common import (
 
 from reconcile.remotes.sftp.packets import Packets, Stream
 
+Sent: TypeAlias = tuple[int, int, bytes | int]  # kind, channel, and what is in it
 KEY, IV, BLOCK, TAG = bytes(16), bytes(12), 16, 16
 LAST = MSG_GLOBAL_REQUEST
 
@@ -71,31 +72,24 @@ SENT = st.one_of(
 
 
 @given(st.lists(SENT, max_size=40))
-def test_packets_that_are_read_as_one_say_the_same(sent: list[tuple[int, int, bytes | int]]) -> None:
+def test_packets_that_are_read_as_one_say_the_same(sent: list[Sent]) -> None:
     """Data comes whole and in turn, and all of it before what followed it; no byte of room is lost."""
     with packets() as (sender, reader):
         for each in (*sent, (LAST, 0, b"")):
             sender.send_message(packet(*each))
-        story: list[tuple[int, int]] = []  # all but data and room, in turn
-        data: dict[tuple[int, int], bytes] = defaultdict(bytes)  # also by how much was told
-        room: dict[tuple[int, int], int] = defaultdict(int)
-        while True:
-            kind, message = reader.read_message()
-            channel = message.get_int()
-            if kind == LAST:
-                break
-            if kind == MSG_CHANNEL_DATA:
-                data[len(story), channel] += message.get_binary()
-            elif kind == MSG_CHANNEL_WINDOW_ADJUST:
-                room[len(story), channel] += message.get_int()
-            else:
-                story.append((kind, channel))
-        assert (story, dict(data), dict(room)) == told(sent)
+        read: list[Sent] = []
+        while (each := parse(*reader.read_message()))[0] != LAST:
+            read.append(each)
+    assert told(read) == told(sent)
 
 
-def told(
-    sent: list[tuple[int, int, bytes | int]],
-) -> tuple[list[tuple[int, int]], dict[tuple[int, int], bytes], dict[tuple[int, int], int]]:
+def parse(kind: int, message: paramiko.Message) -> Sent:
+    channel = message.get_int()
+    return kind, channel, message.get_int() if kind == MSG_CHANNEL_WINDOW_ADJUST else message.get_binary()
+
+
+def told(sent: list[Sent]) -> tuple[object, ...]:
+    """All but data and room, in turn; these by channel, and by how much else was told."""
     story: list[tuple[int, int]] = []
     data: dict[tuple[int, int], bytes] = defaultdict(bytes)
     room: dict[tuple[int, int], int] = defaultdict(int)
