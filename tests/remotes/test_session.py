@@ -424,6 +424,36 @@ def test_a_round_trip_is_told_by_answers_to_what_was_asked(monkeypatch: pytest.M
     assert session.round_trip == 3.0
 
 
+def test_a_round_trip_is_not_told_short_by_what_is_sent_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked first is on its way while the rest is still made ready."""
+    now = [0.0]
+    monkeypatch.setattr(pump, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    due: list[float] = []
+
+    class Far(ScriptedChannel):
+        def send(self, data: memoryview, /, *, wait: bool) -> int:
+            before = len(self.requests)
+            count = super().send(data, wait=wait)
+            due.extend([now[0] + 3.0] * (len(self.requests) - before))
+            return count
+
+        def recv(self, nbytes: int, /) -> bytes:
+            now[0] = max(now[0], due.pop(0))
+            return super().recv(nbytes)
+
+    def slow() -> Recipe[None]:
+        now[0] += 2.0
+        yield wire.remove(b"b")
+
+    def begin() -> Recipe[None]:
+        yield wire.remove(b"a")
+        yield [Batch([wire.write(b"h", 0, bytes(pump.AT_ONCE))]), slow()]
+
+    session = Session(Far(echo))
+    session.call(begin())
+    assert session.round_trip == 3.0
+
+
 def test_ok_replies_are_one_object() -> None:
     assert wire.Decoder().feed(status(3)) == [(3, OK)]
     assert wire.Decoder().feed(status(3))[0][1] is OK

@@ -195,13 +195,13 @@ class Session:
                 if live:
                     ready = self._ready() or self._await()
                     replies = self._receive(ready) if ready is not None else []
+                    now, asked = time.monotonic(), self._requests
                     if began is not None and replies and replies[-1][0] > before:
-                        self.round_trip = min(self.round_trip, time.monotonic() - began)
+                        self.round_trip = min(self.round_trip, now - began)
                         began = None
-                    sent = self._requests
                     self._accept(replies)
-                    if next(iter(self._waiting), 0) > sent:  # nothing of before is still to be answered
-                        began, before = time.monotonic(), sent
+                    if next(iter(self._waiting), 0) > asked:  # nothing of before is still to be answered
+                        began, before = now, asked
         finally:
             self._give_up()
             for task in live:
