@@ -82,7 +82,7 @@ def make_bundles(site: Site, actions: Sequence[Action]) -> tuple[list[Bundle], l
 def _go_together(site: Site, path: str, group: Sequence[Action]) -> bool:
     return (
         POSIX_RENAME in site.extensions
-        and site.may_be_replaced(path)
+        and site.hands_down_alike(path)
         and FEWEST <= len(group) <= MOST
         and all(_is_small(site, action) for action in group)
         and sum(action.bytes for action in group) <= MOST_BYTES

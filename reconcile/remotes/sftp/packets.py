@@ -142,7 +142,7 @@ class Packets(Packetizer):
         data: dict[bytes, list[bytes]] = {}  # by channel
         room: dict[bytes, int] = {}
         size = count = 0
-        other: paramiko.Message | None = None
+        other: tuple[int, paramiko.Message] | None = None
         while other is None and (packet := stream.take_packet(tag_size)) is not None:
             plain = decrypt(fixed + counter.to_bytes(8), packet[4:], packet[:4])  # RFC 5647, section 7
             counter += 1
@@ -155,20 +155,22 @@ class Packets(Packetizer):
             elif kind == MSG_CHANNEL_WINDOW_ADJUST:
                 room[channel] = room.get(channel, 0) + int.from_bytes(plain[6:10])
             else:
-                other = paramiko.Message(plain[2:end])
-                other.seqno = inner[f"{_PRIVATE}sequence_number_in"] + count - 1 & 0xFFFFFFFF
-                self._next.append((kind, other))
+                message = paramiko.Message(plain[2:end])
+                message.seqno = inner[f"{_PRIVATE}sequence_number_in"] + count - 1 & 0xFFFFFFFF
+                other = kind, message
         if not count:
             return
         inner[f"{_PRIVATE}iv_in"] = fixed + counter.to_bytes(8)
         self._account(inner, count, size)
-        for channel, more in room.items():
-            message = paramiko.Message(channel + min(more, _MOST_ROOM).to_bytes(4))
-            self._next.appendleft((MSG_CHANNEL_WINDOW_ADJUST, message))
         for channel, pieces in data.items():
             whole = b"".join(pieces)
             message = paramiko.Message(channel + len(whole).to_bytes(4) + whole)
-            self._next.appendleft((MSG_CHANNEL_DATA, message))
+            self._next.append((MSG_CHANNEL_DATA, message))
+        for channel, more in room.items():
+            message = paramiko.Message(channel + min(more, _MOST_ROOM).to_bytes(4))
+            self._next.append((MSG_CHANNEL_WINDOW_ADJUST, message))
+        if other is not None:
+            self._next.append(other)
 
     def _account(self, inner: dict[str, Any], count: int, size: int) -> None:
         """What paramiko counts of what came."""

@@ -64,7 +64,7 @@ class Site:
     keeps_tags: bool = True  # what we set is what the server shows afterwards
     beside: set[str] = field(
         default_factory=set
-    )  # directories on another file system than the staging folder
+    )  # directories in which their files are staged: they are on another file system, or give another group
     group: int | None = None  # of what is made in the staging folder
     hands_down: bool = False  # the staging folder gives its group to what is made in it (setgid)
     groups: dict[str, int] = field(default_factory=dict)  # of directories looked at that do
@@ -120,9 +120,9 @@ class Site:
         """Whether a file made in the staging folder may go to a directory, as if it was made there."""
         return directory not in self.beside and self.groups.get(directory, self.group) == self.group
 
-    def may_be_replaced(self, directory: str) -> bool:
-        """The same for a directory that is to stand for a new one."""
-        return self.suits(directory) and (directory in self.groups) == self.hands_down
+    def hands_down_alike(self, directory: str) -> bool:
+        """Whether a directory made in the staging folder hands its group down as the one made here does."""
+        return (directory in self.groups) == self.hands_down
 
     def parked(self, number: int | None) -> bytes:
         """The parking place with this number."""
