@@ -566,6 +566,9 @@ class Reporter(Protocol):
     def say(self, message: str) -> None:
         """Something the user should know once, such as a server that can't do something."""
 
+    def warn(self, message: str) -> None:
+        """The same, and not to be missed: told also to who asked for quiet, though nothing failed."""
+
     def planned(self, plan: Plan) -> None:
         """The plan stands and is about to be applied: the exact totals."""
 

@@ -121,9 +121,19 @@ class Recorder:
         self._phase = name
 
     def say(self, message: str) -> None:
-        if (self._phase, message) not in self.said:
-            self.said.append((self._phase, message))
+        if self._is_new(message):
             self.tell(message)
+
+    def warn(self, message: str) -> None:
+        if self._is_new(message):
+            self.tell(message, loud=True)
+
+    def _is_new(self, message: str) -> bool:
+        """Whether it was not said in this phase yet; noted, so that the JSON document has it."""
+        if (self._phase, message) in self.said:
+            return False
+        self.said.append((self._phase, message))
+        return True
 
     def planned(self, plan: Plan) -> None:
         self.result = replace(self.result, plan=plan)
@@ -135,8 +145,8 @@ class Recorder:
     def outcome(self, outcome: Outcome) -> None:
         self.tally.add(outcome)
 
-    def tell(self, message: str) -> None:
-        """Show something that was said for the first time."""
+    def tell(self, message: str, *, loud: bool = False) -> None:
+        """Show something that was said for the first time; ``loud``: also where quiet was asked for."""
 
     def finish(self, result: Result, exit_code: int) -> None:
         """The run came to its end."""
@@ -214,8 +224,8 @@ class PlainReporter(Recorder):
         self.out, self.err = out, err
         self.quiet, self.verbose = quiet, verbose
 
-    def tell(self, message: str) -> None:
-        if not self.quiet:
+    def tell(self, message: str, *, loud: bool = False) -> None:
+        if loud or not self.quiet:
             self.err.line(f"reconcile: note: {wording.show_message(message)}")
 
     def outcome(self, outcome: Outcome) -> None:
@@ -386,8 +396,8 @@ class TerminalReporter(PlainReporter):
             text.append(f"  ({line.remark})", "dim")
         self.console.print(text)
 
-    def tell(self, message: str) -> None:
-        if not self.quiet:
+    def tell(self, message: str, *, loud: bool = False) -> None:
+        if loud or not self.quiet:
             self.print_note(wording.show_message(message))
 
     def print_note(self, text: str) -> None:

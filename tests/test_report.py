@@ -277,6 +277,26 @@ def test_quiet_says_nothing_unless_something_is_wrong() -> None:
     assert "1 problem" in err.getvalue()
 
 
+def test_a_warning_is_told_also_to_who_asked_for_quiet() -> None:
+    for make in (plain, terminal):
+        reporter, out, err = make("run", quiet=True)
+        reporter.phase("apply")
+        reporter.say("only said")
+        reporter.warn("kept [/there]\x1b")
+        reporter.warn("kept [/there]\x1b")
+        told = seen(out.getvalue() + err.getvalue())
+        assert told.count("note: kept [/there]\\x1b") == 1
+        assert "only said" not in told
+
+    def end(reporter: Recorder) -> None:
+        reporter.warn("kept")
+        reporter.finish(run_result(), 0)
+
+    body = as_json("run", end)
+    assert isinstance(body["notes"], list)
+    assert [note["message"] for note in body["notes"]] == ["kept"]
+
+
 def test_verbose_shows_every_action_and_note() -> None:
     reporter, out, _ = plain("run", verbose=True)
     live_through(reporter, run_result(notes=[Problem("pipe", Stage.SCAN, Reason.SPECIAL, "a FIFO")]))

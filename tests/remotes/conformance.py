@@ -51,6 +51,8 @@ class Heard:
     def say(self, message: str) -> None:
         self.said.append(message)
 
+    warn = say
+
     def planned(self, plan: object) -> None:
         pass
 
