@@ -87,7 +87,7 @@ def _fail(error: BaseException, args: Sequence[str], reporter: Recorder | None) 
 
 def _explain(error: BaseException, reporter: Recorder) -> tuple[str, Exit, str]:
     """Status, exit code and message of whatever may end a run."""
-    from reconcile.wording import explain_interruption, show_name
+    from reconcile.report.words import explain_interruption, show_name
 
     match error:
         case ReconcileError():
@@ -159,7 +159,7 @@ def _leave(session: Session, signum: int) -> None:
     try:
         _restore_terminal(session.terminal)
         if (reporter := session.reporter) is not None:
-            from reconcile.wording import explain_interruption
+            from reconcile.report.words import explain_interruption
 
             message = explain_interruption(Exit(128 + signum), reporter.so_far(), at_once=True)
             reporter.abandon(Exit(128 + signum), message)

@@ -24,8 +24,8 @@ from reconcile import __version__
 from reconcile.cli import main
 from reconcile.demo import compare
 from reconcile.remotes.sftp.server import Server
+from reconcile.report.words import PATIENCE, show_name
 from reconcile.state.lock import hold_lock
-from reconcile.wording import PATIENCE, show_name
 from tests.support.trees import Tree
 
 PASSWORD = "correct horse"

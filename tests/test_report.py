@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcile import wording
 from reconcile.errors import Exit
 from reconcile.model import (
     Action,
@@ -27,7 +26,9 @@ from reconcile.model import (
     Stage,
     Traffic,
 )
-from reconcile.report import JsonReporter, Outlet, PlainReporter, Recorder, TerminalReporter, make_reporter
+from reconcile.report import JsonReporter, Outlet, PlainReporter, Recorder, make_reporter, plans, words
+from reconcile.report.document import document
+from reconcile.report.terminal import TerminalReporter
 
 FILE = Entry(Kind.FILE, 0o644, size=1_234_567)
 FOLDER = Entry(Kind.DIR, 0o755)
@@ -128,7 +129,7 @@ def live_through(reporter: Recorder, result: Result, exit_code: int = 0) -> None
     ],
 )
 def test_names_are_shown_on_one_line(name: str, shown: str) -> None:
-    assert wording.show_name(name) == shown
+    assert words.show_name(name) == shown
 
 
 raw_names = st.binary(min_size=1, max_size=8).map(lambda raw: raw.decode("utf-8", "surrogateescape"))
@@ -136,12 +137,12 @@ raw_names = st.binary(min_size=1, max_size=8).map(lambda raw: raw.decode("utf-8"
 
 @given(raw_names, raw_names)
 def test_different_names_look_different(one: str, other: str) -> None:
-    assert wording.show_name(one).isprintable()
-    assert (wording.show_name(one) == wording.show_name(other)) == (one == other)
+    assert words.show_name(one).isprintable()
+    assert (words.show_name(one) == words.show_name(other)) == (one == other)
 
 
 def test_messages_keep_their_lines_and_nothing_else() -> None:
-    assert wording.show_message("a\nb\x1b]0;evil\x07\r") == "a\nb\\x1b]0;evil\\x07\\r"
+    assert words.show_message("a\nb\x1b]0;evil\x07\r") == "a\nb\\x1b]0;evil\\x07\\r"
 
 
 @pytest.mark.parametrize(
@@ -156,21 +157,21 @@ def test_messages_keep_their_lines_and_nothing_else() -> None:
     ],
 )
 def test_bytes_are_shown_in_decimal_units(count: int, shown: str) -> None:
-    assert wording.show_bytes(count) == shown
+    assert words.show_bytes(count) == shown
 
 
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(0.04, "0.0 s"), (59.96, "1 min 00 s"), (187, "3 min 07 s"), (7500, "2 h 05 min")]
 )
 def test_durations_are_readable(seconds: float, shown: str) -> None:
-    assert wording.show_duration(seconds) == shown
+    assert words.show_duration(seconds) == shown
 
 
 # A plan
 
 
 def test_a_short_plan_is_a_list_of_signs() -> None:
-    assert [str(line) for line in wording.list_plan(PLAN)] == [
+    assert [str(line) for line in plans.list_plan(PLAN)] == [
         "→ b → a",
         "→ a → b",
         r"+ link  (link to a b\n)",
@@ -187,7 +188,7 @@ def test_a_long_plan_is_folded_by_directory() -> None:
     paths = (
         [f"big/deep/{number}" for number in range(500)] + [f"small/{number}" for number in range(3)] + ["top"]
     )
-    lines = [str(line) for line in wording.list_plan(Plan([[create(path, 1000) for path in paths]]))]
+    lines = [str(line) for line in plans.list_plan(Plan([[create(path, 1000) for path in paths]]))]
     assert lines == [
         "+ top  (1.0 kB)",
         "* big/deep/  (+ 500, 500 kB)",
@@ -200,19 +201,19 @@ def test_a_long_plan_is_folded_by_directory() -> None:
 @pytest.mark.parametrize("path", ["{}", "{}/a", "a/{}/b", "a/b/{}", "{0}/{0}/{0}"])
 def test_a_folded_plan_fits_and_loses_nothing(path: str) -> None:
     actions = [create(path.format(number), 1) for number in range(1000)]
-    lines = wording.list_plan(Plan([actions]))
-    assert len(lines) <= wording.LINES + 1
+    lines = plans.list_plan(Plan([actions]))
+    assert len(lines) <= plans.LINES + 1
     tallies = [re.search(r"\+ ([\d,]+)", line.remark) for line in lines]
     assert sum(int(tally[1].replace(",", "")) if tally else 1 for tally in tallies) == 1000
-    assert len(wording.list_plan(Plan([actions]), limit=None)) == 1000
+    assert len(plans.list_plan(Plan([actions]), limit=None)) == 1000
 
 
 def test_the_summary_of_a_plan() -> None:
-    assert wording.summarise(plan_result()) == (
+    assert words.summarise(plan_result()) == (
         "plan: 2 to create, 1 to modify, 3 to move (1,002 entries), 1 to delete (37 entries), "
         "1 directory to make, 1 mode or time to set, 2.5 MB to send, 5.0 MB need not be sent → sftp://host/dest"
     )
-    assert wording.summarise(plan_result(Plan())) == "plan: nothing to do (1,234 entries unchanged)"
+    assert words.summarise(plan_result(Plan())) == "plan: nothing to do (1,234 entries unchanged)"
 
 
 # The end of a run
@@ -242,7 +243,7 @@ def test_the_summary_of_a_plan() -> None:
     ],
 )
 def test_the_summary_of_a_run(result: Result, line: str) -> None:
-    assert wording.summarise(result) == line
+    assert words.summarise(result) == line
 
 
 def test_cron_gets_one_line_and_problems_on_stderr() -> None:
@@ -308,7 +309,7 @@ def test_verbose_shows_every_action_and_note() -> None:
 def test_many_problems_are_folded() -> None:
     problems = [Problem(str(number), Stage.SCAN, Reason.UNREADABLE, "no") for number in range(19)]
     problems += [Problem(str(number), Stage.APPLY, Reason.CHANGED, "no") for number in range(1200)]
-    lines = wording.fold_problems(problems, {})
+    lines = words.fold_problems(problems, {})
     assert len(lines) == 21
     assert lines[-1] == "… and 1,199 more: 1,199 changed (--json lists all)"
 
@@ -321,7 +322,7 @@ def test_a_problem_that_stays_says_since_when() -> None:
         live_through(reporter, result)
         line = r"problem: bad\nname: permission denied (failing since 2026-11-20, 5 runs)"
         assert line in seen(err.getvalue())
-    assert wording.fold_problems([PROBLEM], {PROBLEM.path: Since("2026-11-20", 1)}) == [
+    assert words.fold_problems([PROBLEM], {PROBLEM.path: Since("2026-11-20", 1)}) == [
         r"bad\nname: permission denied"
     ]
     body = as_json("run", lambda reporter: reporter.finish(result, 3))
@@ -451,7 +452,7 @@ def test_the_document_of_a_run() -> None:
 @given(st.binary(min_size=1).map(lambda raw: raw.replace(b"\0", b"x")))
 def test_names_come_out_of_json_as_the_bytes_they_are(raw: bytes) -> None:
     result = plan_result(Plan([[create(os.fsdecode(raw))]]))
-    name = json.loads(json.dumps(wording.document(result, status="ok", exit_code=0)))["actions"][0]["path"]
+    name = json.loads(json.dumps(document(result, status="ok", exit_code=0)))["actions"][0]["path"]
     assert name.encode("utf-8", "surrogateescape") == raw
 
 
@@ -484,12 +485,12 @@ def test_a_run_that_broke_off_tells_what_it_did() -> None:
 def test_an_interruption_says_what_state_things_are_in() -> None:
     def explain(code: Exit, phases: Sequence[str], **how: bool) -> str:
         result = run_result([], phases=dict.fromkeys(phases, 0.1))
-        return wording.explain_interruption(code, result, **how)
+        return words.explain_interruption(code, result, **how)
 
     assert explain(Exit.INTERRUPTED, ("scan", "connect", "survey")) == "interrupted; nothing was done"
     assert "the server acknowledged is remembered" in explain(Exit.HUNG_UP, ("scan", "connect", "apply"))
     assert "the next run finds out" in explain(Exit.TERMINATED, ("scan", "apply"), at_once=True)
-    assert wording.explain_interruption(Exit.TERMINATED, plan_result()) == "terminated; nothing was done"
+    assert words.explain_interruption(Exit.TERMINATED, plan_result()) == "terminated; nothing was done"
 
 
 def test_a_terminal_gets_its_cursor_back(tmp_path: Path) -> None:

@@ -1,0 +1,32 @@
+"""Who tells the user: a terminal (rich), plain text for cron, JSON for machines.
+
+All of them are told the same things (:class:`reconcile.model.Reporter`) and end with either ``finish``
+or ``fail``. What is said is decided in ``words``, ``plans`` and ``document``, which are pure; in the
+others only where and how.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from reconcile.report.json import JsonReporter
+from reconcile.report.outlet import Outlet
+from reconcile.report.plain import PlainReporter
+from reconcile.report.recorder import Recorder
+
+__all__ = ["JsonReporter", "Outlet", "PlainReporter", "Recorder", "make_reporter"]
+
+
+def make_reporter(
+    command: str, *, as_json: bool = False, quiet: bool = False, verbose: bool = False
+) -> Recorder:
+    """The one that fits: ``--json``, a terminal, or neither."""
+    out, err = Outlet(sys.stdout), Outlet(sys.stderr)
+    if as_json:
+        return JsonReporter(command, out)
+    if out.isatty() and os.environ.get("TERM") != "dumb":
+        from reconcile.report.terminal import TerminalReporter  # imports rich
+
+        return TerminalReporter(command, out, err, quiet=quiet, verbose=verbose)
+    return PlainReporter(command, out, err, quiet=quiet, verbose=verbose)

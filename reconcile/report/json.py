@@ -1,0 +1,43 @@
+"""For machines: one JSON document."""
+
+# ruff: noqa: D102 - what a reporter is told is documented once, where it is told first
+
+from __future__ import annotations
+
+import json
+
+from reconcile.model import Result
+from reconcile.report.document import document
+from reconcile.report.outlet import Outlet
+from reconcile.report.recorder import Recorder
+
+
+class JsonReporter(Recorder):
+    """One document on stdout at the end, and nothing else anywhere."""
+
+    def __init__(self, command: str, out: Outlet) -> None:
+        super().__init__(command)
+        self.out = out
+        self._printed = False
+
+    def finish(self, result: Result, exit_code: int) -> None:
+        self._print(result, "problems" if result.problems else "ok", exit_code)
+
+    def fail(self, status: str, exit_code: int, message: str) -> None:
+        self._print(self.so_far(), status, exit_code, message)
+
+    def abandon(self, exit_code: int, message: str) -> None:
+        if not self._printed:
+            self.fail("interrupted", exit_code, message)
+
+    def _print(self, result: Result, status: str, exit_code: int, message: str | None = None) -> None:
+        self._printed = True
+        notes = [{"path": "", "stage": phase, "reason": "said", "message": text} for phase, text in self.said]
+        body = document(result, status=status, exit_code=exit_code, notes=notes)
+        if message is not None:
+            body["message"] = message
+            if (
+                result.command == "run" and result.connected
+            ):  # how much went over a connection that broke was not counted
+                body |= {"requests": None, "bytes_sent": None, "bytes_received": None}
+        self.out.line(json.dumps(body))

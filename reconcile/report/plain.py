@@ -1,0 +1,83 @@
+"""For logs and for cron: lines of text, and a mail only if there is something to say."""
+
+# ruff: noqa: ARG002, D102 - what a reporter is told is documented once, where it is told first
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from reconcile.model import COUNTED_OPS, Outcome, Problem, Result, Since
+from reconcile.report import plans, words
+from reconcile.report.outlet import Outlet
+from reconcile.report.recorder import Recorder
+
+NOT_COUNTED: Mapping[str, Since] = MappingProxyType({})  # a run that broke off counts no problems
+
+
+class PlainReporter(Recorder):
+    """No control codes. stdout: the plan if one was asked for, then one line. stderr: what is wrong."""
+
+    def __init__(
+        self, command: str, out: Outlet, err: Outlet, *, quiet: bool = False, verbose: bool = False
+    ) -> None:
+        super().__init__(command)
+        self.out, self.err = out, err
+        self.quiet, self.verbose = quiet, verbose
+
+    def tell(self, message: str, *, loud: bool = False) -> None:
+        if loud or not self.quiet:
+            self.err.line(f"reconcile: note: {words.show_message(message)}")
+
+    def outcome(self, outcome: Outcome) -> None:
+        super().outcome(outcome)
+        if self.verbose and outcome.done and outcome.action.op in COUNTED_OPS:
+            self.show(plans.describe(outcome.action, self.parked))
+
+    def finish(self, result: Result, exit_code: int) -> None:
+        self.close()
+        if result.command == "plan" and not self.quiet:
+            for line in plans.list_plan(result.plan, limit=None if self.verbose else plans.LINES):
+                self.show(line)
+        if self.verbose:
+            for note in result.notes:
+                self.print_note(f"{words.show_name(note.path)}: {words.show_message(note.message)}")
+            if result.unsynced:
+                self.print_note(words.explain_unsynced(result.unsynced))
+        self.print_problems(result.problems, result.failing)
+        if result.problems and self.quiet:
+            self.err.line(f"reconcile: {words.summarise(result, verbose=self.verbose)}")
+        elif not self.quiet:
+            self.print_summary(words.summarise(result, verbose=self.verbose), well=not result.problems)
+
+    def fail(self, status: str, exit_code: int, message: str) -> None:
+        self.close()
+        result = self.so_far()
+        self.print_problems(result.problems)
+        if result.done and result.command == "run":
+            self.err.line(f"reconcile: {words.summarise(result, failed='broke off')}")
+        self.print_error(words.show_message(message))
+
+    def ask_patience(self) -> None:
+        if not self.quiet:
+            self.err.force(f"reconcile: note: {words.PATIENCE}\n")
+
+    def abandon(self, exit_code: int, message: str) -> None:
+        self.err.force(f"reconcile: error: {message}\n")
+
+    def show(self, line: plans.Line) -> None:
+        """One line of a plan, or one action that was done."""
+        self.out.line(f"  {line}")
+
+    def print_note(self, text: str) -> None:
+        self.out.line(f"reconcile: note: {text}")
+
+    def print_problems(self, problems: Sequence[Problem], failing: Mapping[str, Since] = NOT_COUNTED) -> None:
+        for line in words.fold_problems(problems, failing):
+            self.err.line(f"reconcile: problem: {line}")
+
+    def print_summary(self, text: str, *, well: bool) -> None:
+        self.out.line(f"reconcile: {text}")
+
+    def print_error(self, text: str) -> None:
+        self.err.line(f"reconcile: error: {text}")

@@ -1,0 +1,94 @@
+"""What every reporter does, whatever it looks like: remember."""
+
+# ruff: noqa: D102 - what a reporter is told is documented once, where it is told first
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from reconcile.model import Outcome, Plan, Result, Tally
+from reconcile.report.plans import parking
+
+
+class Recorder:
+    """What every reporter does: remember, so that a run that breaks off can still be accounted for."""
+
+    def __init__(self, command: str) -> None:
+        self.result = Result(command=command, source="", target="")
+        self.tally = Tally()
+        self.said: list[tuple[str, str]] = []  # phase, message
+        self.phases: dict[str, float] = {}
+        self.parked: dict[int, str] = {}  # what stands in which parking place
+        self._phase = "start"
+        self._began = self._phase_began = time.monotonic()
+
+    def about(self, source: str, target: str) -> None:
+        """Which job this is, as soon as it is known."""
+        self.result = replace(self.result, source=source, target=target)
+
+    def phase(self, name: str) -> None:
+        self._end_phase()
+        self._phase = name
+
+    def say(self, message: str) -> None:
+        if self._is_new(message):
+            self.tell(message)
+
+    def warn(self, message: str) -> None:
+        if self._is_new(message):
+            self.tell(message, loud=True)
+
+    def _is_new(self, message: str) -> bool:
+        """Whether it was not said in this phase yet; noted, so that the JSON document has it."""
+        if (self._phase, message) in self.said:
+            return False
+        self.said.append((self._phase, message))
+        return True
+
+    def planned(self, plan: Plan) -> None:
+        self.result = replace(self.result, plan=plan)
+        self.parked = parking(plan.actions)
+
+    def sent(self, count: int) -> None:
+        pass
+
+    def outcome(self, outcome: Outcome) -> None:
+        self.tally.add(outcome)
+
+    def tell(self, message: str, *, loud: bool = False) -> None:
+        """Show something that was said for the first time; ``loud``: also where quiet was asked for."""
+
+    def finish(self, result: Result, exit_code: int) -> None:
+        """The run came to its end."""
+
+    def fail(self, status: str, exit_code: int, message: str) -> None:
+        """The run broke off. ``message`` says why and what to do."""
+
+    def ask_patience(self) -> None:
+        """A signal asked the run to end, and it will soon: called by the signal's handler."""
+
+    def abandon(self, exit_code: int, message: str) -> None:
+        """The process ends at once, and may be in the middle of anything: called by a signal's handler."""
+
+    def close(self) -> None:
+        """Leave the terminal as it was. May be called at any time, and twice."""
+
+    def so_far(self) -> Result:
+        """What is known of a run that broke off."""
+        self._end_phase()
+        return replace(
+            self.result,
+            ended=self.tally.done,
+            problems=[*self.result.plan.problems, *self.tally.problems],
+            notes=[*self.result.plan.notes, *self.tally.notes],
+            connected=not self.phases.keys().isdisjoint(("apply", "survey", "recover")),
+            duration_s=time.monotonic() - self._began,
+            phases=self.phases,
+        )
+
+    def _end_phase(self) -> None:
+        now = time.monotonic()
+        if self._phase != "start":
+            self.phases[self._phase] = self.phases.get(self._phase, 0.0) + now - self._phase_began
+        self._phase_began = now

@@ -1,0 +1,162 @@
+"""For people: colours and a progress display, by rich."""
+
+# ruff: noqa: D102 - what a reporter is told is documented once, where it is told first
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TextIO, cast
+
+from reconcile.model import COUNTED_OPS, Action, Kind, Op, Outcome, Plan, Problem, Since
+from reconcile.report import plans, words
+from reconcile.report.outlet import Outlet
+from reconcile.report.plain import NOT_COUNTED, PlainReporter
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+    from rich.status import Status
+
+REFRESH_S = 0.1  # seconds between two drawings of the progress display
+_COLOURS = {"+": "green", "~": "yellow", "→": "cyan", "-": "red", "*": "bold"}
+# Not while connecting: there may be a prompt.
+_WAITING = {
+    "scan": "looking at the source",
+    "hash": "reading changed files",
+    "survey": "looking at DEST",
+    "recover": "finding out what the run before has done",
+}
+
+
+class TerminalReporter(PlainReporter):
+    """Colours and a progress display, by rich. Names are printed as plain text, never as markup."""
+
+    def __init__(
+        self, command: str, out: Outlet, err: Outlet, *, quiet: bool = False, verbose: bool = False
+    ) -> None:
+        super().__init__(command, out, err, quiet=quiet, verbose=verbose)
+        from rich.console import Console
+
+        def console(outlet: Outlet) -> Console:
+            file = cast("TextIO", outlet)
+            return Console(file=file, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+        self.console, self.errors = console(out), console(err)
+        self._status: Status | None = None
+        self._progress: Progress | None = None
+        self._size = 0  # bytes that the plan sends
+        self._things = 0  # files to upload, or actions if there are none
+        self._size_done = self._things_done = 0
+        self._drawn = 0.0  # monotonic seconds
+
+    def phase(self, name: str) -> None:
+        super().phase(name)
+        self.close()
+        if self.quiet:
+            return
+        if name in _WAITING:
+            self._status = self.console.status(_WAITING[name])
+            self._status.start()
+
+    def planned(self, plan: Plan) -> None:
+        super().planned(plan)
+        self._size_done = self._things_done = 0  # it is not always the first
+        self._size = plan.bytes_to_send
+        self._things = sum(1 for action in plan.actions if self._is_thing(action))
+        if not self.quiet:
+            self.close()
+            self._start_progress()
+
+    def sent(self, count: int) -> None:
+        self._size_done += count
+        self._draw()
+
+    def outcome(self, outcome: Outcome) -> None:
+        super().outcome(outcome)
+        if self._is_thing(outcome.action):
+            self._things_done += 1
+        self._draw()
+
+    def close(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+        if self._progress is not None:
+            self._draw(now=True)
+            self._progress.stop()
+            self._progress = None
+
+    def ask_patience(self) -> None:
+        self.out.force("\r\x1b[K")  # the progress display is drawn again below
+        super().ask_patience()
+
+    def abandon(self, exit_code: int, message: str) -> None:
+        self.out.force("\r\x1b[K\x1b[?25h")  # away with the progress display, back with the cursor
+        super().abandon(exit_code, message)
+
+    def _is_thing(self, action: Action) -> bool:
+        """Whether the display counts it: files where content is sent, else every action."""
+        if self._size:
+            return action.op in (Op.CREATE, Op.MODIFY) and action.kind is Kind.FILE
+        return action.op in COUNTED_OPS
+
+    def _start_progress(self) -> None:
+        """Drawn by us as things happen: rich's own thread would take time from the one that sends."""
+        from rich import progress
+
+        columns: list[progress.ProgressColumn] = [progress.BarColumn()]
+        if self._size:
+            columns += [
+                progress.DownloadColumn(),
+                progress.TextColumn("{task.fields[things]}"),
+                progress.TransferSpeedColumn(),
+                progress.TimeRemainingColumn(),
+            ]
+        else:
+            columns.append(progress.TextColumn("{task.fields[things]}"))
+        self._progress = progress.Progress(*columns, console=self.console, auto_refresh=False, transient=True)
+        self._progress.add_task("", total=self._size or self._things, things="")
+        self._progress.start()
+        self._draw(now=True)
+
+    def _draw(self, *, now: bool = False) -> None:
+        clock = time.monotonic()
+        if self._progress is None or (clock - self._drawn < REFRESH_S and not now):
+            return
+        self._drawn = clock
+        what = "files" if self._size else "steps"
+        self._progress.update(
+            self._progress.task_ids[0],
+            completed=min(self._size_done, self._size) if self._size else self._things_done,
+            things=f"{self._things_done:,}/{self._things:,} {what}",
+            refresh=True,
+        )
+
+    def show(self, line: plans.Line) -> None:
+        from rich.text import Text
+
+        text = Text("  ").append(line.sign, _COLOURS.get(line.sign, "")).append(f" {line.text}")
+        if line.remark:
+            text.append(f"  ({line.remark})", "dim")
+        self.console.print(text)
+
+    def tell(self, message: str, *, loud: bool = False) -> None:
+        if loud or not self.quiet:
+            self.print_note(words.show_message(message))
+
+    def print_note(self, text: str) -> None:
+        self.console.print(f"note: {text}", style="dim")
+
+    def print_problems(self, problems: Sequence[Problem], failing: Mapping[str, Since] = NOT_COUNTED) -> None:
+        from rich.text import Text
+
+        for line in words.fold_problems(problems, failing):
+            self.errors.print(Text("problem: ", "bold red").append(line, "default not bold"))
+
+    def print_summary(self, text: str, *, well: bool) -> None:
+        self.console.print(text, style="bold" if well else "bold yellow")
+
+    def print_error(self, text: str) -> None:
+        from rich.text import Text
+
+        self.errors.print(Text("reconcile: error: ", "bold red").append(text, "default not bold"))

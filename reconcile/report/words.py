@@ -1,0 +1,181 @@
+"""Names, numbers and results in words. Pure: no rich, no I/O, no time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from reconcile.errors import Exit
+from reconcile.model import COUNTED_OPS, Action, Op, Problem, Result, Since
+
+PROBLEMS = 20  # more of them are only counted
+
+_VERBS = {  # singular, plural; {} is the number
+    "plan": {
+        Op.CREATE: ("{} to create", "{} to create"),
+        Op.MODIFY: ("{} to modify", "{} to modify"),
+        Op.MOVE: ("{} to move", "{} to move"),
+        Op.DELETE: ("{} to delete", "{} to delete"),
+        Op.MKDIR: ("{} directory to make", "{} directories to make"),
+        Op.SETMETA: ("{} mode or time to set", "{} modes or times to set"),
+    },
+    "run": {
+        Op.CREATE: ("{} created", "{} created"),
+        Op.MODIFY: ("{} modified", "{} modified"),
+        Op.MOVE: ("{} moved", "{} moved"),
+        Op.DELETE: ("{} deleted", "{} deleted"),
+        Op.MKDIR: ("{} directory made", "{} directories made"),
+        Op.SETMETA: ("{} mode or time set", "{} modes or times set"),
+    },
+}
+
+
+PATIENCE = "stopping; waiting for what is under way (a second signal ends it at once)"
+_INTERRUPTIONS = {
+    Exit.HUNG_UP: "hung up",
+    Exit.INTERRUPTED: "interrupted",
+    Exit.TERMINATED: "terminated",
+}
+_HARMLESS = frozenset(("scan", "load", "hash", "diff", "connect", "survey"))  # phases that change nothing
+
+
+# Names and numbers
+
+
+def show_name(name: str) -> str:
+    r"""A name as a person may safely see it: one line, no control codes, and no two names look the same.
+
+    Bytes that are no UTF-8 become ``\xNN``, control characters and other invisible ones ``\n``,
+    ``\u202e`` and the like, a backslash is doubled. The empty path is the base itself: ``./``.
+    """
+    if not name:
+        return "./"
+    if name.isprintable() and "\\" not in name:
+        return name
+    return "".join(_show_character(character) for character in name)
+
+
+def _show_character(character: str) -> str:
+    if character == "\\":
+        return "\\\\"
+    if character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":  # surrogateescape: a byte
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode()
+
+
+def show_message(text: str) -> str:
+    """A message that may hold names, or words of a server: its lines stay, control codes don't."""
+    if text.isprintable():
+        return text
+    return "".join(c if c in {"\n", "\\"} else _show_character(c) for c in text)
+
+
+def show_bytes(count: int) -> str:
+    """Decimal units, three digits: ``512 B``, ``4.1 kB``, ``12.3 MB``, ``120 MB``."""
+    if count < 1000:
+        return f"{count} B"
+    units = ["kB", "MB", "GB", "TB", "PB"]
+    size = count / 1000
+    while size >= 999.5 and len(units) > 1:
+        size /= 1000
+        units.pop(0)
+    digits = 0 if size >= 99.95 else 1
+    return f"{size:.{digits}f} {units[0]}"
+
+
+def show_duration(seconds: float) -> str:
+    """``0.3 s``, ``42.0 s``, ``3 min 07 s``, ``2 h 05 min``."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+# A result
+
+
+def summarise(result: Result, *, verbose: bool = False, failed: str | None = None) -> str:
+    """The one line that a person reads at night. ``failed`` says how a run ended that did not finish."""
+    done = result.done
+    counts, entries = count_actions(done)
+    parts = [_count_words(result.command, op, counts[op], entries[op]) for op in COUNTED_OPS if counts[op]]
+    problems = f", {_plural(len(result.problems), 'problem')}" if result.problems else ""
+    if result.notes:
+        problems += f", {_plural(len(result.notes), 'note')}{'' if verbose else ' (-v shows them)'}"
+    unchanged = f" ({_plural(result.entries, 'entry', 'entries')} unchanged)" if result.entries else ""
+    size = sum(action.bytes for action in done)
+    target = show_name(result.target)
+    if result.command == "plan":
+        if not parts:
+            return f"plan: nothing to do{problems}{unchanged if not problems else ''}"
+        if size:
+            parts.append(f"{show_bytes(size)} to send")
+        if result.plan.bytes_avoided:
+            parts.append(f"{show_bytes(result.plan.bytes_avoided)} need not be sent")
+        return f"plan: {', '.join(parts)}{problems} → {target}"
+    if failed is not None:
+        parts += [f"{show_bytes(size)} sent"] if size else []
+        return f"{failed} {'after ' + ', '.join(parts) if parts else 'before anything was done'} → {target}"
+    if parts:
+        parts.append(f"{show_bytes(size)} sent" if size else "nothing sent")
+        return f"{', '.join(parts)} in {show_duration(result.duration_s)}{problems} → {target}"
+    if result.problems or not result.plan.empty:
+        return f"nothing done{problems} → {target}"
+    how = "nothing to do" if result.connected else "nothing to do, no connection made"
+    return f"{how}{problems}{unchanged}"
+
+
+def explain_interruption(code: Exit, result: Result, *, at_once: bool = False) -> str:
+    """What a signal ended and what state things are in. ``at_once``: nothing was waited for nor saved."""
+    how = _INTERRUPTIONS.get(code, "stopped")
+    if result.command == "plan" or result.phases.keys() <= _HARMLESS:
+        return f"{how}; nothing was done"
+    if at_once:
+        return f"{how} at once; the next run finds out what became of what was under way, and goes on"
+    return f"{how}; what the server acknowledged is remembered, and the next run goes on from there"
+
+
+def explain_unsynced(count: int) -> str:
+    """What an acknowledgement alone is worth."""
+    return f"{_plural(count, 'file')} acknowledged, not yet known to be on the server's disk (--fsync)"
+
+
+def fold_problems(
+    problems: Sequence[Problem], failing: Mapping[str, Since], *, limit: int = PROBLEMS
+) -> list[str]:
+    """One line each; beyond ``limit`` only how many of which reason."""
+    lines = [_problem_line(problem, failing.get(problem.path)) for problem in problems[:limit]]
+    if rest := Counter(problem.reason.value for problem in problems[limit:]):
+        tally = ", ".join(f"{count:,} {reason}" for reason, count in rest.most_common())
+        lines.append(f"… and {rest.total():,} more: {tally} (--json lists all)")
+    return lines
+
+
+def _problem_line(problem: Problem, since: Since | None) -> str:
+    line = f"{show_name(problem.path)}: {show_message(problem.message)}"
+    if since is None or since.runs < 2:
+        return line
+    return f"{line} (failing since {since.day}, {since.runs:,} runs)"
+
+
+def count_actions(actions: Iterable[Action]) -> tuple[Counter[Op], Counter[Op]]:
+    """Actions and paths by what is done to them."""
+    counts: Counter[Op] = Counter()
+    entries: Counter[Op] = Counter()
+    for action in actions:
+        counts[action.op] += 1
+        entries[action.op] += action.entries
+    return counts, entries
+
+
+def _count_words(command: str, op: Op, count: int, entries: int) -> str:
+    words = _VERBS[command][op][count != 1].format(f"{count:,}")
+    return f"{words} ({entries:,} entries)" if entries != count else words
+
+
+def _plural(count: int, one: str, many: str | None = None) -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
