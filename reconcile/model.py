@@ -210,6 +210,7 @@ class Reason(StrEnum):
     UNSUPPORTED = "unsupported"
     PREREQUISITE = "prerequisite"
     MISSING = "missing"
+    KEPT = "kept"  # it makes room, and goes to the part of the trash that is not purged
     FAILED = "failed"
 
 

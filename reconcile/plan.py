@@ -27,6 +27,7 @@ from reconcile.model import (
 )
 from reconcile.moves import Pairing, pair
 from reconcile.order import fold_name, order, touched
+from reconcile.room import must_be_kept, note_kept
 
 
 def make_plan(
@@ -46,12 +47,16 @@ def make_plan(
         if change.new is not None and change.new.excluded:
             draft.restamped[change.path] = change.new
     draft.classify()
-    levels = [*draft.structure(), draft.uploads, draft.deletes, *draft.last]
+    levels = [level for level in [*draft.structure(), draft.uploads, draft.deletes, *draft.last] if level]
     return Plan(
-        levels=[level for level in levels if level],
+        levels=levels,
         restamped=draft.restamped,
         problems=[*scan.problems, *problems],
-        notes=[*scan.notes, *_note_emptied(scan, draft.restamped)],
+        notes=[
+            *scan.notes,
+            *_note_emptied(scan, draft.restamped),
+            *note_kept(action for level in levels for action in level),
+        ],
         bytes_avoided=draft.bytes_avoided,
     )
 
@@ -132,7 +137,16 @@ class _Draft:
             self.uploads.append(Action(Op.CREATE, path, new=new, reason="new"))
         elif not same_content(old, new):
             reason = "content" if old.kind is new.kind else f"was a {old.kind}"
-            self.uploads.append(Action(Op.MODIFY, path, new=new, old=old, keep=old.foreign, reason=reason))
+            self.uploads.append(
+                Action(
+                    Op.MODIFY,
+                    path,
+                    new=new,
+                    old=old,
+                    keep=must_be_kept(self.options, old, new),
+                    reason=reason,
+                )
+            )
         else:
             self._touch(path, origin, old, new)
 
@@ -169,7 +183,7 @@ class _Draft:
             old = None
         self.bytes_avoided += moved.size
         claimed = replace(_with_meta(moved, new, self.options), digest=new.digest or moved.digest)
-        keep = old is not None and old.foreign
+        keep = must_be_kept(self.options, old, new)
         self.steps.append(
             Action(Op.MOVE, path, new=claimed, old=old, source=source, moved=moved, keep=keep, reason="moved")
         )
@@ -214,7 +228,7 @@ class _Draft:
             old=old,
             source=origin,
             members=tuple(members),
-            keep=old.foreign,
+            keep=must_be_kept(self.options, old, None, (entry for _, entry in members)),
             whole=blocking,
             entries=1 + len(members),
             reason=reason,

@@ -19,7 +19,7 @@ ROWS = (
     ("recover",),
     ("apply",),
     ("line", "scan", "survey", "state", "remotes"),
-    ("source", "half", "rows", "fold", "plan", "guard", "order", "moves", "claim", "diff", "filters"),
+    ("source", "half", "rows", "fold", "plan", "guard", "room", "order", "moves", "claim", "diff", "filters"),
     ("model", "errors"),
 )
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
@@ -38,7 +38,7 @@ THIRD_PARTIES = {
 }
 
 PURE = (
-    *("model", "errors", "filters", "diff", "fold", "claim", "moves", "order", "plan", "guard"),
+    *("model", "errors", "filters", "diff", "fold", "claim", "moves", "order", "plan", "guard", "room"),
     *("report.words", "report.plans", "report.document"),
 )
 # What a pure module may use: nothing here knows a file, a clock, a process or chance.

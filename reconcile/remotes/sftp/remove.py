@@ -73,7 +73,7 @@ def delete(site: Site, action: Action) -> Recipe[Outcome]:
     old = action.old
     assert old is not None
     path = site.at(action.path)
-    listing = [_tree(path, _folders(action))] if old.kind is Kind.DIR else []
+    listing = [_tree(path, _folders(action))] if old.kind is Kind.DIR and not action.keep else []
     there, *found = yield [wire.lstat(path), *listing]
     gone: dict[str, Entry | None] = {action.path: None}
     gone.update((f"{action.path}/{member}", None) for member, _ in action.members)
