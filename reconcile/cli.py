@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -27,6 +28,16 @@ if TYPE_CHECKING:
 
 DEBUG = "RECONCILE_DEBUG"  # set to anything: bugs show their traceback
 
+# What rsync, rclone and lftp call it.
+PEERS_OPTIONS = {
+    **dict.fromkeys(("--delete", "--del", "--delete-after", "--delete-during"), "that is --mirror here"),
+    **dict.fromkeys(("--archive", "-a"), "modes, times and links are kept anyway, owners are not"),
+    **dict.fromkeys(("--checksum", "-c"), "content decides anyway; --rehash reads every file again"),
+    "--progress": "progress is shown on a terminal anyway",
+    "--recursive": "folders are sent with all that is in them anyway",
+    "--backup-dir": "what others wrote to DEST is kept there anyway: see --on-drift",
+}
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -35,6 +46,7 @@ class Session:
     """What a command line has open while it runs."""
 
     stop: Stop = field(default_factory=Stop)
+    args: Sequence[str] = ()
     reporter: Recorder | None = None  # as soon as it is known which
     ending: bool = False  # what is left to say takes no time, and is said once
     terminal: list[Any] | None = None  # how it was before a prompt hid what is typed
@@ -46,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _make_safe()
     gc.set_threshold(200_000, 20, 50)  # a run makes objects by the million, and hardly a cycle
     sys.setswitchinterval(0.05)  # seconds; our thread and SSH's hand over when they wait, not by turns
-    session = Session()
+    session = Session(args=args)
     try:
         heed_signals(session)
         with commands.make_context("reconcile", args, obj=session) as context:
@@ -58,18 +70,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, BrokenPipeError) and session.reporter is None:  # `reconcile --help | head`
             code = Exit.OK
         else:
-            code = _fail(error, args, session.reporter)
-    return _flush(code)
+            code = _fail(error, session)
+    return _own_up(_flush(code), session.reporter)
 
 
-def _fail(error: BaseException, args: Sequence[str], reporter: Recorder | None) -> int:
+def _fail(error: BaseException, session: Session) -> int:
     """Say what ended the run, in the manner that was asked for; the exit code."""
     from reconcile.report import JsonReporter, make_reporter
 
+    args, reporter = session.args, session.reporter
     if reporter is None:  # it never came to a job: the flags were not read, or not understood
         options = args[: args.index("--")] if "--" in args else args
         command = "plan" if "plan" in options[:1] or {"-n", "--dry-run"} & set(options) else "run"
-        reporter = make_reporter(command, as_json="--json" in options)
+        reporter = session.reporter = make_reporter(command, as_json="--json" in options)
     status, code, message = _explain(error, reporter)
     reporter.fail(status, code, message)
     if (
@@ -85,6 +98,15 @@ def _fail(error: BaseException, args: Sequence[str], reporter: Recorder | None) 
     return code
 
 
+def _own_up(code: int, reporter: Recorder | None) -> int:
+    """A plan, or a document, that could not be written is no success, whatever it would have said."""
+    if reporter is None or not (why := reporter.unheard()):
+        return code
+    state = "nothing was changed" if reporter.result.command == "plan" else "what the run did is remembered"
+    click.echo(f"reconcile: error: stdout can't be written to: {why}; {state}", err=True)
+    return Exit.FATAL if code in (Exit.OK, Exit.PROBLEMS, Exit.CHANGES) else code
+
+
 def _explain(error: BaseException, reporter: Recorder) -> tuple[str, Exit, str]:
     """Status, exit code and message of whatever may end a run."""
     from reconcile.report.words import explain_interruption, show_name
@@ -92,6 +114,9 @@ def _explain(error: BaseException, reporter: Recorder) -> tuple[str, Exit, str]:
     match error:
         case ReconcileError():
             return error.status, error.exit_code, str(error)
+        case click.NoSuchOption() if error.option_name in PEERS_OPTIONS:
+            said = f"no such option: {error.option_name}; {PEERS_OPTIONS[error.option_name]}"
+            return "error", Exit.USAGE, said
         case click.ClickException():
             return "error", Exit.USAGE, _blot_passwords(error.format_message())
         case Interrupted():
@@ -119,7 +144,8 @@ def _make_safe() -> None:
     if sys.getfilesystemencoding().lower() not in {"utf-8", "utf8"} and not sys.flags.utf8_mode:
         again = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
         os.execv(sys.executable, [os.fsencode(arg) for arg in again])  # noqa: S606 - ourselves, same arguments
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - None where the shell closed it
+    # None where the shell closed it. What is written to a stdout that was opened to read fails, as it should.
+    sys.stdout = sys.stdout or open(os.devnull)  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if callable(reconfigure := getattr(stream, "reconfigure", None)):
@@ -403,7 +429,7 @@ def _carry_out(
 
         session.terminal = termios.tcgetattr(sys.stdin.fileno())
     job = make_job(Flags(**values), interactive=interactive)
-    reporter.about(job.source, str(job.target))
+    reporter.about(job.source, str(job.target), _to_do_it(session.args))
 
     from reconcile.run import make_plan
     from reconcile.run import run as run_job
@@ -418,6 +444,13 @@ def _carry_out(
     session.ending = True
     reporter.finish(result, code)
     return code
+
+
+def _to_do_it(args: Sequence[str]) -> str:
+    """The command line that does what this one shows."""
+    only_shows = {"-n", "--dry-run", "--detailed-exitcode"}
+    words = ["run" if place == 0 else arg for place, arg in enumerate(args)]
+    return shlex.join(["reconcile", *(word for word in words if word not in only_shows)])
 
 
 @commands.command()

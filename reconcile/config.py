@@ -75,6 +75,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     """
     from reconcile.state.store import default_state_base, job_folder  # late: brings msgpack
 
+    _check_direction(flags.source, flags.target)
     source = _real_source(flags.source)
     target = parse_target(flags.target)
     if flags.port is not None:
@@ -244,6 +245,16 @@ def _fold_path(path: str, what: str = "DEST") -> str:
     if ".." in parts:
         _refuse(f"{what}: the remote path holds '..': write the path that you mean")
     return "/" + "/".join(parts)
+
+
+def _check_direction(source: str, target: str) -> None:
+    """SRC and DEST are easily swapped."""
+    remote = _SCHEME.fullmatch(source) or (_SCP.fullmatch(source) and not os.path.exists(source))
+    if remote and os.path.isdir(target):
+        _refuse(
+            "SRC is on a server and DEST is a folder here: are they swapped? reconcile pushes a local "
+            "folder to a server, it does not fetch: reconcile run SRC user@host:path"
+        )
 
 
 def _real_source(text: str) -> str:

@@ -34,6 +34,7 @@ COLUMNS = {
     "the limit": ("tar | ssh tar", "find -printf"),
 }
 TARGET = "sftp://me@example.org/srv/www"
+TYPED = "me@example.org:/srv/www"  # the same, as a person types it
 PASSWORD = "example"
 
 _BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
@@ -75,11 +76,12 @@ def _run_session(folder: Path, server: Server) -> dict[str, str]:
         done = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, check=True
         )
-        said = re.sub(r" in \d+\.\d s", " in 0.1 s", done.stdout.replace(target, TARGET))
+        said = done.stdout.replace(f" {hidden}", "").replace(f"run site {target}", f"run site {TYPED}")
+        said = re.sub(r" in \d+\.\d s", " in 0.1 s", said.replace(target, TARGET))
         return said.replace(str(folder.resolve()), "/home/me")
 
     def show(*lines: str) -> str:
-        said = "".join(f"$ {line.replace('DEST', 'me@example.org:/srv/www')}\n{call(line)}" for line in lines)
+        said = "".join(f"$ {line.replace('DEST', TYPED)}\n{call(line)}" for line in lines)
         return f"```text\n{said}```\n"
 
     site = Path(_make(str(folder), "site"))

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -199,9 +200,9 @@ def test_a_job(place: Place, server: Server, tree: Build, cli: Cli, cli_json: Cl
     assert (code, err) == (0, "")
     assert "  + d/\n" in out
     assert r"  + d/x [x]\n  (3 B)" in out
-    assert out.splitlines()[-1].startswith(
-        "reconcile: plan: 4 to create, 2 directories to make, 14 B to send"
-    )
+    *_, summary, next_step = out.splitlines()
+    assert summary.startswith("reconcile: plan: 4 to create, 2 directories to make, 14 B to send")
+    assert next_step == f"reconcile: to do it: reconcile run {shlex.join(place.args)}"
     assert cli("plan", *place.args, "--detailed-exitcode")[0] == 10
     assert cli("run", "-n", *place.args)[1] == out
     assert not (place.served / "dest").exists()
@@ -417,6 +418,43 @@ def test_a_reader_that_leaves_is_no_error(place: Place, tree: Build) -> None:
         os.close(reader)
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("command", "redirect", "code"),
+    [
+        (("plan",), ">/dev/full", 1),
+        (("plan", "--json"), ">/dev/full", 1),
+        (("run", "--json"), ">/dev/full", 1),
+        (("plan",), ">&-", 1),
+        (("run", "--json"), ">&-", 1),
+        (("run",), ">/dev/full", 0),  # the run is what was asked for, its last line is not
+        (("run",), ">&-", 0),
+        (("plan", "-q"), ">/dev/full", 0),
+    ],
+)
+def test_what_was_asked_for_and_can_not_be_written_is_no_success(
+    place: Place, tree: Build, command: tuple[str, ...], redirect: str, code: int
+) -> None:
+    tree({"a": "one"})
+    line = f"{shlex.join([sys.executable, '-m', 'reconcile', *command, *place.args])} {redirect}"
+    done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert ("error: stdout can't be written to" in done.stderr) is (code == 1)
+    assert "Traceback" not in done.stderr
+
+
+def test_the_names_that_peers_have_for_it_are_known(cli: Cli) -> None:
+    code, _, err = cli("run", "--delete", "a", "b:c")
+    assert code == 2
+    assert "no such option: --delete; that is --mirror here" in err
+
+
+def test_a_swapped_source_and_destination_are_told(cli: Cli, tmp_path: Path) -> None:
+    for source in ("me@example.org:photos", "sftp://example.org/photos"):
+        code, _, err = cli("run", source, str(tmp_path))
+        assert code == 2
+        assert "are they swapped?" in err
 
 
 def test_names_survive_any_locale(place: Place, tree: Build) -> None:

@@ -4,7 +4,9 @@ import io
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,7 +66,7 @@ PLAN = Plan(
             Action(Op.MODIFY, NASTY, new=FILE, old=FILE),
         ],
         [
-            Action(Op.SETMETA, "run.sh", new=FILE, old=FILE, reason="mode"),
+            Action(Op.SETMETA, "run.sh", new=replace(FILE, mode=0o755), old=FILE, reason="mode"),
             Action(Op.DELETE, "old", old=FOLDER, entries=37),
         ],
     ],
@@ -172,16 +174,71 @@ def test_durations_are_readable(seconds: float, shown: str) -> None:
 
 def test_a_short_plan_is_a_list_of_signs() -> None:
     assert [str(line) for line in plans.list_plan(PLAN)] == [
-        "→ b → a",
-        "→ a → b",
         r"+ link  (link to a b\n)",
         "+ new/",
         "+ new/file  (1.2 MB)",
-        "- old/  (37 entries)",
-        "→ 2023/ → pics/2023/  (1,000 entries)",
-        "~ run.sh  (mode)",
+        "~ run.sh  (mode 644 → 755)",
         r"~ x [/x] [red]:smile:\x1b[31m\r\n\u202e\xff  (1.2 MB)",
+        "→ b → a",
+        "→ a → b",
+        "→ 2023/ → pics/2023/  (1,000 entries)",
+        "- old/  (37 entries)",
     ]
+    assert plans.explain_signs(plans.list_plan(PLAN)) == "+ new  ~ changed  → moved  - deleted"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "shown"),
+    [
+        (FILE, replace(FILE, size=12), "1.2 MB → 12 B"),
+        (FILE, replace(FILE, digest=b"other"), "1.2 MB"),
+        (LINK, replace(LINK, link="c"), r"link to a b\n → c"),
+        (LINK, FILE, "was a symlink, 1.2 MB"),
+    ],
+)
+def test_a_change_is_told_as_what_was_and_what_will_be(old: Entry, new: Entry, shown: str) -> None:
+    reason = "content" if old.kind is new.kind else "was a symlink"
+    [line] = plans.list_plan(Plan([[Action(Op.MODIFY, "x", new=new, old=old, reason=reason)]]))
+    assert str(line) == f"~ x  ({shown})"
+
+
+def test_a_time_and_a_mode_are_told_together() -> None:
+    new = replace(FILE, mode=0o600, mtime_ns=5_000_000_000)
+    [line] = plans.list_plan(Plan([[Action(Op.SETMETA, "x", new=new, old=FILE, reason="mode and time")]]))
+    assert str(line) == "~ x  (mode 644 → 600, time)"
+
+
+def test_a_path_that_is_touched_twice_is_listed_once() -> None:
+    steps = [
+        [Action(Op.MKDIR, "d", new=FOLDER, reason="new")],
+        [Action(Op.SETMETA, "d", new=replace(FOLDER, mode=0o555), old=FOLDER, reason="mode")],
+    ]
+    assert [str(line) for line in plans.list_plan(Plan(steps))] == ["+ d/"]
+
+
+def test_deletes_and_moves_are_never_hidden_among_new_files() -> None:
+    actions = [create(f"lib/{number}", 1) for number in range(500)]
+    actions += [Action(Op.MOVE, "lib/moved", new=FILE, source="from", moved=FILE)]
+    actions += [Action(Op.DELETE, f"lib/old{number}", old=FILE) for number in range(3)]
+    lines = [str(line) for line in plans.list_plan(Plan([actions]))]
+    assert lines == [
+        "* lib/  (+ 500, 500 B)",
+        "→ from → lib/moved",
+        "- lib/old0",
+        "- lib/old1",
+        "- lib/old2",
+    ]
+    many = [create(f"a{number}/x", 1) for number in range(100)]
+    many += [Action(Op.DELETE, f"b{number}/x", old=FILE) for number in range(100)]
+    signs = Counter(line.sign for line in plans.list_plan(Plan([many])))
+    assert signs == {"+": plans.LINES // 2, "-": plans.LINES // 2, "*": 2}
+
+
+def test_a_new_folder_is_one_line_of_a_folded_plan() -> None:
+    actions = [Action(Op.MKDIR, path, new=FOLDER, reason="new") for path in ("photos", "photos/2023")]
+    actions += [create(f"photos/2023/{number}", 1000) for number in range(60)]
+    lines = [str(line) for line in plans.list_plan(Plan([actions]))]
+    assert lines == ["+ photos/", "+ photos/2023/  (60 entries, 60.0 kB)"]
 
 
 def test_a_long_plan_is_folded_by_directory() -> None:
@@ -306,12 +363,31 @@ def test_verbose_shows_every_action_and_note() -> None:
     assert "(-v shows them)" not in out.getvalue()
 
 
+def test_problems_of_one_cause_are_one_line() -> None:
+    def failed(path: str, reason: Reason, message: str) -> Problem:
+        return Problem(path, Stage.APPLY, reason, message)
+
+    full = "the remote disk is full"
+    problems = [failed("first", Reason.NO_SPACE, f"write the file: {full}")]
+    problems += [failed(f"f{number}", Reason.NO_SPACE, f"not sent: {full}") for number in range(488)]
+    problems += [failed(f"g{number}", Reason.MISSING, f"'g{number}' is gone") for number in range(4)]
+    problems += [failed(f"h{number}", Reason.DENIED, "no") for number in range(3)]
+    assert words.fold_problems(problems, {"f7": Since("2026-11-20", 5)}) == [
+        f"489 paths, such as first, f0, f1: write the file: {full} (failing since 2026-11-20, 5 runs)",
+        "4 paths, such as g0, g1, g2: 'g0' is gone",
+        "h0: no",
+        "h1: no",
+        "h2: no",
+    ]
+
+
 def test_many_problems_are_folded() -> None:
-    problems = [Problem(str(number), Stage.SCAN, Reason.UNREADABLE, "no") for number in range(19)]
+    causes = [chr(ord("a") + number) for number in range(26)]
+    problems = [Problem(cause, Stage.SCAN, Reason.UNREADABLE, cause) for cause in causes]
     problems += [Problem(str(number), Stage.APPLY, Reason.CHANGED, "no") for number in range(1200)]
     lines = words.fold_problems(problems, {})
     assert len(lines) == 21
-    assert lines[-1] == "… and 1,199 more: 1,199 changed (--json lists all)"
+    assert lines[-1] == "… and 1,206 more: 1,200 changed, 6 unreadable (--json lists all)"
 
 
 def test_a_problem_that_stays_says_since_when() -> None:

@@ -30,6 +30,9 @@ class JsonReporter(Recorder):
         if not self._printed:
             self.fail("interrupted", exit_code, message)
 
+    def unheard(self) -> str:
+        return self.out.lost
+
     def _print(self, result: Result, status: str, exit_code: int, message: str | None = None) -> None:
         self._printed = True
         notes = [{"path": "", "stage": phase, "reason": "said", "message": text} for phase, text in self.said]

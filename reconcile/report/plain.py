@@ -37,8 +37,7 @@ class PlainReporter(Recorder):
     def finish(self, result: Result, exit_code: int) -> None:
         self.close()
         if result.command == "plan" and not self.quiet:
-            for line in plans.list_plan(result.plan, limit=None if self.verbose else plans.LINES):
-                self.show(line)
+            self.show_plan(result)
         if self.verbose:
             for note in result.notes:
                 self.print_note(f"{words.show_name(note.path)}: {words.show_message(note.message)}")
@@ -49,6 +48,8 @@ class PlainReporter(Recorder):
             self.err.line(f"reconcile: {words.summarise(result, verbose=self.verbose)}")
         elif not self.quiet:
             self.print_summary(words.summarise(result, verbose=self.verbose), well=not result.problems)
+            if result.command == "plan" and not result.plan.empty and self.to_do_it:
+                self.print_next(words.show_message(self.to_do_it))
 
     def fail(self, status: str, exit_code: int, message: str) -> None:
         self.close()
@@ -64,6 +65,25 @@ class PlainReporter(Recorder):
 
     def abandon(self, exit_code: int, message: str) -> None:
         self.err.force(f"reconcile: error: {message}\n")
+
+    def unheard(self) -> str:
+        return self.out.lost if self.result.command == "plan" and not self.quiet else ""
+
+    def show_plan(self, result: Result) -> None:
+        """What the signs mean, and a line for each thing to do, or for many of a folder."""
+        lines = plans.list_plan(result.plan, limit=None if self.verbose else plans.LINES)
+        if lines:
+            self.print_legend(f"({plans.explain_signs(lines)})")
+        for line in lines:
+            self.show(line)
+
+    def print_legend(self, text: str) -> None:
+        """What the signs mean."""
+        self.out.line(f"  {text}")
+
+    def print_next(self, command: str) -> None:
+        """What to type to have done what was planned."""
+        self.out.line(f"reconcile: to do it: {command}")
 
     def show(self, line: plans.Line) -> None:
         """One line of a plan, or one action that was done."""

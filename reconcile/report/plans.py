@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from reconcile.model import COUNTED_OPS, Action, Kind, Op, Plan
+from reconcile.model import COUNTED_OPS, UNKNOWN_MODE, Action, Kind, Op, Plan
 from reconcile.report.words import show_bytes, show_message, show_name
 
 SIGNS = {
@@ -18,7 +18,9 @@ SIGNS = {
     Op.DELETE: "-",
 }
 LINES = 40  # a longer plan is folded by directory
+MEANINGS = {"+": "new", "~": "changed", "→": "moved", "-": "deleted", "*": "several in a folder"}
 PLAIN_REASONS = {"", "new", "content", "deleted"}  # the sign says as much
+META_REASONS = {"mode", "time", "mode and time"}  # which the difference itself tells better
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +39,47 @@ def describe(action: Action, parked: Mapping[int, str] | None = None) -> Line:
     """One action. ``parked`` says what was put in which parking place (see :func:`parking`)."""
     slash = "/" if action.kind is Kind.DIR and action.path else ""
     text = show_name(action.path) + slash
-    remarks = []
+    remarks: list[str] = []
     if action.op is Op.MOVE:
         origin = origin_of(action, parked or {})
         text = f"{show_name(origin) + slash if origin is not None else '?'} → {text}"
+    elif action.op in (Op.CREATE, Op.MODIFY):
+        remarks += _content_remarks(action)
+    elif (differences := _meta_differences(action)) and action.reason in META_REASONS:
+        remarks += differences
     elif action.reason not in PLAIN_REASONS:
         remarks.append(show_message(action.reason))
-    if action.op in (Op.CREATE, Op.MODIFY) and action.new is not None and action.new.link is not None:
-        remarks.append(f"link to {show_name(action.new.link)}")
-    elif action.op in (Op.CREATE, Op.MODIFY) and action.kind is Kind.FILE:
-        remarks.append(show_bytes(action.bytes))
     if action.entries > 1:
         remarks.append(f"{action.entries:,} entries")
     return Line(SIGNS.get(action.op, "·"), text, ", ".join(remarks))
+
+
+def _content_remarks(action: Action) -> Iterator[str]:
+    """What a new or changed file or link will hold, and held."""
+    if action.reason not in PLAIN_REASONS:
+        yield show_message(action.reason)
+    old, new = action.old, action.new
+    same_kind = old is not None and new is not None and old.kind is new.kind
+    if new is not None and new.link is not None:
+        link = f"link to {show_name(new.link)}"
+        was = old.link if same_kind and old is not None else None
+        yield f"link to {show_name(was)} → {show_name(new.link)}" if was not in (None, new.link) else link
+    elif action.kind is Kind.FILE:
+        before = old.size if same_kind and old is not None else action.bytes
+        change = f"{show_bytes(before)} → " if before != action.bytes else ""
+        yield change + show_bytes(action.bytes)
+
+
+def _meta_differences(action: Action) -> list[str]:
+    old, new = action.old, action.new
+    if old is None or new is None:
+        return []
+    differences = []
+    if UNKNOWN_MODE not in (old.mode, new.mode) and old.mode != new.mode:
+        differences.append(f"mode {old.mode:03o} → {new.mode:03o}")
+    if old.kind is Kind.FILE and old.mtime != new.mtime:
+        differences.append("time")
+    return differences
 
 
 def parking(actions: Iterable[Action]) -> dict[int, str]:
@@ -67,14 +97,57 @@ def origin_of(action: Action, parked: Mapping[int, str]) -> str | None:
     return action.source
 
 
+def explain_signs(lines: Iterable[Line]) -> str:
+    """What the signs in these lines mean: ``+ new  ~ changed``."""
+    shown = {line.sign for line in lines}
+    return "  ".join(f"{sign} {meaning}" for sign, meaning in MEANINGS.items() if sign in shown)
+
+
 def list_plan(plan: Plan, *, limit: int | None = LINES) -> list[Line]:
-    """The plan sorted by path; folded by directory if it has more than ``limit`` actions."""
-    counted = [action for action in plan.actions if action.op in COUNTED_OPS]
-    actions = sorted(counted, key=lambda action: action.path)
+    """What is new or changed, then moves, then deletes, each sorted by path.
+
+    If it has more than ``limit`` lines the longest of the three are folded by directory, each by
+    itself: a delete is never hidden among new files.
+    """
     parked = parking(plan.actions)
-    if limit is None or len(actions) <= limit:
-        return [describe(action, parked) for action in actions]
-    return _fold(actions, parked, limit)
+    parts = _split(action for action in plan.actions if action.op in COUNTED_OPS)
+    rooms = [len(part) for part in parts] if limit is None else _share(limit, [len(part) for part in parts])
+    lines: list[Line] = []
+    for part, room in zip(parts, rooms, strict=True):
+        if len(part) <= room:
+            lines += [describe(action, parked) for action in part]
+        else:
+            lines += _fold(part, parked, room)
+    return lines
+
+
+def _split(actions: Iterable[Action]) -> tuple[list[Action], list[Action], list[Action]]:
+    """What is new or changed, moves and deletes. Of a path that is touched again the first counts."""
+    parts: tuple[list[Action], list[Action], list[Action]] = ([], [], [])
+    told: set[str] = set()
+    for action in actions:
+        if action.op is Op.MOVE:
+            parts[1].append(action)
+        elif action.op is Op.DELETE:
+            parts[2].append(action)
+        elif action.path not in told:  # a directory's mode may be set after it was made, or filled
+            told.add(action.path)
+            parts[0].append(action)
+    for part in parts:
+        part.sort(key=lambda action: action.path)
+    return parts
+
+
+def _share(limit: int, wanted: Sequence[int]) -> list[int]:
+    """``limit`` lines among parts: the short ones get all they want, the others the same of what is left."""
+    rooms = [0] * len(wanted)
+    waiting = sorted(range(len(wanted)), key=lambda part: wanted[part])
+    while waiting:
+        part, *rest = waiting
+        rooms[part] = min(wanted[part], limit // len(waiting))
+        limit -= rooms[part]
+        waiting = rest
+    return rooms
 
 
 def _fold(actions: Sequence[Action], parked: Mapping[int, str], limit: int) -> list[Line]:
@@ -84,7 +157,7 @@ def _fold(actions: Sequence[Action], parked: Mapping[int, str], limit: int) -> l
     while (finer := _group(actions, depth)).keys() != groups.keys() and len(finer) <= limit:
         groups, depth = finer, depth + 1
     by_size = sorted(groups, key=lambda folder: len(groups[folder]))
-    room = limit - len(groups)
+    room = max(0, limit - len(groups))
     opened = set()
     for folder in by_size:
         room -= len(groups[folder]) - 1
@@ -97,7 +170,7 @@ def _fold(actions: Sequence[Action], parked: Mapping[int, str], limit: int) -> l
         if folder in opened:
             lines += [describe(action, parked) for action in groups[folder]]
         else:
-            lines.append(_tally(show_name(folder) + ("/" if folder else ""), groups[folder]))
+            lines.append(_fold_folder(folder, groups[folder]))
     rest = [action for folder in groups if folder not in shown for action in groups[folder]]
     if rest:
         lines.append(_tally(f"in {len(groups) - len(shown):,} more directories", rest))
@@ -105,12 +178,24 @@ def _fold(actions: Sequence[Action], parked: Mapping[int, str], limit: int) -> l
 
 
 def _group(actions: Sequence[Action], depth: int) -> dict[str, list[Action]]:
-    """Actions by their folder, cut off after ``depth`` components."""
+    """Actions by their folder, cut off after ``depth`` components. A new directory is in its own group."""
     groups: dict[str, list[Action]] = {}
     for action in actions:
-        folders = action.path.split("/")[:-1]
+        folders = action.path.split("/")
+        if action.op is not Op.MKDIR:
+            folders.pop()
         groups.setdefault("/".join(folders[:depth]), []).append(action)
     return groups
+
+
+def _fold_folder(folder: str, actions: Sequence[Action]) -> Line:
+    """All that is done in a folder; a new one is told as what it will hold."""
+    name = show_name(folder) + ("/" if folder else "")
+    if all(action.path != folder for action in actions):
+        return _tally(name, actions)
+    size = sum(action.bytes for action in actions)
+    held = f"{sum(action.entries for action in actions) - 1:,} entries"
+    return Line("+", name, f"{held}, {show_bytes(size)}" if size else held)
 
 
 def _tally(text: str, actions: Sequence[Action]) -> Line:

@@ -20,12 +20,14 @@ class Recorder:
         self.said: list[tuple[str, str]] = []  # phase, message
         self.phases: dict[str, float] = {}
         self.parked: dict[int, str] = {}  # what stands in which parking place
+        self.to_do_it = ""  # the command line that does what was planned
         self._phase = "start"
         self._began = self._phase_began = time.monotonic()
 
-    def about(self, source: str, target: str) -> None:
-        """Which job this is, as soon as it is known."""
+    def about(self, source: str, target: str, to_do_it: str = "") -> None:
+        """Which job this is, as soon as it is known, and what is to be typed to do what was planned."""
         self.result = replace(self.result, source=source, target=target)
+        self.to_do_it = to_do_it
 
     def phase(self, name: str) -> None:
         self._end_phase()
@@ -70,6 +72,10 @@ class Recorder:
 
     def abandon(self, exit_code: int, message: str) -> None:
         """The process ends at once, and may be in the middle of anything: called by a signal's handler."""
+
+    def unheard(self) -> str:
+        """Why what stdout was asked for did not arrive there; empty if it did, or was not asked for."""
+        return ""
 
     def close(self) -> None:
         """Leave the terminal as it was. May be called at any time, and twice."""

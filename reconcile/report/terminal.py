@@ -140,6 +140,12 @@ class TerminalReporter(PlainReporter):
             text.append(f"  ({line.remark})", "dim")
         self.console.print(text)
 
+    def print_legend(self, text: str) -> None:
+        self.console.print(f"  {text}", style="dim")
+
+    def print_next(self, command: str) -> None:
+        self.console.print(f"to do it: {command}")
+
     def tell(self, message: str, *, loud: bool = False) -> None:
         if loud or not self.quiet:
             self.print_note(words.show_message(message))

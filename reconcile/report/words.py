@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from reconcile.errors import Exit
-from reconcile.model import COUNTED_OPS, Action, Op, Problem, Result, Since
+from reconcile.model import COUNTED_OPS, Action, Op, Problem, Reason, Result, Since
 
-PROBLEMS = 20  # more of them are only counted
+PROBLEMS = 20  # lines; more of them are only counted
+EXAMPLES = 3  # paths of problems of one cause that are named; so many have a line each
 
 _VERBS = {  # singular, plural; {} is the number
     "plan": {
@@ -36,6 +38,8 @@ _INTERRUPTIONS = {
     Exit.INTERRUPTED: "interrupted",
     Exit.TERMINATED: "terminated",
 }
+_NAMES_AND_NUMBERS = re.compile(r"'(?:[^'\\]|\\.)*'|\"[^\"]*\"|\d[\d,.]*")
+_NEW = Since("", 0)  # a problem that did not come up before
 _HARMLESS = frozenset(("scan", "load", "hash", "diff", "connect", "survey"))  # phases that change nothing
 
 
@@ -147,19 +151,39 @@ def explain_unsynced(count: int) -> str:
 def fold_problems(
     problems: Sequence[Problem], failing: Mapping[str, Since], *, limit: int = PROBLEMS
 ) -> list[str]:
-    """One line each; beyond ``limit`` only how many of which reason."""
-    lines = [_problem_line(problem, failing.get(problem.path)) for problem in problems[:limit]]
-    if rest := Counter(problem.reason.value for problem in problems[limit:]):
+    """One line each, or for many of one cause; beyond ``limit`` lines only how many of which reason."""
+    causes: dict[tuple[Reason, str], list[Problem]] = {}
+    for problem in problems:
+        causes.setdefault(_cause(problem), []).append(problem)
+    groups: list[Sequence[Problem]] = []
+    for alike in causes.values():
+        groups += [alike] if len(alike) > EXAMPLES else [[problem] for problem in alike]
+    lines = [_problem_line(group, failing) for group in groups[:limit]]
+    if rest := Counter(problem.reason.value for group in groups[limit:] for problem in group):
         tally = ", ".join(f"{count:,} {reason}" for reason, count in rest.most_common())
         lines.append(f"… and {rest.total():,} more: {tally} (--json lists all)")
     return lines
 
 
-def _problem_line(problem: Problem, since: Since | None) -> str:
-    line = f"{show_name(problem.path)}: {show_message(problem.message)}"
-    if since is None or since.runs < 2:
+def _cause(problem: Problem) -> tuple[Reason, str]:
+    """What problems of one cause have in common: their words, but for names and numbers in them."""
+    if problem.reason is Reason.NO_SPACE:  # it stops uploads wherever they are just then
+        return problem.reason, ""
+    return problem.reason, _NAMES_AND_NUMBERS.sub("*", problem.message)
+
+
+def _problem_line(alike: Sequence[Problem], failing: Mapping[str, Since]) -> str:
+    first = alike[0]
+    message = show_message(first.message)
+    if len(alike) == 1:
+        line = f"{show_name(first.path)}: {message}"
+    else:
+        names = ", ".join(show_name(problem.path) for problem in alike[:EXAMPLES])
+        line = f"{len(alike):,} paths, such as {names}: {message}"
+    longest = max((failing.get(problem.path, _NEW) for problem in alike), key=lambda since: since.runs)
+    if longest.runs < 2:
         return line
-    return f"{line} (failing since {since.day}, {since.runs:,} runs)"
+    return f"{line} (failing since {longest.day}, {longest.runs:,} runs)"
 
 
 def count_actions(actions: Iterable[Action]) -> tuple[Counter[Op], Counter[Op]]:
