@@ -82,7 +82,7 @@ def find_out(actions: Sequence[Action], remote: Remote) -> Iterator[Outcome]:
     for action in actions:
         if action.op is Op.MOVE and action.parked in empty:
             continue
-        outcome = claim(action, seen, remote.parked)
+        outcome = claim(action, seen, remote.tag_of, remote.parked)
         if outcome is not None:
             yield outcome
         elif action.op is Op.PARK:

@@ -71,7 +71,8 @@ def _check_members(old: DirectorySnapshot, action: Action, remote: Remote) -> di
     known = {
         join(action.path, path[len(action.source) + 1 :]): e for path, e in below(old.dirs, action.source)
     }
-    return {path: None for path, stat in remote.observe(known) if not matches(stat, known[path])}
+    seen = remote.observe(known)
+    return {path: None for path, stat in seen if not matches(stat, known[path], remote.tag_of)}
 
 
 def _read_digests(effects: Mapping[str, Entry | None], source: Source) -> Iterator[tuple[str, Entry | None]]:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 
-from reconcile.claim import matches, observed, shows
+from reconcile.claim import TagOf, matches, observed, shows
 from reconcile.diff import parent
 from reconcile.errors import Refused
 from reconcile.model import (
@@ -45,14 +45,14 @@ def take_over(job: Job, found: Scan, source: Source, remote: Remote) -> Director
     wanted = dict(found.walk()) if there else {}
     links = [(path, e) for path, e in wanted.items() if e.kind is Kind.SYMLINK and path in there]
     names: dict[str, dict[str, Entry]] = {"": {}}
-    for path, entry in adopt(there, wanted | read_contents(source, links)[0]).items():
+    for path, entry in adopt(there, wanted | read_contents(source, links)[0], remote.tag_of).items():
         if entry.kind is Kind.DIR:
             names.setdefault(path, {})
         names.setdefault(parent(path), {})[path.rpartition("/")[2]] = entry
     return replace(blank(job), dirs={path: PlainDirectory(entries) for path, entries in names.items()})
 
 
-def adopt(there: Mapping[str, RemoteStat], wanted: Mapping[str, Entry]) -> dict[str, Entry]:
+def adopt(there: Mapping[str, RemoteStat], wanted: Mapping[str, Entry], tag_of: TagOf) -> dict[str, Entry]:
     """What a remote that is already full holds of what we want to bring.
 
     Equal kind, size and mtime: the remote has it. A difference is marked foreign,
@@ -64,7 +64,7 @@ def adopt(there: Mapping[str, RemoteStat], wanted: Mapping[str, Entry]) -> dict[
         stat = there.get(path)
         if stat is None or stat.kind is None:
             continue
-        if shows(stat, new):
+        if shows(stat, new, tag_of):
             entries[path] = replace(observed(new, stat), stamp=None)
         else:
             entries[path] = _foreign(stat, stat.kind)
@@ -84,7 +84,7 @@ def drifted(old: DirectorySnapshot, remote: Remote) -> dict[str, Entry | None]:
     effects: dict[str, Entry | None] = {}
     for path, entry in old.walk():
         stat = there.get(path)
-        if stat is None or not matches(stat, entry):
+        if stat is None or not matches(stat, entry, remote.tag_of):
             effects[path] = None
         elif stat.mode != entry.mode != UNKNOWN_MODE and entry.kind is not Kind.SYMLINK:
             effects[path] = replace(entry, mode=stat.mode, stamp=None)  # else only its stamp is looked at

@@ -13,6 +13,7 @@ from typing import Protocol
 from reconcile.model import (
     Action,
     Capabilities,
+    Entry,
     Job,
     Outcome,
     Plan,
@@ -20,6 +21,7 @@ from reconcile.model import (
     RemoteStat,
     Reporter,
     Stop,
+    Tag,
     Traffic,
 )
 from reconcile.source import Source
@@ -85,6 +87,9 @@ class Remote(Protocol):
 
     def walk(self, top: str) -> Iterator[tuple[str, RemoteStat]]:
         """Everything below ``top``, parents first, our own files left out. Nothing if ``top`` is absent."""
+
+    def tag_of(self, wish: Entry) -> Tag | None:
+        """What a file will show that has arrived as wished. None: that can't be known before."""
 
     def finish(self) -> Iterator[Problem]:
         """Purge the run's trash and remove its folder; what could not be removed is told."""

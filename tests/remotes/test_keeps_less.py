@@ -11,7 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.model import Job, Login, Op, Options, Result, Target
+from reconcile.claim import HOUR, claim
+from reconcile.model import (
+    NS,
+    Action,
+    Entry,
+    Job,
+    Kind,
+    Login,
+    Op,
+    Options,
+    RemoteStat,
+    Result,
+    Tag,
+    Target,
+)
 from reconcile.remotes.sftp.confined import Attributes, File, Files
 from reconcile.remotes.sftp.server import Server
 from reconcile.run import run
@@ -165,3 +179,55 @@ def test_new_times_and_modes_are_asked_for_once(push: Callable[[Tree], Result], 
     (source / "d/in").unlink()
     assert {action.op for action in push({}).done} == {Op.MOVE, Op.DELETE}
     assert not push({}).connected
+
+
+def test_equal_size_and_second_prove_nothing_where_we_set_no_time(
+    tmp_path: Path, job_to: Callable[[type[Files]], Job], source: Path
+) -> None:
+    """Two builders deploy to one place: what the other one wrote in the second of our build is not ours."""
+    job = replace(job_to(Files), options=Options(mirror=True, keep_times=False))
+    build_tree(source, {"version": Content("aaaa", mtime=ODD), "new": Content("n", mtime=ODD)})
+    run(job, Heard())
+    there = tmp_path / "remote/dest"
+    build_tree(there, {"version": Content("bbbb", mtime=ODD + 10), "later": Content("b", mtime=ODD + 10)})
+    build_tree(source, {"version": Content("cccc", mtime=ODD + 10), "later": Content("c", mtime=ODD + 10)})
+    assert run(job, Heard()).problems == []
+    assert (there / "version").read_text() == "cccc"
+    assert (there / "later").read_text() == "c"
+    kept = {path.read_text() for path in there.glob(".reconcile/*/*/trash/kept/*")}
+    assert kept == {"bbbb", "b"}
+
+
+def test_after_a_cut_equal_size_and_second_prove_nothing_where_we_set_no_time() -> None:
+    wish = Entry(Kind.FILE, 0o644, 4, ODD * NS)
+    shown = RemoteStat(Kind.FILE, 0o644, 4, ODD)
+    for old, op in ((None, Op.CREATE), (Entry(Kind.FILE, 0o644, 9, 5 * NS), Op.MODIFY)):
+        action = Action(op, "f", new=wish, old=old)
+        known = claim(action, {"f": shown}, lambda wish: Tag(wish.size, wish.mtime))
+        assert known is not None
+        assert known.done
+        unknown = claim(action, {"f": shown}, lambda _: None)
+        assert unknown is not None
+        assert not unknown.done
+        assert unknown.effects == {"f": None}
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_times_that_are_off_by_the_very_hour_are_those_we_set(
+    tmp_path: Path, job_to: Callable[[type[Files]], Job], source: Path, hours: int
+) -> None:
+    """As on file systems that hold local time, when summer time begins or ends."""
+    job = job_to(Files)
+    names = ("changed", "deleted", "moved", "kept")
+    build_tree(source, {name: Content(name, mtime=ODD) for name in names})
+    run(job, Heard())
+    there = tmp_path / "remote/dest"
+    for name in names:
+        os.utime(there / name, (ODD + hours * HOUR, ODD + hours * HOUR))
+    (source / "changed").write_text("as new")
+    (source / "deleted").unlink()
+    (source / "moved").rename(source / "elsewhere")
+    result = run(replace(job, options=replace(job.options, refresh=True)), Heard())
+    assert {action.op for action in result.done} == {Op.MODIFY, Op.DELETE, Op.MOVE}
+    assert sorted(os.listdir(there)) == [".reconcile", "changed", "elsewhere", "kept"]
+    assert list(there.glob(".reconcile/*/*/trash/kept/*")) == []

@@ -259,6 +259,9 @@ class MemoryRemote:
             if not top or path.startswith(f"{top}/"):
                 yield path, _stat(node)
 
+    def tag_of(self, wish: Entry) -> Tag | None:
+        return Tag(wish.size, wish.mtime)
+
     def finish(self) -> Iterator[Problem]:
         return iter(())
 

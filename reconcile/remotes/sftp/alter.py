@@ -52,7 +52,7 @@ def set_meta(site: Site, action: Action) -> Recipe[Outcome]:
     if not isinstance(there, Attrs):
         failed = yield from explain(site, action.path, "change mode or time", there)
         return Outcome(action, {action.path: None} if absent(there) else {}, failed)
-    if not (yield from matches(path, there, old or new)) and not intended(there, new):
+    if not (yield from matches(site, path, there, old or new)) and not intended(site, there, new):
         outcome = drift(action, describe(there, old or new))
         if site.options.on_drift is OnDrift.SKIP:
             return outcome
@@ -141,7 +141,7 @@ def _move(
     gone: dict[str, Entry | None] = {origin: None} if action.parked is None else {}
     if isinstance(here, Status):
         return (yield from _move_of_nothing(site, action, here, there))
-    if not (yield from matches(source, here, moved)):
+    if not (yield from matches(site, source, here, moved)):
         text = f"{origin!r}, to be renamed, is not what we put on the remote; left alone"
         return Outcome(action, gone, problem(action.path, Reason.DRIFT, text))
     way = yield from _way_to_move(site, action, there)
@@ -178,7 +178,7 @@ def _way_to_move(site: Site, action: Action, there: Attrs | Status) -> Recipe[Wa
         return drift(action, describe(there, None))
     is_dir = action.new.kind is Kind.DIR
     old = None if is_dir else action.old  # a directory is moved only to where nothing is
-    if old is not None and (yield from matches(site.at(action.path), there, old)):
+    if old is not None and (yield from matches(site, site.at(action.path), there, old)):
         way: Way | Outcome = Way.KEEP if action.keep else Way.OURS
     else:
         way = yield from meet(site, action, there, action.old)
@@ -202,7 +202,7 @@ def _move_of_nothing(site: Site, action: Action, here: Status, there: Attrs | St
         return Outcome(action, problem=(yield from explain(site, action.path, "look at what is moved", here)))
     # What was parked has left its place before, and something else may be there by now.
     gone: dict[str, Entry | None] = {origin: None} if action.parked is None else {}
-    if isinstance(there, Attrs) and new.kind is Kind.FILE and intended(there, new):
+    if isinstance(there, Attrs) and new.kind is Kind.FILE and intended(site, there, new):
         mode = there.mode & PERMISSIONS if site.mode_for(new) is not None else None
         return Outcome(action, {**gone, action.path: site.recorded(new, tag_of(there), new.digest, mode)})
     missing = problem(action.path, Reason.MISSING, f"{origin!r}, to be renamed, is gone from the remote")
@@ -220,7 +220,7 @@ def park(site: Site, action: Action) -> Recipe[Outcome]:
     if isinstance(here, Status):
         failed = yield from explain(site, action.path, "move it out of the way", here)
         return Outcome(action, {action.path: None} if absent(here) else {}, failed)
-    if not (yield from matches(path, here, believed)):
+    if not (yield from matches(site, path, here, believed)):
         return replace(drift(action, describe(here, believed)), effects={action.path: None})
     if not absent(taken):  # by what a dead run had parked and could not bring home: it may be the only copy
         yield wire.rename(place, place + b"-" + os.urandom(6).hex().encode())

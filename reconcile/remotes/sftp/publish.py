@@ -56,9 +56,9 @@ def judge(site: Site, action: Action, there: Attrs | Status) -> Recipe[Way | Out
             return Way.FREE
         return Outcome(action, problem=(yield from explain(site, action.path, "look at the target", there)))
     path = site.at(action.path)
-    if action.old is not None and (yield from matches(path, there, action.old)):
+    if action.old is not None and (yield from matches(site, path, there, action.old)):
         return Way.KEEP if action.keep else Way.OURS
-    if (yield from _is_intended(path, there, action.new)):
+    if (yield from _is_intended(site, path, there, action.new)):
         return (yield from done_already(site, action, there, action.new.digest))
     return (yield from meet(site, action, there, action.old))
 
@@ -80,10 +80,10 @@ def done_already(site: Site, action: Action, there: Attrs, digest: bytes | None)
     return Outcome(action, {action.path: new})
 
 
-def _is_intended(path: bytes, there: Attrs, new: Entry) -> Recipe[bool]:
+def _is_intended(site: Site, path: bytes, there: Attrs, new: Entry) -> Recipe[bool]:
     if new.kind is Kind.SYMLINK and kind_of(there) is Kind.SYMLINK:
         return (yield from read_link(path)) == new.link
-    return new.kind is Kind.FILE and intended(there, new)
+    return new.kind is Kind.FILE and intended(site, there, new)
 
 
 def publish(
@@ -118,7 +118,7 @@ def publish(
         return Published(refused=status, effects=effects)
     # Somebody else was here first, or we did not look before.
     assert action.new is not None
-    if (yield from _is_intended(target, there, action.new)):
+    if (yield from _is_intended(site, target, there, action.new)):
         return Published((yield from done_already(site, action, there, digest)))
     met = yield from meet(site, action, there, None)
     if isinstance(met, Outcome):

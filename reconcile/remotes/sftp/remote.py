@@ -15,6 +15,7 @@ from reconcile.model import (
     RESERVED_PREFIX,
     Action,
     Capabilities,
+    Entry,
     Fsync,
     Job,
     Kind,
@@ -26,6 +27,7 @@ from reconcile.model import (
     RemoteStat,
     Reporter,
     Stop,
+    Tag,
     Traffic,
 )
 from reconcile.order import not_tried
@@ -267,6 +269,10 @@ class SftpRemote:
                 "Make DEST readable for this user, or choose another."
             )
         self._reporter.say(f"the server does not list {path!r}: {what}; what is in it is unknown")
+
+    def tag_of(self, wish: Entry) -> Tag | None:
+        """See ``Remote``."""
+        return self._site.tag_of(wish)
 
     def finish(self) -> Iterator[Problem]:
         """Purge the run's trash and remove its folder."""

@@ -81,7 +81,7 @@ def delete(site: Site, action: Action) -> Recipe[Outcome]:
         if absent(there):
             return Outcome(action, gone)
         return Outcome(action, problem=(yield from explain(site, action.path, "delete", there)))
-    is_ours = yield from matches(path, there, old)
+    is_ours = yield from matches(site, path, there, old)
     if action.keep or not is_ours:
         way = Way.KEEP if is_ours else (yield from meet(site, action, there, old))
         if isinstance(way, Outcome):
@@ -110,7 +110,7 @@ def _delete_directory(
         return Outcome(action, problem=problem(action.path, Reason.BAD_NAME, text))
     if isinstance(found, Status):
         return Outcome(action, problem=(yield from explain(site, action.path, "list the directory", found)))
-    staying = yield from _not_ours(path, found, dict(action.members))
+    staying = yield from _not_ours(site, path, found, dict(action.members))
     if not staying:
         # RACE: what came into the directory since it was listed is purged with it.
         status = Status(wire.FX_FAILURE, "")
@@ -141,7 +141,7 @@ def _delete_directory(
     return Outcome(action, gone, note=problem(action.path, Reason.DRIFT, text))
 
 
-def _not_ours(path: bytes, found: Found, members: Mapping[str, Entry]) -> Recipe[set[str]]:
+def _not_ours(site: Site, path: bytes, found: Found, members: Mapping[str, Entry]) -> Recipe[set[str]]:
     """What has to stay: unknown to us, excluded, or changed by somebody else."""
     staying: set[str] = set()
     links: list[tuple[str, Entry]] = []
@@ -151,10 +151,12 @@ def _not_ours(path: bytes, found: Found, members: Mapping[str, Entry]) -> Recipe
             staying.add(name)
         elif entry.kind is Kind.SYMLINK:
             links.append((name, entry))
-        elif not (yield from matches(inside(path, name), attrs, entry)):
+        elif not (yield from matches(site, inside(path, name), attrs, entry)):
             staying.add(name)
     for some in batches(links, BATCH):
-        same: list[bool] = yield [matches(inside(path, name), found[name], entry) for name, entry in some]
+        same: list[bool] = yield [
+            matches(site, inside(path, name), found[name], entry) for name, entry in some
+        ]
         staying.update(name for (name, _), is_same in zip(some, same, strict=True) if not is_same)
     return staying
 

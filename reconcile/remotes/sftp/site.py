@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from reconcile.claim import is_left
 from reconcile.diff import parent
 from reconcile.model import (
     NS,
@@ -195,6 +196,10 @@ class Site:
         self.trials -= 1
         return self.trials >= 0 or not self.keeps_tags
 
+    def tag_of(self, wish: Entry) -> Tag | None:
+        """See ``Remote``. The server's own times prove nothing."""
+        return Tag(wish.size, wire_time(wish)) if self.sends_times else None
+
     def recorded(self, entry: Entry, tag: Tag, digest: bytes | None, mode: int | None = None) -> Entry:
         """What the snapshot shall say of a file of which ``entry`` is the wish; ``mode`` if it was seen."""
         return Entry(
@@ -228,9 +233,9 @@ def kind_of(attrs: Attrs) -> Kind | None:
     return _KINDS.get(stat.S_IFMT(attrs.mode))
 
 
-def intended(attrs: Attrs, entry: Entry) -> bool:
-    """Whether a file has exactly the size and time it shall have: taken as done."""
-    return stat.S_ISREG(attrs.mode) and attrs.size == entry.size and attrs.mtime == wire_time(entry)
+def intended(site: Site, attrs: Attrs, entry: Entry) -> bool:
+    """Whether a file has exactly the size and time we give it: taken as done."""
+    return stat.S_ISREG(attrs.mode) and tag_of(attrs) == site.tag_of(entry)
 
 
 def look(path: bytes) -> Recipe[Attrs | Status]:
@@ -272,7 +277,7 @@ def read_link(path: bytes) -> Recipe[str | None]:
     return None
 
 
-def matches(path: bytes, attrs: Attrs, entry: Entry) -> Recipe[bool]:
+def matches(site: Site, path: bytes, attrs: Attrs, entry: Entry) -> Recipe[bool]:
     """Whether the server still shows what we believe: kind, and the tag or the target of the link."""
     if kind_of(attrs) is not entry.kind:
         return False
@@ -280,7 +285,7 @@ def matches(path: bytes, attrs: Attrs, entry: Entry) -> Recipe[bool]:
         return (yield from read_link(path)) == entry.link
     if entry.kind is Kind.DIR:
         return True
-    return tag_of(attrs) == (entry.tag or Tag(entry.size, wire_time(entry)))
+    return is_left(tag_of(attrs), entry, site.tag_of(entry))
 
 
 def absent(reply: object) -> bool:
