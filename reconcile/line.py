@@ -6,11 +6,14 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from reconcile.errors import ConnectionLost, ProtocolError, Unreachable
 from reconcile.model import Job, Plan, Reporter, Stop, Traffic
 from reconcile.remotes import NOTHING, Remote, load
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 T = TypeVar("T")
 
@@ -117,11 +120,19 @@ class Line:
         self._fruitless += 1
         if self._fruitless > options.retries:
             raise lost
-        self._reporter.say(f"the connection was lost ({lost}); connecting again")
+        self._reporter.retrying(str(lost), 1, options.retries, 0)
+
+        def tell(state: RetryCallState) -> None:
+            failed = state.outcome and state.outcome.exception()
+            self._reporter.retrying(
+                str(failed), state.attempt_number + 1, options.retries, state.upcoming_sleep
+            )
+
         attempts = Retrying(
             retry=retry_if_exception_type(Unreachable),
             stop=stop_after_attempt(options.retries),
             wait=wait_exponential_jitter(initial=FIRST_WAIT, max=options.retry_max_wait),
+            before_sleep=tell,
             reraise=True,
         )
         graceful, self._stop.graceful = self._stop.graceful, False

@@ -573,8 +573,14 @@ class Reporter(Protocol):
     def planned(self, plan: Plan) -> None:
         """The plan stands and is about to be applied: the exact totals."""
 
-    def sent(self, count: int) -> None:
-        """``count`` more content bytes went out."""
+    def sent(self, count: int, path: str, /) -> None:
+        """``count`` more content bytes of the file at ``path`` went out."""
+
+    def retrying(self, lost: str, attempt: int, most: int, wait_s: float, /) -> None:
+        """The connection is lost, and why; an attempt to make it again begins in ``wait_s`` seconds.
+
+        What was under way will be sent once more.
+        """
 
     def outcome(self, outcome: Outcome) -> None:
         """One action came to its end, well or not."""

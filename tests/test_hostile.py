@@ -586,8 +586,8 @@ class Listener(Heard):
         super().__init__()
         self.on_sent = on_sent
 
-    def sent(self, count: int) -> None:
-        super().sent(count)
+    def sent(self, count: int, path: str) -> None:
+        super().sent(count, path)
         self.on_sent()
 
 

@@ -30,6 +30,7 @@ from reconcile.model import (
 )
 from reconcile.report import JsonReporter, Outlet, PlainReporter, Recorder, make_reporter, plans, words
 from reconcile.report.document import document
+from reconcile.report.meter import Meter
 from reconcile.report.terminal import TerminalReporter
 
 FILE = Entry(Kind.FILE, 0o644, size=1_234_567)
@@ -107,7 +108,7 @@ def live_through(reporter: Recorder, result: Result, exit_code: int = 0) -> None
     reporter.phase("apply")
     reporter.planned(result.plan)
     for action in result.ended:
-        reporter.sent(action.bytes)
+        reporter.sent(action.bytes, action.path)
         reporter.outcome(Outcome(action))
     reporter.phase("commit")
     reporter.finish(result, exit_code)
@@ -445,6 +446,60 @@ def test_progress_counts_to_the_totals_of_the_plan() -> None:
     assert seen(out.getvalue()).rstrip().endswith("→ sftp://host/dest")
 
 
+def meter_of(sizes: Sequence[int]) -> tuple[Meter, list[Action]]:
+    actions = [create(f"f{number}", size) for number, size in enumerate(sizes)]
+    return Meter(Plan([actions]), 100.0), actions
+
+
+def test_what_is_sent_once_more_is_not_counted_twice() -> None:
+    meter, (first, second) = meter_of([1000, 9000])
+    meter.sent(1000, "f0")
+    meter.ended(Outcome(first))
+    meter.sent(8000, "f1")
+    assert meter.tell(101.0) == "9.0 kB of 10.0 kB, 1/2 files, 9.0 kB/s, 0.1 s left: f1"
+    meter.rewind(110.0)
+    assert (meter.shown, meter.total) == (1000, 10_000)
+    assert meter.tell(110.0) == "1.0 kB of 10.0 kB, 1/2 files: f1"
+    meter.sent(4500, "f1")
+    assert meter.tell(111.0) == "5.5 kB of 10.0 kB, 1/2 files, 4.5 kB/s, 1.0 s left: f1"
+    meter.sent(4500, "f1")
+    meter.ended(Outcome(second))
+    assert meter.tell(112.0) == "10.0 kB of 10.0 kB, 2/2 files, 4.5 kB/s"
+
+
+def test_a_plan_that_sends_nothing_is_counted_in_steps() -> None:
+    delete = Action(Op.DELETE, "old", old=FILE)
+    meter = Meter(Plan([[delete]]), 0.0)
+    meter.ended(Outcome(delete))
+    assert meter.tell(1.0) == "1/1 steps"
+
+
+def test_a_long_run_that_nobody_watches_says_now_and_then_how_it_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    for quiet in (False, True):
+        reporter, out, err = plain("run", quiet=quiet)
+        reporter.planned(Plan([[create("film", 10**9)]]))
+        for _ in range(90):
+            now += 1.0
+            reporter.sent(10**6, "film")
+        assert out.getvalue() == ""
+        told = [] if quiet else [f"{at} MB of 1.0 GB, 0/1 files, 1.0 MB/s" for at in ("30.0", "60.0", "90.0")]
+        assert [line.partition(": ")[2].rpartition(", ")[0] for line in err.getvalue().splitlines()] == told
+
+
+def test_an_attempt_to_connect_again_is_told_with_its_number() -> None:
+    for make in (plain, terminal):
+        reporter, out, err = make("run")
+        reporter.retrying("no answer", 1, 5, 0)
+        reporter.retrying("refused", 2, 5, 1.5)
+        told = seen(out.getvalue() + err.getvalue())
+        assert "the connection was lost (no answer); connecting again, attempt 1 of 5" in told
+        assert "the connection was lost (refused); connecting again in 1.5 s, attempt 2 of 5" in told
+
+
 def test_no_color_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     reporter, out, _ = terminal("plan")
@@ -564,7 +619,10 @@ def test_an_interruption_says_what_state_things_are_in() -> None:
         return words.explain_interruption(code, result, **how)
 
     assert explain(Exit.INTERRUPTED, ("scan", "connect", "survey")) == "interrupted; nothing was done"
-    assert "the server acknowledged is remembered" in explain(Exit.HUNG_UP, ("scan", "connect", "apply"))
+    assert explain(Exit.HUNG_UP, ("scan", "connect", "apply")) == (
+        "hung up; what the server acknowledged is remembered; 9 steps of 9 are left, and the next run goes "
+        "on from there"
+    )
     assert "the next run finds out" in explain(Exit.TERMINATED, ("scan", "apply"), at_once=True)
     assert words.explain_interruption(Exit.TERMINATED, plan_result()) == "terminated; nothing was done"
 

@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from reconcile.model import COUNTED_OPS, Outcome, Problem, Result, Since
+from reconcile.model import COUNTED_OPS, Outcome, Plan, Problem, Result, Since
 from reconcile.report import plans, words
+from reconcile.report.meter import Meter
 from reconcile.report.outlet import Outlet
 from reconcile.report.recorder import Recorder
 
+TELL_EVERY_S = 30.0  # seconds between two lines of a long run that nobody watches
 NOT_COUNTED: Mapping[str, Since] = MappingProxyType({})  # a run that broke off counts no problems
 
 
@@ -24,6 +27,27 @@ class PlainReporter(Recorder):
         super().__init__(command)
         self.out, self.err = out, err
         self.quiet, self.verbose = quiet, verbose
+        self.meter = Meter(Plan(), 0.0)
+        self._told = time.monotonic()
+
+    def planned(self, plan: Plan) -> None:
+        super().planned(plan)
+        self.meter = Meter(plan, time.monotonic())
+
+    def sent(self, count: int, path: str) -> None:
+        self.meter.sent(count, path)
+        self.advance()
+
+    def retrying(self, lost: str, attempt: int, most: int, wait_s: float) -> None:
+        self.meter.rewind(time.monotonic())
+        super().retrying(lost, attempt, most, wait_s)
+
+    def advance(self) -> None:
+        """Something went on: a long run says now and then how it stands."""
+        now = time.monotonic()
+        if now - self._told >= TELL_EVERY_S and not self.quiet:
+            self._told = now
+            self.err.line(f"reconcile: {self.meter.tell(now)}")
 
     def tell(self, message: str, *, loud: bool = False) -> None:
         if loud or not self.quiet:
@@ -31,6 +55,8 @@ class PlainReporter(Recorder):
 
     def outcome(self, outcome: Outcome) -> None:
         super().outcome(outcome)
+        self.meter.ended(outcome)
+        self.advance()
         if self.verbose and outcome.done and outcome.action.op in COUNTED_OPS:
             self.show(plans.describe(outcome.action, self.parked))
 

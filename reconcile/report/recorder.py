@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 
 from reconcile.model import Outcome, Plan, Result, Tally
+from reconcile.report import words
 from reconcile.report.plans import parking
 
 
@@ -52,8 +53,11 @@ class Recorder:
         self.result = replace(self.result, plan=plan)
         self.parked = parking(plan.actions)
 
-    def sent(self, count: int) -> None:
+    def sent(self, count: int, path: str) -> None:
         pass
+
+    def retrying(self, lost: str, attempt: int, most: int, wait_s: float) -> None:
+        self.say(words.explain_retry(lost, attempt, most, wait_s))
 
     def outcome(self, outcome: Outcome) -> None:
         self.tally.add(outcome)

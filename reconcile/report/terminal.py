@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO, cast
 
-from reconcile.model import COUNTED_OPS, Action, Kind, Op, Outcome, Plan, Problem, Since
+from reconcile.model import Plan, Problem, Since
 from reconcile.report import plans, words
 from reconcile.report.outlet import Outlet
 from reconcile.report.plain import NOT_COUNTED, PlainReporter
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.status import Status
 
+BAR_WIDTH, NAME_WIDTH = 20, 24  # characters; all of it fits into 80 with most names
 REFRESH_S = 0.1  # seconds between two drawings of the progress display
 _COLOURS = {"+": "green", "~": "yellow", "→": "cyan", "-": "red", "*": "bold"}
 # Not while connecting: there may be a prompt.
@@ -44,9 +45,6 @@ class TerminalReporter(PlainReporter):
         self.console, self.errors = console(out), console(err)
         self._status: Status | None = None
         self._progress: Progress | None = None
-        self._size = 0  # bytes that the plan sends
-        self._things = 0  # files to upload, or actions if there are none
-        self._size_done = self._things_done = 0
         self._drawn = 0.0  # monotonic seconds
 
     def phase(self, name: str) -> None:
@@ -60,21 +58,11 @@ class TerminalReporter(PlainReporter):
 
     def planned(self, plan: Plan) -> None:
         super().planned(plan)
-        self._size_done = self._things_done = 0  # it is not always the first
-        self._size = plan.bytes_to_send
-        self._things = sum(1 for action in plan.actions if self._is_thing(action))
         if not self.quiet:
             self.close()
             self._start_progress()
 
-    def sent(self, count: int) -> None:
-        self._size_done += count
-        self._draw()
-
-    def outcome(self, outcome: Outcome) -> None:
-        super().outcome(outcome)
-        if self._is_thing(outcome.action):
-            self._things_done += 1
+    def advance(self) -> None:
         self._draw()
 
     def close(self) -> None:
@@ -94,28 +82,19 @@ class TerminalReporter(PlainReporter):
         self.out.force("\r\x1b[K\x1b[?25h")  # away with the progress display, back with the cursor
         super().abandon(exit_code, message)
 
-    def _is_thing(self, action: Action) -> bool:
-        """Whether the display counts it: files where content is sent, else every action."""
-        if self._size:
-            return action.op in (Op.CREATE, Op.MODIFY) and action.kind is Kind.FILE
-        return action.op in COUNTED_OPS
-
     def _start_progress(self) -> None:
         """Drawn by us as things happen: rich's own thread would take time from the one that sends."""
         from rich import progress
 
-        columns: list[progress.ProgressColumn] = [progress.BarColumn()]
-        if self._size:
-            columns += [
-                progress.DownloadColumn(),
-                progress.TextColumn("{task.fields[things]}"),
-                progress.TransferSpeedColumn(),
-                progress.TimeRemainingColumn(),
-            ]
-        else:
-            columns.append(progress.TextColumn("{task.fields[things]}"))
+        columns: list[progress.ProgressColumn] = [progress.BarColumn(BAR_WIDTH)]
+        if self.meter.size:
+            columns.append(progress.DownloadColumn())
+        columns.append(progress.TextColumn("{task.fields[things]}", markup=False))
+        if self.meter.size:
+            columns += [progress.TransferSpeedColumn(), progress.TimeRemainingColumn()]
+        columns.append(progress.TextColumn("{task.fields[at_work]}", style="dim", markup=False))
         self._progress = progress.Progress(*columns, console=self.console, auto_refresh=False, transient=True)
-        self._progress.add_task("", total=self._size or self._things, things="")
+        self._progress.add_task("", total=self.meter.total, things="", at_work="")
         self._progress.start()
         self._draw(now=True)
 
@@ -124,11 +103,12 @@ class TerminalReporter(PlainReporter):
         if self._progress is None or (clock - self._drawn < REFRESH_S and not now):
             return
         self._drawn = clock
-        what = "files" if self._size else "steps"
+        name = words.show_name(self.meter.at_work.rpartition("/")[2]) if self.meter.at_work else ""
         self._progress.update(
             self._progress.task_ids[0],
-            completed=min(self._size_done, self._size) if self._size else self._things_done,
-            things=f"{self._things_done:,}/{self._things:,} {what}",
+            completed=self.meter.shown,
+            things=self.meter.count_things(),
+            at_work=name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…",
             refresh=True,
         )
 

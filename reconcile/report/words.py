@@ -32,7 +32,10 @@ _VERBS = {  # singular, plural; {} is the number
 }
 
 
-PATIENCE = "stopping; waiting for what is under way (a second signal ends it at once)"
+PATIENCE = (
+    "stopping: up to 5 s more for what is under way; a file that takes longer is begun anew next time "
+    "(a second signal ends it at once)"
+)
 _INTERRUPTIONS = {
     Exit.HUNG_UP: "hung up",
     Exit.INTERRUPTED: "interrupted",
@@ -140,7 +143,15 @@ def explain_interruption(code: Exit, result: Result, *, at_once: bool = False) -
         return f"{how}; nothing was done"
     if at_once:
         return f"{how} at once; the next run finds out what became of what was under way, and goes on"
-    return f"{how}; what the server acknowledged is remembered, and the next run goes on from there"
+    planned = sum(1 for action in result.plan.actions if action.op in COUNTED_OPS)
+    left = f"; {_plural(planned - len(result.done), 'step')} of {planned:,} are left" if planned else ""
+    return f"{how}; what the server acknowledged is remembered{left}, and the next run goes on from there"
+
+
+def explain_retry(lost: str, attempt: int, most: int, wait_s: float) -> str:
+    """Why the connection has to be made again, and when that is tried next."""
+    when = f" in {show_duration(wait_s)}" if wait_s else ""
+    return f"the connection was lost ({lost}); connecting again{when}, attempt {attempt} of {most}"
 
 
 def explain_unsynced(count: int) -> str:

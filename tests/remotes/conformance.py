@@ -56,8 +56,11 @@ class Heard:
     def planned(self, plan: object) -> None:
         pass
 
-    def sent(self, count: int) -> None:
+    def sent(self, count: int, path: str, /) -> None:  # noqa: ARG002 - as it is told
         self.bytes += count
+
+    def retrying(self, lost: str, attempt: int, most: int, _wait_s: float, /) -> None:
+        self.said.append(f"{lost}: {attempt} of {most}")
 
     def outcome(self, outcome: Outcome) -> None:
         pass

@@ -145,7 +145,7 @@ class Watched:
         self.then = then
         bench.heard.sent = self.sent  # type: ignore[method-assign]
 
-    def sent(self, count: int) -> None:
+    def sent(self, count: int, _path: str) -> None:
         self.left -= count
         if self.left < 0:
             self.left = 1 << 60

@@ -540,7 +540,7 @@ def test_a_big_file_is_not_held_in_memory(
     session, most = bench.remote._session, 0
 
     class Watched(Heard):
-        def sent(self, _count: int, /) -> None:
+        def sent(self, _count: int, _path: str, /) -> None:
             nonlocal most
             most = max(most, session._outstanding)
 

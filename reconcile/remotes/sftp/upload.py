@@ -24,7 +24,7 @@ from reconcile.remotes.sftp.steps import Batch, Burst, Recipe, Room
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Request, Status
 from reconcile.source import Source, SourceError, digest_of, new_hash
 
-Sent = Callable[[int], None]
+Sent = Callable[[int, str], None]  # bytes, path
 SPREAD_FROM = 1024 * 1024  # bytes of a file for which it is worth to open it over one lane more
 Notable: TypeAlias = list[tuple[int, wire.Reply]]
 
@@ -199,7 +199,7 @@ class Content:
             self.trouble = problem(self.path, error.reason, error.message)
             return []
         self.digest = digest_of(data)
-        self.sent(len(data))
+        self.sent(len(data), self.path)
         [(lane, handle)] = self.handles
         return [wire.write(handle, 0, data, lane), *self.ending()] if data else self.ending()
 
@@ -209,7 +209,7 @@ class Content:
         try:
             for data in self.source.pieces(self.path, stamp_of(self.entry), self.site.block):
                 hasher.update(data)
-                self.sent(len(data))
+                self.sent(len(data), self.path)
                 lane, handle = next(ways)
                 yield wire.write(handle, offset, data, lane)
                 offset += len(data)
