@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from reconcile.diff import parent
 from reconcile.model import Directory, DirectorySnapshot, Entry, Kind, Op, Outcome, PlainDirectory
+from reconcile.paths import PathDict
 
 Pack: TypeAlias = Callable[[Mapping[str, Entry]], Directory]
 REST_EVERY = 10_000  # outcomes
@@ -97,7 +98,7 @@ class _Tree:
 
     def __init__(self, dirs: Mapping[str, Directory], pack: Pack) -> None:
         self._pack = pack
-        self._dirs = dict(dirs)
+        self._dirs = PathDict(dict(dirs))
         self._open: dict[str, dict[str, Entry]] = {}
         self._busy: set[str] = set()  # directories of which something was told since the last rest
         self._held: dict[int | None, tuple[Entry, dict[str, Directory]]] = {}
@@ -114,8 +115,7 @@ class _Tree:
             return
         self._changed = True
         if before is not None and before.kind is Kind.DIR and (entry is None or entry.kind is not Kind.DIR):
-            for key in self._subtree(path):
-                self._dirs.pop(key, None)
+            for key in self._dirs.cut(path):
                 self._open.pop(key, None)
         if entry is None:
             del names[name]
@@ -127,10 +127,10 @@ class _Tree:
     def take(self, path: str, place: int | None) -> None:
         """Take a path with everything below it out of the tree, and hold it at ``place``."""
         entry = self._names(parent(path)).pop(path.rpartition("/")[2])
-        inside = {}
-        for key in self._subtree(path):
-            directory = self._dirs.pop(key)
-            inside[key[len(path) :]] = PlainDirectory(self._open.pop(key)) if key in self._open else directory
+        inside = {
+            key[len(path) :]: PlainDirectory(self._open.pop(key)) if key in self._open else directory
+            for key, directory in self._dirs.cut(path).items()
+        }
         self._held[place] = entry, inside
         self._changed = True
 
@@ -161,7 +161,3 @@ class _Tree:
             packed = self._dirs.setdefault(directory, PlainDirectory({}))
             names = self._open[directory] = dict(packed.entries())
         return names
-
-    def _subtree(self, top: str) -> list[str]:
-        inside = f"{top}/"
-        return [key for key in self._dirs if key == top or key.startswith(inside)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from types import MappingProxyType
 from typing import Protocol, TypeVar, dataclass_transform
 
@@ -123,6 +124,10 @@ class PlainDirectory:
 
     names: Mapping[str, Entry]
 
+    def __post_init__(self) -> None:
+        if not all(map(str.__lt__, self.names, islice(self.names, 1, None))):
+            object.__setattr__(self, "names", dict(sorted(self.names.items())))
+
     @property
     def raw(self) -> bytes:
         """Nothing: it compares equal to no scanned directory."""
@@ -135,7 +140,7 @@ class PlainDirectory:
 
     def entries(self) -> Mapping[str, Entry]:
         """Name to entry, sorted by name."""
-        return dict(sorted(self.names.items()))
+        return self.names
 
     def forget(self) -> None:
         """Nothing is packed."""

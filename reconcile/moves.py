@@ -253,7 +253,7 @@ def _pair_files(pairing: Pairing) -> Iterator[tuple[str, str]]:
         for path, new in news.items()
         if new.kind is not Kind.DIR and not (path in olds and same_content(olds[path][1], new))
     }
-    by_identity: dict[object, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    by_identity: defaultdict[object, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for origin, path, old in sorted(sources, key=lambda source: source[:2], reverse=True):
         for identity in _identities(old):
             by_identity[identity][basename(path)].append(origin)
@@ -268,14 +268,17 @@ def _pair_files(pairing: Pairing) -> Iterator[tuple[str, str]]:
 
 
 def _claim(
-    by_identity: Mapping[object, Mapping[str, list[str]]], new: Entry, name: str | None, used: set[str]
+    by_identity: Mapping[object, dict[str, list[str]]], new: Entry, name: str | None, used: set[str]
 ) -> str | None:
     """An unused source of the same content, called ``name`` or, for None, anything."""
     for identity in _identities(new):
         names = by_identity.get(identity, {})
-        for candidates in [names.get(name, [])] if name is not None else names.values():
+        while names if name is None else name in names:
+            called, candidates = names.popitem() if name is None else (name, names.pop(name))
             while candidates:
                 source = candidates.pop()
                 if source not in used:
+                    if candidates:  # what is used up would be looked through again for each target
+                        names[called] = candidates
                     return source
     return None

@@ -266,6 +266,7 @@ class _Draft:
         gone = {path for action in self.steps for path in touched(action)}
         parents = {parent(path) for action in actions for path in touched(action)}
         doomed = {action.path for action in self.deletes}
+        modes = {action.path: action for action in self.modes}
         opened: list[Action] = []
         for path in sorted(parents):
             old = lookup(self.old.dirs, path)
@@ -274,10 +275,11 @@ class _Draft:
             old = self.restamped.get(path) or old  # retained by now, perhaps
             wide = replace(old, mode=old.mode | 0o700)
             opened.append(Action(Op.SETMETA, path, new=wide, old=old, reason="opened for changes"))
-            wanted = next((action.new for action in self.modes if action.path == path), old)
-            self.modes = [action for action in self.modes if action.path != path]
+            asked = modes.pop(path, None)
+            wanted = old if asked is None else asked.new
             if wanted is not None and wanted.mode != wide.mode and not within(path, doomed):
-                self.modes.append(Action(Op.SETMETA, path, new=wanted, old=wide, reason="mode"))
+                modes[path] = Action(Op.SETMETA, path, new=wanted, old=wide, reason="mode")
+        self.modes = list(modes.values())
         return opened
 
 

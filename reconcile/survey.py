@@ -34,9 +34,9 @@ def blank(job: Job) -> DirectorySnapshot:
 
 def check_blank(job: Job, remote: Remote) -> None:
     """Raises Refused if the remote is not empty after all."""
-    count = sum(1 for _ in remote.walk(""))
-    if count:
-        raise Refused(_full_remote(str(job.target), count))
+    first = next(remote.walk(""), None)  # one is enough: the rest is not listed
+    if first is not None:
+        raise Refused(_full_remote(str(job.target), first[0]))
 
 
 def take_over(job: Job, found: Scan, source: Source, remote: Remote) -> DirectorySnapshot:
@@ -91,10 +91,9 @@ def drifted(old: DirectorySnapshot, remote: Remote) -> dict[str, Entry | None]:
     return effects
 
 
-def _full_remote(target: str, count: int) -> str:
+def _full_remote(target: str, first: str) -> str:
     return (
-        f"{target} already holds {count:,} {'entry' if count == 1 else 'entries'}, and no snapshot tells "
-        "where that came from. "
+        f"{target} already holds something ({first!r} for one), and no snapshot tells where that came from. "
         "Nothing was done. If this is where the folder belongs, run once with --adopt-existing: "
         "what is equal in size and time counts as sent, what differs is kept in the trash on the remote "
         "before it is replaced, and nothing else there is touched. "

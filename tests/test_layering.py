@@ -20,7 +20,7 @@ ROWS = (
     ("apply",),
     ("line", "scan", "survey", "state", "remotes"),
     ("source", "half", "rows", "fold", "plan", "guard", "room", "order", "moves", "claim", "diff", "filters"),
-    ("model", "errors"),
+    ("model", "errors", "paths"),
 )
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
 
@@ -38,8 +38,8 @@ THIRD_PARTIES = {
 }
 
 PURE = (
-    *("model", "errors", "filters", "diff", "fold", "claim", "moves", "order", "plan", "guard", "room"),
-    *("report.words", "report.plans", "report.document", "report.meter"),
+    *("model", "errors", "paths", "filters", "diff", "moves", "order", "plan", "room", "guard"),
+    *("fold", "claim", "report.words", "report.plans", "report.document", "report.meter"),
 )
 # What a pure module may use: nothing here knows a file, a clock, a process or chance.
 HARMLESS = {

@@ -29,6 +29,7 @@ from reconcile.model import (
     Stage,
     Tag,
 )
+from reconcile.paths import PathDict
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Names, Status
@@ -69,8 +70,8 @@ class Site:
     group: int | None = None  # of what is made in the staging folder
     hands_down: bool = False  # the staging folder gives its group to what is made in it (setgid)
     groups: dict[str, int] = field(default_factory=dict)  # of directories looked at that do
-    parents: dict[str, Problem | None] = field(
-        default_factory=dict
+    parents: PathDict[Problem | None] = field(
+        default_factory=PathDict
     )  # directories looked at; None: as they should be
     stuck: list[Problem] = field(default_factory=list)  # what earlier runs left and could not be removed
     trash: list[tuple[bytes, bool]] = field(
@@ -164,16 +165,15 @@ class Site:
 
     def rename_parents(self, old: str, new: str) -> None:
         """A directory that we moved, and all below it, is as checked as it was."""
-        for path in [path for path in self.parents if path == old or path.startswith(f"{old}/")]:
+        for path, trouble in self.parents.cut(old).items():
             after = new + path[len(old) :]
-            self.parents[after] = self.parents.pop(path)
+            self.parents[after] = trouble
             if path in self.groups:
                 self.groups[after] = self.groups.pop(path)
 
     def forget_parents(self, top: str) -> None:
         """A directory is gone."""
-        for path in [path for path in self.parents if path == top or path.startswith(f"{top}/")]:
-            del self.parents[path]
+        for path in self.parents.cut(top):
             self.groups.pop(path, None)
 
     def syncs(self, size: int) -> bool:
