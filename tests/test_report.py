@@ -620,8 +620,8 @@ def test_an_interruption_says_what_state_things_are_in() -> None:
 
     assert explain(Exit.INTERRUPTED, ("scan", "connect", "survey")) == "interrupted; nothing was done"
     assert explain(Exit.HUNG_UP, ("scan", "connect", "apply")) == (
-        "hung up; what the server acknowledged is remembered; 9 steps of 9 are left, and the next run goes "
-        "on from there"
+        "hung up; what the server acknowledged is remembered, and the next run goes on from there "
+        "(9 of 9 steps are left)"
     )
     assert "the next run finds out" in explain(Exit.TERMINATED, ("scan", "apply"), at_once=True)
     assert words.explain_interruption(Exit.TERMINATED, plan_result()) == "terminated; nothing was done"

@@ -82,7 +82,8 @@ class PlainReporter(Recorder):
         result = self.so_far()
         self.print_problems(result.problems)
         if result.done and result.command == "run":
-            self.err.line(f"reconcile: {words.summarise(result, failed='broke off')}")
+            how = "stopped" if status == "interrupted" else "broke off"
+            self.err.line(f"reconcile: {words.summarise(result, failed=how)}")
         self.print_error(words.show_message(message))
 
     def ask_patience(self) -> None:

@@ -144,8 +144,8 @@ def explain_interruption(code: Exit, result: Result, *, at_once: bool = False) -
     if at_once:
         return f"{how} at once; the next run finds out what became of what was under way, and goes on"
     planned = sum(1 for action in result.plan.actions if action.op in COUNTED_OPS)
-    left = f"; {_plural(planned - len(result.done), 'step')} of {planned:,} are left" if planned else ""
-    return f"{how}; what the server acknowledged is remembered{left}, and the next run goes on from there"
+    left = f" ({planned - len(result.done):,} of {planned:,} steps are left)" if planned else ""
+    return f"{how}; what the server acknowledged is remembered, and the next run goes on from there{left}"
 
 
 def explain_retry(lost: str, attempt: int, most: int, wait_s: float) -> str:
