@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from reconcile.errors import ConnectionLost, ProtocolError, Unreachable
 from reconcile.model import Job, Plan, Reporter, Stop, Traffic
-from reconcile.remotes import NOTHING, Remote, load
+from reconcile.remotes import NOTHING, Memory, Remote, load
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 T = TypeVar("T")
 
-Connect = Callable[[Job, Reporter], Remote]
+Connect = Callable[[Job, Reporter, Memory], Remote]
 
 _HURRY = 0.0005  # seconds until a busy thread lets the one that connects go on, which is mostly waiting
 FIRST_WAIT = 0.5  # seconds before the first attempt to connect again
@@ -26,11 +26,12 @@ FIRST_WAIT = 0.5  # seconds before the first attempt to connect again
 class Line:
     """Holds the connection of one run. ``remote`` is always the one to use now."""
 
-    def __init__(self, job: Job, reporter: Reporter, connect: Connect, stop: Stop) -> None:
+    def __init__(self, job: Job, reporter: Reporter, connect: Connect, stop: Stop, memory: Memory) -> None:
         self._job = job
         self._reporter = reporter
         self._connect = connect
         self._stop = stop
+        self._memory = memory
         self._remote: Remote | None = None
         self._opening: _Opening | None = None
         self._lineage = ""  # empty: nothing was prepared yet
@@ -78,7 +79,7 @@ class Line:
         return self._job.login.interactive or self._job.login.accept_new_host_key
 
     def _open(self) -> Remote:
-        return self._connect(self._job, self._reporter)
+        return self._connect(self._job, self._reporter, self._memory)
 
     @property
     def traffic(self) -> Traffic:

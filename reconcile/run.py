@@ -37,6 +37,7 @@ from reconcile.source import Source, read_contents
 from reconcile.state.device import is_other_device, remember_device
 from reconcile.state.journal import Journal, Leftover, begin_journal, discard_journal, read_journal
 from reconcile.state.lock import hold_lock
+from reconcile.state.memo import Memo
 from reconcile.state.store import has_snapshot, read_snapshot, save_snapshot
 from reconcile.state.trouble import awaits_cleanup, update
 from reconcile.survey import blank, check_blank, drifted, take_over
@@ -50,7 +51,7 @@ def make_plan(
     Raises the same errors as ``run``.
     """
     stop = stop or Stop()
-    line = Line(job, reporter, connect, stop)
+    line = Line(job, reporter, connect, stop, Memo(job.state, keeps=False))
     with closing(line), _Run(job, reporter, line, stop) as this:
         this.look()
         this.old = this.load(repair=False)
@@ -66,7 +67,7 @@ def run(job: Job, reporter: Reporter, connect: Connect = open_remote, stop: Stop
     if ``stop`` asks for it.
     """
     stop = stop or Stop()
-    line = Line(job, reporter, connect, stop)
+    line = Line(job, reporter, connect, stop, Memo(job.state, keeps=True))
     with (
         closing(line),
         hold_lock(job.state, job.options.wait),

@@ -28,7 +28,7 @@ from reconcile.cli import commands, main
 from reconcile.config import Flags, make_job
 from reconcile.errors import Exit, ReconcileError
 from reconcile.model import Job, Reason, Reporter, Result
-from reconcile.remotes import Remote, open_remote
+from reconcile.remotes import Memory, Remote, open_remote
 from reconcile.remotes.sftp.confined import Attributes, File, Files
 from reconcile.remotes.sftp.server import Server
 from reconcile.run import run
@@ -594,9 +594,9 @@ class Listener(Heard):
 def run_and_swap(job: Job, swap: Callable[[], object]) -> Result:
     """A run in which ``swap`` happens after the plan was made and before anything is sent."""
 
-    def connect(job: Job, reporter: Reporter) -> Remote:
+    def connect(job: Job, reporter: Reporter, memory: Memory) -> Remote:
         swap()
-        return open_remote(job, reporter)
+        return open_remote(job, reporter, memory)
 
     return run(job, Listener(), connect)
 

@@ -29,6 +29,7 @@ from reconcile.model import (
     Target,
 )
 from reconcile.plan import make_plan
+from reconcile.remotes import FORGETFUL
 from reconcile.report import Recorder
 from tests.support.memory import LocalTree, MemoryRemote, Node, Tree, pack, visible
 
@@ -110,7 +111,7 @@ class World:
     ) -> tuple[Plan, list[Outcome]]:
         plan = self.plan(options)
         remote = MemoryRemote(self.remote, self.local, failing)
-        line = Line(JOB, SILENT, lambda _job, _reporter: remote, Stop())
+        line = Line(JOB, SILENT, lambda _job, _reporter, _memory: remote, Stop(), FORGETFUL)
         outcomes = list(apply(plan, line, None, Stop()))  # type: ignore[arg-type]  # nothing is read from disk
         assert failing or not remote.parked, "something was left parked"
         dirs = fold(self.snapshot, outcomes, plan.restamped, self.local.clock * 10**9 + 10**9).dirs

@@ -29,6 +29,30 @@ from reconcile.source import Source
 NOTHING = Plan()
 
 
+class Memory(Protocol):
+    """What a remote has learned of its server in earlier runs: plain values, which it alone understands."""
+
+    def recall(self) -> object:
+        """What was remembered last; None: nothing."""
+
+    def remember(self, value: object) -> None:
+        """Keep it in the place of what was there, if that is wanted and can be done."""
+
+
+class _Forgetful:
+    """Keeps nothing."""
+
+    def recall(self) -> object:
+        """Nothing was ever remembered."""
+        return None
+
+    def remember(self, value: object) -> None:
+        """Nothing is."""
+
+
+FORGETFUL: Memory = _Forgetful()
+
+
 class Remote(Protocol):
     """An open DEST. All paths are relative to it. One method at a time: an iterator
     is read to its end, or closed, before the next call.
@@ -103,8 +127,8 @@ def load() -> None:
     import reconcile.remotes.sftp.prove  # noqa: F401 - only for it to be there
 
 
-def open_remote(job: Job, reporter: Reporter) -> Remote:
+def open_remote(job: Job, reporter: Reporter, memory: Memory = FORGETFUL) -> Remote:
     """Connect to the job's target. Raises Unreachable, or Refused where DEST is no directory."""
     from reconcile.remotes.sftp.remote import open_sftp  # imports paramiko: only now is it needed
 
-    return open_sftp(job, reporter)
+    return open_sftp(job, reporter, memory)

@@ -10,21 +10,29 @@ from pathlib import Path
 import pytest
 
 from reconcile.model import Job, Options, Reason
-from reconcile.remotes import open_remote
-from tests.remotes.conformance import Bench, Heard
+from reconcile.remotes import Remote, open_remote
+from reconcile.state.memo import Memo
+from tests.remotes.conformance import LINEAGE, Bench, Heard
 from tests.support.sshd import Sshd
 from tests.support.trees import Dir, Link, build_tree
 
 
 @pytest.fixture
-def bench(shim_sshd: Sshd, source: Path, dest: Path) -> Iterator[Bench]:
-    def connect(dest: Path | str, options: Options, heard: Heard) -> object:
-        return open_remote(
-            Job("/", shim_sshd.endpoint.target(dest), "/", options, shim_sshd.endpoint.login()), heard
-        )
+def bench(shim_sshd: Sshd, source: Path, dest: Path, tmp_path: Path) -> Iterator[Bench]:
+    """On a server that was tried out before."""
+    (tmp_path / "state").mkdir()
 
+    def connect(dest: Path | str, options: Options, heard: Heard) -> Remote:
+        at = shim_sshd.endpoint
+        job = Job("/", at.target(dest), "/", options, at.login())
+        return open_remote(job, heard, Memo(str(tmp_path / "state"), keeps=True))
+
+    first = connect(dest, Options(), Heard())
+    first.prepare(LINEAGE, "first")
+    list(first.finish())
+    first.close()
     shim_sshd.requests()
-    bench = Bench(connect, source, dest, Options())  # type: ignore[arg-type]
+    bench = Bench(connect, source, dest, Options())
     yield bench
     bench.remote.close()
     bench.source.close()

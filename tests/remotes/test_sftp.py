@@ -30,6 +30,7 @@ from reconcile.remotes import Remote
 from reconcile.remotes import open_remote as really_open
 from reconcile.remotes.sftp import session as pump
 from reconcile.remotes.sftp import site, wire
+from reconcile.remotes.sftp.quirks import Quirks
 from reconcile.remotes.sftp.remote import SftpRemote
 from reconcile.survey import drifted
 from tests.remotes.conformance import LINEAGE, RUN, Bench, Conformance, Heard, OpenRemote
@@ -66,9 +67,12 @@ class TestPoorServer(Conformance):
             remote = opener(sshd)(dest, options, heard)
             assert isinstance(remote, SftpRemote)
             remote._site.extensions = frozenset()
-            remote._site.openssh = False
+            remote._site.quirks = Quirks(
+                ordered=False, refuses=False, makes_links=True, lstat_shows=True, moves_links=True
+            )
             remote._site.keeps_tags = False
-            remote._handles = 3
+            remote._site.handles = 3
+            remote._session._aside.clear()
             return remote
 
         return open_remote
@@ -232,7 +236,7 @@ def test_an_fsync_that_is_refused_is_done_without_but_one_that_fails_is_not_publ
 
 def test_a_silent_server_is_a_lost_connection(own_sshd: Sshd, source: Path, dest: Path) -> None:
     build_tree(source, {"f": "f"})
-    own_sshd.arm(Fault("never", kind="RENAME"))
+    own_sshd.arm(Fault("never", kind="RENAME", path=str(dest / "f")))
     bench = Bench(opener(own_sshd), source, dest, Options(timeout=0.5))
     with pytest.raises(ConnectionLost, match="said nothing"):
         bench.do(bench.create("f"))

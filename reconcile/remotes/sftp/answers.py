@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import chain
+from types import MappingProxyType
 
 from paramiko.sftp import CMD_NAMES
 
@@ -38,6 +40,8 @@ _STATUS = {
 
 class Session(paramiko.SFTPServer):
     """One SFTP channel: requests in, replies out, in order."""
+
+    extensions: Mapping[bytes, bytes] = MappingProxyType({_POSIX_RENAME: b"1"})  # that are announced
 
     # paramiko's own, which its type stubs leave out
     sock: paramiko.Channel
@@ -68,7 +72,8 @@ class Session(paramiko.SFTPServer):
 
     def _serve(self, kind: int, body: bytes) -> None:
         if kind == wire.INIT:
-            pairs = b"".join(len(text).to_bytes(4, "big") + text for text in (_POSIX_RENAME, b"1"))
+            texts = chain.from_iterable(self.extensions.items())
+            pairs = b"".join(len(text).to_bytes(4, "big") + text for text in texts)
             self._send_packet(wire.VERSION_REPLY, paramiko.Message(wire.VERSION.to_bytes(4, "big") + pairs))
             return
         request = _Message(body)

@@ -12,51 +12,61 @@ from dataclasses import dataclass
 
 from reconcile.errors import Refused
 from reconcile.model import RESERVED_NAME, Capabilities, Job
+from reconcile.remotes import Memory
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.foreign import POSIX_RENAME
+from reconcile.remotes.sftp.quirks import Quirks, claims_openssh, unpack, version_of
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.site import Site, absent
+from reconcile.remotes.sftp.site import BLOCK, Site, absent
 from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.wire import Attrs, Extended, Limits, Names, Status
+from reconcile.remotes.sftp.wire import Attrs, Extended, Names, Status
 
-BLOCK = 32 * 1024  # bytes every server takes in one WRITE (draft, section 3)
 HANDLES = 4000  # open at a time where the server sets no limit
-HANDLES_UNKNOWN = 64  # the same for servers that do not tell how many they grant
 RESERVE = 16  # handles left over for what is not counted
+SYMLINK_ORDER = b"symlink-order@rjk.greenend.org.uk"
+LIMITS = b"limits@openssh.com"
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
     """What the server says."""
 
-    limits: Limits | None
     base: bytes  # DEST, canonical
     workdir: bytes
     vacant: bool  # DEST is not there
 
 
-def arrive(session: Session, server_version: str, job: Job, say: Callable[[str], None]) -> tuple[Site, int]:
-    """The site, and how many handles the server grants. Raises Refused where DEST is no directory."""
-    openssh = "OpenSSH" in server_version
+def arrive(
+    session: Session, banner: str, job: Job, say: Callable[[str], None], memory: Memory, *, eager: bool
+) -> Site:
+    """The site. ``eager``: it may be asked before it has told its version, a round trip less.
+
+    Raises Refused where DEST is no directory.
+    """
     patience = job.login.timeout  # beside the answer the server has to start
-    if openssh:  # it takes questions before it has told its version: a round trip less
-        extensions, found = session.handshake_and_call(_ask(job, limits=True), patience)
+    if eager:
+        extensions, found = session.handshake_and_call(_ask(job), patience)
     else:
         extensions = session.handshake(patience)
-        found = session.call(_ask(job, limits=b"limits@openssh.com" in extensions))
-    handles, block = _granted(found.limits)
+        found = session.call(_ask(job))
+    version = version_of(banner, extensions)
+    new = Quirks(path_first=extensions.get(SYMLINK_ORDER) == b"linkpath-targetpath" or None)
+    claims = claims_openssh(extensions)
     site = Site(
         base=found.base,
         workdir=found.workdir,
         options=job.options,
         say=say,
         extensions=frozenset(extensions),
-        openssh=openssh,
-        block=block,
-        vacant=found.vacant and openssh,
+        version=version,
+        quirks=unpack(memory.recall(), version, new),
+        claims_openssh=claims,
+        vacant=found.vacant and claims,
         caps=_capabilities(extensions),
     )
-    return site, handles
+    if LIMITS in extensions:
+        session.aside(_ask_for_limits(site))
+    return site
 
 
 def _capabilities(extensions: Mapping[bytes, bytes]) -> Capabilities:
@@ -68,24 +78,22 @@ def _capabilities(extensions: Mapping[bytes, bytes]) -> Capabilities:
     )
 
 
-def _granted(limits: Limits | None) -> tuple[int, int]:
-    """Handles, and bytes of a WRITE."""
-    if limits is None:
-        return HANDLES_UNKNOWN, BLOCK
-    handles = limits.handles - RESERVE if limits.handles else HANDLES
-    told = limits.write and limits.packet
-    return handles, max(BLOCK, min(limits.write, limits.packet - 1024)) if told else BLOCK
+def _ask_for_limits(site: Site) -> Recipe[None]:
+    """How many handles the server grants, and the bytes of a WRITE."""
+    reply: Extended | Status = yield wire.limits()
+    if not isinstance(reply, Extended):
+        return
+    limits = wire.parse_limits(reply)
+    site.handles = limits.handles - RESERVE if limits.handles else HANDLES
+    if limits.write and limits.packet:
+        site.block = max(BLOCK, min(limits.write, limits.packet - 1024))
 
 
-def _ask(job: Job, *, limits: bool) -> Recipe[_Found]:
-    """The server's limits, DEST and our folder, both absolute."""
+def _ask(job: Job) -> Recipe[_Found]:
+    """DEST and our folder, both absolute."""
     path = job.target.path
     direct = os.fsencode(_below_home(path)) or b"."
-    asked = [wire.realpath(b"."), wire.realpath(direct), wire.stat(direct)]
-    if limits:
-        asked.append(wire.limits())
-    home_reply, base_reply, there, *rest = yield asked
-    told = wire.parse_limits(rest[0]) if rest and isinstance(rest[0], Extended) else None
+    home_reply, base_reply, there = yield [wire.realpath(b"."), wire.realpath(direct), wire.stat(direct)]
     home = home_reply.names[0][0] if isinstance(home_reply, Names) and home_reply.names else b"/"
     if isinstance(there, Attrs) and isinstance(base_reply, Names) and base_reply.names:
         base = base_reply.names[0][0]
@@ -102,7 +110,7 @@ def _ask(job: Job, *, limits: bool) -> Recipe[_Found]:
         workdir = yield from _canonical(_absolute(home, elsewhere), None, links=False)
     # OpenSSH resolves a path of which no more than the last part is missing.
     vacant = absent(there) and isinstance(base_reply, Names)
-    return _Found(told, base, workdir, vacant)
+    return _Found(base, workdir, vacant)
 
 
 def _absolute(home: bytes, path: str) -> bytes:

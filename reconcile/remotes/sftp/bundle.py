@@ -7,8 +7,8 @@ round trip less. Readers see it empty or whole. Small enough units, so that a cr
 not start a large directory over; outcomes count only after that rename. The other
 small new files are renamed one by one, but in step too.
 
-Only on OpenSSH: it carries out the requests of a channel in the order in which they are sent, its
-posix-rename replaces an empty directory, and its rename no file.
+Only where it was proven that the requests of a channel are carried out in the order in which they are
+sent, as by OpenSSH, and that RENAME replaces no file. Its posix-rename replaces an empty directory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from reconcile.model import PERMISSIONS, Action, Entry, Kind, Only, Op, Outcome,
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.foreign import POSIX_RENAME, Way
 from reconcile.remotes.sftp.parents import look_at, trouble_above
-from reconcile.remotes.sftp.site import SPECIAL_BITS, Site, act
+from reconcile.remotes.sftp.site import SPECIAL_BITS, STAGING, Site, act
 from reconcile.remotes.sftp.steps import Recipe, Room
 from reconcile.remotes.sftp.upload import Content, Notable, Sent, put_in_place
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
@@ -57,7 +57,7 @@ class Bundle:
 
 def make_bundles(site: Site, actions: Sequence[Action]) -> tuple[list[Bundle], list[Action], list[Action]]:
     """Bundles, the other small new files, and the actions that go their own way."""
-    if not site.openssh:
+    if not (site.quirks.ordered and site.quirks.refuses):
         return [], [], list(actions)
     inside: dict[str, list[Action]] = defaultdict(list)
     for action in actions:
@@ -70,7 +70,7 @@ def make_bundles(site: Site, actions: Sequence[Action]) -> tuple[list[Bundle], l
         if not site.suits(path) or trouble_above(site, group[0]) is not None:
             others += group
         elif path in site.empty and path not in outer and _go_together(site, path, group):
-            bundles.append(Bundle(path, site.empty[path], site.fresh(b"staging"), group))
+            bundles.append(Bundle(path, site.empty[path], site.fresh(STAGING), group))
         else:
             for action in group:
                 (in_step if _is_small(site, action) else others).append(action)
@@ -154,7 +154,7 @@ class Bundler:
         here = [action for action in actions if parent(action.path) not in self._elsewhere]
         self.left += [action for action in actions if parent(action.path) in self._elsewhere]
         [lane] = site.take_lanes(1)
-        staged, failed = yield from self._stage(here, [site.fresh(b"staging") for _ in here], lane)
+        staged, failed = yield from self._stage(here, [site.fresh(STAGING) for _ in here], lane)
         return failed + (yield from self._put_each(staged))
 
     def _stage(

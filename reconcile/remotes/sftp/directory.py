@@ -12,7 +12,7 @@ from reconcile.model import PERMISSIONS, Action, Entry, Kind, Op, Outcome
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import clear, meet
-from reconcile.remotes.sftp.site import SPECIAL_BITS, Site, act, kind_of
+from reconcile.remotes.sftp.site import SPECIAL_BITS, Site, absent, act, kind_of, look
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Status
 
@@ -35,7 +35,7 @@ def next_to_make(site: Site, nested: Sequence[Action]) -> tuple[list[Action], li
     there before, step by step: nothing is made behind a link.
     """
     waiting = {action.path for action in nested}
-    new = set(site.empty) if site.openssh else set()
+    new = set(site.empty) if site.quirks.ordered else set()
     now: list[Action] = []
     later: list[Action] = []
     for action in nested:
@@ -68,6 +68,8 @@ def _make_directory(site: Site, action: Action) -> Recipe[Outcome]:
         if failed is not None:
             return Outcome(action, problem=failed)
         status, there = yield [wire.mkdir(path, wanted), wire.lstat(path)]
+    if status is OK and absent(there):  # looked for before it was made: the server keeps to no order
+        there = yield from look(path)
     if not isinstance(there, Attrs) or kind_of(there) is not Kind.DIR:
         refused = there if status is OK and isinstance(there, Status) else status
         return Outcome(action, problem=(yield from explain(site, action.path, "make the directory", refused)))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from reconcile.diff import parent
 from reconcile.model import Action, Problem, Reason
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.site import Site, problem
+from reconcile.remotes.sftp.site import STAGING, Site, problem
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import Extended, Status
 
@@ -51,7 +51,7 @@ def not_sent(site: Site, path: str) -> Problem | None:
 def what_fits(site: Site, actions: Sequence[Action]) -> Recipe[list[Action]]:
     """Of uploads that were not made for want of space those that have room together, the smallest first."""
     is_full = site.full is not None and site.full.message.startswith(FULL)
-    if not is_full or STATVFS not in site.extensions or b"staging" not in site.parts:
+    if not is_full or STATVFS not in site.extensions or STAGING not in site.parts:
         return []
     reply: Extended | Status = yield wire.statvfs(site.workdir)
     space = wire.parse_statvfs(reply) if isinstance(reply, Extended) else None

@@ -34,7 +34,7 @@ class Lanes:
 
     def ask_for(self, actions: Iterable[Action]) -> None:
         """Begin to open as many as the large files are worth. Only on OpenSSH: who knows what others do."""
-        if not self._site.openssh or self._session.round_trip < FAR:
+        if not self._site.quirks.ordered or self._session.round_trip < FAR:
             return
         large = sum(action.bytes for action in actions if action.bytes >= SPREAD_FROM)
         if count := min(large // A_LANE, LANES - 1):

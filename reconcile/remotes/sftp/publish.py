@@ -18,6 +18,7 @@ from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, keep, meet
 from reconcile.remotes.sftp.site import (
     SPECIAL_BITS,
+    STAGING,
     Site,
     absent,
     act,
@@ -153,7 +154,7 @@ def make_link(site: Site, action: Action, source: Source) -> Recipe[Outcome]:
         way = yield from judge(site, wish, there)
     if isinstance(way, Outcome):
         return replace(way, action=action)
-    staged = site.fresh(b"staging")
+    staged = site.fresh(STAGING)
     status = yield from act(wire.symlink(content, staged))
     if status is not OK:
         return Outcome(action, problem=(yield from explain(site, action.path, "make the link", status)))

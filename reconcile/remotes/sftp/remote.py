@@ -8,7 +8,7 @@ from itertools import chain, zip_longest
 from typing import TypeVar
 
 from reconcile.diff import parent
-from reconcile.errors import Unreachable
+from reconcile.errors import ConnectionLost, ProtocolError, Unreachable
 from reconcile.model import (
     PERMISSIONS,
     RESERVED_NAME,
@@ -31,7 +31,7 @@ from reconcile.model import (
     Traffic,
 )
 from reconcile.order import not_tried
-from reconcile.remotes import NOTHING
+from reconcile.remotes import FORGETFUL, NOTHING, Memory
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.alter import move, park, set_meta
 from reconcile.remotes.sftp.arrive import arrive
@@ -43,6 +43,7 @@ from reconcile.remotes.sftp.lanes import Lanes
 from reconcile.remotes.sftp.listing import TOGETHER, Listing, batches, list_directory
 from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
 from reconcile.remotes.sftp.publish import make_link
+from reconcile.remotes.sftp.quirks import pack
 from reconcile.remotes.sftp.remove import delete, width
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.settle import settle
@@ -69,14 +70,15 @@ class SftpRemote:
         connection: Connection,
         session: Session,
         site: Site,
-        handles: int,
         reporter: Reporter,
+        memory: Memory,
     ) -> None:
         self._connection = connection
         self._session = session
         self._site = site
-        self._handles = handles
         self._reporter = reporter
+        self._memory = memory
+        self._known = site.quirks  # what the memory holds
         self._unsynced = 0
         self._lanes = Lanes(connection, session, site)
 
@@ -103,15 +105,18 @@ class SftpRemote:
     @property
     def _in_flight(self) -> int:
         """How many recipes at a time."""
-        wanted = min(IN_FLIGHT + PER_SECOND * self._session.round_trip, IN_FLIGHT_FAR, self._handles)
+        wanted = min(IN_FLIGHT + PER_SECOND * self._session.round_trip, IN_FLIGHT_FAR, self._site.handles)
         return max(1, int(wanted))
 
     def prepare(
         self, lineage: str, run: str, plan: Plan = NOTHING, *, known: bool = False, resume: bool = False
     ) -> None:
         """The first write: DEST, and our folder in it. See ``workdir``."""
-        parts = parts_for(plan.actions)
-        make_workdir(self._session, self._site, lineage, run, parts, known=known, resume=resume)
+        site, parts = self._site, parts_for(plan.actions)
+        make_workdir(self._session, site, lineage, run, parts, known=known, resume=resume)
+        for question in site.later:
+            self._session.aside(question)
+        site.later.clear()
         self._lanes.ask_for(plan.actions)
 
     def find_parked(self, lineage: str) -> None:
@@ -281,17 +286,38 @@ class SftpRemote:
             yield from clear_run(self._session, self._site, self._site.run, self._site.parts)
 
     def close(self) -> None:
-        """Hang up."""
+        """Hang up, and remember what was learned of the server."""
+        if self._site.quirks != self._known:
+            self._known = self._site.quirks
+            self._memory.remember(pack(self._known, self._site.version))
         self._connection.close()
 
 
-def open_sftp(job: Job, reporter: Reporter) -> SftpRemote:
+def open_sftp(job: Job, reporter: Reporter, memory: Memory = FORGETFUL) -> SftpRemote:
     """Connect and find out where DEST is and what the server can do. Writes nothing."""
+    try:
+        return _open(job, reporter, memory, eager=True)
+    except _Hasty:  # below OpenSSH's banner something else may run, that takes no question so early
+        return _open(job, reporter, memory, eager=False)
+
+
+class _Hasty(Exception):
+    """The server hung up when it was asked before it had told its version."""
+
+
+def _open(job: Job, reporter: Reporter, memory: Memory, *, eager: bool) -> SftpRemote:
     connection = connect(job.target, job.login, reporter.say, job.options.timeout)
     try:
         session = Session(connection.channel, job.options.timeout)
-        site, handles = arrive(session, connection.server_version, job, reporter.say)
-        return SftpRemote(connection, session, site, handles, reporter)
+        banner = connection.server_version
+        eager = eager and "OpenSSH" in banner
+        try:
+            site = arrive(session, banner, job, reporter.say, memory, eager=eager)
+        except ConnectionLost as lost:
+            if eager and not isinstance(lost, ProtocolError) and not session.traffic.bytes_received:
+                raise _Hasty from lost
+            raise
+        return SftpRemote(connection, session, site, reporter, memory)
     except BaseException:
         connection.close()
         raise

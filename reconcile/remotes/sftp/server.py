@@ -79,8 +79,8 @@ class Server:
     ``port`` 0 takes a free one. ``user`` None lets any name in. Without a password
     and keys a random password is made: see ``password``. ``authorized_keys`` and
     ``host_key_file`` are files; the latter is made if missing, and without one the
-    key lasts as long as the server. ``interface`` may be a subclass of
-    :class:`Files` that does wrong on purpose. Raises UsageError.
+    key lasts as long as the server. ``interface`` and ``session`` may be subclasses of
+    :class:`Files` and :class:`Session` that do wrong on purpose. Raises UsageError.
     """
 
     def __init__(
@@ -94,6 +94,7 @@ class Server:
         authorized_keys: str | os.PathLike[str] | None = None,
         host_key_file: str | os.PathLike[str] | None = None,
         interface: type[Files] = Files,
+        session: type[Session] = Session,
     ) -> None:
         self.root = os.path.realpath(root)
         if not os.path.isdir(self.root):
@@ -107,6 +108,7 @@ class Server:
         self._door = _Door(user, password, keys)
         self._host_key = _host_key(None if host_key_file is None else os.fspath(host_key_file))
         self._interface = interface
+        self._session = session
         self._sessions: set[Transport] = set()
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -167,7 +169,7 @@ class Server:
             tune(sock)
             session = Transport(sock)
             session.add_server_key(self._host_key)
-            session.set_subsystem_handler("sftp", Session, self._interface, self.root)
+            session.set_subsystem_handler("sftp", self._session, self._interface, self.root)
             with self._lock:
                 if self._closing.is_set():
                     session.sock.close()

@@ -112,6 +112,7 @@ class Session:
         self._answered = 0  # bytes of content
         self._requests = 0
         self._greeting: wire.Reply | None = None  # that came along with other answers
+        self._aside: list[Recipe[None]] = []  # what is asked along with the next that is
         self.round_trip = math.inf  # seconds: the shortest that an answer took so far
 
     @property
@@ -155,6 +156,10 @@ class Session:
         (result,) = self.run([recipe], 1)
         return result
 
+    def aside(self, recipe: Recipe[None]) -> None:
+        """Run it along with what is asked next: that takes as many round trips as it does anyway."""
+        self._aside.append(recipe)
+
     def run(self, recipes: Iterable[Recipe[T]], in_flight: int, stop: Stop | None = None) -> Iterator[T]:
         """Run recipes, at most ``in_flight`` at a time; results come as they are ready.
 
@@ -189,6 +194,8 @@ class Session:
                     else:
                         live.add(task := _Task(recipe, self._begin, None, end))
                         task.resume(None)
+                        if self._aside and self._waiting:
+                            self._begin_aside(live)
                 self._draw()
                 while results:
                     yield results.popleft()
@@ -206,6 +213,12 @@ class Session:
             self._give_up()
             for task in live:
                 task.recipe.close()
+
+    def _begin_aside(self, live: set[_Task]) -> None:
+        for recipe in self._aside:
+            live.add(task := _Task(recipe, self._begin, None, lambda task, _: live.discard(task)))
+            task.resume(None)
+        self._aside.clear()
 
     def _give_up(self) -> None:
         """Forget what is under way; replies to it are dropped when they come."""

@@ -31,13 +31,17 @@ from reconcile.model import (
 )
 from reconcile.paths import PathDict
 from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.quirks import Quirks, Version
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Names, Status
 
+BLOCK = 32 * 1024  # bytes every server takes in one WRITE (draft, section 3)
+HANDLES_UNKNOWN = 64  # open at a time on servers that do not tell how many they grant
 SYNC_FEW = 1000  # uploads of a run that are brought to the server's disk without being asked for
 SYNC_LARGE = 1024 * 1024  # bytes of a file for which that costs little beside its transfer
 TRIALS = 20  # publishes whose tag is read back before the server is trusted to keep what was set
 SPECIAL_BITS = 0o7000  # setuid, setgid, sticky: never ours to change, and SETSTAT would strip them
+STAGING = b"staging"  # the run's folder for what is on its way
 NO_FSYNC = "the server can't be told to bring files to its disk: they are acknowledged, and no more"
 
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIR, stat.S_IFLNK: Kind.SYMLINK}
@@ -52,8 +56,14 @@ class Site:
     options: Options
     say: Callable[[str], None]
     extensions: frozenset[bytes] = frozenset()
-    openssh: bool = False  # a plain RENAME refuses an existing target
-    block: int = 32 * 1024  # bytes of content in one WRITE
+    version: Version = field(default_factory=list)  # of the server
+    quirks: Quirks = field(default_factory=Quirks)
+    later: list[Recipe[None]] = field(
+        default_factory=list
+    )  # questions that can wait until something is asked
+    claims_openssh: bool = False  # announces what OpenSSH does
+    block: int = BLOCK  # bytes of content in one WRITE
+    handles: int = HANDLES_UNKNOWN  # that may be open at a time
     lanes: int = 1  # channels that content may take
     caps: Capabilities = Capabilities()
     vacant: bool = False  # DEST is not there, but the directory it is to be in

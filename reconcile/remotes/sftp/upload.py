@@ -19,7 +19,7 @@ from reconcile.remotes.sftp.explain import explain, not_sent
 from reconcile.remotes.sftp.foreign import Way
 from reconcile.remotes.sftp.publish import STANDS, judge, publish
 from reconcile.remotes.sftp.purge import sweep
-from reconcile.remotes.sftp.site import Site, problem, tag_of, wire_time
+from reconcile.remotes.sftp.site import STAGING, Site, problem, tag_of, wire_time
 from reconcile.remotes.sftp.steps import Batch, Burst, Recipe, Room
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Request, Status
 from reconcile.source import Source, SourceError, digest_of, new_hash
@@ -51,7 +51,7 @@ def _upload(site: Site, action: Action, new: Entry, source: Source, sent: Sent) 
     """Stage and publish, beside the target where the staging folder does not suit."""
     directory = parent(action.path)
     if site.suits(directory):
-        outcome = yield from _stage_and_publish(site, action, new, source, sent, site.fresh(b"staging"))
+        outcome = yield from _stage_and_publish(site, action, new, source, sent, site.fresh(STAGING))
         if outcome is not None:
             return outcome
     if directory not in site.beside:  # by now: others are on their way there too
@@ -73,8 +73,8 @@ def _stage_and_publish(
     opening = wire.open_new(staged, site.mode_for(new), lane)
     way: Way | Outcome = Way.FREE
     opened: Handle | Status
-    # A small new file is sent on the chance: OpenSSH's RENAME refuses a target that exists.
-    if action.old is not None or not site.openssh or new.size > site.block:
+    # A small new file is sent on the chance, where RENAME refuses a target that exists.
+    if action.old is not None or not site.quirks.refuses or new.size > site.block:
         there, opened = yield [wire.lstat(site.at(path)), opening]
         way = yield from judge(site, wish, there)
     else:

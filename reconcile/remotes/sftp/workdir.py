@@ -13,19 +13,22 @@ import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from typing import Any
 
 from reconcile.errors import ReconcileError, Refused, Unreachable
 from reconcile.model import Action, Kind, Op, Problem, Reason, Stage
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import READ_ONLY, explain, not_sent
 from reconcile.remotes.sftp.listing import TOGETHER, Listing, list_directory, read_names
+from reconcile.remotes.sftp.probe import try_out
 from reconcile.remotes.sftp.purge import empty_trash, purge
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.site import Site, absent, act, kind_of, look, rename
+from reconcile.remotes.sftp.site import STAGING, Site, absent, act, kind_of, look, rename
 from reconcile.remotes.sftp.steps import Burst, Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
 
-STAGING, PARKED, TRASH = PARTS = (b"staging", b"parked", b"trash")
+PARKED, TRASH = b"parked", b"trash"
+PARTS = STAGING, PARKED, TRASH
 NO_SUCH_FILE = Status(wire.FX_NO_SUCH_FILE, "")
 LEFT = b"left"  # what had been parked and found no place: not taken over any more
 DEAD = b".dead"  # ends the name of a run's folder that was fenced off
@@ -65,7 +68,7 @@ def _enter(
 ) -> Recipe[Listing]:
     """Make what is missing, down to the parts of this run's folder; returns what is in the job's folder."""
     made, missing, inside = yield from _is_made(site, ours, mark)
-    steps: list[Recipe[object]] = [read_names(inside), _try_to_make(site, parts)]
+    steps: list[Recipe[object]] = [read_names(inside), _make_and_try(site, parts)]
     if not all(made):
         if known:
             raise Refused(_mark_is_gone(mark))
@@ -129,6 +132,22 @@ def _try_to_make(site: Site, parts: AbstractSet[bytes]) -> Recipe[None]:
     """Early, as it takes no round trip more. If it fails, that is told once they are needed."""
     with suppress(ReconcileError):
         yield from _make_run_folder(site, parts)
+
+
+def _make_and_try(site: Site, parts: AbstractSet[bytes]) -> Recipe[None]:
+    """The same, and learn the server's ways where nobody did: in one burst if they may be OpenSSH's."""
+    if not site.quirks.untried:
+        yield from _try_to_make(site, parts)
+        return
+    making = _try_to_make(site, parts | {STAGING})
+    if site.claims_openssh:
+        yield [making, try_out(site, together=True)]
+        if site.quirks.ordered:
+            return
+    else:
+        yield from making
+    if STAGING in site.parts:
+        yield from try_out(site, together=False)
 
 
 def _make_run_folder(site: Site, parts: AbstractSet[bytes]) -> Recipe[None]:
@@ -216,7 +235,7 @@ def _make_job_folder(
         yield from _check_base(site, missing, (yield base))
         yield from _make_parents(site, above)
         base, missing = [], []
-    replies = yield [*base, *_making(folders), wire.open_new(mark, 0o600)]
+    replies = yield from _in_turn(site, [*base, *_making(folders), wire.open_new(mark, 0o600)])
     opened: Handle | Status = replies.pop()
     yield from _check_base(site, missing, replies[: len(missing)])
     yield from _check_made(site, folders, replies[len(missing) :])
@@ -250,7 +269,20 @@ def _make_parents(site: Site, parent: bytes) -> Recipe[None]:
 
 def _make(site: Site, *paths: bytes) -> Recipe[list[Attrs]]:
     """Directories of ours, each inside the one before or beside it, for nobody else to read."""
-    return (yield from _check_made(site, paths, (yield _making(paths))))
+    return (yield from _check_made(site, paths, (yield from _in_turn(site, _making(paths)))))
+
+
+def _in_turn(site: Site, requests: Sequence[wire.Request]) -> Recipe[list[Any]]:
+    """Requests that need one another: sent together, as most servers keep to the order.
+
+    What one that does not has refused for it is asked once more, one by one.
+    """
+    replies: list[Any] = yield requests
+    if not site.quirks.ordered and any(map(absent, replies)):
+        for index, request in enumerate(requests):
+            if isinstance(replies[index], Status) and replies[index] is not OK:
+                replies[index] = yield request
+    return replies
 
 
 def _making(paths: Sequence[bytes]) -> list[wire.Request]:

@@ -1,0 +1,177 @@
+"""What a server does, tried in our own folder before anything is built on it, once for each version of it.
+
+What may live here: recipes that try things, and what their answers prove. On a server that
+announces what OpenSSH's does all of it is asked in one burst, along with the making of
+our folder; that is its proof of order, too. Elsewhere question follows answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import TypeAlias
+
+from reconcile.model import Kind
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.foreign import POSIX_RENAME
+from reconcile.remotes.sftp.site import STAGING, Site, kind_of
+from reconcile.remotes.sftp.steps import Farewell, Recipe
+from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Names, Request, Status
+
+CHAIN = 64  # requests of which each needs the one before
+
+_Reply: TypeAlias = "Attrs | Handle | Names | Status"
+
+
+def try_out(site: Site, *, together: bool) -> Recipe[None]:
+    """Learn what is found out by trying, in this run's staging folder. ``together``: in one burst.
+
+    What could not be tried (the disk may be full) stays unknown.
+    """
+    if not together:
+        site.quirks = replace(site.quirks, ordered=False)
+        yield [_try_renames(site, together=False), _try_links(site, together=False)]
+        return
+    went, *_ = yield [
+        _went_in_order(site),
+        _try_renames(site, together=True),
+        _try_links(site, together=True),
+    ]
+    site.quirks = replace(site.quirks, ordered=went)
+    if not went:  # what the other answers seem to prove is void
+        site.quirks = replace(site.quirks, refuses=None, makes_links=None, lstat_shows=None, moves_links=None)
+
+
+def _in_turn(requests: Sequence[Request], *, together: bool) -> Recipe[list[_Reply]]:
+    """The replies to requests that need one another."""
+    replies: list[_Reply]
+    if together:
+        replies = yield requests
+        return replies
+    replies = []
+    for request in requests:
+        reply: _Reply = yield request
+        replies.append(reply)
+    return replies
+
+
+def _went_in_order(site: Site) -> Recipe[bool]:
+    """Whether a directory that is made, renamed again and again and removed in one breath is always there."""
+    names = [site.fresh(STAGING) for _ in range(CHAIN - 1)]
+    steps = [
+        wire.mkdir(names[0], 0o700),
+        *(wire.rename(old, new) for old, new in pairwise(names)),
+        wire.rmdir(names[-1]),
+    ]
+    statuses: list[Status] = yield steps
+    if statuses[-1] is not OK:
+        yield [wire.rmdir(name) for name in names]
+    return all(status is OK for status in statuses)
+
+
+def _try_renames(site: Site, *, together: bool) -> Recipe[None]:
+    """Whether RENAME leaves a file alone that is there already."""
+    one, other, third = (site.fresh(STAGING) for _ in range(3))
+    replies = yield from _in_turn(
+        [
+            wire.open_new(one, 0o600),
+            wire.open_new(other, 0o600),
+            wire.rename(one, other),
+            wire.lstat(one),
+            wire.lstat(other),
+            wire.rename(one, third),  # for it may have been refused for another reason
+        ],
+        together=together,
+    )
+    *opened, onto, first, second, away = replies
+    if isinstance(first, Attrs) and isinstance(second, Attrs) and onto is not OK and away is OK:
+        site.quirks = replace(site.quirks, refuses=True)
+    elif onto is OK:
+        site.quirks = replace(site.quirks, refuses=False)
+    yield from _clear_away(opened, [one, other, third])
+
+
+def _try_links(site: Site, *, together: bool) -> Recipe[None]:
+    """The order of SYMLINK's arguments, and what the server does with a link."""
+    guess = site.quirks.path_first
+    failed = yield from _try_link(site, together=together)
+    if failed is None:
+        return
+    site.quirks = replace(site.quirks, path_first=not guess)
+    failed = yield from _try_link(site, together=False)
+    if failed is not None:
+        # Denied in a folder of our own, it is denied everywhere. Anything else may be for want of space.
+        denied = failed.code in (wire.FX_OP_UNSUPPORTED, wire.FX_PERMISSION_DENIED)
+        site.quirks = replace(site.quirks, path_first=guess, makes_links=False if denied else None)
+
+
+def _try_link(site: Site, *, together: bool) -> Recipe[Status | None]:
+    """None if a link was made where it should be, else what SYMLINK said.
+
+    It leads to ``.``: with the arguments the other way round that is there already, wherever
+    the server begins to look, so that nothing is made outside our folder.
+    """
+    folder = site.fresh(STAGING)
+    link, moved, stays, file = (folder + name for name in (b"/link", b"/moved", b"/stays", b"/file"))
+    asked = [
+        wire.mkdir(folder, 0o700),
+        symlink(site, b".", link),
+        symlink(site, b".", stays),
+        wire.readlink(link),
+        wire.readlink(folder),
+        wire.lstat(link),
+        wire.opendir(folder),
+        wire.rename(link, moved),
+        wire.readlink(moved),
+        wire.open_new(file, 0o600),
+    ]
+    if POSIX_RENAME in site.extensions:
+        asked += [wire.posix_rename(file, moved), wire.readlink(moved)]
+    replies = yield from _in_turn(asked, together=together)
+    _, made, _, read, plain, shown, listed, renamed, read_again, opened, *replaced = replies
+    yield from _clear_away([opened], [link, moved, file])
+    if not isinstance(read, Names) or isinstance(plain, Names):
+        yield from _clear_away([listed], [stays])
+        yield Farewell(wire.rmdir(folder))
+        return made if isinstance(made, Status) else OK
+    takes_it = renamed is OK and isinstance(read_again, Names)
+    if replaced:
+        put, read_after = replaced
+        takes_it = takes_it and put is OK and isinstance(read_after, Status)
+    site.quirks = replace(
+        site.quirks,
+        makes_links=True,
+        path_first=bool(site.quirks.path_first),
+        lstat_shows=isinstance(shown, Attrs) and kind_of(shown) is Kind.SYMLINK,
+        moves_links=takes_it,
+        verbatim=read.names[0][0] == b"." if read.names else None,
+    )
+    site.later.append(_read_names(site, folder, listed))
+    return None
+
+
+def _read_names(site: Site, folder: bytes, listed: _Reply) -> Recipe[None]:
+    """Whether READDIR shows the link that is left as one."""
+    stays = folder + b"/stays"
+    if isinstance(listed, Handle):
+        shown: Names | Status = yield wire.readdir(listed.handle)
+        if isinstance(shown, Names):
+            kinds = [kind_of(attrs) for name, attrs in shown.names if name == b"stays"]
+            site.quirks = replace(site.quirks, readdir_shows=kinds == [Kind.SYMLINK])
+    yield from _clear_away([listed], [stays])
+    yield Farewell(wire.rmdir(folder))
+
+
+def symlink(site: Site, content: bytes, path: bytes) -> Request:
+    """SYMLINK with its arguments as this server takes them."""
+    return wire.symlink(path, content) if site.quirks.path_first else wire.symlink(content, path)
+
+
+def _clear_away(opened: Sequence[_Reply], paths: Sequence[bytes]) -> Recipe[None]:
+    """Nobody waits for it: what stays is purged with the staging folder."""
+    for reply in opened:
+        if isinstance(reply, Handle):
+            yield Farewell(wire.close(reply.handle))
+    for path in paths:
+        yield Farewell(wire.remove(path))

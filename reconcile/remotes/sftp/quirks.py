@@ -1,0 +1,82 @@
+"""What a server does otherwise than another, as far as it was learned: by trying, never from its name.
+
+What may live here: the facts, with the words for each, and how they are remembered. How they
+are learned is in ``probe``, or beside what shows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias, get_type_hints
+
+Version: TypeAlias = list[str]  # of a server: its SSH banner, and the extensions with their versions
+
+# All that OpenSSH's sftp-server announces, up to 10. Those with a version it has had since 6.5.
+_OF_OPENSSH: Mapping[bytes, bytes | None] = {
+    b"posix-rename@openssh.com": b"1",
+    b"statvfs@openssh.com": b"2",
+    b"fstatvfs@openssh.com": b"2",
+    b"hardlink@openssh.com": b"1",
+    b"fsync@openssh.com": b"1",
+    b"lsetstat@openssh.com": None,
+    b"limits@openssh.com": None,
+    b"expand-path@openssh.com": None,
+    b"copy-data": None,
+    b"home-directory": None,
+    b"users-groups-by-id@openssh.com": None,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Quirks:
+    """Plain values, each None until it is known: nothing relies on it, and the careful way is taken."""
+
+    ordered: bool | None = None  # requests of a channel are carried out in the order in which they are sent
+    refuses: bool | None = None  # RENAME of a file to where another is fails, and leaves both
+    makes_links: bool | None = None  # SYMLINK makes one
+    path_first: bool | None = None  # SYMLINK takes the path of the link before what it leads to
+    lstat_shows: bool | None = None  # LSTAT of a link tells of the link; else of what it leads to
+    readdir_shows: bool | None = None  # READDIR does
+    moves_links: bool | None = None  # RENAME of a link, or over one, means the link; else what it leads to
+    verbatim: bool | None = None  # READLINK tells what the link holds; else where it leads, as a whole path
+
+    @property
+    def untried(self) -> bool:
+        """Whether what is found out by trying has not been yet."""
+        listed = self.readdir_shows is not None or self.makes_links is False
+        return self.ordered is None or self.refuses is None or self.makes_links is None or not listed
+
+
+def claims_openssh(extensions: Mapping[bytes, bytes]) -> bool:
+    """Whether a server announces all that OpenSSH's does, and nothing else: then it is worth to try its ways.
+
+    Another may run below OpenSSH's banner, so that says nothing.
+    """
+    needed = {name: version for name, version in _OF_OPENSSH.items() if version is not None}
+    return needed.items() <= extensions.items() and extensions.keys() <= _OF_OPENSSH.keys()
+
+
+def version_of(banner: str, extensions: Mapping[bytes, bytes]) -> Version:
+    """Whom the facts are about."""
+    pairs = sorted(extensions.items())
+    return [banner, *(b"%b=%b".__mod__(pair).decode(errors="backslashreplace") for pair in pairs)]
+
+
+def pack(quirks: Quirks, version: Version) -> object:
+    """What is to be remembered."""
+    known = {name: value for name, value in asdict(quirks).items() if value is not None}
+    return {"version": version, "quirks": known}
+
+
+def unpack(value: object, version: Version, otherwise: Quirks) -> Quirks:
+    """What was remembered, if it is about the same server and as ``pack`` made it."""
+    if not isinstance(value, dict) or value.get("version") != version:
+        return otherwise
+    known: Any = value.get("quirks")
+    types = get_type_hints(Quirks)
+    if not isinstance(known, dict) or not known.keys() <= types.keys():
+        return otherwise
+    if not all(isinstance(fact, types[name]) for name, fact in known.items()):
+        return otherwise
+    return Quirks(**known)

@@ -1,0 +1,32 @@
+"""What a remote learned of its server, for the runs that come after. It alone understands it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reconcile.state import small
+
+NAME = "server"
+
+
+@dataclass(frozen=True, slots=True)
+class Memo:
+    """See ``remotes.Memory``. Never fails: what is lost is learned anew. Only a run ``keeps`` something."""
+
+    folder: str
+    keeps: bool
+
+    def recall(self) -> object:
+        """What was remembered last; None: nothing."""
+        try:
+            return small.recall(self.folder, NAME)
+        except ValueError:
+            return None
+
+    def remember(self, value: object) -> None:
+        """Keep it in the place of what was there."""
+        if self.keeps:
+            try:
+                small.remember(self.folder, NAME, value)
+            except OSError:
+                pass  # learned anew next time

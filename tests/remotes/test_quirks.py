@@ -1,0 +1,131 @@
+"""What is learned of a server: by trying in our own folder, and kept for the runs that come after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reconcile.model import Job, Options
+from reconcile.remotes.sftp.quirks import Quirks, claims_openssh, pack, unpack, version_of
+from reconcile.run import run
+from reconcile.state.memo import Memo
+from tests.remotes.conformance import Heard
+from tests.support.quirky import OPENSSH, Quirk, reach, start_quirky
+from tests.support.sshd import Sshd
+from tests.support.trees import build_tree, read_tree
+
+JobTo = Callable[..., Job]
+
+PLAIN = Quirks(
+    ordered=False,
+    refuses=True,
+    makes_links=True,
+    path_first=False,
+    lstat_shows=True,
+    readdir_shows=True,
+    moves_links=True,
+    verbatim=True,
+)
+
+
+@pytest.fixture
+def job_to(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobTo]:
+    """``job_to(*quirks)``: a job whose server has them; it shows ``remote`` and brings to ``remote/dest``."""
+    (tmp_path / "remote").mkdir()
+    with ExitStack() as stack:
+
+        def job_to(*quirks: Quirk, options: Options = Options(mirror=True)) -> Job:
+            server = stack.enter_context(start_quirky(tmp_path / "remote", *quirks))
+            target, login = reach(server, tmp_path / "known_hosts", "/dest", monkeypatch)
+            return Job(str(source), target, str(tmp_path / "state"), options, login)
+
+        yield job_to
+
+
+def learned(job: Job) -> Quirks:
+    """What the last run remembered."""
+    value = Memo(job.state, keeps=False).recall()
+    assert isinstance(value, dict)
+    return unpack(value, value["version"], Quirks())
+
+
+@pytest.mark.parametrize(
+    ("quirk", "fact"),
+    [
+        (Quirk.LSTAT_FOLLOWS, {"lstat_shows": False}),
+        (Quirk.READDIR_FOLLOWS, {"readdir_shows": False}),
+        (Quirk.RENAME_FOLLOWS, {"moves_links": False}),
+        (Quirk.RENAME_REPLACES, {"refuses": False}),
+        (Quirk.READLINK_WHOLE, {"verbatim": False}),
+        (Quirk.SYMLINK_REVERSED, {"path_first": True}),
+        (Quirk.CLAIMS_OPENSSH, {"ordered": True}),
+        (Quirk.UNORDERED, {}),
+    ],
+)
+def test_what_a_server_does_is_found_out_by_trying(
+    quirk: Quirk, fact: dict[str, bool], job_to: JobTo, source: Path, tmp_path: Path
+) -> None:
+    build_tree(source, {"d": {"f": "f"}})
+    job = job_to(quirk)
+    assert run(job, Heard()).problems == []
+    assert learned(job) == replace(PLAIN, **fact)
+    assert read_tree(tmp_path / "remote/dest").keys() >= {"d", "d/f"}
+
+
+def test_order_is_not_believed_in_for_what_a_server_announces(job_to: JobTo, source: Path) -> None:
+    build_tree(source, {"d": {"f": "f"}})
+    job = job_to(Quirk.CLAIMS_OPENSSH, Quirk.UNORDERED)
+    assert run(job, Heard()).problems == []
+    assert learned(job).ordered is False
+
+
+def test_it_is_tried_once(job_to: JobTo, source: Path) -> None:
+    build_tree(source, {"f": "f"})
+    job = job_to(Quirk.CLAIMS_OPENSSH)
+    first = run(job, Heard())
+    build_tree(source, {"g": "g"})
+    second = run(job, Heard())
+    assert first.problems == second.problems == []
+    assert second.traffic.requests < 40 < first.traffic.requests
+
+
+def test_what_is_remembered_of_another_version_does_not_count() -> None:
+    before, now = version_of("SSH-2.0-x_1", OPENSSH), version_of("SSH-2.0-x_2", OPENSSH)
+    assert unpack(pack(PLAIN, before), before, Quirks()) == PLAIN
+    assert unpack(pack(PLAIN, before), now, Quirks()) == Quirks()
+    assert unpack(pack(PLAIN, before), version_of("SSH-2.0-x_1", {}), Quirks()) == Quirks()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        {"version": ["x"]},
+        {"version": ["x"], "quirks": {"never_heard_of": True}},
+        {"version": ["x"], "quirks": {"refuses": "yes"}},
+        {"version": ["x"], "quirks": []},
+    ],
+)
+def test_what_we_would_not_have_remembered_does_not_count(value: object) -> None:
+    assert unpack(value, ["x"], Quirks(path_first=True)) == Quirks(path_first=True)
+
+
+def test_openssh_is_who_announces_all_it_has_and_nothing_else() -> None:
+    assert claims_openssh(OPENSSH)
+    assert not claims_openssh({})
+    assert not claims_openssh({**OPENSSH, b"vendor-id": b"x"})
+    assert not claims_openssh({**OPENSSH, b"statvfs@openssh.com": b"1"})
+    assert not claims_openssh({name: OPENSSH[name] for name in list(OPENSSH)[1:]})
+
+
+def test_openssh_proves_itself(sshd: Sshd, source: Path, dest: Path, tmp_path: Path) -> None:
+    build_tree(source, {"f": "f"})
+    at = sshd.endpoint
+    job = Job(str(source), at.target(dest), str(tmp_path / "state"), Options(), at.login())
+    assert run(job, Heard()).problems == []
+    assert learned(job) == replace(PLAIN, ordered=True)

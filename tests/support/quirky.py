@@ -1,0 +1,157 @@
+"""A small server that does wrong on purpose: each fault is a real server's, and is named for it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import Enum, auto
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from reconcile.model import Login, Target
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.answers import Session
+from reconcile.remotes.sftp.confined import Attributes, Files
+from reconcile.remotes.sftp.server import Server
+
+PASSWORD_VARIABLE = "TEST_PASSWORD"
+
+OPENSSH: Mapping[bytes, bytes] = {
+    b"posix-rename@openssh.com": b"1",
+    b"statvfs@openssh.com": b"2",
+    b"fstatvfs@openssh.com": b"2",
+    b"hardlink@openssh.com": b"1",
+    b"fsync@openssh.com": b"1",
+    b"lsetstat@openssh.com": b"1",
+    b"limits@openssh.com": b"1",
+}
+
+
+class Quirk(Enum):
+    """What such a server does otherwise."""
+
+    LSTAT_FOLLOWS = auto()  # LSTAT tells of what a link leads to: ProFTPD
+    READDIR_FOLLOWS = (
+        auto()
+    )  # so does READDIR, and where one link leads nowhere OPENDIR fails: paramiko's stub
+    RENAME_FOLLOWS = auto()  # RENAME moves what a link leads to, and puts it where the other leads: ProFTPD
+    RENAME_REPLACES = auto()  # RENAME drives out the file that is there: Go's pkg/sftp, MySecureShell
+    READLINK_WHOLE = auto()  # READLINK tells where a link leads, as a whole path: ProFTPD
+    SYMLINK_REVERSED = auto()  # SYMLINK takes the path of the link first: asyncssh, npm ssh2, MySecureShell
+    SYMLINK_DENIED = auto()
+    UNORDERED = auto()  # what comes in one packet is carried out the last first: handlers in parallel
+    CLAIMS_OPENSSH = auto()  # announces what OpenSSH does
+    DIES_OF_HASTE = auto()  # hangs up when it is asked for what it did not announce: lsh
+
+
+class QuirkyFiles(Files):
+    """``quirks`` is set by a subclass."""
+
+    quirks: frozenset[Quirk] = frozenset()
+
+    def lstat(self, path: str) -> Attributes:
+        """LSTAT."""
+        return super().stat(path) if Quirk.LSTAT_FOLLOWS in self.quirks else super().lstat(path)
+
+    def list_folder(self, path: str) -> list[Attributes]:
+        """OPENDIR."""
+        listed = super().list_folder(path)
+        if Quirk.READDIR_FOLLOWS in self.quirks:
+            for each in listed:
+                there = super().stat(f"{path}/{os.fsdecode(each.filename)}")
+                each.st_mode, each.st_size = there.st_mode, there.st_size
+        return listed
+
+    def readlink(self, path: str) -> bytes:  # type: ignore[override]  # names are bytes
+        """READLINK."""
+        content = super().readlink(path)
+        if Quirk.READLINK_WHOLE in self.quirks:
+            return os.path.normpath(os.path.join(os.path.dirname(os.fsencode(path)), content))
+        return content
+
+    def symlink(self, target_path: str, path: str) -> int:
+        """SYMLINK."""
+        if Quirk.SYMLINK_DENIED in self.quirks:
+            raise OSError(errno.EPERM, "no links here")
+        if Quirk.SYMLINK_REVERSED in self.quirks:
+            target_path, path = path, target_path
+        return super().symlink(target_path, path)
+
+    def rename(self, oldpath: str, newpath: str) -> int:
+        """RENAME."""
+        old, new = self._led(oldpath), self._led(newpath)
+        if Quirk.RENAME_REPLACES in self.quirks:
+            return super().posix_rename(old, new)
+        return super().rename(old, new)
+
+    def posix_rename(self, oldpath: str, newpath: str) -> int:
+        """``posix-rename@openssh.com``."""
+        return super().posix_rename(self._led(oldpath), self._led(newpath))
+
+    def _led(self, path: str) -> str:
+        if Quirk.RENAME_FOLLOWS not in self.quirks:
+            return path
+        real = os.path.realpath(os.path.join(self.root, os.fsencode(path).lstrip(b"/")))
+        return "/" + os.fsdecode(os.path.relpath(real, self.root))
+
+
+class QuirkySession(Session):
+    """``quirks`` is set by a subclass."""
+
+    quirks: frozenset[Quirk] = frozenset()
+
+    def start_subsystem(self, *args: object) -> None:
+        """Serve until the client is done."""
+        self._greeted = False
+        self._waiting: list[tuple[int, bytes]] = []
+        super().start_subsystem(*args)  # type: ignore[arg-type]
+
+    def _serve(self, kind: int, body: bytes) -> None:
+        announced = any(body[8:].startswith(name) for name in self.extensions)
+        if kind == wire.EXTENDED and not announced and Quirk.DIES_OF_HASTE in self.quirks:
+            self.sock.close()
+        if Quirk.UNORDERED in self.quirks and kind in _BY_PATH:
+            self._waiting.append((kind, body))
+        else:
+            super()._serve(kind, body)
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for kind, body in reversed(waiting):
+            super()._serve(kind, body)
+        super()._flush()
+
+
+_BY_PATH = {
+    wire.MKDIR,
+    wire.RMDIR,
+    wire.RENAME,
+    wire.REMOVE,
+    wire.LSTAT,
+    wire.SYMLINK,
+    wire.READLINK,
+    wire.OPEN,
+}
+
+
+@contextmanager
+def start_quirky(folder: Path, *quirks: Quirk) -> Iterator[Server]:
+    """A server with these quirks that shows ``folder``."""
+    announced = OPENSSH if Quirk.CLAIMS_OPENSSH in quirks else Session.extensions
+    files = type("Files", (QuirkyFiles,), {"quirks": frozenset(quirks)})
+    made = {"quirks": frozenset(quirks), "extensions": MappingProxyType(dict(announced))}
+    session = type("Session", (QuirkySession,), made)
+    with Server(folder, user="user", password="pw", interface=files, session=session) as server:
+        yield server
+
+
+def reach(server: Server, known_hosts: Path, dest: str, patch: pytest.MonkeyPatch) -> tuple[Target, Login]:
+    """How to come to a folder of it."""
+    patch.setenv(PASSWORD_VARIABLE, "pw")
+    known_hosts.write_text(f"[127.0.0.1]:{server.port} {' '.join(server.host_key)}\n")
+    login = Login(known_hosts=str(known_hosts), password_env=PASSWORD_VARIABLE)
+    return Target("127.0.0.1", dest, "user", server.port), login
