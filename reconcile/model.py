@@ -338,6 +338,7 @@ class Outcome:
     effects: Mapping[str, Entry | None] = field(default_factory=_nothing)
     problem: Problem | None = None
     note: Problem | None = None
+    again: bool = False  # takes back what was told of the same action before
 
     @property
     def done(self) -> bool:
@@ -352,7 +353,13 @@ class Tally:
     done: list[Action] = field(default_factory=list)  # in the order they ended
     problems: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
+    undone: set[int] = field(default_factory=set)  # ids of those in ``done`` that were taken back
     surprised: bool = False  # a failed one showed that something we believed in is not there
+
+    @property
+    def ended(self) -> Sequence[Action]:
+        """What is done, and was not taken back."""
+        return [action for action in self.done if id(action) not in self.undone] if self.undone else self.done
 
     def add(self, outcome: Outcome) -> None:
         """One more action came to its end."""
@@ -361,6 +368,8 @@ class Tally:
         else:
             self.problems.append(outcome.problem)
             self.surprised |= None in outcome.effects.values()
+            if outcome.again:
+                self.undone.add(id(outcome.action))
         if outcome.note is not None:
             self.notes.append(outcome.note)
 

@@ -276,7 +276,7 @@ class _Run:
             source=self.job.source,
             target=str(self.job.target),
             plan=plan,
-            ended=self.tally.done,
+            ended=self.tally.ended,
             problems=problems,
             notes=[*plan.notes, *self.tally.notes],
             connected=self.line.was_open,

@@ -89,7 +89,7 @@ class Recorder:
         self._end_phase()
         return replace(
             self.result,
-            ended=self.tally.done,
+            ended=self.tally.ended,
             problems=[*self.result.plan.problems, *self.tally.problems],
             notes=[*self.result.plan.notes, *self.tally.notes],
             connected=not self.phases.keys().isdisjoint(("apply", "survey", "recover")),

@@ -89,7 +89,7 @@ class Journal:
         now = time.monotonic()
         try:
             self._file.write(_frame(_pack_outcome(self._numbers.of(outcome.action), outcome)))
-            self._recorded += 1
+            self._recorded += not outcome.again
             if now > self._flushed + FLUSH_EVERY or self._recorded in self._level_ends:
                 self._file.flush()
                 self._flushed = now

@@ -23,7 +23,7 @@ GARBAGE = bytes(range(7, 251, 3))  # as a packet: far too long, of a type that t
 OVERLONG = (0x7FFFFFFF).to_bytes(4, "big") + b"\x65" + bytes(60)
 VERSION, STATUS = 2, 101
 
-Do = Literal["kill", "cut", "close", "drop", "answer", "never", "garbage", "overlong", "slow"]
+Do = Literal["kill", "cut", "close", "drop", "answer", "never", "garbage", "overlong", "slow", "full"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,9 @@ class Fault:
     connection breaks. ``close``: the server ends in good order. ``drop``: the work
     is done, the reply never comes. ``answer``: ``status`` without any work done.
     ``never``: neither work nor answer. ``garbage``, ``overlong``: such bytes for an
-    answer. ``slow``: from here on every request takes ``delay`` seconds.
+    answer. ``slow``: from here on every request takes ``delay`` seconds. ``full``: as
+    a disk that fills up does on a server that looks at no count: this WRITE is cut short
+    and acknowledged, all that follow are refused.
 
     A ``kill`` with a ``delay`` lets the requests run that the dead client had
     queued, each after so many seconds; without one they are forgotten.
@@ -98,6 +100,7 @@ class Saboteur:
         self._awaited: bytes | None = None  # id of the request whose reply is not for the client
         self._mute = False  # nothing is passed on any more
         self._pause = 0.0
+        self._is_full = False
 
     def request(self, name: str, packet: memoryview) -> bytes:
         """What the server shall see of a request."""
@@ -107,6 +110,9 @@ class Saboteur:
         if self._pause:
             self._hurry()
             time.sleep(self._pause)
+        if self._is_full and name == "WRITE":
+            self._say(_status(whole[5:9], 4, b"No space left on device"))
+            return b""
         if self.committed or not self._is_meant(name, whole):
             return whole
         self._left -= 1
@@ -164,6 +170,9 @@ class Saboteur:
             case "drop":
                 self._awaited = packet[5:9]
                 return packet
+            case "full":
+                self._is_full = True
+                return _half(packet)
             case "answer":
                 self._say(_status(packet[5:9], fault.status))
             case "garbage":
@@ -203,7 +212,14 @@ def _end_connection() -> None:
         pid = int(rest.split()[1])
 
 
-def _status(number: bytes, code: int) -> bytes:
-    text = b"as the test wanted it"
+def _half(packet: bytes) -> bytes:
+    """A WRITE with half of its data."""
+    data = 13 + int.from_bytes(packet[9:13], "big") + 8  # where its length is
+    length = int.from_bytes(packet[data : data + 4], "big") // 2
+    body = packet[4:data] + length.to_bytes(4, "big") + packet[data + 4 : data + 4 + length]
+    return len(body).to_bytes(4, "big") + body
+
+
+def _status(number: bytes, code: int, text: bytes = b"as the test wanted it") -> bytes:
     body = bytes([STATUS]) + number + code.to_bytes(4, "big") + len(text).to_bytes(4, "big") + text + bytes(4)
     return len(body).to_bytes(4, "big") + body

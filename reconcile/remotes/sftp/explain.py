@@ -86,5 +86,6 @@ def _look_for_space(site: Site, path: str, status: Status, size: int) -> Recipe[
     if found is not None:
         said = "" if said in ("", "failure") else f" ({status.message})"
         site.full = problem("", Reason.NO_SPACE, found + said)
+        site.keeps_tags = False  # a write may have been cut short and acknowledged
         if site.run:
             site.say_once(f"{found}. Of the files left, this run brings what fits for sure; all else goes on")

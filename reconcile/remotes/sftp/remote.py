@@ -49,6 +49,7 @@ from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.settle import settle
 from reconcile.remotes.sftp.site import NO_FSYNC, Site, absent, kind_of, look, problem, read_link
 from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.sftp.unproven import look_again, note_published
 from reconcile.remotes.sftp.upload import SPREAD_FROM, upload
 from reconcile.remotes.sftp.wire import Attrs, Status
 from reconcile.remotes.sftp.workdir import clear_run, find_parked, make_parts, make_workdir, parts_for
@@ -151,6 +152,11 @@ class SftpRemote:
                 site.full = None
                 yield from self._run(fitting, self._in_flight, source, stop, failed)
         yield from session.run((settle(site, outcome) for outcome in failed), self._in_flight)
+        if not site.trusted:
+            doubtful, site.unproven = site.unproven, []
+            for found in session.run((look_again(site, action) for action in doubtful), self._in_flight):
+                if found is not None:
+                    yield found
 
     def _run(
         self,
@@ -212,8 +218,9 @@ class SftpRemote:
                 failed.append(outcome)
                 continue
             action = outcome.action
-            if _sends_a_file(action) and not self._site.syncs(action.bytes):
-                self._unsynced += 1
+            if _sends_a_file(action):
+                self._unsynced += not self._site.syncs(action.bytes)
+                note_published(self._site, outcome)
             yield outcome
 
     def _recipe(self, action: Action, source: Source) -> Recipe[Outcome]:

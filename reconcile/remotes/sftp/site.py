@@ -73,7 +73,10 @@ class Site:
     taken: frozenset[int] | None = None  # parking places that hold what was taken over; None: not looked
     trials: int = TRIALS  # publishes yet to be read back
     empty: dict[str, int | None] = field(default_factory=dict)  # directories made by this run: their modes
-    keeps_tags: bool = True  # what we set is what the server shows afterwards
+    keeps_tags: bool = True  # what we sent and set is what the server shows afterwards, as far as was seen
+    unproven: list[Action] = field(
+        default_factory=list
+    )  # files published on trust, nothing of them read back
     beside: set[str] = field(
         default_factory=set
     )  # directories in which their files are staged: they are on another file system, or give another group
@@ -198,13 +201,19 @@ class Site:
         """Whether the run's trash is made."""
         return b"trash" in self.parts
 
-    def reads_back(self) -> bool:
-        """Whether the tag of one more publish is to be read back.
+    @property
+    def trusted(self) -> bool:
+        """Whether what was sent and set need not be read back. Others than OpenSSH may acknowledge less
+        than they have written."""
+        return bool(self.quirks.ordered) and self.keeps_tags
 
-        The first ones are; the rest as well, once the server was seen not to keep what we set.
+    def reads_back(self) -> bool:
+        """Whether size and time of one more publish are to be read back.
+
+        The first ones are; the rest as well, once the server was seen not to keep what we sent.
         """
         self.trials -= 1
-        return self.trials >= 0 or not self.keeps_tags
+        return self.trials >= 0 or not self.trusted
 
     def tag_of(self, wish: Entry) -> Tag | None:
         """See ``Remote``. The server's own times prove nothing."""

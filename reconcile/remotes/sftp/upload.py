@@ -243,7 +243,7 @@ class Content:
 
     def went_well(self, notable: Notable) -> bool:
         """Whether the answers leave nothing to find out."""
-        return not notable and not self.handles and self.site.keeps_tags
+        return not notable and not self.handles and self.site.trusted
 
     def conclude(self, notable: Notable) -> Recipe[Entry | Problem]:
         """Verify, and see what went wrong; with a problem the staging file is removed."""
@@ -281,7 +281,11 @@ class Content:
         if wire.FSETSTAT in replies:
             yield from self._set_each_alone()
             shown = yield wire.lstat(self.staged)
-        elif shown is None and not self.site.keeps_tags:  # which has shown only since this was asked for
+        elif shown is None and not self.site.trusted:  # which has shown only since this was asked for
+            shown = yield wire.lstat(self.staged)
+        if (
+            isinstance(shown, Attrs) and shown.size != self.entry.size
+        ):  # what was asked last may be answered first
             shown = yield wire.lstat(self.staged)
         if isinstance(shown, Status):
             return (
@@ -301,7 +305,8 @@ class Content:
     def _verify(self, shown: Attrs) -> Problem | None:
         """Compare what the server shows with what we sent, and learn whether it can be trusted."""
         if shown.size != self.entry.size:
-            said = f"the server holds {shown.size} bytes of {self.entry.size}; not published"
+            self.site.keeps_tags = False
+            said = f"the server holds {shown.size:,} bytes of {self.entry.size:,}; not published"
             return problem(self.path, Reason.FAILED, said)
         if tag_of(shown) != self.tag and self.site.sends_times:
             self.site.keeps_tags = False

@@ -1,0 +1,37 @@
+"""Files that were published on trust: looked at again once the server has lost it.
+
+What may live here: which these are, and what is told of one that came out short.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reconcile.model import Action, Outcome, Reason
+from reconcile.remotes.sftp.site import Site, look, problem, tag_of
+from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.sftp.wire import Attrs
+
+
+def note_published(site: Site, outcome: Outcome) -> None:
+    """Remember a file that nobody has looked at since it was sent, perhaps.
+
+    RACE: where the connection is lost before the trust is, they are forgotten: then a file
+    that was cut short is found by ``--refresh``.
+    """
+    action = outcome.action
+    held = outcome.effects.get(action.path)
+    # One that changed while it was read is as it was then. It is read again in the next run anyway.
+    if site.quirks.ordered and site.trials < 0 and held is not None and held.size == action.bytes:
+        site.unproven.append(action)
+
+
+def look_again(site: Site, action: Action) -> Recipe[Outcome | None]:
+    """What takes back the outcome that was told of an upload, if the file came out short."""
+    there = yield from look(site.at(action.path))
+    if not isinstance(there, Attrs) or there.size == action.bytes:
+        return None  # gone, or replaced: not by us
+    assert action.new is not None
+    text = f"the server took {action.bytes:,} bytes and holds {there.size:,}; the next run sends it again"
+    held = replace(action.new, size=there.size, digest=None, stamp=None, tag=tag_of(there))
+    return Outcome(action, {action.path: held}, problem(action.path, Reason.FAILED, text), again=True)

@@ -1,0 +1,96 @@
+"""Servers that acknowledge more than they have written: no file stands, or stays, that came out short."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from reconcile.model import Job, Login, Options, Target
+from reconcile.remotes.sftp.confined import Attributes, File, Files
+from reconcile.remotes.sftp.server import Server
+from reconcile.remotes.sftp.site import TRIALS
+from reconcile.run import run
+from tests.remotes.conformance import Heard
+from tests.support.command import Reconcile
+from tests.support.faults import Fault, write_faults
+from tests.support.sshd import Sshd
+from tests.support.trees import Tree, assert_same_tree, build_tree, read_tree
+
+SIZE = 10_000  # bytes of a file
+COUNT = 2 * TRIALS
+
+
+def many_files() -> Tree:
+    return {f"f{n:03}": f"{n:05}" * (SIZE // 5) for n in range(COUNT)}
+
+
+class ShortFile(File):
+    """Takes what fits, and says that it took all."""
+
+    room = 0  # bytes
+
+    def write(self, offset: int, data: bytes) -> int:  # type: ignore[override]  # as in File
+        ShortFile.room -= len(data)
+        return super().write(offset, data[: max(0, ShortFile.room + len(data))])
+
+
+class ShortFiles(Files):
+    def open(self, path: str, flags: int, attr: Attributes) -> File:
+        file = super().open(path, flags, attr)
+        assert isinstance(file, File)
+        short = ShortFile(file.fd)
+        file.fd = -1
+        return short
+
+
+def test_what_came_out_short_is_not_published(
+    tmp_path: Path, source: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PASSWORD", "pw")
+    (tmp_path / "remote").mkdir()
+    build_tree(source, many_files())
+    with Server(tmp_path / "remote", user="user", password="pw", interface=ShortFiles) as server:
+        job = job_on(server, tmp_path, source, state)
+        # The marks of ours are written, too; the disk fills up in the middle of a file.
+        ShortFile.room = (TRIALS + 5) * SIZE + SIZE // 2
+        full = run(job, Heard())
+        there = read_tree(tmp_path / "remote/dest")
+        whole = {path for path in there if path.startswith("f")}
+        assert TRIALS < len(whole) < COUNT
+        assert all(there[path].content == read_tree(source)[path].content for path in whole)
+        assert {problem.path for problem in full.problems} == {*read_tree(source)} - whole
+        ShortFile.room = 10 * COUNT * SIZE
+        assert run(job, Heard()).problems == []
+        assert_same_tree(source, tmp_path / "remote/dest")
+
+
+def job_on(server: Server, folder: Path, source: Path, state: Path) -> Job:
+    known = folder / "known_hosts"
+    known.write_text(f"[127.0.0.1]:{server.port} {' '.join(server.host_key)}\n")
+    login = Login(known_hosts=str(known), password_env="PASSWORD")
+    return Job(str(source), Target("127.0.0.1", "/dest", "user", server.port), str(state), Options(), login)
+
+
+@pytest.mark.parametrize("folder", ["", "d"])
+def test_what_was_published_on_trust_is_looked_at_again_where_a_disk_fills_up(
+    source: Path, dest: Path, state: Path, own_sshd: Sshd, folder: str
+) -> None:
+    """Small files in a new directory go to the server as one, the others one by one."""
+    build_tree(source, ({folder: many_files()} if folder else many_files()))
+    job = Reconcile(source, own_sshd.url(dest), state, own_sshd.endpoint.flags())
+    write_faults(own_sshd.faults, Fault("full", at=TRIALS + 10, kind="WRITE"))
+    full = job("run")
+    assert full.code == 3, full.out
+    place = dest / folder
+    short = [path.name for path in place.glob("f*") if path.stat().st_size != SIZE]
+    assert len(short) == 1, "the fault did not show"
+    told = {p["path"].rpartition("/")[2]: p["message"] for p in full.document["problems"]}
+    assert "bytes and holds" in told[short[0]]
+    assert full.counts["create"] == len(list(place.glob("f*"))) - 1
+    again = job("run")
+    assert again.code == 0, again.out
+    assert again.counts["modify"] == 1
+    assert_same_tree(source, dest)
+    assert list((dest / ".reconcile").glob("*/*/trash/kept")) == []
+    assert job("run", "--refresh").counts == {}
