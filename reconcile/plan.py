@@ -51,7 +51,7 @@ def make_plan(
     return Plan(
         levels=levels,
         restamped=draft.restamped,
-        problems=[*scan.problems, *problems],
+        problems=[*_of_interest(scan.problems, old), *problems],
         notes=[
             *scan.notes,
             *_note_emptied(scan, draft.restamped),
@@ -311,6 +311,13 @@ def _meta_reason(old: Entry, new: Entry, options: Options) -> str:
     if options.keep_times and old.kind is Kind.FILE and old.mtime != new.mtime:
         parts.append("time")
     return " and ".join(parts)
+
+
+def _of_interest(problems: Sequence[Problem], old: DirectorySnapshot) -> Iterator[Problem]:
+    """Without what came and went again, and was never sent."""
+    for problem in problems:
+        if problem.reason is not Reason.VANISHED or lookup(old.dirs, problem.path) is not None:
+            yield problem
 
 
 def _note_emptied(scan: Scan, restamped: Mapping[str, Entry | None]) -> Iterator[Problem]:

@@ -10,7 +10,8 @@ from typing import Self
 
 from reconcile import plan as planning
 from reconcile.apply import apply
-from reconcile.diff import diff, fill, fingerprint, infer, unread
+from reconcile.diff import diff, fill, fingerprint, infer, unread, within
+from reconcile.doubt import leave_alone, lost_mounts, moved_meanwhile, still_mounts
 from reconcile.filters import Filter, make_filter
 from reconcile.fold import Fold, fold
 from reconcile.guard import guard
@@ -38,6 +39,7 @@ from reconcile.state.device import is_other_device, remember_device
 from reconcile.state.journal import Journal, Leftover, begin_journal, discard_journal, read_journal
 from reconcile.state.lock import hold_lock
 from reconcile.state.memo import Memo
+from reconcile.state.mounts import recall_mounts, remember_mounts
 from reconcile.state.store import has_snapshot, read_snapshot, save_snapshot
 from reconcile.state.trouble import awaits_cleanup, update
 from reconcile.survey import blank, check_blank, drifted, take_over
@@ -55,6 +57,7 @@ def make_plan(
     with closing(line), _Run(job, reporter, line, stop) as this:
         this.look()
         this.old = this.load(repair=False)
+        this.mind_mounts(repair=False)
         plan = this.plan()
         return this.result("plan", plan, plan.problems)
 
@@ -75,6 +78,7 @@ def run(job: Job, reporter: Reporter, connect: Connect = open_remote, stop: Stop
     ):
         this.look(sure_to_connect=not has_snapshot(job.state))
         this.old = this.load(repair=True)
+        this.mind_mounts(repair=True)
         plan = last = this.plan()
         this.carry_out(plan)
         if this.tally.surprised:
@@ -109,6 +113,7 @@ class _Run:
     old: DirectorySnapshot = DirectorySnapshot({})
     tally: Tally = field(default_factory=Tally)
     cleanup: list[Problem] = field(default_factory=list)
+    looked_again: bool = False
     phases: dict[str, float] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
     stack: ExitStack = field(default_factory=ExitStack)
@@ -157,6 +162,14 @@ class _Run:
             old = self._refresh(old, repair=repair)
         return old
 
+    def mind_mounts(self, *, repair: bool) -> None:
+        """Leave alone what lost its mount, unless it was said that it may go."""
+        before = recall_mounts(self.job.state)
+        if not self.job.options.allow_mass_delete:
+            self.found = leave_alone(self.found, lost_mounts(self.old, self.found, before))
+        if repair:
+            remember_mounts(self.job.state, still_mounts(self.found, before))
+
     def _refresh(self, old: DirectorySnapshot, *, repair: bool) -> DirectorySnapshot:
         self._connect()
         with self._phase("survey"):
@@ -186,8 +199,7 @@ class _Run:
     def plan(self) -> Plan:
         """Diff the snapshot with the scan, plan, guard."""
         options = self.job.options
-        with self._phase("diff"):
-            changes = infer(diff(self.old, self.found, self.filter, options), options)
+        changes = self._changes()
         if any(_is_sure(change, options) for change in changes):
             self.line.open_soon()
         with self._phase("hash"):
@@ -204,6 +216,18 @@ class _Run:
         for directory in self.found.dirs.values():
             directory.forget()
         return plan
+
+    def _changes(self) -> list[Change]:
+        """What differs, but for what can't be told; the first time that is looked at again."""
+        options = self.job.options
+        with self._phase("diff"):
+            changes = infer(diff(self.old, self.found, self.filter, options), options)
+            if not self.looked_again:
+                self.looked_again = True
+                doubts = moved_meanwhile(changes, self.found, self.filter, self.source)
+                self.found = leave_alone(self.found, doubts)
+                changes = [change for change in changes if not within(change.path, self.found.unknown)]
+        return changes
 
     def carry_out(self, plan: Plan) -> None:
         """Apply the plan and save what is then true. If it breaks off, the journal stays."""

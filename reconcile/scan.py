@@ -12,7 +12,7 @@ import errno
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from stat import S_IFDIR, S_IFLNK, S_IFREG, S_ISREG
 
@@ -31,7 +31,7 @@ from reconcile.model import (
     Scan,
     Stage,
 )
-from reconcile.rows import STRIDE, pack_directory, pack_stamps, scanned
+from reconcile.rows import STRIDE, pack_stamps, scanned
 from reconcile.source import open_directory, open_root
 
 IGNORE_FILE = ".reconcileignore"
@@ -58,6 +58,7 @@ class _Frame:
     path: str
     fd: int | None  # None: closed to keep the number of open descriptors down
     pending: list[str] = field(default_factory=list)  # subdirectories, last first
+    device: int = 0  # of what is in it
     identity: tuple[int, int] | None = None  # device and inode, where links are followed
 
 
@@ -88,6 +89,7 @@ def scan(
         problems=tuple(walk.problems),
         notes=tuple(walk.notes),
         unknown=frozenset(walk.unknown),
+        mounts=frozenset(walk.mounts),
         entry_count=walk.entry_count,
     )
 
@@ -139,6 +141,7 @@ class _Walk:
         self.problems: list[Problem] = []
         self.notes: list[Problem] = []
         self.unknown: set[str] = set()
+        self.mounts: dict[str, int] = {}  # directories on another device than the one above, and which
         self.entry_count = 0
         self.links_left_out = 0
         self._excludes = None if chosen.empty else chosen.excludes
@@ -146,7 +149,6 @@ class _Walk:
         self._skip_links = options.links is Links.SKIP
         self._unused = [4] * options.ignore_ctime + [5] * options.ignore_inode  # columns of a row
         self._flags = _FLAGS if self._follow else _FLAGS | os.O_NOFOLLOW
-        self._vanished: list[tuple[str, str]] = []  # from directories that the other process knows
         self._half: Half | None = None  # the other process
         self._theirs: list[_Frame] = []  # what it walks
         self._may_share = True
@@ -157,7 +159,7 @@ class _Walk:
 
     def run(self, meanwhile: Callable[[], None] | None) -> None:
         """Walk depth first, in the order of names."""
-        base = _Frame("", self._root)
+        base = _Frame("", self._root, device=os.fstat(self._root).st_dev)
         if self._follow:
             base.identity = _identity(self._root)
         self._look(base)
@@ -201,14 +203,14 @@ class _Walk:
         self._may_share = may_share
         self._frames = self._theirs
         self._open.clear()
-        self.dirs, self.problems, self.notes, self.unknown = {}, [], [], set()
+        self.dirs, self.problems, self.notes, self.unknown, self.mounts = {}, [], [], set(), {}
         self.entry_count = self.links_left_out = 0
         self._walk()
         told = [
             [(each.path, each.reason.value, each.message) for each in some]
             for some in (self.problems, self.notes)
         ]
-        yield [*told, list(self.unknown), self.entry_count, self.links_left_out, self._vanished]
+        yield [*told, list(self.unknown), self.mounts, self.entry_count, self.links_left_out]
         for path, directory in self.dirs.items():
             yield [path, directory.raw]
 
@@ -220,15 +222,14 @@ class _Walk:
             self._frames = self._theirs
             self._go_on()
             return
-        problems, notes, unknown, entries, links, vanished = found.pop(0)
+        problems, notes, unknown, mounts, entries, links = found.pop(0)
         self.problems += [Problem(path, Stage.SCAN, Reason(why), text) for path, why, text in problems]
         self.notes += [Problem(path, Stage.SCAN, Reason(why), text) for path, why, text in notes]
         self.unknown.update(unknown)
+        self.mounts.update(mounts)
         self.entry_count += entries
         self.links_left_out += links
         self.dirs.update((path, scanned(raw)) for path, raw in found)
-        for directory, name in vanished:
-            self._forget(directory, name)
 
     def close(self) -> None:
         """Close all that is open."""
@@ -246,9 +247,9 @@ class _Walk:
         try:
             fd = self._enter(parent, name)
         except OSError as error:
-            self._miss_directory(parent, name, path, error)
+            self._miss_directory(path, error)
             return
-        frame = _Frame(path, fd)
+        frame = _Frame(path, fd, device=self.mounts.get(path, parent.device))
         self._open.append(frame)
         if self._follow:
             frame.identity = _identity(fd)
@@ -291,29 +292,23 @@ class _Walk:
         """List one directory, pack its rows, note its subdirectories."""
         fd = frame.fd
         assert fd is not None
-        try:
-            names = os.listdir(fd)
-        except OSError as error:
-            if not frame.path:
-                raise Refused(
-                    f"The source {self._shown_root} can't be listed: {error.strerror}. Nothing was done. "
-                    "Check the disk and its permissions."
-                ) from error
-            self._miss(frame.path, Reason.UNREADABLE, f"can't be listed: {error.strerror}")
+        names = self._list(frame.path, fd)
+        if names is None:
             return
-        names.sort()
-        if not frame.path:
-            names = self._leave_out_reserved(names)
         prefix = f"{frame.path}/" if frame.path else ""
         rows: list[str | int] = []
         subdirectories: list[str] = []
+        missing: list[str] = []
         stat = os.stat if self._follow else os.lstat
-        excludes, skip_links = self._excludes, self._skip_links
+        excludes, skip_links, device = self._excludes, self._skip_links, frame.device
         for name in names:
             try:
                 info = stat(name, dir_fd=fd)
             except OSError as error:
-                self._miss_entry(fd, name, prefix + name, error)
+                if error.errno == errno.ENOENT:
+                    missing.append(name)
+                else:
+                    self._miss_entry(prefix + name, error)
                 continue
             mode = info.st_mode
             kind = mode & _FORMAT
@@ -325,6 +320,8 @@ class _Walk:
                 # Inherited setgid bits and the like are not sent, so they are no change either.
                 rows += (name, S_IFDIR | mode & PERMISSIONS, 0, 0, 0, 0)
                 subdirectories.append(name)
+                if info.st_dev != device:
+                    self.mounts[prefix + name] = info.st_dev
             elif kind != S_IFLNK:
                 message = "FIFOs, sockets and devices are not sent"
                 self.notes.append(Problem(prefix + name, Stage.SCAN, Reason.SPECIAL, message))
@@ -332,6 +329,8 @@ class _Walk:
                 self.links_left_out += 1
             else:
                 rows += (name, mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
+        if missing:
+            self._look_again(fd, missing, prefix)
         for column in self._unused:
             rows[column::STRIDE] = [0] * (len(rows) // STRIDE)
         self.entry_count += len(rows) // STRIDE
@@ -355,36 +354,65 @@ class _Walk:
         self.problems.append(Problem(path, Stage.SCAN, reason, message))
         self.unknown.add(path)
 
-    def _miss_entry(self, fd: int, name: str, path: str, error: OSError) -> None:
-        """A listed name that can't be looked at. One that vanished meanwhile is just not there."""
-        gone = error.errno == errno.ENOENT and not (self._follow and _is_link(name, fd))
-        if gone or (self._excludes is not None and self._excludes(path, False)):
+    def _list(self, path: str, fd: int) -> list[str] | None:
+        """The sorted names in a directory, at the top without ours. None: it can't be listed."""
+        try:
+            names = os.listdir(fd)
+        except OSError as error:
+            if not path:
+                raise Refused(
+                    f"The source {self._shown_root} can't be listed: {error.strerror}. Nothing was done. "
+                    "Check the disk and its permissions."
+                ) from error
+            self._miss_directory(path, error)
+            return None
+        names.sort()
+        return names if path else self._leave_out_reserved(names)
+
+    def _look_again(self, fd: int, missing: Sequence[str], prefix: str) -> None:
+        """Names that were listed and were not there. Gone meanwhile, unless they are listed still.
+
+        Damaged disks, and some network file systems, list what they don't show.
+        """
+        try:
+            listed = set(os.listdir(fd))
+        except OSError:
+            listed = set(missing)
+        for name in missing:
+            if name not in listed:
+                continue
+            try:
+                os.stat(name, dir_fd=fd, follow_symlinks=self._follow)
+                problem = Reason.CHANGED, "was replaced during the scan; the next run looks at it again"
+            except OSError as error:
+                if self._follow and _is_link(name, fd):
+                    problem = Reason.UNREADABLE, "the link leads to nothing; remove it or exclude it"
+                else:
+                    said = f"is listed, but can't be looked at: {error.strerror}{_WAY_OUT}"
+                    problem = Reason.UNREADABLE, said
+            if self._excludes is None or not self._excludes(prefix + name, False):
+                self._miss(prefix + name, *problem)
+
+    def _miss_entry(self, path: str, error: OSError) -> None:
+        """A listed name that can't be looked at."""
+        if self._excludes is not None and self._excludes(path, False):
             return
-        if error.errno == errno.ENOENT:
-            self._miss(path, Reason.UNREADABLE, "the link leads to nothing; remove it or exclude it")
-        elif error.errno == errno.ELOOP:
+        if error.errno == errno.ELOOP:
             self._miss(path, Reason.LOOP, "the link leads to itself; remove it or exclude it")
         else:
             self._miss(path, Reason.UNREADABLE, f"can't be looked at: {error.strerror}{_WAY_OUT}")
 
-    def _miss_directory(self, parent: _Frame, name: str, path: str, error: OSError) -> None:
-        """A directory that was there a moment ago and can't be entered now."""
+    def _miss_directory(self, path: str, error: OSError) -> None:
+        """A directory that was there a moment ago and can't be entered now.
+
+        One that is gone may have been moved to where we had looked already.
+        """
         if error.errno == errno.ENOENT:
-            self._forget(parent.path, name)
+            self._miss(path, Reason.VANISHED, "is gone since the scan began; the next run looks again")
         elif error.errno in (errno.ENOTDIR, errno.ELOOP):
             self._miss(path, Reason.CHANGED, "was replaced during the scan; the next run looks at it again")
         else:
             self._miss(path, Reason.UNREADABLE, f"can't be opened: {error.strerror}{_WAY_OUT}")
-
-    def _forget(self, directory: str, name: str) -> None:
-        """An entry is gone again."""
-        if directory not in self.dirs:
-            self._vanished.append((directory, name))
-            return
-        entries = dict(self.dirs[directory].entries())
-        del entries[name]
-        self.dirs[directory] = scanned(pack_directory(entries).raw)
-        self.entry_count -= 1
 
 
 def _is_link(name: str, fd: int) -> bool:

@@ -23,7 +23,8 @@ from reconcile.model import Entry, Kind, Links, Problem, Reason, Stage, Stamp
 from reconcile.rows import narrow
 
 PIECE = 1 << 20  # bytes read at once
-_MISSING = (errno.ENOENT, errno.ENOTDIR)
+HELD = 50  # directories held open on the way to a file, and one more
+_CLOSED = -1
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -43,14 +44,14 @@ class Source:
     def __init__(self, root: str, links: Links = Links.KEEP) -> None:
         self._follow = links is Links.FOLLOW
         self._flags = _FILE if self._follow else _FILE | os.O_NOFOLLOW
-        self._root = open_root(root)
+        self._way = Way(open_root(root), follow=self._follow)
 
     def open(self, path: str, stamp: Stamp) -> int:
         """A descriptor of the file, which is the one that was stamped. The caller closes it.
 
         Raises SourceError.
         """
-        fd = self._open(path, stepwise=not (stamp.ino and stamp.ctime_ns))
+        fd = self._open(path)
         try:
             self.check(fd, path, stamp)
         except BaseException:
@@ -60,7 +61,7 @@ class Source:
 
     def stamp(self, path: str) -> Stamp:
         """What a file that changed since the scan shows now, to try it once more. Raises SourceError."""
-        fd = self._open(path, stepwise=True)
+        fd = self._open(path)
         try:
             info = os.fstat(fd)
         finally:
@@ -101,13 +102,9 @@ class Source:
 
     def readlink(self, path: str) -> str:
         """The target of a symbolic link. Raises SourceError."""
-        parent, _, name = path.rpartition("/")
+        directory, _, name = path.rpartition("/")
         try:
-            fd = open_directory(self._root, parent, follow=self._follow)
-            try:
-                return os.readlink(name, dir_fd=fd)
-            finally:
-                os.close(fd)
+            return os.readlink(name, dir_fd=self._way.to(directory))
         except OSError as error:
             if error.errno == errno.EINVAL:
                 raise SourceError(Reason.CHANGED, "is no symbolic link any more") from error
@@ -143,11 +140,24 @@ class Source:
             hasher.update(piece)
         return hasher.digest()
 
+    def names(self, directory: str) -> list[str]:
+        """What is in a directory now; nothing if it can't be listed."""
+        try:
+            return os.listdir(self._way.to(directory))
+        except OSError:
+            return []
+
+    def look(self, path: str) -> os.stat_result | None:
+        """What is there now, links not followed. None: nothing, or nothing that can be looked at."""
+        directory, _, name = path.rpartition("/")
+        try:
+            return os.stat(name or ".", dir_fd=self._way.to(directory), follow_symlinks=False)
+        except OSError:
+            return None
+
     def close(self) -> None:
         """Let go of SRC."""
-        if self._root >= 0:
-            os.close(self._root)
-            self._root = -1
+        self._way.close()
 
     def __enter__(self) -> Self:
         return self
@@ -157,27 +167,67 @@ class Source:
     ) -> None:
         self.close()
 
-    def _open(self, path: str, *, stepwise: bool) -> int:
-        """A descriptor of whatever is there now.
-
-        O_NOFOLLOW is about the last name only. With inode and ctime a stamp tells a file
-        from one that a swapped parent leads to; without, the way goes ``stepwise``.
-        """
+    def _open(self, path: str) -> int:
+        """A descriptor of whatever is there now, with no link on the way to it."""
+        directory, _, name = path.rpartition("/")
         try:
-            if not stepwise:
-                return os.open(path, self._flags, dir_fd=self._root)
-        except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:  # longer than the kernel takes at once
-                raise _source_error(error) from error
-        parent, _, name = path.rpartition("/")
-        try:
-            directory = open_directory(self._root, parent, follow=self._follow)
-            try:
-                return os.open(name, self._flags, dir_fd=directory)
-            finally:
-                os.close(directory)
+            return os.open(name, self._flags, dir_fd=self._way.to(directory))
         except OSError as error:
             raise _source_error(error) from error
+
+
+class Way:
+    """From SRC down to the directory that was used last, held open: the next is mostly near it.
+
+    O_NOFOLLOW is about the last name only, so that each step is taken by itself. Nothing is
+    opened by a path: one that a swapped parent leads out of SRC may be a device, and act.
+    """
+
+    def __init__(self, root: int, *, follow: bool) -> None:
+        self._root = root
+        self._flags = _DIRECTORY if follow else _DIRECTORY | os.O_NOFOLLOW
+        self._at = ""
+        self._steps: list[tuple[str, int]] = []  # the names, and the descriptors; the latter none if too deep
+
+    def to(self, directory: str) -> int:
+        """The descriptor of a directory, good until the next call. Raises OSError."""
+        if directory != self._at:
+            names = directory.split("/") if directory else []
+            common = 0
+            while common < min(len(names), len(self._steps)) and names[common] == self._steps[common][0]:
+                common += 1
+            self._back_to(common)
+            for name in names[len(self._steps) :]:
+                self._step(name)
+            self._at = directory
+        return self._steps[-1][1] if self._steps else self._root
+
+    def _step(self, name: str) -> None:
+        above = self._steps[-1][1] if self._steps else self._root
+        self._at = "\0"  # nowhere, should this fail
+        fd = os.open(name, self._flags, dir_fd=above)
+        if len(self._steps) > HELD:
+            parent, _ = self._steps[-1]
+            os.close(above)
+            self._steps[-1] = parent, _CLOSED
+        self._steps.append((name, fd))
+
+    def _back_to(self, depth: int) -> None:
+        """Up again, or to the root where the way back is not held."""
+        self._at = "\0"
+        if depth and self._steps[depth - 1][1] == _CLOSED:
+            depth = 0
+        while len(self._steps) > depth:
+            _, fd = self._steps.pop()
+            if fd != _CLOSED:
+                os.close(fd)
+
+    def close(self) -> None:
+        """Let go of all. May be called twice."""
+        self._back_to(0)
+        if self._root >= 0:
+            os.close(self._root)
+            self._root = _CLOSED
 
 
 def open_root(root: str) -> int:
@@ -246,8 +296,10 @@ def read_contents(
 
 def _source_error(error: OSError) -> SourceError:
     """What an error of the system means for the file."""
-    if error.errno in _MISSING:
+    if error.errno == errno.ENOENT:
         return SourceError(Reason.VANISHED, "is gone since it was scanned")
+    if error.errno == errno.ENOTDIR:
+        return SourceError(Reason.CHANGED, "a folder above it was replaced since it was scanned")
     if error.errno == errno.ELOOP:
         return SourceError(Reason.CHANGED, "became a symbolic link since it was scanned")
     if error.errno in (errno.ENXIO, errno.ENODEV):

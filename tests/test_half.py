@@ -30,7 +30,7 @@ real = reconcile.scan.start_half
 
 def start(work, root):
     if how == "dies":
-        half = real(lambda: iter([[[], [], [], 1, 0, []], os.kill(os.getpid(), signal.SIGKILL)]), root)
+        half = real(lambda: iter([[[], [], [], {}, 1, 0], os.kill(os.getpid(), signal.SIGKILL)]), root)
     elif how == "is torn":
         def torn():
             yield from list(work())[:2]
@@ -67,7 +67,7 @@ try:
 except ChildProcessError:
     left = False
 print(json.dumps({"same": shared == elsewhere == alone, "done": done, "halves": len(halves), "left": left,
-                  "entries": alone[3], "told": len(alone[1]),
+                  "entries": alone[3], "unknown": shared[2], "told": len(alone[1]),
                   "shared": len(str(shared)), "alone": len(str(alone))}))
 """
 
@@ -80,7 +80,7 @@ def look_twice(root: Path, how: str = "works", links: str = "keep") -> dict[str,
     answer: dict[str, Any] = json.loads(done.stdout)
     assert answer["halves"] == 2
     assert answer["done"] == ["beside it"]
-    assert answer["same"], answer
+    assert answer["same"] or how == "is late", answer
     assert not answer["left"], "a process is left over"
     return answer
 
@@ -122,10 +122,10 @@ def test_what_the_other_can_not_tell_is_looked_at_here(tmp_path: Path, how: str)
     look_twice(tmp_path, how)
 
 
-def test_what_vanishes_from_the_other_half_is_not_there(tmp_path: Path) -> None:
+def test_what_vanishes_from_the_other_half_is_unknown(tmp_path: Path) -> None:
     for number in range(8):
         (tmp_path / f"vanishing{number}").mkdir()
-    look_twice(tmp_path, "is late")
+    assert look_twice(tmp_path, "is late")["unknown"] == ["vanishing2", "vanishing4"]
 
 
 LOCKED = """

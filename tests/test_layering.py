@@ -18,7 +18,7 @@ ROWS = (
     ("config", "report", "run"),
     ("recover",),
     ("apply",),
-    ("line", "scan", "survey", "state", "remotes"),
+    ("line", "scan", "doubt", "survey", "state", "remotes"),
     ("source", "half", "rows", "fold", "plan", "guard", "room", "order", "moves", "claim", "diff", "filters"),
     ("model", "errors", "paths"),
 )

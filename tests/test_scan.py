@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -226,7 +228,9 @@ def test_a_root_that_is_none_is_refused(tree: Path) -> None:
         look(tree / "a.txt")
 
 
-def test_what_vanishes_meanwhile_is_not_there(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_vanishes_meanwhile_is_not_there_and_a_directory_is_unknown(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     listdir = os.listdir
 
     def list_and_remove(fd: int) -> list[str]:
@@ -239,11 +243,40 @@ def test_what_vanishes_meanwhile_is_not_there(tree: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(os, "listdir", list_and_remove)
     found = look(tree)
-    assert not found.problems
-    assert not found.unknown
-    assert paths(found) == ["a", "a/deep", "a/deep/g", "a/f", "link"]
+    assert [(problem.path, problem.reason) for problem in found.problems] == [("empty", Reason.VANISHED)]
+    assert found.unknown == {"empty"}
+    assert "a.txt" not in paths(found)
     assert list(found.dirs) == ["", "a", "a/deep"]
-    assert found.entry_count == 5
+
+
+class Damaged(NamedTuple):
+    """Names that are listed and can't be looked at, as a damaged disk or a CIFS mount may have them."""
+
+    names: frozenset[str]
+
+    def stat(self, name: str, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> os.stat_result:
+        if name in self.names:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        return STAT(name, dir_fd=dir_fd, follow_symlinks=follow_symlinks)
+
+    def lstat(self, name: str, *, dir_fd: int | None = None) -> os.stat_result:
+        return self.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+
+
+STAT = os.stat
+
+
+@pytest.mark.parametrize("links", Links)
+def test_what_is_listed_and_not_there_is_unknown(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, links: Links
+) -> None:
+    damaged = Damaged(frozenset({"a.txt", "deep"}))
+    monkeypatch.setattr(os, "stat", damaged.stat)
+    monkeypatch.setattr(os, "lstat", damaged.lstat)
+    found = look(tree, options=Options(links=links))
+    assert found.unknown - {"link/deep"} == {"a.txt", "a/deep"}
+    assert {problem.reason for problem in found.problems} == {Reason.UNREADABLE}
+    assert look(tree, make_filter(["a.txt", "deep"]), Options(links=links)).problems == ()
 
 
 def test_a_directory_swapped_for_a_link_is_not_entered(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

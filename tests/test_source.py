@@ -17,7 +17,7 @@ from reconcile.errors import Refused
 from reconcile.filters import make_filter
 from reconcile.model import Kind, Links, Options, Reason, Stamp
 from reconcile.scan import scan
-from reconcile.source import PIECE, Source, SourceError, digest_of, new_hash, read_contents
+from reconcile.source import HELD, PIECE, Source, SourceError, digest_of, new_hash, read_contents
 
 
 @pytest.fixture
@@ -106,6 +106,50 @@ def test_a_swapped_parent_is_noticed(tmp_path: Path) -> None:
     with Source(str(tmp_path)) as source, pytest.raises(SourceError) as caught:
         source.open("d/f", stamp)
     assert caught.value.reason is Reason.CHANGED
+
+
+def test_nothing_is_opened_through_a_swapped_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening may act, if it is a device: a tape, a watchdog. So no more is opened than the parent itself."""
+    path, outside = tmp_path / "src" / "d" / "deep" / "f", tmp_path / "outside" / "deep"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"some")
+    stamp = stamp_of(path)
+    outside.mkdir(parents=True)
+    os.mkfifo(outside / "f")
+    (tmp_path / "src" / "d").rename(tmp_path / "d")
+    (tmp_path / "src" / "d").symlink_to(tmp_path / "outside")
+    with Source(str(tmp_path / "src")) as source:
+        opened: list[str] = []
+        real = os.open
+
+        def tell(name: str, flags: int, *, dir_fd: int) -> int:
+            opened.append(name)
+            return real(name, flags, dir_fd=dir_fd)
+
+        monkeypatch.setattr(os, "open", tell)
+        for attempt in (source.open, source.digest):
+            with pytest.raises(SourceError) as caught:
+                attempt("d/deep/f", stamp)
+            assert caught.value.reason is Reason.CHANGED
+    assert opened == ["d", "d"]
+
+
+def test_the_way_to_files_is_held_open_but_for_very_deep_ones(deep_folder: Path) -> None:
+    before = len(os.listdir("/dev/fd"))
+    deep = "/".join(["d"] * 3 * HELD)
+    (deep_folder / deep).mkdir(parents=True)
+    for directory in ("", "d", "d/d/d", deep):
+        (deep_folder / directory / "f").write_text(directory)
+    with Source(str(deep_folder)) as source:
+        for directory in ("d", "", deep, "d/d/d", deep, "d/d", "d", "d/none", "d/d/d", ""):
+            path = f"{directory}/f".lstrip("/")
+            if (deep_folder / path).exists():
+                assert source.read(path, stamp_of(deep_folder / path)) == directory.encode()
+            else:
+                with pytest.raises(SourceError):
+                    source.stamp(path)
+            assert len(os.listdir("/dev/fd")) <= before + HELD + 3
+    assert len(os.listdir("/dev/fd")) == before
 
 
 def test_a_change_while_it_is_read_is_noticed(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ class Reconcile:
     ) -> Ran:
         """Run ``command`` with more flags and environment variables."""
         process = subprocess.run(
-            self._argv(command, *args, *(["--json"] if json_out else [])),
+            self.argv(command, *args, *(["--json"] if json_out else [])),
             env=_environment() | dict(env or {}),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -72,14 +72,15 @@ class Reconcile:
     def start(self, command: str, *args: str) -> subprocess.Popen[bytes]:
         """Start ``command`` and leave it running, its output dropped."""
         return subprocess.Popen(
-            self._argv(command, *args),
+            self.argv(command, *args),
             env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
 
-    def _argv(self, command: str, *args: str) -> list[str]:
+    def argv(self, command: str, *args: str) -> list[str]:
+        """The whole command line."""
         argv = [sys.executable, "-m", "reconcile", command, str(self.source), self.target]
         argv += ["--state", str(self.state), *self.flags, *args]
         return bound_by_permissions(argv) if self.bound else argv
