@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from reconcile.config import Flags, make_job, parse_target
@@ -111,17 +111,40 @@ def test_a_password_is_refused_and_not_echoed(text: str) -> None:
     assert SECRET not in str(caught.value)
 
 
-@given(st.text(alphabet="sftp://@:[]~.%a1\udcff\\ ?#\0", max_size=30))
+ODDITIES = st.text(alphabet="sftp://@:[]~.%a1\udcff\\ ?#\0", max_size=30)
+WORDS = st.text(alphabet="ab1-_é", min_size=1, max_size=5).filter(lambda word: not word.startswith("-"))
+FOLDERS = st.lists(st.sampled_from(["a", "b c", "%20", "~", ".", "\udcff", ""]), max_size=4).map("/".join)
+LIKELY = st.one_of(
+    st.builds("sftp://{0}@{1}:{2}/{3}".format, WORDS, WORDS, st.integers(1, 65535), FOLDERS),
+    st.builds("sftp://{0}/~/{1}".format, WORDS, FOLDERS),
+    st.builds("{0}@{1}:{2}".format, WORDS, WORDS, FOLDERS.filter(bool)),
+    st.builds("{0}:/{1}".format, WORDS, FOLDERS),
+)
+
+
+@given(ODDITIES)
 def test_any_text_is_a_target_or_a_usage_error(text: str) -> None:
+    try:
+        check_target(parse_target(text))
+    except UsageError:
+        pass
+
+
+@given(LIKELY)
+def test_what_looks_like_a_target_stands_for_itself(text: str) -> None:
     try:
         target = parse_target(text)
     except UsageError:
-        return
+        reject()
+    check_target(target)
+    if "%" not in target.path:
+        assert parse_target(str(target)) == target
+
+
+def check_target(target: Target) -> None:
     assert target.path.startswith(("/", "~/"))
     assert target.host
     assert ".." not in target.path.split("/")
-    if "%" not in target.path + target.host and (target.user is None or target.user.isalnum()):
-        assert parse_target(str(target)) == target  # the canonical form stands for itself
 
 
 @pytest.fixture

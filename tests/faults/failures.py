@@ -11,11 +11,13 @@ class Failures:
 
     def __init__(self, tally: Counter[str]) -> None:
         self.found: list[str] = []
+        self.tried = 0
         self.tally = tally
         tally.update({"lost": 0, "diverged": 0, "written outside": 0})
 
     def attempt(self, name: str, step: Callable[[], object]) -> None:
         """Do ``step``; if what it demands does not hold, remember it under ``name``."""
+        self.tried += 1
         try:
             step()
         except AssertionError as error:
@@ -25,5 +27,6 @@ class Failures:
             self.found.append(f"{name}: {text}")
 
     def demand_none(self) -> None:
-        """Fail if anything did, and show the first few."""
+        """Fail if anything did, and show the first few; also if nothing was tried at all."""
+        assert self.tried, "nothing was tried"
         assert not self.found, f"{len(self.found)} failures:\n" + "\n\n".join(self.found[:10])

@@ -28,6 +28,7 @@ STATUSES = [*range(9), 99]
 BROKEN: list[Do] = [do for do in get_args(Do) if do in ("never", "garbage", "overlong", "close")]
 GIVE_UP = ("--retries", "0", "--timeout", "1")
 OK, PROBLEMS, REFUSED, UNREACHABLE = 0, 3, 4, 6
+LIKELY = 0.75  # of the requests of a kind that one run takes, another one takes so many at least
 NOT_THERE = 2  # the status; OK is 0 in both worlds
 
 # Each kind of request the scenario takes, and a share of how many of it there are.
@@ -91,7 +92,9 @@ def attempt(case: Case, fault: Fault, fine: set[int]) -> None:
     foreign = case.begin()
     scenario.sshd.arm(fault)
     ran = scenario.run(*MIRROR, *GIVE_UP)
+    met = not scenario.sshd.armed
     scenario.sshd.arm()
+    assert met or fault.at > LIKELY * case.counts[str(fault.kind)], f"{fault} was never met"
     assert ran.code in fine, describe(ran)
     document = ran.document
     if ran.code == PROBLEMS:

@@ -17,7 +17,6 @@ import pytest
 from tests.faults.conftest import TORTURE
 from tests.faults.failures import Failures
 from tests.faults.scenario import MIRROR, OLD, Scenario, describe, write_as_third_hand
-from tests.support.command import Ran
 from tests.support.faults import Fault
 from tests.support.trees import File, build_tree
 
@@ -26,6 +25,7 @@ PROBLEMS = 3
 UNREACHABLE = 6
 RECONNECT = ("--retries", "5", "--retry-max-wait", "0.1", "--timeout", "1")
 GIVE_UP = ("--retries", "0")
+LIKELY = 0.9  # of the requests of one run, another one takes so many at least
 PARTS = 8 if TORTURE else 1  # tests to divide the requests of one breakage among
 
 
@@ -98,15 +98,19 @@ def ready(scenario: Scenario) -> tuple[Scenario, int]:
     return scenario, scenario.count_requests(*MIRROR)
 
 
-def break_off(scenario: Scenario, breakage: Breakage, at: int, *flags: str) -> Ran | None:
-    """Run until it breaks. None if the run took fewer requests this time."""
+def break_off(scenario: Scenario, breakage: Breakage, at: int, *flags: str, count: int = 0) -> bool:
+    """Run until it breaks. False if it took fewer than ``at`` requests, as no two runs take the same.
+
+    They differ by little: only at one of the last of ``count`` may it stay out, and never if that is 0.
+    """
     scenario.sshd.arm(breakage.fault(scenario, at))
     ran = scenario.run(*flags, *breakage.flags)
     if scenario.sshd.armed:
         scenario.sshd.arm()
-        return None
+        assert at > LIKELY * (count or at * 2), f"the fault at request {at} of {count} was never met"
+        return False
     assert ran.code in breakage.ends, describe(ran)
-    return ran
+    return True
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -119,7 +123,7 @@ def test_then_a_plain_run(
 
     def attempt() -> None:
         scenario.restore()
-        if break_off(scenario, breakage, at, *MIRROR) is not None:
+        if break_off(scenario, breakage, at, *MIRROR, count=count):
             tally[breakage.tally] += 1
         scenario.settle(*MIRROR)
 
@@ -138,7 +142,7 @@ def test_a_plan_foresees_the_run(
 
     def attempt() -> None:
         scenario.restore()
-        if break_off(scenario, breakage, at, *MIRROR) is not None:
+        if break_off(scenario, breakage, at, *MIRROR, count=count):
             tally[f"{breakage.tally}, a plan in between"] += 1
         scenario.sshd.end_sessions()  # no plan can know what the dead client has queued
         planned = scenario.runner.run(*scenario.arguments("plan", *MIRROR))
@@ -162,7 +166,7 @@ def test_without_mirror(
 
     def attempt() -> None:
         scenario.restore()
-        if break_off(scenario, breakage, at) is not None:
+        if break_off(scenario, breakage, at, count=count):
             tally[breakage.tally] += 1
         scenario.settle()
 
@@ -181,7 +185,7 @@ def test_a_third_hand_writes_in_between(
 
     def attempt() -> None:
         scenario.restore()
-        if break_off(scenario, breakage, at, *MIRROR) is not None:
+        if break_off(scenario, breakage, at, *MIRROR, count=count):
             tally[f"{breakage.tally}, a third hand in between"] += 1
         scenario.sshd.end_sessions()  # what the dead client had queued is not the third hand's fault
         foreign = write_as_third_hand(scenario.dest)
@@ -227,7 +231,7 @@ def test_edits_are_made_in_between(
 
     def attempt() -> None:
         scenario.prepare()
-        if break_off(scenario, breakage, at, *MIRROR) is not None:
+        if break_off(scenario, breakage, at, *MIRROR, count=count):
             tally[f"{breakage.tally}, edits in between"] += 1
         edit_again(scenario.source)
         scenario.prepared = False
@@ -260,8 +264,8 @@ def test_a_loss_before_the_first_action(
         scenario.restore()
         if case == "recovery":
             break_off(scenario, BREAKAGES[0], 500, *MIRROR)
-        if break_off(scenario, breakage, at, *flags) is not None:
-            tally[f"{breakage.tally}, {case}"] += 1
+        break_off(scenario, breakage, at, *flags)
+        tally[f"{breakage.tally}, {case}"] += 1
         scenario.settle(*flags)
 
     for at in range(1, EARLY) if TORTURE else (2, 9):
@@ -278,7 +282,7 @@ def test_the_first_run(scenario: Scenario, tally: Counter[str], breakage: Breaka
 
     def attempt() -> None:
         scenario.restore()
-        if break_off(scenario, breakage, at) is not None:
+        if break_off(scenario, breakage, at, count=count):
             tally[f"{breakage.tally}, first run"] += 1
         scenario.settle()
 
