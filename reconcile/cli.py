@@ -285,6 +285,13 @@ _OPTIONS = [
         "leave it in place and report it, or overwrite it.",
     ),
     click.option(
+        "--keep",
+        metavar="AGE",
+        default="ever",
+        show_default=True,
+        help="Purge what is kept in the trash there once it is older than 12h, 30d or 8w, say.",
+    ),
+    click.option(
         "--refresh",
         is_flag=True,
         help="List DEST first, and bring again what is no longer there as it was left.",

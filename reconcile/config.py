@@ -24,6 +24,8 @@ _SCP = re.compile(r"(?:([^@:/]*)@)?(\[[^\]/]*\]|[^:/@\[\]]*):(.*)", re.DOTALL)
 _IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[\w.-]+)?")
 _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})?")
 _LIMIT = re.compile(r"([0-9]{1,18})(%?)")
+_AGE = re.compile(r"([0-9]{1,5})([hdw])")
+_UNITS = {"h": 3600.0, "d": 86400.0, "w": 604800.0}  # seconds
 _DEFAULTS = Options()
 _LONG = 1_000_000.0  # seconds; more is a slip of the finger, and too much for some clocks
 
@@ -51,6 +53,7 @@ class Flags:
     max_delete: str | None = None
     allow_mass_delete: bool = False
     on_drift: str = _DEFAULTS.on_drift
+    keep: str = "ever"
     refresh: bool = _DEFAULTS.refresh
     fsync: str = _DEFAULTS.fsync
     retries: int = _DEFAULTS.retries
@@ -100,6 +103,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             max_delete=_max_delete(flags.max_delete),
             allow_mass_delete=flags.allow_mass_delete,
             on_drift=OnDrift(flags.on_drift),
+            keep=_age(flags.keep),
             refresh=flags.refresh,
             fsync=Fsync(flags.fsync),
             retries=_retries(flags.retries),
@@ -303,6 +307,16 @@ def _max_delete(text: str | None) -> str | None:
         if match is None or (match[2] and int(match[1]) > 100):
             _refuse("--max-delete takes a number of entries (20) or a percentage from 0% to 100% (50%)")
     return text
+
+
+def _age(text: str) -> float | None:
+    """Seconds; None: for ever."""
+    if text == "ever":
+        return None
+    match = _AGE.fullmatch(text)
+    if match is None:
+        _refuse("--keep takes an age in hours, days or weeks, such as 12h, 30d or 8w, or 'ever'")
+    return int(match[1]) * _UNITS[match[2]]
 
 
 def _retries(count: int) -> int:

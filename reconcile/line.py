@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from reconcile.errors import ConnectionLost, ProtocolError, Unreachable
-from reconcile.model import Job, Plan, Reporter, Stop, Traffic
+from reconcile.model import Action, Job, Plan, Reporter, Stop, Traffic
 from reconcile.remotes import NOTHING, Memory, Remote, load
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Line:
         self._lineage = ""  # empty: nothing was prepared yet
         self._plan = NOTHING
         self._known = False  # our mark must be there
+        self._before_us: Iterable[Action] = ()  # what dead runs were about to do
         self._before = Traffic()
         self._unsynced = 0  # of connections before
         self._fruitless = 0  # losses in a row without an outcome between them
@@ -92,16 +94,26 @@ class Line:
         """Files published over all connections that are not known to be on the server's disk."""
         return self._unsynced + (self._remote.unsynced if self._remote is not None else 0)
 
-    def prepare(self, lineage: str, plan: Plan = NOTHING, *, known: bool, resume: bool = False) -> None:
+    def prepare(
+        self,
+        lineage: str,
+        plan: Plan = NOTHING,
+        *,
+        known: bool,
+        resume: bool = False,
+        before: Iterable[Action] = (),
+    ) -> None:
         """Make a folder of ours on the remote, under a new name. See ``Remote.prepare``."""
-        self._lineage, self._known, self._plan = lineage, known, plan
+        self._lineage, self._known, self._plan, self._before_us = lineage, known, plan, before
         try:
             self._prepare(self.remote, resume=resume)
         except ConnectionLost as lost:
             self.reopen(lost)
 
     def _prepare(self, remote: Remote, *, resume: bool) -> None:
-        remote.prepare(self._lineage, uuid.uuid4().hex[:12], self._plan, known=self._known, resume=resume)
+        before = chain(self._before_us, self._plan.actions)
+        run = uuid.uuid4().hex[:12]
+        remote.prepare(self._lineage, run, self._plan, known=self._known, resume=resume, before=before)
         self._known = True
 
     def progress(self) -> None:

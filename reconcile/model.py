@@ -477,6 +477,7 @@ class Options:
     max_delete: str | None = None  # "N" or "P%"
     allow_mass_delete: bool = False
     on_drift: OnDrift = OnDrift.BACKUP
+    keep: float | None = None  # seconds after which what is kept in the trash goes; None: never
     refresh: bool = False  # walk the remote first, and drop what is not as we left it
     fsync: Fsync = Fsync.AUTO
     retries: int = 5  # reconnects in a row without progress

@@ -189,7 +189,7 @@ class _Run:
             if not repair:
                 return self.line.insist(lambda remote: foresee(old, leftover, remote, self.source))
             known = old.serial > 1 or bool(leftover.outcomes)
-            self.line.prepare(old.lineage, known=known, resume=True)
+            self.line.prepare(old.lineage, known=known, resume=True, before=leftover.actions)
             new = self.line.insist(lambda remote: recover(old, leftover, remote, self.source))
             new = replace(new, serial=old.serial + 1, settled="")
             save_snapshot(self.job.state, new)

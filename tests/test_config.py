@@ -214,6 +214,7 @@ def test_flags_become_options_and_login(
             password_env="SITE_PASSWORD",
             remote_workdir="~/work//x/",
             on_drift="skip",
+            keep="30d",
             refresh=True,
             fsync="always",
             retries=0,
@@ -229,6 +230,7 @@ def test_flags_become_options_and_login(
     assert job.options.max_delete == "10%"
     assert job.options.remote_workdir == "~/work/x"
     assert job.options.on_drift is OnDrift.SKIP
+    assert job.options.keep == 30 * 86400
     assert job.options.refresh
     assert job.options.fsync is Fsync.ALWAYS
     assert (job.options.retries, job.options.retry_max_wait) == (0, 0.5)
@@ -254,6 +256,9 @@ def test_without_flags_the_options_are_the_defaults(flags: Flags) -> None:
         ({"max_delete": "101%"}, "--max-delete"),
         ({"max_delete": "-1"}, "--max-delete"),
         ({"max_delete": ""}, "--max-delete"),
+        ({"keep": "30"}, "--keep"),
+        ({"keep": "-1d"}, "--keep"),
+        ({"keep": "٣d"}, "--keep"),
         ({"retries": -1}, "--retries"),
         ({"retry_max_wait": -1.0}, "--retry-max-wait"),
         ({"timeout": 0.5}, "--timeout"),

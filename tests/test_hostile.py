@@ -957,6 +957,7 @@ def test_a_bad_value_for_each_option(cli: Cli, name: str, tmp_path: Path) -> Non
         values += ["x [/x]", "-1", "1e99" if option.type is click.INT else "many", "٣ x"]
     values += {
         "--max-delete": ["x [/x]", "-1", "101%", "5%%", "1.5", "%"],
+        "--keep": ["30", "d", "1.5d", "30 d", "never"],
         "--port": ["0", "65536", "22.0"],
         "--remote-workdir": ["relative", "/", "/a/../b", "~", "~other/x", "//"],
         "--identity": ["/x [/x]", str(tmp_path)],

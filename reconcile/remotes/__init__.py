@@ -80,7 +80,14 @@ class Remote(Protocol):
         """
 
     def prepare(
-        self, lineage: str, run: str, plan: Plan = NOTHING, *, known: bool = False, resume: bool = False
+        self,
+        lineage: str,
+        run: str,
+        plan: Plan = NOTHING,
+        *,
+        known: bool = False,
+        resume: bool = False,
+        before: Iterable[Action] = (),
     ) -> None:
         """The first write: makes DEST with its parents, and our working folder in it.
 
@@ -88,7 +95,8 @@ class Remote(Protocol):
         dead client has still asked for fails, and then purged. ``known``: we have
         been there before, and our mark must be there. ``plan``: what will be asked
         for, so that the remote may get ready. ``resume``: what earlier runs had
-        parked is taken over, each under its number.
+        parked is taken over, each under its number. ``before``: what those runs were
+        about to do, if it is known: of what they had deleted no more than that is purged.
 
         Raises Refused where something stands in our way or our mark is gone,
         Unreachable where DEST can't be written to.

@@ -262,7 +262,7 @@ class Scenario:
             parts = path.relative_to(self.dest).parts
             if any(part.startswith(".reconcile-") for part in parts):
                 yield "/".join(parts)
-            if parts[0] != ".reconcile" or len(parts) < 3 or parts[2:] == ("id",):
+            if parts[0] != ".reconcile" or len(parts) < 3 or parts[2:] == ("id",) or ".kept-" in parts[2]:
                 continue
             if (
                 path.is_dir()

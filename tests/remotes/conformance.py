@@ -726,12 +726,16 @@ class Conformance:
             },
         )
         build_tree(ours / "done", {"trash": {"kept": {"f": "kept"}}})
-        build_tree(ours / "only-deleted", {"trash": {"1": "x"}})
+        build_tree(ours / "only-deleted", {"trash": {"1": "nobody knows whose"}})
         build_tree(ours / "about-to-keep", {"trash": {"kept": {}}})
-        make("second")
+        second = make("second")
+        assert list(second.remote.finish()) == []
         fenced = f"{RUN}.dead"
-        assert set(os.listdir(ours)) - {"second"} == {"id", "done", fenced}
+        marks = {"done.kept-1", "second.kept-2", f"{fenced}.kept-0"}
+        assert set(os.listdir(ours)) == {"id", "done", "second", fenced, *marks}
         assert set(read_tree(ours / fenced)) == {"left", "left/3"}
+        kept = read_tree(ours / "second/trash/kept")
+        assert {node.content for node in kept.values()} == {b"nobody knows whose", b"x", None}
         make("third")
         assert set(read_tree(ours / fenced)) == {"left", "left/3"}
         assert (ours / "done/trash/kept/f").read_text() == "kept"
@@ -743,7 +747,7 @@ class Conformance:
         for number, name in enumerate(("a", "d")):
             bench.do(Action(Op.PARK, name, None, bench.held[name], parked=number))
         ours = bench.dest / ".reconcile" / LINEAGE
-        build_tree(ours / RUN, {"staging": {"1": "x"}, "trash": {"1": "x", "kept": {"f": "theirs"}}})
+        build_tree(ours / RUN, {"staging": {"1": "x"}, "trash": {"kept": {"f": "theirs"}}})
         build_tree(ours / "older.dead", {"parked": {"0": "another's"}})
         os.utime(ours / "older.dead", (OLD, OLD))
         for run in ("second", "third"):  # the second comes to nothing else
@@ -769,7 +773,9 @@ class Conformance:
             f"{RUN}.dead/trash",
             f"{RUN}.dead/trash/kept",
             f"{RUN}.dead/trash/kept/f",
+            f"{RUN}.dead.kept-1",
             "older.dead",
+            "older.dead.kept-0",
             "older.dead/left",
             "older.dead/left/0",
         }

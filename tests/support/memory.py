@@ -223,7 +223,14 @@ class MemoryRemote:
         return frozenset(self.places)
 
     def prepare(
-        self, lineage: str, run: str, plan: Plan = NOTHING, *, known: bool = False, resume: bool = False
+        self,
+        lineage: str,
+        run: str,
+        plan: Plan = NOTHING,
+        *,
+        known: bool = False,
+        resume: bool = False,
+        before: Iterable[Action] = (),
     ) -> None:
         """Nothing to prepare."""
 

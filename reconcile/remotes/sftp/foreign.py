@@ -7,7 +7,6 @@ trash that outlives the run.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from enum import Enum, auto
 
 from reconcile.diff import parent
@@ -20,18 +19,17 @@ from reconcile.remotes.sftp.site import (
     act,
     describe,
     drift,
-    inside,
     kind_of,
     look,
     rename,
 )
 from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.sftp.trash import discard
 from reconcile.remotes.sftp.wire import OK, Attrs, Status
 
 POSIX_RENAME = b"posix-rename@openssh.com"
 HARD_LINK = b"hardlink@openssh.com"
 NO_REPLACE = "the server can't replace a file in one step: the old one goes first, and readers see a gap"
-MOST_KNOWN = 100_000  # paths in the trash that are remembered, so that it is emptied without a look
 
 
 class Way(Enum):
@@ -63,21 +61,22 @@ def clear(site: Site, action: Action, way: Way) -> Recipe[Problem | None]:
         kept = yield from keep(site, action.path)
         return kept if isinstance(kept, Problem) else None
     if way is Way.OURS:
-        status = yield from discard(site, site.at(action.path), [("", Kind.FILE)])
+        status = yield from discard(site, action.path)
         if status is not OK and not absent(status):
             return (yield from explain(site, action.path, "remove what is in the way", status))
     return None
 
 
-def keep(site: Site, path: str, *, leave: bool = False) -> Recipe[Way | Problem]:
-    """Bring what ``path`` holds to the part of the trash that is not purged.
+def keep(site: Site, path: str, *, leave: bool = False, source: bytes | None = None) -> Recipe[Way | Problem]:
+    """Bring what ``path`` holds, or came from there and is now at ``source``, to the part of the trash
+    that is not purged.
 
     FREE: it was moved there. OURS, only with ``leave``: it has a second name there
     and is still in its place, so that it can be replaced without a gap.
     """
     kept = site.run + b"/trash/kept"
     yield from _make_kept(site, kept, path)
-    source = site.at(path)
+    source = source or site.at(path)
     status: Status | None = None
     # The place may be taken: by what was kept before, or by a directory made for something below it.
     for place in (kept + b"/" + os.fsencode(path), kept + b"/" + os.urandom(6).hex().encode()):
@@ -87,13 +86,13 @@ def keep(site: Site, path: str, *, leave: bool = False) -> Recipe[Way | Problem]
             # Looked at, as what has no second name is lost with its first.
             status, second = yield [wire.hard_link(source, place), wire.lstat(place)]
             if status is OK and isinstance(second, Attrs):
-                _tell(site, kept)
+                site.keeps += 1
                 return Way.OURS
         status = yield from rename(source, place)
         if status is OK:
             if leave and POSIX_RENAME not in site.extensions:
                 site.say_once(NO_REPLACE)
-            _tell(site, kept)
+            site.keeps += 1
             return Way.FREE
     if status is None:
         status = Status(wire.FX_FAILURE, "")
@@ -114,25 +113,3 @@ def _make_kept(site: Site, kept: bytes, path: str) -> Recipe[None]:
         if directory not in site.kept:
             yield wire.mkdir(directory, 0o700)
             site.kept.add(directory)
-
-
-def _tell(site: Site, kept: bytes) -> None:
-    shown = kept.decode(errors="backslashreplace")
-    site.say_once(f"what was replaced or removed, and was not ours, is kept on the remote in {shown}")
-
-
-def discard(site: Site, path: bytes, holds: Iterable[tuple[str, Kind | None]] = ()) -> Recipe[Status]:
-    """Move to the trash, or, where there is none or it is on another file system, remove.
-
-    ``holds``: all that goes with it, itself ("") included, parents first, as far as that is known.
-    """
-    if not site.has_trash:
-        return (yield from act(wire.remove(path)))
-    place = site.fresh(b"trash")
-    status = yield from rename(path, place)
-    if status is OK and len(site.trash) < MOST_KNOWN:
-        site.trash += ((inside(place, name), kind is Kind.DIR) for name, kind in holds)
-    if status.code in (wire.FX_FAILURE, wire.FX_OP_UNSUPPORTED):
-        removed = yield from act(wire.remove(path))
-        return status if removed is not OK else removed
-    return status

@@ -6,17 +6,22 @@ What may live here: removing what is in folders of ours, and these, whatever it 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
-from reconcile.model import Kind
+from reconcile.model import Kind, Problem
 from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.foreign import keep
 from reconcile.remotes.sftp.listing import BATCH, TOGETHER, batches, list_directory
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.site import Site, absent, act, inside, kind_of
+from reconcile.remotes.sftp.site import Discarded, Site, absent, act, inside, kind_of
 from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.sftp.trash import owner_of
 from reconcile.remotes.sftp.wire import OK, Status
 
+KEPT = "kept"  # the part of a trash that outlives its run
+ROUNDS = 3  # looks at a trash into which somebody goes on writing
 MANY = 4096  # removes that are under way at most, where nothing else goes on
 
 
@@ -32,29 +37,25 @@ def sweep(site: Site, directory: str) -> Recipe[None]:
     yield [wire.remove(inside(site.at(directory), name)) for name in dead]
 
 
-def purge(session: Session, tops: Sequence[bytes], spare: frozenset[bytes], lastly: bytes) -> list[bytes]:
-    """Remove directories with all that is in them but the spared paths; returns directories that remain.
-
-    ``lastly`` is removed with them if it is empty then.
-    """
+def purge(session: Session, tops: Sequence[bytes]) -> list[bytes]:
+    """Remove directories with all that is in them, whatever it is; returns those that remain."""
     levels: list[list[bytes]] = []
     level = list(tops)
     while level:
         levels.append(level)
-        level = [
-            below
-            for found in session.run(map(_empty, level), 2 * TOGETHER)
-            for below in found
-            if below not in spare
-        ]
-    levels.reverse()
-    levels.append([lastly])
-    left = session.call(remove_in_turn(list(chain.from_iterable(levels))))
+        level = [below for found in session.run(map(_empty, level), 2 * TOGETHER) for below in found]
+    return remove_levels(session, levels)
+
+
+def remove_levels(session: Session, levels: Sequence[Sequence[bytes]]) -> list[bytes]:
+    """Remove empty directories, each level inside the one before; returns those that remain."""
+    deepest = levels[::-1]
+    left = session.call(remove_in_turn(list(chain.from_iterable(deepest))))
     stuck: list[bytes] = []
-    for level in levels:
+    for level in deepest if left else ():
         again = (_remove_directory(path) for path in level if path in left)
         stuck += [path for path, gone in session.run(again, BATCH) if not gone]
-    return [path for path in stuck if path != lastly]
+    return stuck
 
 
 def remove_in_turn(directories: Sequence[bytes]) -> Recipe[set[bytes]]:
@@ -69,15 +70,97 @@ def remove_in_turn(directories: Sequence[bytes]) -> Recipe[set[bytes]]:
     return left
 
 
-def empty_trash(known: Sequence[tuple[bytes, bool]], lastly: Sequence[bytes]) -> Recipe[bool]:
+def empty_blindly(known: Sequence[Discarded], lastly: Sequence[bytes]) -> Recipe[bool]:
     """Remove what is known to be in the trash, without a look, and these directories; tells if all went."""
-    *first, last = batches([path for path, is_folder in known if not is_folder], MANY) or [[]]
+    plain = [inside(one.place, name) for one in known for name, is_folder in one.holds if not is_folder]
+    folders = [inside(one.place, name) for one in known for name, is_folder in one.holds if is_folder]
+    *first, last = batches(plain, MANY) or [[]]
     for some in first:
         yield [wire.remove(path) for path in some]
-    folders = [path for path, is_folder in reversed(known) if is_folder]
-    replies = yield [*map(wire.remove, last), remove_in_turn([*folders, *lastly])]
+    replies = yield [*map(wire.remove, last), remove_in_turn([*reversed(folders), *lastly])]
     left: set[bytes] = replies[-1]
     return not left
+
+
+def empty_trash(
+    session: Session, site: Site, trash: bytes, known: Mapping[bytes, Discarded]
+) -> tuple[list[bytes], list[str]]:
+    """Remove from a trash what is ours of it, as ``known`` by the names of its places; keep the rest.
+
+    Returns directories that remain, and what was kept.
+    """
+    strangers: list[str] = []
+    stuck: list[bytes] = []
+    for _ in range(ROUNDS):
+        levels: list[list[_Found]] = [[_Found(trash, "", None)]]
+        while levels[-1]:
+            sorted_out = session.run((_sort_out(site, each, known) for each in levels[-1]), 2 * TOGETHER)
+            levels.append([])
+            for deeper, kept in sorted_out:
+                levels[-1] += deeper
+                strangers += kept
+        stuck = remove_levels(session, [[each.where for each in level] for level in levels[1:]])
+        if not stuck:
+            break
+    return stuck, strangers
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A directory in a trash. ``whole``: None of the trash itself."""
+
+    where: bytes
+    inner: str  # its path in what was discarded
+    whole: _Whole | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """Something that was discarded."""
+
+    path: str
+    holds: Mapping[str, bool]
+
+
+def _sort_out(
+    site: Site, found: _Found, known: Mapping[bytes, Discarded]
+) -> Recipe[tuple[list[_Found], list[str]]]:
+    """Of what is in a directory: remove what is ours, keep what is not. Returns the directories in it
+    that are ours, and what was kept."""
+    listing = yield from list_directory(found.where)
+    if listing.failed is not None and listing.failed.code == wire.FX_PERMISSION_DENIED:
+        yield from act(wire.setstat(found.where, 0o700, None))
+        listing = yield from list_directory(found.where)
+    plain: list[bytes] = []
+    folders: list[_Found] = []
+    strangers: list[tuple[bytes, str]] = []
+    for name, attrs in listing.names:
+        if found.whole is None and name == KEPT:
+            continue
+        where = inside(found.where, name)
+        whole, inner = found.whole, f"{found.inner}/{name}".lstrip("/")
+        if whole is None:
+            one = known.get(where) or known.get(owner_of(where)) or Discarded(where, name, ())
+            whole, inner = _Whole(one.path, dict(one.holds)), ""
+        is_folder = kind_of(attrs) is Kind.DIR
+        if whole.holds.get(inner) is not is_folder:
+            strangers.append((where, f"{whole.path}/{inner}".rstrip("/")))
+        elif is_folder:
+            folders.append(_Found(where, inner, whole))
+        else:
+            plain.append(where)
+    for some in batches(plain, MANY):
+        statuses: list[Status] = yield [wire.remove(path) for path in some]
+        if any(status.code == wire.FX_PERMISSION_DENIED for status in statuses):
+            yield from act(wire.setstat(found.where, 0o700, None))
+            yield [wire.remove(path) for path in some]
+    if strangers and found.whole is not None:
+        yield from act(wire.setstat(found.where, 0o700, None))
+    kept: list[str] = []
+    for group in batches(strangers, TOGETHER):
+        ways: list[object] = yield [keep(site, path, source=where) for where, path in group]
+        kept += [path for (_, path), way in zip(group, ways, strict=True) if not isinstance(way, Problem)]
+    return folders, kept
 
 
 def is_gone(status: Status) -> bool:

@@ -39,6 +39,7 @@ from reconcile.remotes.sftp.bundle import IN_STEP, Bundler, make_bundles
 from reconcile.remotes.sftp.connect import Connection, connect
 from reconcile.remotes.sftp.directory import make_directory, next_to_make, set_nested_apart
 from reconcile.remotes.sftp.explain import what_fits
+from reconcile.remotes.sftp.kept import Kept
 from reconcile.remotes.sftp.lanes import Lanes
 from reconcile.remotes.sftp.listing import TOGETHER, Listing, batches, list_directory
 from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
@@ -52,7 +53,7 @@ from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.unproven import look_again, note_published
 from reconcile.remotes.sftp.upload import SPREAD_FROM, upload
 from reconcile.remotes.sftp.wire import Attrs, Status
-from reconcile.remotes.sftp.workdir import clear_run, find_parked, make_parts, make_workdir, parts_for
+from reconcile.remotes.sftp.workdir import find_parked, leave, make_parts, make_workdir, parts_for
 from reconcile.source import Source
 
 T = TypeVar("T")
@@ -81,6 +82,7 @@ class SftpRemote:
         self._memory = memory
         self._known = site.quirks  # what the memory holds
         self._unsynced = 0
+        self._kept = Kept()
         self._lanes = Lanes(connection, session, site)
 
     @property
@@ -110,11 +112,20 @@ class SftpRemote:
         return max(1, int(wanted))
 
     def prepare(
-        self, lineage: str, run: str, plan: Plan = NOTHING, *, known: bool = False, resume: bool = False
+        self,
+        lineage: str,
+        run: str,
+        plan: Plan = NOTHING,
+        *,
+        known: bool = False,
+        resume: bool = False,
+        before: Iterable[Action] = (),
     ) -> None:
         """The first write: DEST, and our folder in it. See ``workdir``."""
         site, parts = self._site, parts_for(plan.actions)
-        make_workdir(self._session, site, lineage, run, parts, known=known, resume=resume)
+        self._kept = make_workdir(
+            self._session, site, lineage, run, parts, known=known, resume=resume, before=before
+        )
         for question in site.later:
             self._session.aside(question)
         site.later.clear()
@@ -288,9 +299,7 @@ class SftpRemote:
 
     def finish(self) -> Iterator[Problem]:
         """Purge the run's trash and remove its folder."""
-        yield from self._site.stuck
-        if self._site.parts:
-            yield from clear_run(self._session, self._site, self._site.run, self._site.parts)
+        yield from leave(self._session, self._site, self._kept)
 
     def close(self) -> None:
         """Hang up, and remember what was learned of the server."""
@@ -324,6 +333,7 @@ def _open(job: Job, reporter: Reporter, memory: Memory, *, eager: bool) -> SftpR
             if eager and not isinstance(lost, ProtocolError) and not session.traffic.bytes_received:
                 raise _Hasty from lost
             raise
+        site.warn = reporter.warn
         return SftpRemote(connection, session, site, reporter, memory)
     except BaseException:
         connection.close()

@@ -6,13 +6,12 @@ What may live here: deleting files and trees.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 
 from reconcile.diff import parent
 from reconcile.model import Action, Entry, Kind, Outcome, Problem, Reason
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
-from reconcile.remotes.sftp.foreign import Way, clear, discard, meet
+from reconcile.remotes.sftp.foreign import Way, clear, meet
 from reconcile.remotes.sftp.listing import BATCH, TOGETHER, Listing, batches, list_directory
 from reconcile.remotes.sftp.purge import is_gone
 from reconcile.remotes.sftp.site import (
@@ -25,6 +24,7 @@ from reconcile.remotes.sftp.site import (
     problem,
 )
 from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.sftp.trash import discard
 from reconcile.remotes.sftp.wire import OK, Attrs, Status
 
 Found = dict[str, Attrs]
@@ -90,7 +90,7 @@ def delete(site: Site, action: Action) -> Recipe[Outcome]:
         site.forget_parents(action.path)
         return Outcome(action, {} if failed else gone, failed)
     if old.kind is not Kind.DIR:
-        status = yield from discard(site, path, [("", old.kind)])
+        status = yield from discard(site, action.path)
         if status is not OK:
             return Outcome(action, problem=(yield from explain(site, action.path, "delete", status)))
         return Outcome(action, gone)
@@ -112,11 +112,12 @@ def _delete_directory(
         return Outcome(action, problem=(yield from explain(site, action.path, "list the directory", found)))
     staying = yield from _not_ours(site, path, found, dict(action.members))
     if not staying:
-        # RACE: what came into the directory since it was listed is purged with it.
+        # What comes into the directory from now on is found when the trash is purged, and kept.
+        # RACE: what is written into a file that was listed goes with it.
         status = Status(wire.FX_FAILURE, "")
         if site.has_trash:
-            members = ((name, kind_of(attrs)) for name, attrs in found.items())
-            status = yield from discard(site, path, chain([("", Kind.DIR)], members))
+            members = ((name, kind_of(attrs) is Kind.DIR) for name, attrs in found.items())
+            status = yield from discard(site, action.path, [("", True), *members])
         effects: dict[str, Entry | None] = {}
         if status.code == wire.FX_FAILURE:  # as across file systems: then piece by piece
             effects, failed = yield from _delete_around(site, action, path, found, staying)
@@ -181,7 +182,7 @@ def _delete_around(
             steps = [
                 act(wire.rmdir(inside(path, name)))
                 if group is not leaves
-                else discard(site, inside(path, name), [("", Kind.FILE)])
+                else discard(site, f"{action.path}/{name}")
                 for name in some
             ]
             statuses: list[Status] = yield steps

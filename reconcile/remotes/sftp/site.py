@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconcile.claim import is_left
@@ -45,6 +45,19 @@ STAGING = b"staging"  # the run's folder for what is on its way
 NO_FSYNC = "the server can't be told to bring files to its disk: they are acknowledged, and no more"
 
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIR, stat.S_IFLNK: Kind.SYMLINK}
+
+
+def _to_nobody(_message: str) -> None:
+    """Until there is a reporter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discarded:
+    """Something in a trash, and what is ours of it."""
+
+    place: bytes  # where it is now; empty: known by its name alone
+    path: str  # where it was
+    holds: Sequence[tuple[str, bool]]  # paths in it, itself ("") and parents first; whether directories
 
 
 @dataclass(slots=True)
@@ -87,12 +100,13 @@ class Site:
         default_factory=PathDict
     )  # directories looked at; None: as they should be
     stuck: list[Problem] = field(default_factory=list)  # what earlier runs left and could not be removed
-    trash: list[tuple[bytes, bool]] = field(
-        default_factory=list
-    )  # what is known to be in the run's trash, parents first, and whether it is a directory
+    discarded: list[Discarded] = field(default_factory=list)  # what is in the run's trash, to be purged
+    now: int | None = None  # seconds of the server's clock, when it made the run's folder
+    keeps: int = 0  # things that this run has brought to the part of the trash that is not purged
     uploads: int = 0  # files to be sent by the actions under way
     full: Problem | None = None  # why no more content is sent in this run
     refusals: int = 0  # contents refused in a row, for no reason that we see
+    warn: Callable[[str], None] = _to_nobody
     _count: int = 0
     _turn: int = 0  # the lane that comes next
     _said: set[str] = field(default_factory=set)
@@ -103,10 +117,10 @@ class Site:
             return self.base
         return b"%b/%b" % (self.base if self.base != b"/" else b"", os.fsencode(path))
 
-    def fresh(self, folder: bytes) -> bytes:
+    def fresh(self, folder: bytes, prefix: bytes = b"") -> bytes:
         """A path in one of the run's folders that nothing else has."""
         self._count += 1
-        return b"%b/%b/%x" % (self.run, folder, self._count)
+        return b"%b/%b/%b%x" % (self.run, folder, prefix, self._count)
 
     def take_lanes(self, most: int) -> list[int]:
         """Up to so many lanes, one at least, in turn."""

@@ -10,21 +10,24 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 from reconcile.errors import ReconcileError, Refused, Unreachable
-from reconcile.model import Action, Kind, Op, Problem, Reason, Stage
+from reconcile.model import Action, Kind, OnDrift, Op, Problem, Reason, Stage
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import READ_ONLY, explain, not_sent
+from reconcile.remotes.sftp.kept import Kept, count_kept, is_mark, read_marks, settle_kept
 from reconcile.remotes.sftp.listing import TOGETHER, Listing, list_directory, read_names
 from reconcile.remotes.sftp.probe import try_out
-from reconcile.remotes.sftp.purge import empty_trash, purge
+from reconcile.remotes.sftp.purge import empty_blindly, empty_trash, purge
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.site import STAGING, Site, absent, act, kind_of, look, rename
+from reconcile.remotes.sftp.site import STAGING, Discarded, Site, absent, act, kind_of, look, rename
 from reconcile.remotes.sftp.steps import Burst, Recipe
+from reconcile.remotes.sftp.trash import foresee
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
 
 PARKED, TRASH = b"parked", b"trash"
@@ -44,8 +47,10 @@ def make_workdir(
     *,
     known: bool,
     resume: bool,
-) -> None:
+    before: Iterable[Action] = (),
+) -> Kept:
     """Make DEST and our folder in it with those ``parts`` of the run's, and fence off what earlier runs left.
+    ``before``: what those were about to do, as far as that is known. Returns what they have kept.
 
     Raises Refused where something stands in the way or, if we are ``known``
     there, our mark is gone; Unreachable where the server does not let us write.
@@ -54,13 +59,31 @@ def make_workdir(
     mark = ours + b"/" + _MARK.encode()
     site.run = ours + b"/" + os.fsencode(run)
     site.parts.clear()
-    site.trash.clear()
+    site.discarded.clear()
     listing = session.call(_enter(site, ours, mark, lineage, parts, known=known))
     site.vacant = False
     site.parents[""] = None
-    dead = _fence_leftovers(session, site, ours, run, listing)
+    kept = read_marks(ours, listing)
+    dead = _fence_leftovers(session, site, ours, run, listing, kept)
     site.taken = _take_over(session, site, dead) if resume else None
-    site.stuck = [problem for folder in dead for problem in clear_run(session, site, folder, PARTS)]
+    ours_there = foresee([action for action in before if _may_discard(site, action)]) if dead else {}
+    cleared = (clear_run(session, site, folder, PARTS, ours_there) for folder in dead)
+    site.stuck = list(chain.from_iterable(cleared))
+    counted = session.run(map(count_kept, dead), TOGETHER)
+    kept.untold += [(folder, count) for folder, count in counted if count is not None]
+    return kept
+
+
+def leave(session: Session, site: Site, kept: Kept) -> Iterator[Problem]:
+    """The end of a run: nothing of ours stays but what is kept. What could not be removed is told."""
+    yield from site.stuck
+    if site.parts:
+        yield from clear_run(session, site, site.run, site.parts, {})
+    yield from map(_not_removed, settle_kept(session, site, kept))
+
+
+def _may_discard(site: Site, action: Action) -> bool:
+    return action.op is Op.DELETE or site.options.on_drift is OnDrift.OVERWRITE
 
 
 def _enter(
@@ -163,6 +186,7 @@ def _make_run_folder(site: Site, parts: AbstractSet[bytes]) -> Recipe[None]:
             raise
     else:
         site.parts.update(missing)
+        site.now = part.mtime
         site.group, site.hands_down = part.gid, bool(part.mode & stat.S_ISGID)
 
 
@@ -331,18 +355,25 @@ def _write_mark(site: Site, path: bytes, lineage: str, opened: Handle | Status) 
         raise (yield from _refusal(site, path, failed[0][1]))
 
 
-def _fence_leftovers(session: Session, site: Site, ours: bytes, run: str, listing: Listing) -> list[bytes]:
+def _fence_leftovers(
+    session: Session, site: Site, ours: bytes, run: str, listing: Listing, kept: Kept
+) -> list[bytes]:
     """Rename the folders of earlier runs; returns those that are to be cleared, the last run's first.
+    Those that have ended are noted in ``kept``.
 
     Requests of a dead client that still wait in the server then fail, and publish
     nothing. RACE: those for mkdir, setstat and moves of whole directories don't.
     """
+    known = {each.folder for each in kept.runs}
     folders = {
         ours + b"/" + os.fsencode(name): attrs.mtime
         for name, attrs in listing.names
-        if name not in (_MARK, run) and kind_of(attrs) is Kind.DIR
+        if name not in (_MARK, run) and kind_of(attrs) is Kind.DIR and not is_mark(name)
     }
-    ended = {folder for folder, well in session.run(map(_ended_well, folders), TOGETHER // 3) if well}
+    unknown = folders.keys() - known
+    looked_at = session.run(map(_ended_well, unknown), TOGETHER // 4)
+    kept.untold += [(folder, count) for folder, count in looked_at if count is not None]
+    ended = known | {folder for folder, _ in kept.untold}
     fenced: list[bytes] = []
     before: list[bytes] = []
     for folder in folders.keys() - ended:
@@ -367,26 +398,37 @@ def _is_as_made(folder: bytes) -> Recipe[tuple[bytes, bool]]:
     return folder, all(kind_of(attrs) is Kind.DIR for _, attrs in listing.names)
 
 
-def _ended_well(folder: bytes) -> Recipe[tuple[bytes, bool]]:
-    """Whether a run's folder holds only what is kept on purpose."""
-    inside = (folder, folder + b"/" + TRASH, folder + b"/trash/kept")
-    listings: list[Listing] = yield [list_directory(path) for path in inside]
-    parts, trash, kept = ({name for name, _ in listing.names} for listing in listings)
-    nothing_more = bool(parts) and parts <= {"trash", "left"}
-    return folder, nothing_more and ("trash" not in parts or (trash == {"kept"} and bool(kept)))
+def _ended_well(folder: bytes) -> Recipe[tuple[bytes, int | None]]:
+    """How many things a run's folder keeps, if it holds nothing else than what is left on purpose."""
+    inside = (folder, folder + b"/" + TRASH)
+    parts, trash, (_, count) = yield [*map(list_directory, inside), count_kept(folder)]
+    nothing_more = _names(parts) <= {"trash", "left"} and _names(trash) <= {"kept"}
+    has_kept = count or "trash" not in _names(parts)
+    return folder, count if nothing_more and has_kept else None
 
 
-def clear_run(session: Session, site: Site, folder: bytes, parts: Collection[bytes]) -> list[Problem]:
-    """Remove a run's folder but for what is kept in its trash, and what is parked and found no place."""
-    known = site.trash if folder == site.run else []
-    if (known or TRASH not in parts) and session.call(_is_removed_empty(folder, parts, known)):
-        return []
-    kept = folder + b"/trash/kept"
-    tops = [folder + b"/" + part for part in sorted({STAGING, TRASH} & {*parts})]
-    stuck = purge(session, tops, frozenset([kept]), folder)
-    if stuck and isinstance(session.call(look(kept)), Attrs):
-        stuck.remove(folder + b"/" + TRASH)
-        session.call(_is_removed_empty(folder, (b"trash/kept", TRASH), []))  # if nothing came to be kept
+def _names(listing: Listing) -> set[str]:
+    return {name for name, _ in listing.names}
+
+
+def clear_run(
+    session: Session, site: Site, folder: bytes, parts: Collection[bytes], known: Mapping[bytes, Discarded]
+) -> list[Problem]:
+    """Remove a run's folder but for what is kept in its trash, and what is parked and found no place.
+
+    ``known``: what may be in the trash of a dead run, by the names of its places.
+    """
+    if folder == site.run:
+        if session.call(_is_removed_empty(folder, parts, site.discarded)):
+            return []
+        known = {one.place: one for one in site.discarded}
+    stuck = purge(session, [folder + b"/" + STAGING]) if STAGING in parts else []
+    if TRASH in parts:
+        remaining, strangers = empty_trash(session, site, folder + b"/" + TRASH, known)
+        stuck += remaining
+        if strangers:
+            site.say(f"what somebody else put into what was being deleted is kept: {_some(strangers)}")
+    session.call(_is_removed_empty(folder, (b"trash/kept", TRASH), []))
     if PARKED in parts:
         parked = folder + b"/" + PARKED
         status = session.call(act(wire.rmdir(parked)))
@@ -395,16 +437,23 @@ def clear_run(session: Session, site: Site, folder: bytes, parts: Collection[byt
             place = left if session.call(act(wire.rename(parked, left))) is OK else parked
             site.say_once(f"files that a run had moved aside are still on the remote in {_shown(place)}")
         session.call(act(wire.rmdir(folder)))  # not if anything is kept
+    return [_not_removed(path) for path in stuck]
+
+
+def _not_removed(path: bytes) -> Problem:
     text = "could not be removed from the remote; the next run tries again"
-    return [Problem(os.fsdecode(path), Stage.CLEANUP, Reason.FAILED, text) for path in stuck]
+    return Problem(os.fsdecode(path), Stage.CLEANUP, Reason.FAILED, text)
 
 
-def _is_removed_empty(
-    folder: bytes, parts: Collection[bytes], known: Sequence[tuple[bytes, bool]]
-) -> Recipe[bool]:
+def _is_removed_empty(folder: bytes, parts: Collection[bytes], known: Sequence[Discarded]) -> Recipe[bool]:
     """Try to remove a folder without looking into it first: mostly nothing is left in it but what we know."""
     paths = [*(folder + b"/" + part for part in sorted(parts, reverse=True)), folder]
-    return (yield from empty_trash(known, paths))
+    return (yield from empty_blindly(known, paths))
+
+
+def _some(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - 3:,} more" if len(paths) > 3 else ""
+    return ", ".join(map(repr, paths[:3])) + more
 
 
 def _shown(path: bytes) -> str:

@@ -1,0 +1,119 @@
+"""The part of the trash that outlives its run: how much is in it, who is told, and when it goes.
+
+A run that kept something leaves an empty directory beside its own, ``<run>.kept-<count>``.
+So the listing of the job's folder, which is made anyway, tells of all that is kept, and
+nothing of a run that has ended is looked into any more.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from reconcile.model import Kind
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.listing import Listing, list_directory
+from reconcile.remotes.sftp.purge import purge
+from reconcile.remotes.sftp.session import Session
+from reconcile.remotes.sftp.site import Site, kind_of
+from reconcile.remotes.sftp.steps import Recipe
+
+_MARK = re.compile(rb"(.+)\.kept-([0-9]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRun:
+    """What an ended run has left."""
+
+    folder: bytes
+    count: int  # things; a directory is one
+    since: int  # when it ended, in seconds of the server's clock
+    mark: bytes
+
+
+@dataclass(slots=True)
+class Kept:
+    """All that is kept of a job's, as far as it is known."""
+
+    runs: list[KeptRun] = field(default_factory=list)
+    orphans: list[bytes] = field(default_factory=list)  # marks of what somebody has removed
+    untold: list[tuple[bytes, int]] = field(default_factory=list)  # runs that did not come to tell it
+
+
+def read_marks(ours: bytes, listing: Listing) -> Kept:
+    """What the listing of the job's folder ``ours`` tells."""
+    kept = Kept()
+    names = {os.fsencode(name): attrs for name, attrs in listing.names if kind_of(attrs) is Kind.DIR}
+    for name, attrs in names.items():
+        if (match := _MARK.fullmatch(name)) is None:
+            continue
+        mark = ours + b"/" + name
+        if match[1] in names:
+            kept.runs.append(KeptRun(ours + b"/" + match[1], int(match[2]), attrs.mtime, mark))
+        else:
+            kept.orphans.append(mark)
+    return kept
+
+
+def is_mark(name: str) -> bool:
+    """Whether a name in the job's folder is no run's."""
+    return _MARK.fullmatch(os.fsencode(name)) is not None
+
+
+def count_kept(folder: bytes) -> Recipe[tuple[bytes, int | None]]:
+    """How many things a run has kept; None: nothing of it is left."""
+    kept: Listing
+    kept, left = yield [list_directory(folder + b"/trash/kept"), list_directory(folder + b"/left")]
+    return folder, len(kept.names) if kept.names or left.names else None
+
+
+def settle_kept(session: Session, site: Site, kept: Kept) -> Iterator[bytes]:
+    """At the end of a run: purge what the user wants to be gone, tell what was added, and leave marks.
+
+    Returns folders that could not be removed.
+    """
+    expired = list(_expired(site, kept.runs))
+    yield from _purge(session, expired)
+    ended = [*kept.untold, *([(site.run, site.keeps)] if site.keeps else [])]
+    if added := [(folder, count) for folder, count in ended if count]:
+        site.warn(_tell(site, added, [run for run in kept.runs if run not in expired and run.count]))
+    marks = [wire.mkdir(b"%b.kept-%d" % one, 0o700) for one in ended]
+    orphans = [wire.rmdir(mark) for mark in kept.orphans]
+    if marks or orphans:
+        session.call(_send([*marks, *orphans]))
+
+
+def _send(requests: list[wire.Request]) -> Recipe[None]:
+    yield requests  # what fails is done by a later run
+
+
+def _expired(site: Site, runs: Iterable[KeptRun]) -> Iterator[KeptRun]:
+    age = site.options.keep
+    if age is not None and site.now is not None:
+        yield from (run for run in runs if run.since + age < site.now)
+
+
+def _purge(session: Session, runs: list[KeptRun]) -> Iterator[bytes]:
+    """What was moved aside and found no place (``left``) stays: it was in nobody's way."""
+    for run in runs:
+        stuck = purge(session, [run.folder + b"/trash"])
+        yield from stuck
+        if not stuck:
+            session.call(_send([wire.rmdir(run.folder), wire.rmdir(run.mark)]))
+
+
+def _tell(site: Site, added: list[tuple[bytes, int]], before: list[KeptRun]) -> str:
+    count = sum(count for _, count in added)
+    where = os.fsdecode(added[-1][0] + b"/trash/kept")
+    things = "1 thing" if count == 1 else f"{count:,} things"
+    text = f"{things} that made room on the remote, and may be the only copy, went to {where!r}"
+    if before:
+        day = time.strftime("%Y-%m-%d", time.gmtime(min(run.since for run in before)))
+        total = count + sum(run.count for run in before)
+        text += f"; with what was kept there since {day} that makes {total:,}"
+    if site.options.keep is None:
+        return f"{text}. All that stays until somebody removes it, or --keep AGE is given"
+    return f"{text}. All that stays until it is as old as --keep says"

@@ -1,0 +1,69 @@
+"""What goes to the run's trash: under which name, and what is known of it.
+
+What may live here: moving things of ours there, and the list of what was seen in them
+before. Only what is on that list is purged (``purge``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+
+from reconcile.diff import join
+from reconcile.model import Action, Kind, Op
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.site import Discarded, Site, act, rename
+from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.sftp.wire import OK, Status
+
+ITSELF: Sequence[tuple[str, bool]] = (("", False),)  # what goes with a file or link
+
+
+def discard(site: Site, path: str, holds: Sequence[tuple[str, bool]] = ITSELF) -> Recipe[Status]:
+    """Move to the trash, or, where there is none or it is on another file system, remove.
+
+    ``holds``: all that was seen to go with it, itself ("") included, parents first, and whether
+    it is a directory.
+    """
+    source = site.at(path)
+    if not site.has_trash:
+        return (yield from act(wire.remove(source)))
+    place = _place(site, path)
+    status = yield from rename(source, place)
+    if status is OK:
+        site.discarded.append(Discarded(place, path, holds))
+    if status.code in (wire.FX_FAILURE, wire.FX_OP_UNSUPPORTED):
+        removed = yield from act(wire.remove(source))
+        return status if removed is not OK else removed
+    return status
+
+
+def _place(site: Site, path: str) -> bytes:
+    """Somewhere in the trash. The name tells what it was, to who knows the plan: should this run not end."""
+    return site.fresh(b"trash", _name(path) + b"-")
+
+
+def _name(path: str) -> bytes:
+    return hashlib.blake2b(os.fsencode(path), digest_size=6).hexdigest().encode()
+
+
+def owner_of(place: bytes) -> bytes:
+    """What of a place's name tells what it holds: a key of ``foresee``."""
+    return place.rpartition(b"/")[2].partition(b"-")[0]
+
+
+def foresee(actions: Sequence[Action]) -> Mapping[bytes, Discarded]:
+    """What ``actions`` may have brought to the trash, by what its places are called."""
+    known: dict[bytes, Discarded] = {}
+    for action in actions:
+        for name, entry in action.members:
+            path = join(action.path, name)
+            if entry.kind is not Kind.DIR:
+                known[_name(path)] = Discarded(b"", path, ITSELF)
+    for action in actions:
+        is_tree = action.op is Op.DELETE and action.kind is Kind.DIR
+        members = ((name, entry.kind is Kind.DIR) for name, entry in action.members)
+        holds = [("", True), *members] if is_tree else ITSELF
+        known[_name(action.path)] = Discarded(b"", action.path, holds)
+    return known
