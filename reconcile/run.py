@@ -15,6 +15,8 @@ from reconcile.doubt import leave_alone, lost_mounts, moved_meanwhile, still_mou
 from reconcile.filters import Filter, make_filter
 from reconcile.fold import Fold, fold
 from reconcile.guard import guard
+from reconcile.idle import idle_patterns
+from reconcile.ignorefile import read_ignore_file
 from reconcile.line import Connect, Line
 from reconcile.model import (
     Change,
@@ -33,7 +35,7 @@ from reconcile.model import (
 from reconcile.recover import foresee, recover
 from reconcile.remotes import open_remote
 from reconcile.rows import pack_directory
-from reconcile.scan import read_ignore_file, scan
+from reconcile.scan import scan
 from reconcile.source import Source, read_contents
 from reconcile.state.device import is_other_device, remember_device
 from reconcile.state.journal import Journal, Leftover, begin_journal, discard_journal, read_journal
@@ -139,6 +141,10 @@ class _Run:
             meanwhile = self.line.open_soon if sure_to_connect else None
             self.found = scan(job.source, self.filter, options, meanwhile)
             self._source = self.stack.enter_context(Source(job.source, options.links))
+            for idle in idle_patterns(
+                self.filter, job.source, lambda name: self.source.look(name) is not None
+            ):
+                self.reporter.say(idle)
 
     def load(self, *, repair: bool) -> DirectorySnapshot:
         """What the remote holds: from the snapshot, and from the journal of a run that broke off.
