@@ -8,7 +8,7 @@ remote is asked what became of the actions under way, and the rest goes on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from reconcile.claim import claim, questions
@@ -28,7 +28,7 @@ def apply(plan: Plan, line: Line, source: Source, stop: Stop) -> Iterator[Outcom
     brought to their end. Raises ``ConnectionLost`` when the line stays dead; what has no outcome by
     then is unknown.
     """
-    failed = _Failed()
+    failed = _Failed(problem.path for problem in plan.problems)
     for level in plan.levels:
         ready: list[Action] = []
         for action in level:
@@ -105,7 +105,8 @@ def _bring_home(action: Action, line: Line, source: Source) -> dict[str, Entry |
 class _Failed:
     """The paths of failed actions. What lies on, above or below them must wait for the next run."""
 
-    def __init__(self) -> None:
+    def __init__(self, unread: Iterable[str]) -> None:
+        self._unread = frozenset(unread)  # what the plan had to leave out
         self._at: set[str] = set()
         self._inside: dict[str, str] = {}
         self.parks: set[int] = set()  # numbers of the parking places that stayed empty
@@ -123,6 +124,9 @@ class _Failed:
 
     def prerequisite_of(self, action: Action) -> str | None:
         """The failed path that ``action`` depends on, if there is one."""
+        for path in action.awaits:
+            if path in self._at or path in self._unread:
+                return path
         if not self._at:
             return None
         paths = (

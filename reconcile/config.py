@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from reconcile.errors import UsageError
-from reconcile.filters import check_patterns, make_filter
+from reconcile.filters import make_filter
 from reconcile.model import Fsync, Job, Links, Login, OnDrift, Options, Target
 
 FORMS = "sftp://[user@]host[:port]/absolute/path, sftp://host/~/path/in/home or user@host:path"
@@ -298,9 +298,7 @@ def _read_lines(name: str) -> list[str]:
             data = file.read()
     except OSError as error:
         raise UsageError(f"--exclude-from: can't read {name}: {error.strerror}") from error
-    lines = [os.fsdecode(line.rstrip(b"\r")) for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
-    check_patterns(lines, f"--exclude-from {name}")
-    return lines
+    return [os.fsdecode(line.rstrip(b"\r")) for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
 
 
 def _max_delete(text: str | None) -> str | None:

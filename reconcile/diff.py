@@ -223,7 +223,8 @@ def unread(changes: Iterable[Change]) -> list[tuple[str, Entry]]:
     """The local files and links that must be read before the plan can be made.
 
     A file is hashed if only its stamp changed, or if it could be a file that
-    vanished elsewhere (same size). All others are hashed while they are sent.
+    vanished elsewhere (same size), or is to be deleted there: that waits for it, then.
+    All others are hashed while they are sent.
     """
     changes = list(changes)
     sizes = {
@@ -231,7 +232,7 @@ def unread(changes: Iterable[Change]) -> list[tuple[str, Entry]]:
         for change in changes
         if change.old is not None
         and change.old.digest is not None
-        and movable(change.old)
+        and (movable(change.old) or (change.old.retained and change.new is None))
         and not same_content(change.old, change.new)
     }
     return [(change.path, change.new) for change in changes if change.new and _is_unread(change, sizes)]

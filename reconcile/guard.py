@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
+from reconcile.arrivals import lost
 from reconcile.errors import Refused
-from reconcile.model import Directory, DirectorySnapshot, Entry, Op, Options, Plan, Scan
+from reconcile.model import Action, Directory, DirectorySnapshot, Entry, Op, Options, Plan, Scan
 
 SMALL_SNAPSHOT = 20  # entries; below this the default of --max-delete guards nothing
 DEFAULT_MAX_DELETE = "50%"
+NOTHING_OVERDUE: Mapping[str, int] = MappingProxyType({})
 
 
 def guard(
-    plan: Plan, old: DirectorySnapshot, scan: Scan, options: Options, *, other_device: bool = False
+    plan: Plan,
+    old: DirectorySnapshot,
+    scan: Scan,
+    options: Options,
+    *,
+    other_device: bool = False,
+    overdue: Mapping[str, int] = NOTHING_OVERDUE,
+    spent: int | None = None,
 ) -> None:
     """Look at the whole plan before its first operation. Raises ``Refused``.
 
@@ -20,7 +30,12 @@ def guard(
     another disk in its place: ``other_device``, and more than half of the names at
     the top are gone; also without a mirror, where all that would be retained.
     Else counts files, links and directories that would go, subtrees whole; moves
-    don't count. Per cent are of the entries that are not retained.
+    don't count, nor does what comes to another place. Per cent are of the entries that are not retained.
+
+    ``overdue``: deletes that were let through before and could not be made, with their entries; they
+    don't count again, or what the server denies would some night hold up all else.
+    ``spent``: how many entries this run has deleted by now, if it is at its second pass; ``old`` is
+    then what it began with.
     """
     if options.allow_mass_delete:
         return
@@ -32,19 +47,20 @@ def guard(
         )
     if other_device:
         _guard_device(plan, old, scan)
+    doomed = sum(_counted(action, overdue) for action in plan.actions) + (spent or 0)
     if not doomed:
         return
     limit = options.max_delete or DEFAULT_MAX_DELETE
     if not limit.endswith("%"):
         if doomed > int(limit):
-            raise Refused(_guard_message(doomed, f"more than --max-delete {limit}"))
+            raise Refused(_guard_message(doomed, f"more than --max-delete {limit}", spent))
         return
     total = _count(old.dirs.values())
     if options.max_delete is None and total <= SMALL_SNAPSHOT:
         return
     if doomed * 100 > float(limit[:-1]) * total:
         what = f"--max-delete {limit}" if options.max_delete else f"the default --max-delete {limit}"
-        raise Refused(_guard_message(doomed, f"of {total:,} known, more than {what}"))
+        raise Refused(_guard_message(doomed, f"of {total:,} known, more than {what}", spent))
 
 
 def _guard_device(plan: Plan, old: DirectorySnapshot, scan: Scan) -> None:
@@ -74,9 +90,15 @@ def _entries(dirs: Mapping[str, Directory], path: str) -> Mapping[str, Entry]:
     return {} if directory is None else directory.entries()
 
 
-def _guard_message(doomed: int, why: str) -> str:
+def _counted(action: Action, overdue: Mapping[str, int]) -> int:
+    """How many entries of an action count as deleted."""
+    return max(lost(action) - overdue.get(action.path, 0), 0) if action.op is Op.DELETE else 0
+
+
+def _guard_message(doomed: int, why: str, spent: int | None) -> str:
+    done = "Nothing was done." if spent is None else "What had failed was not tried once more."
     return (
-        f"the plan would delete {doomed:,} entries on the remote, {why}. Nothing was done. "
+        f"the plan would delete {doomed:,} entries on the remote, {why}. {done} "
         "Look at it with 'reconcile plan'; if it is what you want, "
         "run again with --allow-mass-delete or a higher --max-delete."
     )

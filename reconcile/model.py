@@ -217,6 +217,7 @@ class Reason(StrEnum):
     PREREQUISITE = "prerequisite"
     MISSING = "missing"
     KEPT = "kept"  # it makes room, and goes to the part of the trash that is not purged
+    IMMOVABLE = "immovable"  # the remote does not rename it to there
     FAILED = "failed"
 
 
@@ -310,6 +311,7 @@ class Action:
     whole: bool = False  # a directory delete that makes room: all goes, and is kept if it isn't all ours
     carried: Mapping[str, Entry | None] = field(default_factory=_nothing)  # also true once a directory moved
     entries: int = 1  # paths this action settles
+    awaits: tuple[str, ...] = ()  # deletes: uploads that bring the same content elsewhere, and come first
     reason: str = ""  # for people: "new", "content", "mode", "was a directory"…
 
     @property
@@ -355,7 +357,9 @@ class Tally:
     problems: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
     undone: set[int] = field(default_factory=set)  # ids of those in ``done`` that were taken back
-    surprised: bool = False  # a failed one showed that something we believed in is not there
+    undeleted: list[Action] = field(default_factory=list)
+    surprised: bool = False  # a failed one showed that something we believed in is not as we left it
+    immovable: bool = False  # something could not be renamed
 
     @property
     def ended(self) -> Sequence[Action]:
@@ -368,7 +372,10 @@ class Tally:
             self.done.append(outcome.action)
         else:
             self.problems.append(outcome.problem)
-            self.surprised |= None in outcome.effects.values()
+            if outcome.action.op is Op.DELETE:
+                self.undeleted.append(outcome.action)
+            self.surprised |= any(entry is None or entry.retained for entry in outcome.effects.values())
+            self.immovable |= outcome.problem.reason is Reason.IMMOVABLE
             if outcome.again:
                 self.undone.add(id(outcome.action))
         if outcome.note is not None:

@@ -56,9 +56,13 @@ class Pairing:
     displaced: Mapping[str, Entry]
 
 
-def pair(old: DirectorySnapshot, scan: Scan, changes: Iterable[Change], mirror: bool) -> Pairing:
-    """Find the moves among ``changes``, whose contents are filled in as far as they are known."""
+def pair(
+    old: DirectorySnapshot, scan: Scan, changes: Iterable[Change], mirror: bool, *, moves: bool = True
+) -> Pairing:
+    """Find the ``moves`` among ``changes``, whose contents are filled in as far as they are known."""
     changes = [change for change in changes if not (change.new is not None and change.new.excluded)]
+    if not moves:
+        return _relocate(old, scan, changes, Moves())
     dirs = _pair_directories(old, scan, changes, mirror)
     pairing = _relocate(old, scan, changes, Moves(dirs))
     return replace(pairing, moves=Moves(dirs, dict(_pair_files(pairing))))

@@ -6,9 +6,10 @@ and metadata of files, then the remaining deletions, then modes of directories.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from reconcile.arrivals import arriving, keep_back, wait
 from reconcile.diff import ancestors, below, lookup, parent, same_content, same_meta, within
 from reconcile.guard import is_empty
 from reconcile.model import (
@@ -36,18 +37,23 @@ def make_plan(
     changes: Sequence[Change],
     options: Options,
     problems: Sequence[Problem] = (),
+    *,
+    moves: bool = True,
 ) -> Plan:
     """The cheapest actions that make the remote what ``changes`` ask for.
 
     ``changes`` come from ``diff`` with their contents filled in; every path costs
-    one action at most. ``problems`` are passed on.
+    one action at most. ``problems`` are passed on. Without ``moves``, as where the
+    remote refused some, what would have been one is an upload and a delete.
     """
-    draft = _Draft(old, pair(old, scan, changes, options.mirror), options)
+    draft = _Draft(old, pair(old, scan, changes, options.mirror, moves=moves), options)
     for change in changes:
         if change.new is not None and change.new.excluded:
             draft.restamped[change.path] = change.new
     draft.classify()
-    levels = [level for level in [*draft.structure(), draft.uploads, draft.deletes, *draft.last] if level]
+    structure = draft.structure()
+    draft.await_arrivals(structure, ((path, e) for p in problems if (e := lookup(scan.dirs, path := p.path))))
+    levels = [level for level in [*structure, draft.uploads, draft.deletes, *draft.last] if level]
     return Plan(
         levels=levels,
         restamped=draft.restamped,
@@ -118,6 +124,15 @@ class _Draft:
         for action in self.modes:
             depths.setdefault(action.path.count("/"), []).append(action)
         return [depths[depth] for depth in sorted(depths, reverse=True)]
+
+    def await_arrivals(self, structure: Sequence[list[Action]], unread: Iterable[tuple[str, Entry]]) -> None:
+        """Let no delete take away the only copy of what is yet to come to another place."""
+        found = arriving(self.uploads, unread)
+        if not found:
+            return
+        self.deletes = [wait(action, found) for action in self.deletes]
+        for level in structure:
+            level[:] = [keep_back(action, found) if action.op is Op.DELETE else action for action in level]
 
     def _vanish(self, path: str, origin: str, old: Entry) -> None:
         if old.excluded or any(top in self.cleared for top in ancestors(path)):

@@ -34,7 +34,7 @@ def note_kept(actions: Iterable[Action]) -> Iterator[Problem]:
     """What goes to the kept trash though it is ours: nobody asked for it to go."""
     for action in actions:
         old = action.old
-        if not action.keep or old is None or old.foreign:
+        if not action.keep or old is None or old.foreign or action.awaits:
             continue
         holding = f", with {action.entries - 1:,} entries in it," if action.entries > 1 else ""
         message = (

@@ -12,11 +12,10 @@ from reconcile import plan as planning
 from reconcile.apply import apply
 from reconcile.diff import diff, fill, fingerprint, infer, unread, within
 from reconcile.doubt import leave_alone, lost_mounts, moved_meanwhile, still_mounts
+from reconcile.errors import Refused
 from reconcile.filters import Filter, make_filter
 from reconcile.fold import Fold, fold
 from reconcile.guard import guard
-from reconcile.idle import idle_patterns
-from reconcile.ignorefile import read_ignore_file
 from reconcile.line import Connect, Line
 from reconcile.model import (
     Change,
@@ -26,22 +25,25 @@ from reconcile.model import (
     Options,
     Plan,
     Problem,
+    Reason,
     Reporter,
     Result,
     Scan,
+    Stage,
     Stop,
     Tally,
 )
 from reconcile.recover import foresee, recover
 from reconcile.remotes import open_remote
 from reconcile.rows import pack_directory
-from reconcile.scan import scan
+from reconcile.scan import read_ignore_file, scan
 from reconcile.source import Source, read_contents
 from reconcile.state.device import is_other_device, remember_device
 from reconcile.state.journal import Journal, Leftover, begin_journal, discard_journal, read_journal
 from reconcile.state.lock import hold_lock
 from reconcile.state.memo import Memo
 from reconcile.state.mounts import recall_mounts, remember_mounts
+from reconcile.state.overdue import note_overdue, read_overdue
 from reconcile.state.store import has_snapshot, read_snapshot, save_snapshot
 from reconcile.state.trouble import awaits_cleanup, update
 from reconcile.survey import blank, check_blank, drifted, take_over
@@ -60,7 +62,7 @@ def make_plan(
         this.look()
         this.old = this.load(repair=False)
         this.mind_mounts(repair=False)
-        plan = this.plan()
+        plan = this.plan(this.old)
         return this.result("plan", plan, plan.problems)
 
 
@@ -81,15 +83,15 @@ def run(job: Job, reporter: Reporter, connect: Connect = open_remote, stop: Stop
         this.look(sure_to_connect=not has_snapshot(job.state))
         this.old = this.load(repair=True)
         this.mind_mounts(repair=True)
-        plan = last = this.plan()
+        first = this.old
+        plan = last = this.plan(first)
         this.carry_out(plan)
-        if this.tally.surprised:
-            # Once more, with what is known by now: what failed may go well.
-            this.tally.problems.clear()
-            last = this.plan()
+        if (this.tally.surprised or this.tally.immovable) and (again := this.plan_again(first)) is not None:
+            last = again
             this.carry_out(last)
         problems = [*last.problems, *this.tally.problems, *this.cleanup]
         remember_device(job.state, job.source)
+        note_overdue(job.state, this.tally.undeleted)
         failing = update(job.state, problems, reporter.say)
         return replace(this.result("run", plan, problems), failing=failing)
 
@@ -141,10 +143,6 @@ class _Run:
             meanwhile = self.line.open_soon if sure_to_connect else None
             self.found = scan(job.source, self.filter, options, meanwhile)
             self._source = self.stack.enter_context(Source(job.source, options.links))
-            for idle in idle_patterns(
-                self.filter, job.source, lambda name: self.source.look(name) is not None
-            ):
-                self.reporter.say(idle)
 
     def load(self, *, repair: bool) -> DirectorySnapshot:
         """What the remote holds: from the snapshot, and from the journal of a run that broke off.
@@ -202,8 +200,23 @@ class _Run:
             discard_journal(self.job.state)
             return new
 
-    def plan(self) -> Plan:
-        """Diff the snapshot with the scan, plan, guard."""
+    def plan_again(self, first: DirectorySnapshot) -> Plan | None:
+        """Once more, with what is known by now: what failed may go well. None: the guard is against it."""
+        done = sum(action.entries for action in self.tally.done if action.op is Op.DELETE)
+        try:
+            plan = self.plan(first, done)
+        except Refused as refused:
+            self.tally.problems.append(Problem("", Stage.PLAN, Reason.FAILED, str(refused)))
+            return None
+        self.tally.problems.clear()
+        self.tally.undeleted.clear()
+        return plan
+
+    def plan(self, first: DirectorySnapshot, spent: int | None = None) -> Plan:
+        """Diff the snapshot with the scan, plan, guard.
+
+        ``first`` is what the run began with, ``spent`` how many entries it has deleted since.
+        """
         options = self.job.options
         changes = self._changes()
         if any(_is_sure(change, options) for change in changes):
@@ -212,9 +225,11 @@ class _Run:
             contents, problems = read_contents(self.source, unread(changes))
         with self._phase("diff"):
             changes = infer(fill(changes, contents, {problem.path for problem in problems}), options)
-            plan = planning.make_plan(self.old, self.found, changes, options, problems)
+            moves = not self.tally.immovable
+            plan = planning.make_plan(self.old, self.found, changes, options, problems, moves=moves)
             other_device = is_other_device(self.job.state, self.job.source)
-            guard(plan, self.old, self.found, options, other_device=other_device)
+            overdue = read_overdue(self.job.state)
+            guard(plan, first, self.found, options, other_device=other_device, overdue=overdue, spent=spent)
         if not self.old.serial and not options.adopt_existing:
             self._connect()  # which was under way beside all this
             with self._phase("survey"):

@@ -18,23 +18,11 @@ ROWS = (
     ("config", "report", "run"),
     ("recover",),
     ("apply",),
-    ("line", "scan", "doubt", "ignorefile", "survey", "state", "remotes"),
+    ("line", "scan", "doubt", "survey", "state", "remotes"),
     (
-        "source",
-        "half",
-        "rows",
-        "fold",
-        "plan",
-        "guard",
-        "room",
-        "order",
-        "moves",
-        "claim",
-        "diff",
-        "filters",
-        "idle",
+        *("source", "half", "rows", "fold", "plan", "guard", "room", "arrivals", "order"),
+        *("moves", "claim", "diff", "filters"),
     ),
-    ("brackets",),
     ("model", "errors", "paths"),
 )
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
@@ -54,7 +42,7 @@ THIRD_PARTIES = {
 
 PURE = (
     *("model", "errors", "paths", "filters", "diff", "moves", "order", "plan", "room", "guard"),
-    *("fold", "claim", "report.words", "report.plans", "report.document", "report.meter"),
+    *("fold", "claim", "arrivals", "report.words", "report.plans", "report.document", "report.meter"),
 )
 # What a pure module may use: nothing here knows a file, a clock, a process or chance.
 HARMLESS = {

@@ -400,7 +400,7 @@ def test_across_a_mount_files_are_staged_beside_their_target(
         assert set(os.listdir(dest / "disk")) == set(theirs)
         (outcome,) = bench.perform(bench.move("h", "disk/h"))
         assert outcome.problem is not None
-        assert bench.held["h"].retained
+        assert outcome.problem.reason is Reason.IMMOVABLE
         bench.end()
         bench.remote.close()
         bench.source.close()

@@ -17,6 +17,7 @@ from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.answers import Session
 from reconcile.remotes.sftp.confined import Attributes, Files
 from reconcile.remotes.sftp.server import Server
+from reconcile.remotes.sftp.ssh import paramiko
 
 PASSWORD_VARIABLE = "TEST_PASSWORD"
 
@@ -46,6 +47,9 @@ class Quirk(Enum):
     UNORDERED = auto()  # what comes in one packet is carried out the last first: handlers in parallel
     CLAIMS_OPENSSH = auto()  # announces what OpenSSH does
     DIES_OF_HASTE = auto()  # hangs up when it is asked for what it did not announce: lsh
+    ANOTHER_DISK = auto()  # every directory named "disk" is on a file system of its own: a mount, a data set
+    FORBIDS_COLON = auto()  # takes no name with a colon, and does not say why: FAT, CIFS
+    RENAME_DENIED = auto()  # of anything: ProFTPD with <Limit RNFR>
 
 
 class QuirkyFiles(Files):
@@ -84,13 +88,37 @@ class QuirkyFiles(Files):
     def rename(self, oldpath: str, newpath: str) -> int:
         """RENAME."""
         old, new = self._led(oldpath), self._led(newpath)
+        self._check_rename(oldpath, newpath)
         if Quirk.RENAME_REPLACES in self.quirks:
             return super().posix_rename(old, new)
         return super().rename(old, new)
 
     def posix_rename(self, oldpath: str, newpath: str) -> int:
         """``posix-rename@openssh.com``."""
+        self._check_rename(oldpath, newpath)
         return super().posix_rename(self._led(oldpath), self._led(newpath))
+
+    def open(self, path: str, flags: int, attr: Attributes) -> paramiko.SFTPHandle:
+        """OPEN."""
+        self._check_name(path)
+        return super().open(path, flags, attr)
+
+    def mkdir(self, path: str, attr: Attributes) -> int:
+        """MKDIR."""
+        self._check_name(path)
+        return super().mkdir(path, attr)
+
+    def _check_rename(self, old: str, new: str) -> None:
+        if Quirk.RENAME_DENIED in self.quirks:
+            raise PermissionError(errno.EACCES, "no renames here")
+        disks = [path.rpartition("/disk/")[:2] for path in (old, new)]
+        if Quirk.ANOTHER_DISK in self.quirks and (disks[0] != disks[1] or new.endswith("/disk")):
+            raise OSError(errno.EXDEV, "Failure")
+        self._check_name(new)
+
+    def _check_name(self, path: str) -> None:
+        if Quirk.FORBIDS_COLON in self.quirks and ":" in path:
+            raise OSError(errno.EIO, "Failure")
 
     def _led(self, path: str) -> str:
         if Quirk.RENAME_FOLLOWS not in self.quirks:

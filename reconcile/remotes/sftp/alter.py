@@ -15,11 +15,13 @@ from reconcile.model import (
     Entry,
     Kind,
     OnDrift,
+    Op,
     Outcome,
     Problem,
     Reason,
 )
 from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.elsewhere import why_not_moved
 from reconcile.remotes.sftp.explain import explain, not_sent
 from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, clear, keep, meet
 from reconcile.remotes.sftp.site import (
@@ -143,17 +145,15 @@ def _move(
         return (yield from _move_of_nothing(site, action, here, there))
     if not (yield from matches(site, source, here, moved)):
         text = f"{origin!r}, to be renamed, is not what we put on the remote; left alone"
-        return Outcome(action, gone, problem(action.path, Reason.DRIFT, text))
+        drifted = problem(action.path, Reason.DRIFT, text)
+        return Outcome(action, _no_more_ours(action, origin, moved), drifted, _note_staying(site, action))
     way = yield from _way_to_move(site, action, there)
     if isinstance(way, Outcome):
         return way
     status = yield from _rename(site, source, site.at(action.path), replacing=way is Way.OURS)
     if status is not OK:
         failed = yield from explain(site, action.path, f"rename {origin!r}", status)
-        if status.code == wire.FX_FAILURE and new.kind is not Kind.DIR and action.parked is None:
-            # As across file systems: retained entries are no move sources, so the next run uploads it.
-            return Outcome(action, {origin: replace(moved, retained=True)}, failed)
-        return Outcome(action, problem=failed)
+        return Outcome(action, problem=(yield from why_not_moved(site, action.path, failed, status)))
     if new.kind is Kind.DIR:
         site.forget_parents(action.path)
         if action.parked is None:
@@ -165,6 +165,24 @@ def _move(
         kept = replace(moved, digest=moved.digest or new.digest, stamp=None)
         return Outcome(action, {**gone, action.path: kept}, unset)
     return Outcome(action, {**gone, action.path: entry})
+
+
+def _no_more_ours(action: Action, origin: str, moved: Entry) -> dict[str, Entry | None]:
+    """What is to move was changed there: what came in its place stays, like what was deleted here.
+
+    With a mirror it is then deleted as what is not ours is; what was parked is left where it is.
+    """
+    if action.op is Op.MOVE and action.parked is not None:
+        return {}
+    return {origin: replace(moved, retained=True) if moved.kind is not Kind.DIR else None}
+
+
+def _note_staying(site: Site, action: Action) -> Problem | None:
+    """Without a mirror nobody would hear of it."""
+    origin = action.path if action.op is Op.PARK else action.source
+    if site.options.mirror or origin is None or action.parked is not None:
+        return None
+    return problem(origin, Reason.DRIFT, "moved here, and changed on the remote since: it stays there, too")
 
 
 def _way_to_move(site: Site, action: Action, there: Attrs | Status) -> Recipe[Way | Outcome]:
@@ -221,14 +239,16 @@ def park(site: Site, action: Action) -> Recipe[Outcome]:
         failed = yield from explain(site, action.path, "move it out of the way", here)
         return Outcome(action, {action.path: None} if absent(here) else {}, failed)
     if not (yield from matches(site, path, here, believed)):
-        return replace(drift(action, describe(here, believed)), effects={action.path: None})
+        effects = _no_more_ours(action, action.path, believed)
+        return replace(
+            drift(action, describe(here, believed)), effects=effects, note=_note_staying(site, action)
+        )
     if not absent(taken):  # by what a dead run had parked and could not bring home: it may be the only copy
         yield wire.rename(place, place + b"-" + os.urandom(6).hex().encode())
     status = yield from rename(path, place)
     if status is not OK:
-        return Outcome(
-            action, problem=(yield from explain(site, action.path, "move it out of the way", status))
-        )
+        failed = yield from explain(site, action.path, "move it out of the way", status)
+        return Outcome(action, problem=(yield from why_not_moved(site, action.path, failed, status)))
     site.forget_parents(action.path)
     return Outcome(action)
 

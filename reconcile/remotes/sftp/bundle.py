@@ -116,7 +116,6 @@ class Bundler:
         self._source = source
         self._sent = sent
         self._most = most  # files in step
-        self._elsewhere: set[str] = set()  # directories that are on another file system, it seems
 
     def recipes(
         self, bundles: Sequence[Bundle], in_step: Sequence[Action]
@@ -151,8 +150,8 @@ class Bundler:
     def _upload(self, actions: Sequence[Action]) -> Recipe[list[Outcome]]:
         """Some files that are in no bundle: three round trips."""
         site = self._site
-        here = [action for action in actions if parent(action.path) not in self._elsewhere]
-        self.left += [action for action in actions if parent(action.path) in self._elsewhere]
+        here = [action for action in actions if not site.is_elsewhere(parent(action.path))]
+        self.left += [action for action in actions if site.is_elsewhere(parent(action.path))]
         [lane] = site.take_lanes(1)
         staged, failed = yield from self._stage(here, [site.fresh(STAGING) for _ in here], lane)
         return failed + (yield from self._put_each(staged))
@@ -161,7 +160,10 @@ class Bundler:
         self, actions: Sequence[Action], places: Sequence[bytes], lane: int
     ) -> Recipe[tuple[list[Staged], list[Outcome]]]:
         """Send files in step: what is staged then, and what failed. What may go better alone is left."""
-        if self._site.full is not None:
+        site = self._site
+        if site.full is not None or (
+            site.elsewhere and any(site.is_elsewhere(parent(action.path)) for action in actions)
+        ):
             self.left += actions
             return [], []
         opened: list[Handle | Status] = yield [
@@ -230,7 +232,6 @@ class Bundler:
                 outcomes.append(outcome)
             else:
                 self.left.append(action)
-                self._elsewhere.add(parent(action.path))
         return outcomes
 
 

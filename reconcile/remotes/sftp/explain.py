@@ -22,7 +22,7 @@ _WORDS = {"no space": FULL, "quota": OVER_QUOTA, "read-only": READ_ONLY}
 
 
 def explain(site: Site, path: str, doing: str, status: Status, size: int = 0) -> Recipe[Problem]:
-    """A failed request in words. ``size`` is how many bytes of content were to be brought by it."""
+    """A failed request in words. ``size`` is how many bytes of content it was to write."""
     if status.code == wire.FX_PERMISSION_DENIED:
         text = f"{doing}: permission denied by the server; check owner and mode there"
         return problem(path, Reason.DENIED, text)
@@ -33,19 +33,19 @@ def explain(site: Site, path: str, doing: str, status: Status, size: int = 0) ->
     if status.code == wire.FX_BAD_MESSAGE:  # what OpenSSH makes of ENAMETOOLONG and EINVAL
         text = f"{doing}: the server does not take this name; it may be too long, or hold what it forbids"
         return problem(path, Reason.BAD_NAME, text)
-    if site.full is None:
+    if site.held_up(path) is None:
         yield from _look_for_space(site, path, status, size)
-    if site.full is not None:
-        return problem(path, Reason.NO_SPACE, f"{doing}: {site.full.message}")
+    if (full := site.held_up(path)) is not None:
+        return problem(path, full.reason, f"{doing}: {full.message}")
     said = f" ({status.message})" if status.message else ""
     return problem(path, Reason.FAILED, f"{doing}: the server failed{said}")
 
 
 def not_sent(site: Site, path: str) -> Problem | None:
     """Why a file need not be tried any more; None: it has to be."""
-    if site.full is None:
+    if (full := site.held_up(path)) is None:
         return None
-    return problem(path, Reason.NO_SPACE, f"not sent: {site.full.message}")
+    return problem(path, full.reason, f"not sent: {full.message}")
 
 
 def what_fits(site: Site, actions: Sequence[Action]) -> Recipe[list[Action]]:
@@ -68,11 +68,13 @@ def what_fits(site: Site, actions: Sequence[Action]) -> Recipe[list[Action]]:
 
 def _look_for_space(site: Site, path: str, status: Status, size: int) -> Recipe[None]:
     """Find out whether a failure means that nothing more fits; remembered for the rest of the run."""
+    disk = site.disk_of(parent(path))
     said = status.message.lower()
     found = next((found for words, found in _WORDS.items() if words in said), None)
     if found is None and STATVFS in site.extensions:
-        # Our folder may be on another file system than what it is for.
-        asked = [wire.statvfs(where) for where in (site.workdir, site.at(parent(path)))]
+        # Our folder may be on another file system than what it is for, and we not know it yet.
+        there = site.at(parent(path))
+        asked = [wire.statvfs(where) for where in ({there} if disk is not None else {site.workdir, there})]
         replies: list[Extended | Status] = yield asked
         spaces = [wire.parse_statvfs(reply) for reply in replies if isinstance(reply, Extended)]
         if any(space.read_only for space in spaces):
@@ -85,7 +87,11 @@ def _look_for_space(site: Site, path: str, status: Status, size: int) -> Recipe[
             found = OVER_QUOTA
     if found is not None:
         said = "" if said in ("", "failure") else f" ({status.message})"
-        site.full = problem("", Reason.NO_SPACE, found + said)
+        full = problem("", Reason.NO_SPACE, found + said)
+        if disk is None:
+            site.full = full
+        else:
+            site.full_there[disk] = full
         site.keeps_tags = False  # a write may have been cut short and acknowledged
         if site.run:
             site.say_once(f"{found}. Of the files left, this run brings what fits for sure; all else goes on")

@@ -19,6 +19,7 @@ from reconcile.remotes.sftp.site import STAGING, Site, kind_of
 from reconcile.remotes.sftp.steps import Farewell, Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Names, Request, Status
 
+_NEVER = (wire.FX_PERMISSION_DENIED, wire.FX_OP_UNSUPPORTED)  # in a folder of our own: so everywhere
 CHAIN = 64  # requests of which each needs the one before
 
 _Reply: TypeAlias = "Attrs | Handle | Names | Status"
@@ -89,6 +90,8 @@ def _try_renames(site: Site, *, together: bool) -> Recipe[None]:
         site.quirks = replace(site.quirks, refuses=True)
     elif onto is OK:
         site.quirks = replace(site.quirks, refuses=False)
+    elif isinstance(away, Status) and away.code in _NEVER and all(isinstance(r, Handle) for r in opened):
+        site.renames = False
     yield from _clear_away(opened, [one, other, third])
 
 

@@ -38,6 +38,7 @@ from reconcile.remotes.sftp.arrive import arrive
 from reconcile.remotes.sftp.bundle import IN_STEP, Bundler, make_bundles
 from reconcile.remotes.sftp.connect import Connection, connect
 from reconcile.remotes.sftp.directory import make_directory, next_to_make, set_nested_apart
+from reconcile.remotes.sftp.elsewhere import bar
 from reconcile.remotes.sftp.explain import what_fits
 from reconcile.remotes.sftp.kept import Kept
 from reconcile.remotes.sftp.lanes import Lanes
@@ -142,6 +143,8 @@ class SftpRemote:
         session, site = self._session, self._site
         actions, nested = set_nested_apart(actions)
         site.uploads = sum(map(_sends_a_file, actions))
+        if site.uploads and site.renames is False:
+            bar(site)
         if site.uploads and site.options.fsync is Fsync.ALWAYS and not site.caps.fsync:
             site.say_once(NO_FSYNC)
         looks = look_at_parents(site, actions)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconcile.claim import is_left
-from reconcile.diff import parent
+from reconcile.diff import ancestors, parent
 from reconcile.model import (
     NS,
     RESERVED_PREFIX,
@@ -90,9 +90,9 @@ class Site:
     unproven: list[Action] = field(
         default_factory=list
     )  # files published on trust, nothing of them read back
-    beside: set[str] = field(
-        default_factory=set
-    )  # directories in which their files are staged: they are on another file system, or give another group
+    elsewhere: set[str] = field(default_factory=set)  # directories on another file system than our folder
+    swept: set[str] = field(default_factory=set)  # directories in which nothing of dead runs is staged
+    renames: bool | None = None  # whether the server renames anything at all
     group: int | None = None  # of what is made in the staging folder
     hands_down: bool = False  # the staging folder gives its group to what is made in it (setgid)
     groups: dict[str, int] = field(default_factory=dict)  # of directories looked at that do
@@ -105,7 +105,8 @@ class Site:
     keeps: int = 0  # things that this run has brought to the part of the trash that is not purged
     uploads: int = 0  # files to be sent by the actions under way
     full: Problem | None = None  # why no more content is sent in this run
-    refusals: int = 0  # contents refused in a row, for no reason that we see
+    full_there: dict[str, Problem] = field(default_factory=dict)  # the same elsewhere, by its top
+    refusals: int = 0  # writes refused in a row, for no reason that we see
     warn: Callable[[str], None] = _to_nobody
     _count: int = 0
     _turn: int = 0  # the lane that comes next
@@ -147,7 +148,22 @@ class Site:
 
     def suits(self, directory: str) -> bool:
         """Whether a file made in the staging folder may go to a directory, as if it was made there."""
-        return directory not in self.beside and self.groups.get(directory, self.group) == self.group
+        return not self.is_elsewhere(directory) and self.groups.get(directory, self.group) == self.group
+
+    def is_elsewhere(self, directory: str) -> bool:
+        """Whether a directory is on another file system than our folder, as far as is known."""
+        return bool(self.elsewhere) and self.disk_of(directory) is not None
+
+    def disk_of(self, directory: str) -> str | None:
+        """The top of the other file system that a directory is on, as far as is known; None: on none."""
+        return next((top for top in (*ancestors(directory), "") if top in self.elsewhere), None)
+
+    def held_up(self, path: str) -> Problem | None:
+        """Why no more content is sent to a path in this run; None: it is."""
+        disk = self.disk_of(parent(path)) if self.elsewhere else None
+        if disk is None or (self.full is not None and self.full.reason is Reason.DENIED):
+            return self.full
+        return self.full_there.get(disk)
 
     def hands_down_alike(self, directory: str) -> bool:
         """Whether a directory made in the staging folder hands its group down as the one made here does."""

@@ -15,6 +15,7 @@ from typing import TypeAlias
 from reconcile.diff import parent
 from reconcile.model import PERMISSIONS, Action, Entry, Only, Outcome, Problem, Reason, Stamp, Tag
 from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.elsewhere import BAD_NAME, NO_RENAME, Why, why_not_published
 from reconcile.remotes.sftp.explain import explain, not_sent
 from reconcile.remotes.sftp.foreign import Way
 from reconcile.remotes.sftp.publish import STANDS, judge, publish
@@ -25,6 +26,7 @@ from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Request, Status
 from reconcile.source import Source, SourceError, digest_of, new_hash
 
 Sent = Callable[[int, str], None]  # bytes, path
+_PUT = "put the file in place"
 SPREAD_FROM = 1024 * 1024  # bytes of a file for which it is worth to open it over one lane more
 Notable: TypeAlias = list[tuple[int, wire.Reply]]
 
@@ -32,8 +34,8 @@ Notable: TypeAlias = list[tuple[int, wire.Reply]]
 def upload(site: Site, action: Action, source: Source, sent: Sent) -> Recipe[Outcome]:
     """Make or replace a file. One that changes while it is read is tried once more as it is then."""
     assert action.new is not None
-    if site.full is not None:
-        return Outcome(action, problem=not_sent(site, action.path))
+    if (held_up := not_sent(site, action.path)) is not None:
+        return Outcome(action, problem=held_up)
     outcome = yield from _upload(site, action, action.new, source, sent)
     if outcome.problem is not None and outcome.problem.reason is Reason.CHANGED:
         again = _as_it_is_now(source, action.path, action.new)
@@ -54,13 +56,11 @@ def _upload(site: Site, action: Action, new: Entry, source: Source, sent: Sent) 
         outcome = yield from _stage_and_publish(site, action, new, source, sent, site.fresh(STAGING))
         if outcome is not None:
             return outcome
-    if directory not in site.beside:  # by now: others are on their way there too
-        site.beside.add(directory)
+    if directory not in site.swept:
+        site.swept.add(directory)
         yield from sweep(site, directory)
     outcome = yield from _stage_and_publish(site, action, new, source, sent, site.fresh_beside(action.path))
-    assert outcome is not None  # told only while the directory is not known to be elsewhere
-    if outcome.problem is not None:
-        site.beside.discard(directory)
+    assert outcome is not None  # told only of what is staged in our folder
     return outcome
 
 
@@ -88,9 +88,7 @@ def _stage_and_publish(
         yield wire.remove(staged)  # never truncated: it may be the same inode as a published file
         opened = yield opening
     if isinstance(opened, Status):
-        return Outcome(
-            action, problem=(yield from explain(site, path, "open a staging file", opened, new.size))
-        )
+        return Outcome(action, problem=(yield from explain(site, path, "open a staging file", opened)))
 
     content = Content(site, source, path, new, staged, (lane, opened.handle), sent)
     held = yield from send(content, more)
@@ -101,19 +99,26 @@ def _stage_and_publish(
 
 
 def put_in_place(site: Site, action: Action, held: Entry, staged: bytes, way: Way) -> Recipe[Outcome | None]:
-    """Publish a staged file, or remove it. None: refused for no reason that we see, such as EXDEV."""
+    """Publish a staged file, or remove it. None: no rename leads there from our folder; see ``elsewhere``."""
     path = action.path
     published = yield from publish(site, action, staged, way=way, digest=held.digest)
     if published == STANDS:
         return Outcome(action, Only(path, held))
-    yield wire.remove(staged)
     if published.outcome is not None:
+        yield wire.remove(staged)
         return published.outcome
     refused = published.refused or OK
-    beside = parent(path) in site.beside
-    if refused.code == wire.FX_FAILURE and not published.effects and not beside:
+    failed = yield from explain(site, path, _PUT, refused)
+    why = None
+    if failed.reason is not Reason.NO_SPACE:
+        why = yield from why_not_published(site, path, staged, refused)
+    yield wire.remove(staged)
+    if why is Why.PLACE:
         return None
-    failed = yield from explain(site, path, "put the file in place", refused, held.size)
+    if why is Why.NAME and action.old is None:
+        failed = problem(path, Reason.BAD_NAME, f"{_PUT}: {BAD_NAME}")
+    elif why is Why.BARRED:
+        failed = problem(path, Reason.DENIED, f"{_PUT}: {NO_RENAME}")
     return Outcome(action, published.effects, failed)
 
 
@@ -288,9 +293,7 @@ class Content:
         ):  # what was asked last may be answered first
             shown = yield wire.lstat(self.staged)
         if isinstance(shown, Status):
-            return (
-                yield from explain(self.site, self.path, "look at the staged file", shown, self.entry.size)
-            )
+            return (yield from explain(self.site, self.path, "look at the staged file", shown))
         if isinstance(shown, Attrs):
             return self._verify(shown)
         return None

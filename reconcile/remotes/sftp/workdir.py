@@ -151,7 +151,7 @@ def parts_for(actions: Iterable[Action]) -> set[bytes]:
     return {part for op, keep in kinds for part in _parts_for(op, keep=keep)}
 
 
-def _try_to_make(site: Site, parts: AbstractSet[bytes]) -> Recipe[None]:
+def try_to_make(site: Site, parts: AbstractSet[bytes]) -> Recipe[None]:
     """Early, as it takes no round trip more. If it fails, that is told once they are needed."""
     with suppress(ReconcileError):
         yield from _make_run_folder(site, parts)
@@ -160,9 +160,9 @@ def _try_to_make(site: Site, parts: AbstractSet[bytes]) -> Recipe[None]:
 def _make_and_try(site: Site, parts: AbstractSet[bytes]) -> Recipe[None]:
     """The same, and learn the server's ways where nobody did: in one burst if they may be OpenSSH's."""
     if not site.quirks.untried:
-        yield from _try_to_make(site, parts)
+        yield from try_to_make(site, parts)
         return
-    making = _try_to_make(site, parts | {STAGING})
+    making = try_to_make(site, parts | {STAGING})
     if site.claims_openssh:
         yield [making, try_out(site, together=True)]
         if site.quirks.ordered:

@@ -1,0 +1,120 @@
+"""Why a rename was refused: the place, the name, or the right to rename at all.
+
+What may live here: finding that out, with files of our own. A mount below DEST, or a work folder
+on another disk than DEST, shows in nothing but this: no rename leads there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import Enum, auto
+
+from reconcile.diff import parent
+from reconcile.model import Problem, Reason
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.site import STAGING, Site, act, inside, problem
+from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.sftp.wire import OK, Handle, Status
+from reconcile.remotes.sftp.workdir import try_to_make
+
+NO_RENAME = "the server lets us rename nothing, and files are put in place by a rename; allow it there"
+NEUTRAL = b".reconcile-"
+BAD_NAME = "the server does not take this name; it may hold what it forbids"
+_UNCLEAR = (wire.FX_FAILURE, wire.FX_PERMISSION_DENIED, wire.FX_OP_UNSUPPORTED)
+
+
+class Why(Enum):
+    """Why a staged file could not be renamed to its path."""
+
+    NAME = auto()  # it may go there by another name
+    PLACE = auto()  # no rename leads from its staging folder to there
+    RIGHT = auto()  # the server denies it there
+    BARRED = auto()  # and everywhere
+
+
+def why_not_published(site: Site, path: str, staged: bytes, status: Status) -> Recipe[Why | None]:
+    """Of a staged file, which may be gone afterwards. None: no way to tell."""
+    if status.code not in _UNCLEAR:
+        return None
+    in_our_folder = staged.startswith(site.run + b"/")
+    if in_our_folder and site.is_elsewhere(parent(path)):  # found out by another file, meanwhile
+        return Why.PLACE
+    neutral = site.fresh_beside(path)
+    tried = yield from act(wire.rename(staged, neutral))
+    if tried is OK:
+        yield wire.remove(neutral)
+        return Why.NAME
+    if (yield from _is_barred(site)):
+        return Why.BARRED
+    if in_our_folder and tried.code == wire.FX_FAILURE:
+        yield from _note_elsewhere(site, path)
+        return Why.PLACE
+    return Why.RIGHT
+
+
+def why_not_moved(site: Site, path: str, failed: Problem, status: Status) -> Recipe[Problem]:
+    """Of something that could not be renamed to ``path``: the problem ``failed``, or a better one.
+
+    IMMOVABLE: content that is sent anew may get there.
+    """
+    if status.code not in _UNCLEAR or failed.reason is Reason.NO_SPACE:
+        return failed
+    if (yield from _is_barred(site)):
+        return failed
+    if not (yield from _takes_name(site, path)):
+        return replace(failed, reason=Reason.BAD_NAME, message=f"rename something to it: {BAD_NAME}")
+    site.say_once("the server can't rename all that was moved here; that is sent anew")
+    return replace(failed, reason=Reason.IMMOVABLE)
+
+
+def bar(site: Site) -> None:
+    """Send no more content, as it could not be put in place."""
+    if site.full is None:
+        site.full = problem("", Reason.DENIED, NO_RENAME)
+        site.say_once(f"{NO_RENAME}. No content is sent in this run; all else goes on")
+
+
+def _note_elsewhere(site: Site, path: str) -> Recipe[None]:
+    """Find the topmost directory to which a file beside ``path`` can be renamed: the mount, most likely."""
+    top = parent(path)
+    here = site.fresh_beside(path)
+    opened: Handle | Status = yield wire.open_new(here, 0o600)
+    if isinstance(opened, Handle):
+        yield wire.close(opened.handle)
+        while top:
+            above = site.fresh_beside(top)
+            if (yield from act(wire.rename(here, above))) is not OK:
+                break
+            top, here = parent(top), above
+        yield wire.remove(here)
+    site.elsewhere.add(top)
+
+
+def _is_barred(site: Site) -> Recipe[bool]:
+    """Whether the server denies a rename even inside our own folder: then nothing can be put in place."""
+    if site.renames is None:
+        yield from try_to_make(site, {STAGING})
+        one, other = site.fresh(STAGING), site.fresh(STAGING)
+        opened: Handle | Status = yield wire.open_new(one, 0o600)
+        if isinstance(opened, Handle):
+            yield wire.close(opened.handle)
+            site.renames = (yield from act(wire.rename(one, other))) is OK
+            yield wire.remove(other if site.renames else one)
+    if site.renames is False:
+        bar(site)
+    return site.renames is False
+
+
+def _takes_name(site: Site, path: str) -> Recipe[bool]:
+    """Give the name to a file of ours, in a folder of ours."""
+    folder = site.fresh(STAGING)
+    neutral, named = folder + b"/" + NEUTRAL, inside(folder, path.rpartition("/")[2])
+    yield wire.mkdir(folder, 0o700)
+    opened: Handle | Status = yield wire.open_new(neutral, 0o600)
+    taken = True
+    if isinstance(opened, Handle):
+        yield wire.close(opened.handle)
+        taken = (yield from act(wire.rename(neutral, named))) is OK
+        yield wire.remove(named if taken else neutral)
+    yield wire.rmdir(folder)
+    return taken

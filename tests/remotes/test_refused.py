@@ -1,0 +1,207 @@
+"""Renames that a server refuses: for the place, the name, or altogether."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reconcile.model import Action, Job, OnDrift, Op, Options, Reason, Result
+from reconcile.run import run
+from tests.remotes.conformance import Heard
+from tests.support.quirky import Quirk
+from tests.support.trees import Tree, assert_same_tree, build_tree, read_tree
+
+JobTo = Callable[..., Job]
+OURS = ".reconcile"
+SERVERS = [(), (Quirk.CLAIMS_OPENSSH,), (Quirk.RENAME_REPLACES,)]
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Path:
+    """DEST, seen on the server."""
+    return tmp_path / "remote/dest"
+
+
+def well(job: Job) -> Result:
+    result = run(job, Heard())
+    assert result.problems == []
+    return result
+
+
+def ops(actions: Sequence[Action]) -> dict[str, int]:
+    found = [action.op for action in actions]
+    return {op: found.count(op) for op in dict.fromkeys(found) if op is not Op.MKDIR}
+
+
+def small(count: int, size: int = 300) -> Tree:
+    return {f"f{n}": os.urandom(size + n) for n in range(count)}
+
+
+@pytest.mark.parametrize("quirks", SERVERS)
+def test_all_arrives_in_one_run_also_on_another_file_system(
+    quirks: tuple[Quirk, ...], job_to: JobTo, source: Path, there: Path
+) -> None:
+    job = job_to(Quirk.ANOTHER_DISK, *quirks)
+    build_tree(source, {"disk": {"one": "1", "old": small(20)}, "main": small(5)})
+    well(job)
+    build_tree(
+        source,
+        {
+            "disk": {"old": small(20), "new": small(30), "big": {"b": os.urandom(200_000)}, **small(20)},
+            "main": {"sub": small(30), **small(9)},
+        },
+    )
+    well(job)
+    assert_same_tree(source, there)
+    assert well(job).done == []
+
+
+def test_what_was_found_out_about_a_place_is_not_found_out_again(
+    job_to: JobTo, source: Path, there: Path
+) -> None:
+    job = job_to(Quirk.ANOTHER_DISK)
+    build_tree(source, {"disk": {f"d{n}": small(2, 40_000) for n in range(40)}})
+    once = sum(path.stat().st_size for path in source.rglob("f*"))
+    sent = well(job).traffic.bytes_sent
+    assert sent < 2.3 * once  # what was under way before the first was refused goes twice
+    build_tree(source, {"disk": {f"d{n}": small(2, 40_000) for n in range(40)}})
+    well(job)
+    assert_same_tree(source, there)
+
+
+@pytest.mark.parametrize("quirks", SERVERS)
+def test_what_can_not_be_moved_across_is_sent_in_the_same_run(
+    quirks: tuple[Quirk, ...], job_to: JobTo, source: Path, there: Path
+) -> None:
+    job = job_to(Quirk.ANOTHER_DISK, *quirks)
+    build_tree(source, {"disk": {"s": "swap 1"}, "album": small(5), "single": "single", "s": "swap two"})
+    well(job)
+    (source / "album").rename(source / "disk/album")
+    (source / "single").rename(source / "disk/single")
+    (source / "s").rename(source / "t")
+    (source / "disk/s").rename(source / "s")
+    (source / "t").rename(source / "disk/s")
+    result = well(job)
+    assert_same_tree(source, there)
+    assert ops(result.done) == {Op.CREATE: 6, Op.MODIFY: 2, Op.DELETE: 2}
+    assert well(job).done == []
+
+
+def test_two_directories_on_two_file_systems_are_swapped_in_one_run(
+    job_to: JobTo, source: Path, there: Path
+) -> None:
+    job = job_to(Quirk.ANOTHER_DISK)
+    build_tree(source, {"disk": {"b": small(6)}, "a": small(5, 900)})
+    well(job)
+    (source / "a").rename(source / "c")
+    (source / "disk/b").rename(source / "a")
+    (source / "c").rename(source / "disk/b")
+    well(job)
+    assert_same_tree(source, there)
+
+
+def test_without_a_mirror_what_could_not_be_moved_stays_where_it_was(
+    job_to: JobTo, source: Path, there: Path
+) -> None:
+    job = job_to(Quirk.ANOTHER_DISK, options=Options())
+    build_tree(source, {"disk": {"x": "x"}, "album": small(5)})
+    well(job)
+    (source / "album").rename(source / "disk/album")
+    well(job)
+    here = read_tree(source)
+    assert {path: node for path, node in read_tree(there).items() if path in here} == here
+    assert (there / "album/f0").exists()
+    assert well(job).done == []
+
+
+@pytest.mark.parametrize("quirks", SERVERS)
+def test_a_forbidden_name_is_that_files_problem_and_stops_nobody_else(
+    quirks: tuple[Quirk, ...], job_to: JobTo, source: Path, there: Path
+) -> None:
+    job = job_to(Quirk.FORBIDS_COLON, *quirks)
+    build_tree(source, {f"{n}:x" if n % 2 else f"{n}": os.urandom(100) for n in range(60)})
+    result = run(job, Heard())
+    assert {problem.reason for problem in result.problems} == {Reason.BAD_NAME}
+    assert not any("quota" in problem.message for problem in result.problems)
+    assert len(result.problems) == 30
+    assert len([path for path in read_tree(there) if not path.startswith(OURS)]) == 30
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_move_to_a_forbidden_name_never_costs_the_only_copy(
+    folder: bool, job_to: JobTo, source: Path, there: Path
+) -> None:
+    job = job_to(Quirk.FORBIDS_COLON)
+    build_tree(source, {"a": {"f": "the only copy"}, "other": "other"})
+    well(job)
+    if folder:
+        (source / "a").rename(source / "a:1")
+    else:
+        (source / "a/f").rename(source / "a/f:1")
+    for _ in range(3):
+        result = run(job, Heard())
+        assert {problem.reason for problem in result.problems} == {Reason.BAD_NAME}
+        assert (there / "a/f").read_text() == "the only copy"
+    (source / ("a:1/f" if folder else "a/f:1")).rename(source / "ok")
+    run(job, Heard())
+    assert (there / "ok").read_text() == "the only copy"
+
+
+def test_where_nothing_may_be_renamed_nothing_is_sent_again_and_again(
+    job_to: JobTo, source: Path, there: Path
+) -> None:
+    job = job_to(Quirk.RENAME_DENIED)
+    build_tree(source, {f"big{n}": os.urandom(100_000) for n in range(60)})
+    first = run(job, Heard())
+    assert len(first.problems) == 60
+    assert {problem.reason for problem in first.problems} == {Reason.DENIED}
+    heard = Heard()
+    second = run(job, heard)
+    assert second.traffic.bytes_sent < 200_000
+    assert [said for said in heard.said if "rename" in said] != []
+
+
+@pytest.mark.parametrize("on_drift", list(OnDrift))
+def test_what_was_moved_here_and_changed_there_is_dealt_with_as_a_delete(
+    on_drift: OnDrift, job_to: JobTo, source: Path, there: Path
+) -> None:
+    job = job_to(options=Options(mirror=True, on_drift=on_drift))
+    build_tree(source, {"d": {"f": "ours", "g": "more"}, "x": "x", "y": "other y"})
+    well(job)
+    (there / "d/f").write_text("edited there")
+    (there / "x").write_text("edited, too")
+    (source / "d/f").rename(source / "moved")
+    (source / "x").rename(source / "t")  # a swap: it has to be parked
+    (source / "y").rename(source / "x")
+    (source / "t").rename(source / "y")
+    result = run(job, Heard())
+    told = {problem.path: problem.reason for problem in result.problems}
+    if on_drift is OnDrift.SKIP:
+        assert told == {"d/f": Reason.DRIFT, "x": Reason.DRIFT, "y": Reason.PREREQUISITE}
+        assert (there / "d/f").read_text() == "edited there"
+        assert (there / "moved").read_text() == "ours"
+        return
+    assert told == {}
+    assert_same_tree(source, there)
+    kept = {path.read_text() for path in there.rglob("trash/kept/**/*") if path.is_file()}
+    assert kept == ({"edited there", "edited, too"} if on_drift is OnDrift.BACKUP else set())
+
+
+def test_without_a_mirror_what_was_changed_there_stays_with_a_note(
+    job_to: JobTo, source: Path, there: Path
+) -> None:
+    job = job_to(options=Options())
+    build_tree(source, {"f": "ours"})
+    well(job)
+    (there / "f").write_text("edited there")
+    (source / "f").rename(source / "moved")
+    result = well(job)
+    assert [note.path for note in result.notes] == ["f"]
+    assert (there / "f").read_text() == "edited there"
+    assert (there / "moved").read_text() == "ours"
+    assert well(replace(job, options=Options(mirror=True))).done[0].op is Op.DELETE
+    assert {path.read_text() for path in there.rglob("trash/kept/f")} == {"edited there"}
