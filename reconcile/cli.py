@@ -309,7 +309,9 @@ _OPTIONS = [
     click.option("--identity", metavar="FILE", help="Private key; only this one is offered."),
     click.option("--known-hosts", metavar="FILE", help="Known host keys.  [default: ~/.ssh/known_hosts]"),
     click.option(
-        "--accept-new-host-key", is_flag=True, help="Enrol the key of an unknown host; never a changed one."
+        "--accept-new-host-key",
+        is_flag=True,
+        help="Enrol the key of an unknown host; never a changed one.",
     ),
     click.option(
         "--password-env",
@@ -322,8 +324,9 @@ _OPTIONS = [
         type=int,
         default=_DEFAULTS.retries,
         metavar="N",
-        help="How often in a row to connect again after the connection broke, if nothing got done in "
-        f"between.  [default: {_DEFAULTS.retries}]",
+        help="How often in a row to try again to connect, at first and after the connection broke, if "
+        "nothing got done in between. A refusal that will not change is final at once.  "
+        f"[default: {_DEFAULTS.retries}]",
     ),
     click.option(
         "--retry-max-wait",
@@ -337,7 +340,8 @@ _OPTIONS = [
         type=float,
         default=_DEFAULTS.timeout,
         metavar="SECONDS",
-        help="A server that is silent for so long counts as a connection that broke.  "
+        help="A server that answers nothing and takes nothing for so long counts as a connection that broke; "
+        "also how long connecting may take, which else is 30.  "
         f"[default: {_DEFAULTS.timeout:g}]",
     ),
     click.option(
@@ -420,8 +424,9 @@ def _carry_out(
     context: click.Context, command: str, values: dict[str, Any], *, changes: Exit = Exit.OK
 ) -> int:
     """Flags → job → result → exit code. ``changes`` is the exit code of a plan with something to do."""
-    from reconcile.config import Flags, make_job
+    from reconcile.config import Flags, make_job, misplaced_port
     from reconcile.report import make_reporter
+    from reconcile.state.store import has_snapshot
 
     as_json, quiet, verbose = (values.pop(name) for name in ("as_json", "quiet", "verbose"))
     if quiet and verbose:
@@ -437,6 +442,8 @@ def _carry_out(
         session.terminal = termios.tcgetattr(sys.stdin.fileno())
     job = make_job(Flags(**values), interactive=interactive)
     reporter.about(job.source, str(job.target), _to_do_it(session.args))
+    if not has_snapshot(job.state) and (hint := misplaced_port(values["target"])) is not None:
+        reporter.say(hint)
 
     from reconcile.run import make_plan
     from reconcile.run import run as run_job

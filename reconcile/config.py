@@ -14,13 +14,15 @@ from typing import NoReturn
 
 from reconcile.errors import UsageError
 from reconcile.filters import make_filter
+from reconcile.home import expand, in_home
 from reconcile.model import Fsync, Job, Links, Login, OnDrift, Options, Target
 
 FORMS = "sftp://[user@]host[:port]/absolute/path, sftp://host/~/path/in/home or user@host:path"
 OWN_HOME = "~ is your own home folder there; write that of others in full, such as /home/somebody/path"
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
-_SCP = re.compile(r"(?:([^@:/]*)@)?(\[[^\]/]*\]|[^:/@\[\]]*):(.*)", re.DOTALL)
+_SCP = re.compile(r"(?:([^:/]*)@)?(\[[^\]/]*\]|[^:/@\[\]]*):(.*)", re.DOTALL)
+_PORT_IN_PATH = re.compile(r"([^:/]*@)?(\[[^\]/]*\]|[^:/@\[\]]+):([0-9]{2,5})/+(.*)", re.DOTALL)
 _IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[\w.-]+)?")
 _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})?")
 _LIMIT = re.compile(r"([0-9]{1,18})(%?)")
@@ -117,9 +119,15 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             accept_new_host_key=flags.accept_new_host_key,
             password_env=_password_env(flags.password_env),
             compress=flags.compress,
+            timeout=_connect_seconds(flags.timeout),
             interactive=interactive,
         ),
     )
+
+
+def _connect_seconds(timeout: float) -> float:
+    """How long connecting may take: what is asked for, or less than the default for an answer."""
+    return timeout if timeout != _DEFAULTS.timeout else Login().timeout
 
 
 def parse_target(text: str) -> Target:
@@ -141,6 +149,18 @@ def parse_target(text: str) -> Target:
     return _parse_scp(text)
 
 
+def misplaced_port(text: str) -> str | None:
+    """What a valid DEST may have been meant to be, where that is likely another place."""
+    match = _PORT_IN_PATH.fullmatch(text)
+    if match is None:
+        return None
+    user, host, port, path = match.groups()
+    return (
+        f"DEST is the folder {port}/{path} in the home folder on {host}. "
+        f"If {port} is the port, write sftp://{user or ''}{host}:{port}/{path}"
+    )
+
+
 def _parse_url(rest: str) -> Target:
     """What follows ``sftp://``."""
     authority, slash, path = rest.partition("/")
@@ -160,7 +180,7 @@ def _parse_url(rest: str) -> Target:
 
 
 def _parse_scp(text: str) -> Target:
-    """``[user@]host:path``, as scp takes it."""
+    """``[user@]host:path``, as scp takes it: a user may hold an @, a host can't."""
     if re.match(r"[A-Za-z]:", text):
         _refuse("DEST looks like a Windows path. It has to be on an SFTP server: " + FORMS)
     match = _SCP.fullmatch(text)
@@ -294,7 +314,7 @@ def _own_state(source: str, base: str) -> tuple[str, ...]:
 
 def _read_lines(name: str) -> list[str]:
     try:
-        with open(os.path.expanduser(name), "rb") as file:
+        with open(in_home(name) or name, "rb") as file:
             data = file.read()
     except OSError as error:
         raise UsageError(f"--exclude-from: can't read {name}: {error.strerror}") from error
@@ -346,7 +366,7 @@ def _remote_workdir(text: str | None) -> str | None:
 
 def _identity(text: str | None) -> str | None:
     name = _expand(text, "--identity")
-    if name is not None and not os.path.isfile(name):
+    if name is not None and (os.path.isdir(name) or not os.path.exists(name)):  # it may be a pipe, <(…)
         _refuse(f"--identity: there is no key file {name}")
     return name
 
@@ -361,7 +381,7 @@ def _password_env(name: str | None) -> str | None:
 def _expand(name: str | None, option: str) -> str | None:
     if name == "":
         _refuse(f"{option}: the name is empty")
-    return None if name is None else os.path.expanduser(name)
+    return None if name is None else expand(name, f"Write the path in full ({option}).")
 
 
 def _refuse_password() -> NoReturn:

@@ -59,6 +59,14 @@ class Unreachable(ReconcileError):
     status = "unreachable"
 
 
+class TurnedAway(Unreachable):
+    """The remote answers and refuses us. Asking again in a moment will not change that."""
+
+
+class Untrusted(TurnedAway):
+    """Whoever answers could not prove to be the remote. Nothing ever changes that but the user."""
+
+
 class ConnectionLost(Unreachable):
     """The connection broke in the middle. What was acknowledged is known."""
 

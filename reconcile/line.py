@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import random
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from reconcile.errors import ConnectionLost, ProtocolError, Unreachable
+from reconcile.errors import ConnectionLost, ProtocolError, TurnedAway, Unreachable, Untrusted
 from reconcile.model import Action, Job, Plan, Reporter, Stop, Traffic
 from reconcile.remotes import NOTHING, Memory, Remote, load
-
-if TYPE_CHECKING:
-    from tenacity import RetryCallState
 
 T = TypeVar("T")
 
 Connect = Callable[[Job, Reporter, Memory], Remote]
 
 _HURRY = 0.0005  # seconds until a busy thread lets the one that connects go on, which is mostly waiting
-FIRST_WAIT = 0.5  # seconds before the first attempt to connect again
+FIRST_WAIT = 0.5  # seconds before the first attempt that is not made at once
 
 
 class Line:
@@ -46,15 +45,18 @@ class Line:
 
     @property
     def remote(self) -> Remote:
-        """The open remote. Raises Unreachable, or Refused where DEST is no directory."""
+        """The open remote, after some attempts perhaps.
+
+        Raises Unreachable, or Refused where DEST is no directory.
+        """
         if self._remote is None:
             opening, self._opening = self._opening, None
             try:
                 self._remote = opening.wait() if opening is not None else self._open()
-            except ProtocolError:
-                raise  # no SFTP that we speak: it will not learn it
-            except ConnectionLost as lost:  # it answered, and then broke off
-                self.reopen(lost)
+            except (ProtocolError, TurnedAway):
+                raise  # no SFTP that we speak, or not for us: another attempt would not change that
+            except Unreachable as failed:
+                self.reopen(failed)
             self.was_open = True
         assert self._remote is not None
         return self._remote
@@ -120,39 +122,46 @@ class Line:
         """Something was achieved: a loss from now on counts as the first."""
         self._fruitless = 0
 
-    def reopen(self, lost: ConnectionLost) -> None:
+    def reopen(self, lost: Unreachable) -> None:
         """Connect again after a loss, fence the old folder off and take over what was parked.
 
-        Waits longer and longer, with jitter, up to ``--retry-max-wait`` seconds; a signal need
-        not wait for that. Raises the loss again once ``--retries`` attempts in a row were in vain.
+        Or for the first time, after an attempt that failed. Waits longer and longer, with jitter, up to
+        ``--retry-max-wait`` seconds; a signal need not wait for that. Raises the loss again once
+        ``--retries`` attempts in a row were in vain, and at once what no attempt will change.
         """
-        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
-
         self._stop.check()
-        options = self._job.options
+        most = self._job.options.retries
         self._fruitless += 1
-        if self._fruitless > options.retries:
+        if self._fruitless > most:
             raise lost
-        self._reporter.retrying(str(lost), 1, options.retries, 0)
-
-        def tell(state: RetryCallState) -> None:
-            failed = state.outcome and state.outcome.exception()
-            self._reporter.retrying(
-                str(failed), state.attempt_number + 1, options.retries, state.upcoming_sleep
-            )
-
-        attempts = Retrying(
-            retry=retry_if_exception_type(Unreachable),
-            stop=stop_after_attempt(options.retries),
-            wait=wait_exponential_jitter(initial=FIRST_WAIT, max=options.retry_max_wait),
-            before_sleep=tell,
-            reraise=True,
-        )
         graceful, self._stop.graceful = self._stop.graceful, False
         try:
-            attempts(self._reopen)
+            for number in range(1, most + 1):
+                pause = self._pause_before(number)
+                self._reporter.retrying(_why(lost), number, most, pause)
+                time.sleep(pause)
+                try:
+                    return self._reopen()
+                except Unreachable as failed:
+                    lost = failed
+                    if not self._may_pass(failed):
+                        break
+            raise lost
         finally:
             self._stop.graceful = graceful
+
+    def _pause_before(self, number: int) -> float:
+        """Seconds: none where a connection has just broken, else more each time, and in step with nobody."""
+        doublings = min(number - (2 if self.was_open else 1), 30)
+        if doublings < 0:
+            return 0.0
+        pause: float = FIRST_WAIT * 2**doublings + random.random()  # noqa: S311 - no secret
+        return min(pause, self._job.options.retry_max_wait)
+
+    def _may_pass(self, error: Unreachable) -> bool:
+        """Whether another attempt may go better. A server that is starting up lets nobody in for a while."""
+        lasting = (Untrusted,) if self.was_open else (TurnedAway, ProtocolError)
+        return not isinstance(error, lasting)
 
     def _reopen(self) -> None:
         self._hang_up()
@@ -172,6 +181,14 @@ class Line:
             self._unsynced += self._remote.unsynced
             self._remote.close()
             self._remote = None
+
+
+def _why(failed: BaseException | None) -> str:
+    return (
+        f"the connection was lost ({failed})"
+        if isinstance(failed, ConnectionLost)
+        else f"not connected ({failed})"
+    )
 
 
 class _Opening:

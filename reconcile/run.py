@@ -34,7 +34,7 @@ from reconcile.model import (
     Tally,
 )
 from reconcile.recover import foresee, recover
-from reconcile.remotes import open_remote
+from reconcile.remotes import Opener
 from reconcile.rows import pack_directory
 from reconcile.scan import read_ignore_file, scan
 from reconcile.source import Source, read_contents
@@ -50,15 +50,16 @@ from reconcile.survey import blank, check_blank, drifted, take_over
 
 
 def make_plan(
-    job: Job, reporter: Reporter, connect: Connect = open_remote, stop: Stop | None = None
+    job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop | None = None
 ) -> Result:
     """What ``run`` would do now. Changes nothing, here or there, and takes no lock.
 
     Raises the same errors as ``run``.
     """
     stop = stop or Stop()
-    line = Line(job, reporter, connect, stop, Memo(job.state, keeps=False))
-    with closing(line), _Run(job, reporter, line, stop) as this:
+    opener = Opener()
+    line = Line(job, reporter, connect or opener, stop, Memo(job.state, keeps=False))
+    with closing(line), _Run(job, reporter, line, stop, opener) as this:
         this.look()
         this.old = this.load(repair=False)
         this.mind_mounts(repair=False)
@@ -66,7 +67,7 @@ def make_plan(
         return this.result("plan", plan, plan.problems)
 
 
-def run(job: Job, reporter: Reporter, connect: Connect = open_remote, stop: Stop | None = None) -> Result:
+def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop | None = None) -> Result:
     """Bring the remote up to the source, and save what it then holds.
 
     Raises ``Locked`` or ``Refused`` before anything was done, ``Unreachable`` or
@@ -74,11 +75,12 @@ def run(job: Job, reporter: Reporter, connect: Connect = open_remote, stop: Stop
     if ``stop`` asks for it.
     """
     stop = stop or Stop()
-    line = Line(job, reporter, connect, stop, Memo(job.state, keeps=True))
+    opener = Opener()
+    line = Line(job, reporter, connect or opener, stop, Memo(job.state, keeps=True))
     with (
         closing(line),
         hold_lock(job.state, job.options.wait),
-        _Run(job, reporter, line, stop) as this,
+        _Run(job, reporter, line, stop, opener) as this,
     ):
         this.look(sure_to_connect=not has_snapshot(job.state))
         this.old = this.load(repair=True)
@@ -112,6 +114,7 @@ class _Run:
     reporter: Reporter
     line: Line
     stop: Stop
+    opener: Opener
     filter: Filter = field(default_factory=Filter)
     found: Scan = field(default_factory=lambda: Scan({}, 0, 0))
     old: DirectorySnapshot = DirectorySnapshot({})
@@ -295,12 +298,17 @@ class _Run:
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
-        began = time.monotonic()
+        began = self._now
         self.reporter.phase(name)
         try:
             yield
         finally:
-            self.phases[name] = self.phases.get(name, 0.0) + time.monotonic() - began
+            self.phases[name] = self.phases.get(name, 0.0) + self._now - began
+
+    @property
+    def _now(self) -> float:
+        """Seconds on a clock that stands still while the user types."""
+        return time.monotonic() - self.opener.waited
 
     def _commit(self, truth: Fold) -> None:
         new = truth.onto(self.old)
@@ -326,7 +334,7 @@ class _Run:
             notes=[*plan.notes, *self.tally.notes],
             connected=self.line.was_open,
             traffic=self.line.traffic,
-            duration_s=time.monotonic() - self.began,
+            duration_s=self._now - self.began,
             phases=self.phases,
             entries=self.found.entry_count,
             unsynced=self.line.unsynced,

@@ -27,6 +27,8 @@ from reconcile.demo import compare
 from reconcile.remotes.sftp.server import Server
 from reconcile.report.words import PATIENCE, show_name
 from reconcile.state.lock import hold_lock
+from tests.support.processes import wait_for
+from tests.support.proxy import Proxy
 from tests.support.trees import Tree
 
 PASSWORD = "correct horse"
@@ -294,11 +296,73 @@ def test_another_run_is_at_work(place: Place, tree: Build, cli: Cli, cli_json: C
 def test_nobody_answers(place: Place, server: Server, tree: Build, cli: Cli, cli_json: CliJson) -> None:
     tree({"a": "one"})
     server.close()
-    body = cli_json("run", *place.args)
+    body = cli_json("run", *place.args, "--retries", "0")
     assert (body["status"], body["exit_code"], body["connected"]) == ("unreachable", 6, False)
-    code, out, err = cli("plan", *place.args)
+    code, out, err = cli("plan", *place.args, "--retries", "1")
     assert (code, out) == (6, "")
-    assert err.startswith("reconcile: error: ")
+    told, error = err.splitlines()
+    assert "not connected" in told
+    assert "attempt 1 of 1" in told
+    assert error.startswith("reconcile: error: ")
+
+
+def test_a_user_without_a_home_is_asked_for_a_place_for_the_state(
+    place: Place, tree: Build, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tree({"a": "one"})
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(os.listdir(tmp_path))
+    at = place.args.index("--state")
+    code, _, err = cli("plan", *place.args[:at], *place.args[at + 2 :])
+    assert code == 2
+    assert "--state" in err
+    code, _, err = cli("plan", *place.args[:2], "--state", "~/state")
+    assert (code, "--state" in err) == (2, True)
+    assert cli("run", *place.args)[0] == 0
+    at = place.args.index("--known-hosts")
+    code, _, err = cli("run", *place.args[:at], *place.args[at + 2 :], "--refresh")
+    assert code == 6
+    assert "name that with --known-hosts" in err
+    assert set(os.listdir(tmp_path)) - set(before) <= {"state"}
+
+
+def test_a_port_in_the_path_is_told_until_there_is_a_state(place: Place, tree: Build, cli: Cli) -> None:
+    tree({"a": "one"})
+    _, _, err = cli("plan", place.args[0], "127.0.0.1:2222/x", *place.args[2:], "--retries", "0")
+    assert "If 2222 is the port, write sftp://127.0.0.1:2222/x" in err
+
+
+def test_a_typed_password_is_good_for_the_whole_run(
+    place: Place, tree: Build, make_proxy: Callable[..., Proxy]
+) -> None:
+    """The line breaks when the user has gone away."""
+    tree({f"{number:03}": os.urandom(3000) for number in range(300)})
+    proxy = make_proxy(place.port, 0.02)
+    target = f"sftp://me@127.0.0.1:{proxy.port}/dest"
+    terminal, side = pty.openpty()
+    said = b""
+    with place.start(
+        *("run", place.args[0], target, "--accept-new-host-key", *place.args[2:-2]),
+        stdin=side,
+        stderr=side,
+        start_new_session=True,
+    ) as process:
+        while b"Password of" not in said:
+            said += os.read(terminal, 1000)
+        os.write(terminal, f"{PASSWORD}\n".encode())
+        wait_for(lambda: proxy.counts().up > 100_000, "some files")
+        proxy.cut()
+        out, _ = process.communicate(timeout=60)
+        os.set_blocking(terminal, False)
+        said += os.read(terminal, 100_000)
+    os.close(terminal)
+    os.close(side)
+    assert process.returncode == 0, said
+    assert b"the connection was lost" in said
+    assert said.count(b"Password of") == 1
+    assert b"300 created" in out
 
 
 # What comes from outside

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from reconcile.config import Flags, make_job, parse_target
+from reconcile.config import Flags, make_job, misplaced_port, parse_target
 from reconcile.errors import UsageError
 from reconcile.filters import make_filter
 from reconcile.model import Fsync, Links, OnDrift, Options, Target
@@ -44,6 +44,8 @@ SECRET = "hunter2"
         ("host:a:b", Target("host", "~/a:b")),
         ("host:a@b/c", Target("host", "~/a@b/c")),
         ("me@[::1]:a", Target("::1", "~/a", "me")),
+        ("me@corp.com@host:/a", Target("host", "/a", "me@corp.com")),
+        ("sftp://me@corp.com@host/a", Target("host", "/a", "me@corp.com")),
         ("m@c:x", Target("c", "~/x", "m")),
         ("büro:Übersicht", Target("büro", "~/Übersicht")),
     ],
@@ -109,6 +111,25 @@ def test_a_password_is_refused_and_not_echoed(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_target(text)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("host:2222/a/b", "sftp://host:2222/a/b"),
+        ("me@corp.com@host:2222//a", "sftp://me@corp.com@host:2222/a"),
+        ("[::1]:2222/a", "sftp://[::1]:2222/a"),
+        ("host:2222", None),
+        ("host:7/a", None),
+        ("host:2022-11/a", None),
+        ("host:/2222/a", None),
+        ("sftp://host:2222/a", None),
+    ],
+)
+def test_a_port_in_the_wrong_place_is_noticed(text: str, meant: str | None) -> None:
+    hint = misplaced_port(text)
+    parse_target(text)
+    assert hint is None if meant is None else hint is not None and hint.endswith(f"write {meant}")
 
 
 ODDITIES = st.text(alphabet="sftp://@:[]~.%a1\udcff\\ ?#\0", max_size=30)

@@ -23,6 +23,7 @@ ROWS = (
         *("source", "half", "rows", "fold", "plan", "guard", "room", "arrivals", "order"),
         *("moves", "claim", "diff", "filters"),
     ),
+    ("home",),
     ("model", "errors", "paths"),
 )
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
@@ -37,7 +38,6 @@ THIRD_PARTIES = {
     "rich": {"report.terminal"},
     "pathspec": {"filters"},
     "platformdirs": {"config", "state"},
-    "tenacity": {"line"},
 }
 
 PURE = (

@@ -493,11 +493,11 @@ def test_a_long_run_that_nobody_watches_says_now_and_then_how_it_stands(
 def test_an_attempt_to_connect_again_is_told_with_its_number() -> None:
     for make in (plain, terminal):
         reporter, out, err = make("run")
-        reporter.retrying("no answer", 1, 5, 0)
-        reporter.retrying("refused", 2, 5, 1.5)
+        reporter.retrying("the connection was lost (no answer)", 1, 5, 0)
+        reporter.retrying("not connected (refused)", 2, 5, 1.5)
         told = seen(out.getvalue() + err.getvalue())
         assert "the connection was lost (no answer); connecting again, attempt 1 of 5" in told
-        assert "the connection was lost (refused); connecting again in 1.5 s, attempt 2 of 5" in told
+        assert "not connected (refused); connecting again in 1.5 s, attempt 2 of 5" in told
 
 
 def test_no_color_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:

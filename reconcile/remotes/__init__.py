@@ -8,7 +8,7 @@ pipeline, another remote can use threads, and a local folder can be plain.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from reconcile.model import (
     Action,
@@ -25,6 +25,9 @@ from reconcile.model import (
     Traffic,
 )
 from reconcile.source import Source
+
+if TYPE_CHECKING:  # with it comes all of what is slow to import
+    from reconcile.remotes.sftp.secret import Secrets
 
 NOTHING = Plan()
 
@@ -135,8 +138,26 @@ def load() -> None:
     import reconcile.remotes.sftp.prove  # noqa: F401 - only for it to be there
 
 
-def open_remote(job: Job, reporter: Reporter, memory: Memory = FORGETFUL) -> Remote:
-    """Connect to the job's target. Raises Unreachable, or Refused where DEST is no directory."""
-    from reconcile.remotes.sftp.remote import open_sftp  # imports paramiko: only now is it needed
+class Opener:
+    """Opens a job's remote as often as it takes: what the user had to give is asked for once."""
 
-    return open_sftp(job, reporter, memory)
+    def __init__(self) -> None:
+        self._secrets: Secrets | None = None
+
+    @property
+    def waited(self) -> float:
+        """Seconds that the user took to type."""
+        return self._secrets.waited if self._secrets is not None else 0.0
+
+    def __call__(self, job: Job, reporter: Reporter, memory: Memory = FORGETFUL) -> Remote:
+        """Connect to the job's target. Raises Unreachable, or Refused where DEST is no directory."""
+        from reconcile.remotes.sftp.remote import open_sftp  # imports paramiko: only now is it needed
+        from reconcile.remotes.sftp.secret import Secrets
+
+        self._secrets = self._secrets or Secrets(job.login)
+        return open_sftp(job, reporter, memory, self._secrets)
+
+
+def open_remote(job: Job, reporter: Reporter, memory: Memory = FORGETFUL) -> Remote:
+    """Connect once. See ``Opener``."""
+    return Opener()(job, reporter, memory)

@@ -149,9 +149,9 @@ def explain_interruption(code: Exit, result: Result, *, at_once: bool = False) -
 
 
 def explain_retry(lost: str, attempt: int, most: int, wait_s: float) -> str:
-    """Why the connection has to be made again, and when that is tried next."""
+    """Why a connection has to be made, again or at last, and when that is tried next."""
     when = f" in {show_duration(wait_s)}" if wait_s else ""
-    return f"the connection was lost ({lost}); connecting again{when}, attempt {attempt} of {most}"
+    return f"{lost}; connecting again{when}, attempt {attempt} of {most}"
 
 
 def explain_unsynced(count: int) -> str:

@@ -15,7 +15,8 @@ from functools import partial
 
 import xxhash
 
-from reconcile.errors import ReconcileError, Refused
+from reconcile.errors import ReconcileError, Refused, UsageError
+from reconcile.home import NO_HOME
 from reconcile.model import DirectorySnapshot, Target
 from reconcile.state.snapshot import dump, load
 
@@ -28,10 +29,22 @@ _AT_ONCE = 1 << 20  # bytes read or written
 
 
 def default_state_base() -> str:
-    """The folder for all jobs' state of this user, wherever the system keeps such things."""
+    """The folder for all jobs' state of this user, wherever the system keeps such things.
+
+    Raises UsageError if it keeps none for this user.
+    """
     import platformdirs
 
-    return platformdirs.user_state_dir("reconcile", appauthor=False)
+    try:
+        base = platformdirs.user_state_dir("reconcile", appauthor=False)
+    except RuntimeError:  # some versions say so, others leave a ~ where it is
+        base = ""
+    if not os.path.isabs(base):
+        raise UsageError(
+            f"can't tell where to keep the memory of what was sent: {NO_HOME}. Name a folder with --state, "
+            "one that is still there at the next run."
+        )
+    return base
 
 
 def job_folder(base: str, source: str, target: Target) -> str:

@@ -13,17 +13,19 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from reconcile.errors import Unreachable
+from reconcile.errors import TurnedAway, Unreachable
 from reconcile.model import Login, Target
 from reconcile.remotes.sftp import hostkeys
 from reconcile.remotes.sftp.dial import dial
 from reconcile.remotes.sftp.endpoint import Endpoint, find_endpoint
+from reconcile.remotes.sftp.words import one_line
 
 if TYPE_CHECKING:  # paramiko takes its time to import: meanwhile the server starts up
     from concurrent.futures import Future
 
     import paramiko
 
+    from reconcile.remotes.sftp.secret import Secrets
     from reconcile.remotes.sftp.transport import Transport
 
 T = TypeVar("T")
@@ -76,7 +78,7 @@ class Channel:
             self._check_granted()
             raise
         except self._broken as error:
-            raise ConnectionError(str(error) or "it took no more data") from error
+            raise ConnectionError(one_line(str(error)) or "it took no more data") from error
 
     def recv(self, nbytes: int) -> bytes:
         """Up to ``nbytes``, empty at the end; raises OSError or TimeoutError, Unreachable without SFTP."""
@@ -84,7 +86,7 @@ class Channel:
         try:
             data: bytes = self._channel.recv(nbytes)
         except self._broken as error:  # it also sends: how much more it can take
-            raise ConnectionError(str(error) or "it took no more data") from error
+            raise ConnectionError(one_line(str(error)) or "it took no more data") from error
         finally:
             self._awaited.clear()
         if not data:
@@ -104,7 +106,7 @@ class Channel:
     def _check_granted(self) -> None:
         """A channel that ends before it said a word, on a connection that lives, was refused."""
         if not self._heard and self._transport.is_active():
-            raise Unreachable(
+            raise TurnedAway(
                 f"{self._where}, let us in but offers no SFTP subsystem. An administrator has to enable it "
                 "(sshd_config: Subsystem sftp internal-sftp), for this user too."
             ) from None
@@ -116,7 +118,7 @@ class Connection:
     def __init__(self, transport: Transport, where: str, timeout: float) -> None:
         self.transport = transport
         self.server_version: str = transport.remote_version
-        self._where = where
+        self.where = where  # for messages
         self._timeout = timeout
         self._arrival = Arrival()
         self.channel = self.open_channel()
@@ -132,10 +134,10 @@ class Connection:
         except (paramiko.SSHException, OSError, EOFError) as error:
             detail = error.text if isinstance(error, paramiko.ChannelException) else str(error)
             raise Unreachable(
-                f"{self._where}, let us in but opened no channel: {detail or 'it hung up'}. "
+                f"{self.where}, let us in but opened no channel: {detail or 'it hung up'}. "
                 "It may allow this user no session, or no more of them."
             ) from None
-        return Channel(channel, self.transport, self._where)
+        return Channel(channel, self.transport, self.where)
 
     def ask_for_more(self, count: int, greet: Callable[[Channel], T]) -> list[Future[T | None]]:
         """Up to ``count`` more, asked for at once and in the background: what ``greet`` makes of each.
@@ -173,43 +175,68 @@ class Connection:
 
 
 def connect(
-    target: Target, login: Login, say: Callable[[str], None], patience: float = PATIENCE
+    target: Target,
+    login: Login,
+    say: Callable[[str], None],
+    patience: float = PATIENCE,
+    secrets: Secrets | None = None,
 ) -> Connection:
     """Connect to ``target``, check its host key, authenticate and open SFTP.
 
     ``say`` is told what the user should know once. All of it takes ``login.timeout``
     seconds at most, not counting those spent at prompts; afterwards ``patience`` is
-    how long it may take no data before it counts as broken. Raises Unreachable, and
-    UsageError for options that can't work.
+    how long it may take no data before it counts as broken. ``secrets`` are those of the
+    run, which has connected before. Raises Unreachable, and UsageError for options that
+    can't work.
     """
-    started = time.monotonic()
     endpoint = find_endpoint(target, say)
-    known = hostkeys.look_up(endpoint.host, endpoint.port, login.known_hosts)
+    if secrets is None:
+        from reconcile.remotes.sftp.secret import Secrets
+
+        secrets = Secrets(login)
+    try:
+        return _connect(endpoint, login, say, patience, secrets)
+    except Unreachable as error:
+        if endpoint.reservation:
+            raise type(error)(f"{error}{endpoint.reservation}") from None
+        raise
+
+
+def _connect(
+    endpoint: Endpoint, login: Login, say: Callable[[str], None], patience: float, secrets: Secrets
+) -> Connection:
+    started = time.monotonic() - secrets.waited
+    known = hostkeys.look_up(endpoint.host, endpoint.port, login.known_hosts, secrets.read)
     sock = dial(endpoint.host, endpoint.port, login.timeout)
     try:
-        from reconcile.remotes.sftp.keys import Secrets
         from reconcile.remotes.sftp.prove import prove
         from reconcile.remotes.sftp.transport import Transport
 
-        secrets = Secrets(login)
         transport = Transport(sock, greeted=True)
     except BaseException:
         sock.close()
         raise
 
     def seconds_left() -> float:
-        return max(started + secrets.waited + login.timeout - time.monotonic(), 0.1)
+        return started + secrets.waited + login.timeout - time.monotonic()
 
     try:
         transport.use_compression(login.compress)
-        _negotiate(transport, known, endpoint, seconds_left())
+        _negotiate(transport, known, endpoint, max(seconds_left(), 0.1))
         key = transport.host_key
         assert key is not None  # negotiated
-        hostkeys.check(known, key.get_name(), key.asbytes(), accept_new=login.accept_new_host_key, say=say)
+        hostkeys.check(
+            known,
+            key.get_name(),
+            key.asbytes(),
+            accept_new=login.accept_new_host_key,
+            say=say,
+            confirm=secrets.confirm,
+        )
         prove(transport, endpoint, login, secrets, seconds_left)
         transport.stream.patience = patience
         transport.set_keepalive(KEEPALIVE)
-        return Connection(transport, str(endpoint), seconds_left())
+        return Connection(transport, str(endpoint), max(seconds_left(), 0.1))
     except BaseException:
         transport.close()
         raise
@@ -229,10 +256,8 @@ def _negotiate(transport: Transport, known: hostkeys.Known, endpoint: Endpoint, 
         return
     error = transport.get_exception()
     if isinstance(error, IncompatiblePeer):
-        raise Unreachable(
-            f"{endpoint}, and we have no way of talking in common: {error}. Some that were usual are no "
-            "longer accepted: ssh-rsa signatures (SHA-1) and DSA were dropped by paramiko 5. The server "
-            "needs a newer SSH, or a host key of type ed25519, ECDSA or RSA with SHA-2."
+        raise TurnedAway(
+            f"{endpoint}, and we have no way of talking in common: {transport.mismatch or error}."
         )
     greeting = transport.stream.greeting
     if not greeting:
@@ -242,10 +267,9 @@ def _negotiate(transport: Transport, known: hostkeys.Known, endpoint: Endpoint, 
             "too many connections, or a blocked address."
         )
     if not transport.remote_version:
-        line = greeting.partition(b"\n")[0].decode("ascii", "backslashreplace").strip()
-        shown = "".join(char if char.isprintable() else "?" for char in line[:60])
+        shown = one_line(greeting.partition(b"\n")[0].decode("ascii", "backslashreplace").strip(), 60)
         raise Unreachable(f'{endpoint}, is no SSH server: it said "{shown}". Check the port (--port).')
-    reason = f": {error}" if error is not None and str(error) else ""
+    reason = f": {one_line(str(error))}" if error is not None and str(error) else ""
     raise Unreachable(
         f"{endpoint}, broke off while keys were exchanged{reason}."
         if in_time

@@ -15,7 +15,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from reconcile.errors import Unreachable, UsageError
+from reconcile.errors import Untrusted, UsageError
+from reconcile.home import NO_HOME, in_home
 
 GLOBAL_FILE = "/etc/ssh/ssh_known_hosts"
 USER_FILE = "~/.ssh/known_hosts"
@@ -48,7 +49,7 @@ class Known:
     """All that is written down about one host."""
 
     name: str  # as known_hosts spells it, with the port unless it is 22
-    file: str  # where a new key goes
+    file: str | None  # where a new key goes, if there is a place for it
     trusted: tuple[Line, ...] = ()
     portless: tuple[Line, ...] = ()  # keys of the same host on port 22: they may vouch, but not accuse
     revoked: tuple[Line, ...] = ()
@@ -66,17 +67,23 @@ def fingerprint(key: bytes) -> str:
     return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
 
 
-def look_up(host: str, port: int, file: str | None) -> Known:
+def read_plainly(path: str) -> bytes:
+    """All that is in a file."""
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def look_up(host: str, port: int, file: str | None, read: Callable[[str], bytes] = read_plainly) -> Known:
     """What ``file`` says of a host; without one the user's and then the machine's known_hosts.
 
     Raises UsageError if a file is there but can't be read.
     """
     plain = host.lower()
     name = plain if port == DEFAULT_PORT else f"[{plain}]:{port}"
-    own = os.path.expanduser(file or USER_FILE)
+    own = in_home(file or USER_FILE)
     found: dict[str, list[Line]] = {"": [], "portless": [], _REVOKED: [], _AUTHORITY: []}
     for path in (own,) if file else (own, GLOBAL_FILE):
-        for line in _read_lines(path):
+        for line in () if path is None else _read_lines(path, read):
             if _matches(line.hosts, name):
                 found[line.marker].append(line)
             elif name != plain and _matches(line.hosts, plain):
@@ -91,25 +98,45 @@ def look_up(host: str, port: int, file: str | None) -> Known:
     )
 
 
-def check(known: Known, kind: str, key: bytes, *, accept_new: bool, say: Callable[[str], None]) -> None:
+def check(
+    known: Known,
+    kind: str,
+    key: bytes,
+    *,
+    accept_new: bool,
+    say: Callable[[str], None],
+    confirm: Callable[[str, str], bool] | None = None,
+) -> None:
     """Let pass the key that is known, and a first one if ``accept_new``, which writes it down.
 
-    Raises Unreachable for any other.
+    ``confirm`` asks the user whether to do that; its second argument is as good as a yes.
+    Raises Untrusted for any other.
     """
     for line in known.revoked:
         if line.key == key:
-            raise Unreachable(
+            raise Untrusted(
                 f"the host key of {known.name} is revoked ({line}). Whoever answers there can't be trusted: "
                 "not connected. Ask the administrator of the server for its new key."
             )
     if any(line.key == key for line in known.trusted or known.portless):
         return
     if known.trusted:
-        raise Unreachable(_accuse(known, kind, key))
-    if not accept_new:
-        raise Unreachable(_introduce(known, kind, key))
+        raise Untrusted(_accuse(known, kind, key))
+    if not (accept_new or _is_confirmed(known, kind, key, confirm)):
+        raise Untrusted(_introduce(known, kind, key))
     _enrol(known, kind, key)
     say(f"the host key of {known.name} is new: {kind} {fingerprint(key)} was added to {known.file}")
+
+
+def _is_confirmed(known: Known, kind: str, key: bytes, confirm: Callable[[str, str], bool] | None) -> bool:
+    if confirm is None or known.file is None:
+        return False
+    shown = fingerprint(key)
+    return confirm(
+        f"The host {known.name} is not known. It shows {kind} {shown}.\n"
+        f"Connect, and add that key to {known.file}?",
+        shown,
+    )
 
 
 def _accuse(known: Known, kind: str, key: bytes) -> str:
@@ -128,6 +155,10 @@ def _accuse(known: Known, kind: str, key: bytes) -> str:
 def _introduce(known: Known, kind: str, key: bytes) -> str:
     host, _, port = known.name.removeprefix("[").partition("]:")
     scan = f"ssh-keyscan -p {port} {host}" if port else f"ssh-keyscan {host}"
+    missing = (
+        f"{known.file} has no key for it" if known.file else f"there is no list of known hosts, as {NO_HOME}"
+    )
+    file = known.file or "a file, name that with --known-hosts,"
     note = ""
     if known.authorities:
         line = known.authorities[0]
@@ -136,16 +167,21 @@ def _introduce(known: Known, kind: str, key: bytes) -> str:
             "host certificates are not supported.)"
         )
     return (
-        f"the host {known.name} is not known: {known.file} has no key for it, and it shows "
+        f"the host {known.name} is not known: {missing}, and it shows "
         f"{kind} {fingerprint(key)}. If its administrator confirms that fingerprint, connect once with "
-        f"--accept-new-host-key, or add the output of `{scan}` to {known.file} yourself.{note}"
+        f"--accept-new-host-key, or add the output of `{scan}` to {file} yourself.{note}"
     )
 
 
 def _enrol(known: Known, kind: str, key: bytes) -> None:
     """Append a line, in one write, for others may be appending too."""
+    if known.file is None:
+        raise Untrusted(
+            f"the new host key of {known.name} has no place to be written to: {NO_HOME}. "
+            "Name a file with --known-hosts."
+        )
     if re.search(r"[\s,*?!|#@]", known.name):
-        raise Unreachable(f"{known.name!r} is no host name that could be written to {known.file}")
+        raise Untrusted(f"{known.name!r} is no host name that could be written to {known.file}")
     line = f"{known.name} {kind} {base64.b64encode(key).decode()}\n".encode()
     try:
         os.makedirs(os.path.dirname(os.path.abspath(known.file)), mode=0o700, exist_ok=True)
@@ -160,19 +196,18 @@ def _enrol(known: Known, kind: str, key: bytes) -> None:
         finally:
             os.close(fd)
     except OSError as error:
-        raise Unreachable(
+        raise Untrusted(
             f"the new host key of {known.name} can't be written to {known.file}: {error.strerror}. "
             "Name another file with --known-hosts."
         ) from None
 
 
-def _read_lines(path: str) -> Iterator[Line]:
+def _read_lines(path: str, read: Callable[[str], bytes]) -> Iterator[Line]:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            for number, text in enumerate(file, 1):
-                line = _parse(path, number, text)
-                if line is not None:
-                    yield line
+        for number, text in enumerate(read(path).split(b"\n"), 1):
+            line = _parse(path, number, os.fsdecode(text))
+            if line is not None:
+                yield line
     except FileNotFoundError:
         return
     except OSError as error:

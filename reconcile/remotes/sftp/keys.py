@@ -4,76 +4,35 @@ from __future__ import annotations
 
 import base64
 import binascii
-import getpass
 import io
 import os
-import sys
-import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from reconcile.errors import Unreachable, UsageError
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_ssh_private_key,
+)
+
+from reconcile.errors import TurnedAway, UsageError
+from reconcile.home import in_home
 from reconcile.model import Login
+from reconcile.remotes.sftp.agent import agent_keys
+from reconcile.remotes.sftp.secret import Secrets
 from reconcile.remotes.sftp.ssh import paramiko
+from reconcile.remotes.sftp.words import one_line
 
 T = TypeVar("T")
 
 DEFAULT_FILES = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
-TRIES = 3  # at a prompt, as OpenSSH's NumberOfPasswordPrompts
 
 _MAGIC = b"openssh-key-v1\0"  # OpenSSH, PROTOCOL.key
+_CIPHERS = ("none", "aes256-ctr", "aes256-cbc", "aes256-gcm@openssh.com")
+_NO_CERTIFICATES = "certificates are not supported yet."
 _NO_LONGER = "DSA keys are no longer supported, by OpenSSH neither. Make a new one: ssh-keygen -t ed25519"
-
-
-class Secrets:
-    """What a variable holds or the user types. Nothing of it is ever shown or logged."""
-
-    def __init__(self, login: Login) -> None:
-        self.waited = 0.0  # seconds spent at prompts, which are not the server's fault
-        self._interactive = login.interactive
-        self._given: str | None = None
-        self._opened_key = False
-        if login.password_env is not None:
-            self._given = os.environ.get(login.password_env)
-            if not self._given:
-                raise UsageError(
-                    f"--password-env {login.password_env}: that variable is not set, or empty. "
-                    "Export it, or leave the option out."
-                )
-
-    def passphrases(self, path: str) -> Iterator[str]:
-        """One after the other, until one opens the key. Call :meth:`opened` then."""
-        if self._given is not None:
-            yield self._given
-        elif self._interactive:
-            yield from self._ask(f"Passphrase of {path}: ")
-
-    def opened(self) -> None:
-        """The given secret is a passphrase, and so no server's business."""
-        self._opened_key = True
-
-    def passwords(self, account: str) -> Iterator[str]:
-        """One after the other, until one is accepted."""
-        if self._given is not None:
-            if not self._opened_key:
-                yield self._given
-        elif self._interactive:
-            yield from self._ask(f"Password of {account}: ")
-
-    def _ask(self, prompt: str) -> Iterator[str]:
-        for _ in range(TRIES):
-            began = time.monotonic()
-            try:
-                answer = getpass.getpass(prompt)
-            except EOFError:
-                return
-            finally:
-                self.waited += time.monotonic() - began
-            if not answer:
-                return
-            yield answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +52,7 @@ class _KeyFile:
     kind: str
     public: bytes | None  # older formats don't say
     encrypted: bool
+    cipher: str = ""  # if it says
 
 
 class _Unusable(Exception):
@@ -100,26 +60,35 @@ class _Unusable(Exception):
 
 
 def offers(
-    login: Login, configured: Sequence[str], secrets: Secrets, skipped: list[str]
+    login: Login,
+    configured: Sequence[str],
+    secrets: Secrets,
+    skipped: list[str],
+    seconds_left: Callable[[], float],
 ) -> Generator[Offer, None, None]:
     """The keys in the order to try them. What can't be used and wasn't asked for is named in ``skipped``.
 
-    With ``login.identity`` only that one; raises UsageError if it can't be used, and Unreachable if it is
+    With ``login.identity`` only that one; raises UsageError if it can't be used, and TurnedAway if it is
     encrypted and nobody can open it.
     """
     if login.identity is not None:
-        yield from _named(os.path.expanduser(login.identity), secrets)
+        yield from _named(login.identity, secrets, skipped, seconds_left)
         return
     seen: set[bytes] = set()
-    with _agent() as keys:
+    with agent_keys(seconds_left, skipped) as keys:
         for key in keys:
+            label = f"{one_line(key.comment) or key.get_name()} (agent)"
+            if "-cert-" in key.get_name():
+                skipped.append(f"{label}: {_NO_CERTIFICATES}")
+                continue
             seen.add(key.asbytes())
-            yield Offer(f"{key.comment or key.get_name()} (agent)", key)
-    for path in dict.fromkeys(map(os.path.expanduser, (*configured, *DEFAULT_FILES))):
+            yield Offer(label, key)
+    for path in dict.fromkeys(filter(None, map(in_home, (*configured, *DEFAULT_FILES)))):
         if not os.path.exists(path):
             continue
         try:
-            file = _inspect(path)
+            file = _inspect(path, secrets)
+            _look_for_certificate(path, skipped)
             if file.public in seen:
                 continue
             yield Offer(path, _load(file, secrets))
@@ -127,11 +96,14 @@ def offers(
             skipped.append(f"{path}: {error}")
 
 
-def _named(path: str, secrets: Secrets) -> Generator[Offer, None, None]:
+def _named(
+    path: str, secrets: Secrets, skipped: list[str], seconds_left: Callable[[], float]
+) -> Generator[Offer, None, None]:
     try:
-        file = _inspect(path)
+        file = _inspect(path, secrets)
     except _Unusable as error:
         raise UsageError(f"can't use the key {path}: {error}") from None
+    _look_for_certificate(path, skipped)
     try:
         key: paramiko.PKey = _load(file, secrets)
     except _Unusable as error:
@@ -139,35 +111,22 @@ def _named(path: str, secrets: Secrets) -> Generator[Offer, None, None]:
     else:
         yield Offer(path, key)
         return
-    with _agent() as keys:  # perhaps it has that key open already
+    with agent_keys(seconds_left, skipped) as keys:  # perhaps it has that key open already
         for key in keys:
-            if key.asbytes() == file.public:
+            if key.asbytes() == file.public and "-cert-" not in key.get_name():
                 yield Offer(f"{path} (agent)", key)
                 return
-    raise Unreachable(f"can't use the key {path}: {reason}")
+    raise TurnedAway(f"can't use the key {path}: {reason}")
 
 
-@contextmanager
-def _agent() -> Iterator[Sequence[paramiko.AgentKey]]:
-    """The keys in the agent, which must stay connected while one of them is offered."""
-    if sys.platform != "win32" and not os.path.exists(os.environ.get("SSH_AUTH_SOCK", "")):
-        yield ()
-        return
+def _look_for_certificate(path: str, skipped: list[str]) -> None:
+    if os.path.exists(f"{path}-cert.pub"):
+        skipped.append(f"{path}-cert.pub: {_NO_CERTIFICATES}")
+
+
+def _inspect(path: str, secrets: Secrets) -> _KeyFile:
     try:
-        agent = paramiko.Agent()
-    except Exception:  # noqa: BLE001 - an agent that is gone or talks nonsense is no agent
-        yield ()
-        return
-    try:
-        yield agent.get_keys()
-    finally:
-        agent.close()
-
-
-def _inspect(path: str) -> _KeyFile:
-    try:
-        with open(path, encoding="ascii") as file:
-            text = file.read()
+        text = secrets.read(path).decode("ascii")
     except OSError as error:
         raise _Unusable(f"{error.strerror}.") from None
     except UnicodeDecodeError:
@@ -210,7 +169,12 @@ def _inspect_openssh(path: str, text: str) -> _KeyFile:
         raise _Unusable("it lives on a security key, which only an agent can use: ssh-add it.")
     if kind == "ssh-dss":
         raise _Unusable(f"{_NO_LONGER}.")
-    return _KeyFile(path, text, kind, public, encrypted=cipher != "none")
+    if cipher not in _CIPHERS:
+        raise _Unusable(
+            f"it is encrypted with {one_line(cipher)}, which can't be opened here. Encrypt a copy of it anew "
+            f"(ssh-keygen -p -Z aes256-ctr -f {path}), or load it into an agent (ssh-add)."
+        )
+    return _KeyFile(path, text, kind, public, cipher != "none", cipher)
 
 
 def _load(file: _KeyFile, secrets: Secrets) -> paramiko.PKey:
@@ -246,4 +210,9 @@ def _parse(file: _KeyFile, passphrase: str | None) -> paramiko.PKey:
         kind = paramiko.Ed25519Key
     elif file.kind.startswith("ecdsa"):
         kind = paramiko.ECDSAKey
-    return kind.from_private_key(io.StringIO(file.text), passphrase)
+    text = file.text
+    if passphrase is not None and file.cipher.endswith("-gcm@openssh.com"):  # which paramiko can't open
+        opened = load_ssh_private_key(text.encode(), passphrase.encode())
+        text = opened.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+        passphrase = None
+    return kind.from_private_key(io.StringIO(text), passphrase)

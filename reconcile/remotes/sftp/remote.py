@@ -31,7 +31,7 @@ from reconcile.model import (
     Traffic,
 )
 from reconcile.order import not_tried
-from reconcile.remotes import FORGETFUL, NOTHING, Memory
+from reconcile.remotes import NOTHING, Memory
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.alter import move, park, set_meta
 from reconcile.remotes.sftp.arrive import arrive
@@ -47,6 +47,7 @@ from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
 from reconcile.remotes.sftp.publish import make_link
 from reconcile.remotes.sftp.quirks import pack
 from reconcile.remotes.sftp.remove import delete, width
+from reconcile.remotes.sftp.secret import Secrets
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.settle import settle
 from reconcile.remotes.sftp.site import NO_FSYNC, Site, absent, kind_of, look, problem, read_link
@@ -312,20 +313,20 @@ class SftpRemote:
         self._connection.close()
 
 
-def open_sftp(job: Job, reporter: Reporter, memory: Memory = FORGETFUL) -> SftpRemote:
+def open_sftp(job: Job, reporter: Reporter, memory: Memory, secrets: Secrets) -> SftpRemote:
     """Connect and find out where DEST is and what the server can do. Writes nothing."""
     try:
-        return _open(job, reporter, memory, eager=True)
+        return _open(job, reporter, memory, secrets, eager=True)
     except _Hasty:  # below OpenSSH's banner something else may run, that takes no question so early
-        return _open(job, reporter, memory, eager=False)
+        return _open(job, reporter, memory, secrets, eager=False)
 
 
 class _Hasty(Exception):
     """The server hung up when it was asked before it had told its version."""
 
 
-def _open(job: Job, reporter: Reporter, memory: Memory, *, eager: bool) -> SftpRemote:
-    connection = connect(job.target, job.login, reporter.say, job.options.timeout)
+def _open(job: Job, reporter: Reporter, memory: Memory, secrets: Secrets, *, eager: bool) -> SftpRemote:
+    connection = connect(job.target, job.login, reporter.say, job.options.timeout, secrets)
     try:
         session = Session(connection.channel, job.options.timeout)
         banner = connection.server_version
@@ -338,6 +339,9 @@ def _open(job: Job, reporter: Reporter, memory: Memory, *, eager: bool) -> SftpR
             raise
         site.warn = reporter.warn
         return SftpRemote(connection, session, site, reporter, memory)
+    except ProtocolError as error:
+        connection.close()
+        raise ProtocolError(f"{connection.where}: {error}") from None
     except BaseException:
         connection.close()
         raise

@@ -1,0 +1,43 @@
+"""Where this user's own files are, if that can be told at all.
+
+In a container a user may have neither ``HOME`` nor an entry in the password file. Python then
+leaves ``~`` as it is, and ``~/.ssh`` would be a folder in whatever folder we happen to be in.
+"""
+
+from __future__ import annotations
+
+import os
+
+from reconcile.errors import UsageError
+
+NO_HOME = "this user has no home folder (HOME is not set, and the system knows of none)"
+
+
+def in_home(path: str) -> str | None:
+    """``path`` with a leading ``~`` resolved; None where there is no such home folder."""
+    name, _, rest = path.partition("/")
+    if not name.startswith("~"):
+        return path
+    home = os.environ.get("HOME", "") if name == "~" else ""
+    if not os.path.isabs(home):
+        home = _registered(name[1:])
+    return os.path.join(home, rest) if os.path.isabs(home) else None
+
+
+def expand(path: str, way_out: str) -> str:
+    """The same; raises UsageError where there is no such home folder, and says ``way_out``."""
+    full = in_home(path)
+    if full is None:
+        who = NO_HOME if path.partition("/")[0] == "~" else "there is no such user here"
+        raise UsageError(f"can't tell where {path} is: {who}. {way_out}")
+    return full
+
+
+def _registered(user: str) -> str:
+    """The home folder of a user, of this one if ``user`` is empty, as the system's list has it."""
+    import pwd
+
+    try:
+        return (pwd.getpwnam(user) if user else pwd.getpwuid(os.getuid())).pw_dir
+    except KeyError:
+        return ""

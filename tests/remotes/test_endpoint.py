@@ -1,0 +1,112 @@
+"""What ``~/.ssh/config`` and a missing home do to where we call. No connection is made."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from reconcile.errors import UsageError
+from reconcile.model import Target
+from reconcile.remotes.sftp.endpoint import Endpoint, find_endpoint
+from reconcile.remotes.sftp.hostkeys import look_up
+
+NAS = Target("nas", "/", "me")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with an empty ``.ssh``."""
+    (tmp_path / ".ssh").mkdir(mode=0o700)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def find(home: Path, config: str) -> tuple[Endpoint, list[str]]:
+    """Where the config leads to, and what is said."""
+    (home / ".ssh" / "config").write_text(config)
+    said: list[str] = []
+    return find_endpoint(NAS, said.append), said
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "Host *\n  ProxyJump bastion\n",
+        "ProxyCommand=ssh -W %h:%p bastion\n",
+        "Host nas\n ProxyJump bastion\nHost *\n ProxyJump none\n",
+        "Match host nas\n ProxyJump bastion # the one in the cellar\n",
+        'Match exec "test -e /x" host nas\n ProxyJump bastion\n',
+        "Match localnetwork 10.0.0.0/8\n ProxyCommand nc %h %p\n",
+        "Match canonical\n ProxyJump bastion\n",
+    ],
+)
+def test_what_leads_through_a_proxy_is_refused(home: Path, config: str) -> None:
+    """What answers under that name without the proxy may be another machine."""
+    with pytest.raises(UsageError, match=r"through a proxy \(Proxy(Jump|Command).*Not\s+connected"):
+        find(home, config)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "Host nas\n ProxyJump none\n",
+        "Host nas\n ProxyCommand none\n",
+        'Host nas\n ProxyJump "NONE"\n',
+        "Host nas\n ProxyJump none # not here\nHost *\n ProxyJump bastion\n",
+        "Host nas\n ProxyJump none\nHost *\n ProxyCommand nc %h %p\n",  # the first of both counts
+        "Host other\n ProxyJump bastion\n",
+        'Match exec "true" host other\n ProxyJump bastion\n',
+    ],
+)
+def test_no_proxy_is_none(home: Path, config: str) -> None:
+    _, said = find(home, config)
+    assert not any("proxy" in line.lower() for line in said)
+
+
+def test_what_is_left_out_is_named_only_where_it_may_apply(home: Path) -> None:
+    config = 'Match exec "x y" host other\n  Port 1\nMatch host nas exec z\n  Port 2\nInclude conf.d/*\n'
+    endpoint, said = find(home, config)
+    assert endpoint.port == 22
+    assert said == [
+        "~/.ssh/config: Match exec (line 3) is not supported, its block is left out",
+        "~/.ssh/config: Include (line 5) is not followed: what stands in conf.d/* does not count",
+    ]
+
+
+def test_what_is_not_followed_is_kept_for_when_connecting_fails(home: Path) -> None:
+    config = (
+        "Host nas\n HostKeyAlias box\n IdentitiesOnly yes\n Compression yes\nHost *\n BindAddress 1.2.3.4\n"
+    )
+    endpoint, said = find(home, config + "HostKeyAlias x\n VerifyHostKeyDNS no\nHost other\n Ciphers x\n")
+    assert not said
+    assert endpoint.unheeded == ("BindAddress", "HostKeyAlias", "IdentitiesOnly")
+    assert "also says BindAddress, HostKeyAlias, IdentitiesOnly for this host" in endpoint.reservation
+
+
+# A user without a home
+
+
+@pytest.fixture(params=[None, "", "relative"])
+def homeless(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user whom the system does not know, in a folder in which somebody has made a ``~``."""
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    if request.param is None:
+        monkeypatch.delenv("HOME")
+    else:
+        monkeypatch.setenv("HOME", request.param)
+    monkeypatch.chdir(tmp_path)
+    for name in ("~", "relative"):
+        (tmp_path / name / ".ssh").mkdir(parents=True)
+        (tmp_path / name / ".ssh" / "config").write_text("HostName evil\n")
+        (tmp_path / name / ".ssh" / "known_hosts").write_text(f"nas ssh-ed25519 {KEY}\n")
+    return tmp_path
+
+
+KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIHFjFGWUo6XqrqGUkb4sWIXS2s5kPr0RQIu4uZx1cW2x"
+
+
+def test_nothing_is_read_from_the_current_folder(homeless: Path) -> None:
+    assert find_endpoint(NAS, pytest.fail).host == "nas"
+    assert not look_up("nas", 22, None).trusted
