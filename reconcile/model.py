@@ -394,6 +394,7 @@ class Plan:
     problems: Sequence[Problem] = ()
     notes: Sequence[Problem] = ()
     bytes_avoided: int = 0  # bytes of changed paths that need no upload
+    twins: Mapping[str, Sequence[str]] = field(default_factory=dict)  # see ``find_twins``
 
     @property
     def actions(self) -> Iterator[Action]:

@@ -8,17 +8,12 @@ other in a circle, one of them is parked: moved aside first, to its place later.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from reconcile.diff import ancestors, parent
 from reconcile.model import Action, Kind, Op, Problem, Reason, Stage
-
-
-def fold_name(path: str) -> str:
-    """What a file system that ignores case and composition takes a path for."""
-    return unicodedata.normalize("NFC", path).casefold()
+from reconcile.twins import fold_name
 
 
 def order(steps: Iterable[Action]) -> list[list[Action]]:

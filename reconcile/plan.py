@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from reconcile.arrivals import arriving, keep_back, wait
 from reconcile.diff import ancestors, below, lookup, parent, same_content, same_meta, within
@@ -27,8 +28,9 @@ from reconcile.model import (
     Stage,
 )
 from reconcile.moves import Pairing, pair
-from reconcile.order import fold_name, order, touched
+from reconcile.order import order, touched
 from reconcile.room import must_be_kept, note_kept
+from reconcile.twins import find_twins, fold_name
 
 
 def make_plan(
@@ -64,6 +66,7 @@ def make_plan(
             *note_kept(action for level in levels for action in level),
         ],
         bytes_avoided=draft.bytes_avoided,
+        twins=find_twins(old, scan, chain.from_iterable(levels)),
     )
 
 

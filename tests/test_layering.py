@@ -20,7 +20,7 @@ ROWS = (
     ("apply",),
     ("line", "scan", "doubt", "survey", "state", "remotes"),
     (
-        *("source", "half", "rows", "fold", "plan", "guard", "room", "arrivals", "order"),
+        *("source", "half", "rows", "fold", "plan", "twins", "guard", "room", "arrivals", "order"),
         *("moves", "claim", "diff", "filters"),
     ),
     ("home",),
@@ -41,7 +41,7 @@ THIRD_PARTIES = {
 }
 
 PURE = (
-    *("model", "errors", "paths", "filters", "diff", "moves", "order", "plan", "room", "guard"),
+    *("model", "errors", "paths", "filters", "diff", "moves", "order", "twins", "plan", "room", "guard"),
     *("fold", "claim", "arrivals", "report.words", "report.plans", "report.document", "report.meter"),
 )
 # What a pure module may use: nothing here knows a file, a clock, a process or chance.

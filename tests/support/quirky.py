@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum, auto
@@ -15,7 +16,7 @@ import pytest
 from reconcile.model import Login, Target
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.answers import Session
-from reconcile.remotes.sftp.confined import Attributes, Files
+from reconcile.remotes.sftp.confined import Attributes, Files, Place
 from reconcile.remotes.sftp.server import Server
 from reconcile.remotes.sftp.ssh import paramiko
 
@@ -44,6 +45,7 @@ class Quirk(Enum):
     READLINK_WHOLE = auto()  # READLINK tells where a link leads, as a whole path: ProFTPD
     SYMLINK_REVERSED = auto()  # SYMLINK takes the path of the link first: asyncssh, npm ssh2, MySecureShell
     SYMLINK_DENIED = auto()
+    CASELESS = auto()  # a name is found whatever its case and composition: macOS, Windows, FAT
     UNORDERED = auto()  # what comes in one packet is carried out the last first: handlers in parallel
     CLAIMS_OPENSSH = auto()  # announces what OpenSSH does
     DIES_OF_HASTE = auto()  # hangs up when it is asked for what it did not announce: lsh
@@ -56,6 +58,16 @@ class QuirkyFiles(Files):
     """``quirks`` is set by a subclass."""
 
     quirks: frozenset[Quirk] = frozenset()
+
+    def _descend(self, stack: list[int], names: list[bytes], follow: bool) -> Place:
+        if Quirk.CASELESS not in self.quirks:
+            return super()._descend(stack, names, follow)
+        found: list[bytes] = []
+        for name in names:
+            folder = os.path.join(os.fsencode(self.root), *found)
+            there = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+            found.append(next((each for each in there if _fold(each) == _fold(name)), name))
+        return super()._descend(stack, found, follow)
 
     def lstat(self, path: str) -> Attributes:
         """LSTAT."""
@@ -125,6 +137,10 @@ class QuirkyFiles(Files):
             return path
         real = os.path.realpath(os.path.join(self.root, os.fsencode(path).lstrip(b"/")))
         return "/" + os.fsdecode(os.path.relpath(real, self.root))
+
+
+def _fold(name: bytes) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", os.fsdecode(name)).casefold())
 
 
 class QuirkySession(Session):

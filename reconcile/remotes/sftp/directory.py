@@ -30,9 +30,9 @@ def set_nested_apart(actions: Sequence[Action]) -> tuple[list[Action], list[Acti
 def next_to_make(site: Site, nested: Sequence[Action]) -> tuple[list[Action], list[Action]]:
     """Which of ``nested`` can be made now, and which have to wait for these.
 
-    What is below a new directory is new. Where the server keeps to the order of the
-    requests all of it can be made at once; elsewhere, and where the directory was
-    there before, step by step: nothing is made behind a link.
+    What is below a new directory is new, but for one whose name may be another's. Where the
+    server keeps to the order of the requests all of it can be made at once; elsewhere, and where
+    the directory was there before, step by step: nothing is made behind a link.
     """
     waiting = {action.path for action in nested}
     new = set(site.empty) if site.quirks.ordered else set()
@@ -40,7 +40,7 @@ def next_to_make(site: Site, nested: Sequence[Action]) -> tuple[list[Action], li
     later: list[Action] = []
     for action in nested:
         above = parent(action.path)
-        if above in new:
+        if above in new and action.path not in site.twins:
             new.add(action.path)
         (later if above in waiting and above not in new else now).append(action)
     return now, later

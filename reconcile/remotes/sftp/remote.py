@@ -36,6 +36,7 @@ from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.alter import move, park, set_meta
 from reconcile.remotes.sftp.arrive import arrive
 from reconcile.remotes.sftp.bundle import IN_STEP, Bundler, make_bundles
+from reconcile.remotes.sftp.clash import set_twins_apart, unless_taken
 from reconcile.remotes.sftp.connect import Connection, connect
 from reconcile.remotes.sftp.directory import make_directory, next_to_make, set_nested_apart
 from reconcile.remotes.sftp.elsewhere import bar
@@ -125,6 +126,7 @@ class SftpRemote:
     ) -> None:
         """The first write: DEST, and our folder in it. See ``workdir``."""
         site, parts = self._site, parts_for(plan.actions)
+        site.twins = plan.twins
         self._kept = make_workdir(
             self._session, site, lineage, run, parts, known=known, resume=resume, before=before
         )
@@ -152,10 +154,12 @@ class SftpRemote:
         for _ in session.run(chain([make_parts(site, actions)], looks), self._in_flight):
             pass  # what they find is noted in ``site``
         failed: list[Outcome] = []
+        actions, twins = set_twins_apart(site, actions)
         left = yield from self._perform_together(actions, source, stop, failed)
         trees = [action for action in left if _lists_a_tree(action)]
         others = (action for action in left if not _lists_a_tree(action)) if trees else left
         yield from self._run(others, self._in_flight, source, stop, failed)
+        yield from self._run(twins, 1, source, stop, failed)
         yield from self._make_nested(nested, source, stop, failed)
         widest = max(map(width, trees), default=1)
         yield from self._run(trees, max(1, self._in_flight // widest), source, stop, failed)
@@ -193,7 +197,9 @@ class SftpRemote:
         while nested and not (stop is not None and stop.requested):
             now, nested = next_to_make(self._site, nested)
             broken: list[Outcome] = []
+            now, twins = set_twins_apart(self._site, now)
             yield from self._run(now, self._in_flight, source, stop, broken)
+            yield from self._run(twins, 1, source, stop, broken)
             for outcome in sorted(broken, key=lambda outcome: outcome.action.path):
                 action = outcome.action
                 culprit = culprits.get(parent(action.path))
@@ -242,6 +248,11 @@ class SftpRemote:
         site = self._site
         if (trouble := trouble_above(site, action)) is not None:
             return _blocked(action, trouble)
+        recipe = self._recipe_for(action, source)
+        return unless_taken(site, action, recipe) if action.path in site.twins else recipe
+
+    def _recipe_for(self, action: Action, source: Source) -> Recipe[Outcome]:
+        site = self._site
         match action.op:
             case Op.CREATE | Op.MODIFY if action.kind is Kind.SYMLINK:
                 return make_link(site, action, source)

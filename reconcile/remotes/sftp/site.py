@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from reconcile.claim import is_left
@@ -87,9 +87,8 @@ class Site:
     trials: int = TRIALS  # publishes yet to be read back
     empty: dict[str, int | None] = field(default_factory=dict)  # directories made by this run: their modes
     keeps_tags: bool = True  # what we sent and set is what the server shows afterwards, as far as was seen
-    unproven: list[Action] = field(
-        default_factory=list
-    )  # files published on trust, nothing of them read back
+    on_trust: set[str] = field(default_factory=set)  # files that nobody has looked at, not yet published
+    unproven: list[Action] = field(default_factory=list)  # the same, published
     elsewhere: set[str] = field(default_factory=set)  # directories on another file system than our folder
     swept: set[str] = field(default_factory=set)  # directories in which nothing of dead runs is staged
     renames: bool | None = None  # whether the server renames anything at all
@@ -99,6 +98,7 @@ class Site:
     parents: PathDict[Problem | None] = field(
         default_factory=PathDict
     )  # directories looked at; None: as they should be
+    twins: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of the plan
     stuck: list[Problem] = field(default_factory=list)  # what earlier runs left and could not be removed
     discarded: list[Discarded] = field(default_factory=list)  # what is in the run's trash, to be purged
     now: int | None = None  # seconds of the server's clock, when it made the run's folder

@@ -14,16 +14,18 @@ from reconcile.remotes.sftp.wire import Attrs
 
 
 def note_published(site: Site, outcome: Outcome) -> None:
-    """Remember a file that nobody has looked at since it was sent, perhaps.
+    """Remember a file that nobody has looked at since it was sent.
 
     RACE: where the connection is lost before the trust is, they are forgotten: then a file
     that was cut short is found by ``--refresh``.
     """
     action = outcome.action
-    held = outcome.effects.get(action.path)
-    # One that changed while it was read is as it was then. It is read again in the next run anyway.
-    if site.quirks.ordered and site.trials < 0 and held is not None and held.size == action.bytes:
-        site.unproven.append(action)
+    if action.path in site.on_trust:
+        site.on_trust.discard(action.path)
+        held = outcome.effects.get(action.path)
+        # One that changed while it was read is as it was then. It is read again in the next run anyway.
+        if held is not None and held.size == action.bytes:
+            site.unproven.append(action)
 
 
 def look_again(site: Site, action: Action) -> Recipe[Outcome | None]:

@@ -248,7 +248,10 @@ class Content:
 
     def went_well(self, notable: Notable) -> bool:
         """Whether the answers leave nothing to find out."""
-        return not notable and not self.handles and self.site.trusted
+        well = not notable and not self.handles and self.site.trusted
+        if well:
+            self.site.on_trust.add(self.path)
+        return well
 
     def conclude(self, notable: Notable) -> Recipe[Entry | Problem]:
         """Verify, and see what went wrong; with a problem the staging file is removed."""

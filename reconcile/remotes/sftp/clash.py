@@ -1,0 +1,58 @@
+"""Two names of ours that are one on the server: told, and neither content is lost.
+
+What may live here: how that shows, and what becomes of an action whose name is another's there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from reconcile.diff import parent
+from reconcile.model import Action, Op, Outcome, Reason
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.listing import Listing, list_directory
+from reconcile.remotes.sftp.site import Site, problem
+from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.sftp.wire import Attrs, Status
+
+
+def set_twins_apart(site: Site, actions: Iterable[Action]) -> tuple[list[Action], list[Action]]:
+    """The actions, and those among them that go one by one: what one has made may be in another's way."""
+    apart: list[Action] = []
+    twins: list[Action] = []
+    for action in actions:
+        (twins if action.path in site.twins else apart).append(action)
+    return apart, twins
+
+
+def unless_taken(site: Site, action: Action, recipe: Recipe[Outcome]) -> Recipe[Outcome]:
+    """Carry out what makes or removes a name, if it isn't that of another file or directory of ours."""
+    for twin in site.twins[action.path]:
+        if not (yield from _is_one(site, action.path, twin)):
+            continue
+        recipe.close()
+        one = f"{action.path!r} and {twin!r} are one name on the server"
+        if action.op is Op.DELETE:
+            gone = {action.path: None, **{f"{action.path}/{member}": None for member, _ in action.members}}
+            note = problem(action.path, Reason.BAD_NAME, f"{one}; what it holds there stays")
+            return Outcome(action, gone, note=note)
+        text = f"{one}, and {twin!r} is there; not brought. Give one of them another name here"
+        return Outcome(action, problem=problem(action.path, Reason.BAD_NAME, text))
+    return (yield from recipe)
+
+
+def _is_one(site: Site, path: str, twin: str) -> Recipe[bool]:
+    """Whether both names show something, and the directory does not list them both."""
+    here: Attrs | Status
+    there: Attrs | Status
+    listing: Listing
+    here, there, listing = yield [
+        wire.lstat(site.at(path)),
+        wire.lstat(site.at(twin)),
+        list_directory(site.at(parent(path))),
+    ]
+    if not isinstance(here, Attrs) or not isinstance(there, Attrs):
+        return False
+    listed = {os.fsencode(name) for name, _ in listing.names}
+    return not {os.fsencode(each.rpartition("/")[2]) for each in (path, twin)} <= listed
