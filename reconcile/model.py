@@ -9,7 +9,7 @@ Times named ``_ns`` are integer nanoseconds since the epoch, sizes are bytes.
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import islice
 from types import MappingProxyType
@@ -111,6 +111,10 @@ class Directory(Protocol):
     def hidden(self) -> bool:
         """Whether it holds entries that ``raw`` does not show (retained, excluded, unstamped)."""
 
+    @property
+    def retained(self) -> int:
+        """How many of its entries are retained, those that are excluded as well left out."""
+
     def entries(self) -> Mapping[str, Entry]:
         """Name to entry, sorted by name."""
 
@@ -137,6 +141,11 @@ class PlainDirectory:
     def hidden(self) -> bool:
         """Always looked into."""
         return True
+
+    @property
+    def retained(self) -> int:
+        """How many of its entries are retained, those that are excluded as well left out."""
+        return sum(entry.retained and not entry.excluded for entry in self.names.values())
 
     def entries(self) -> Mapping[str, Entry]:
         """Name to entry, sorted by name."""
@@ -342,6 +351,14 @@ class Outcome:
     problem: Problem | None = None
     note: Problem | None = None
     again: bool = False  # takes back what was told of the same action before
+    entries: int | None = None  # paths it settled, where that is less than the action's
+
+    @property
+    def achieved(self) -> Action | None:
+        """The action as far as it went; None if nothing came of it."""
+        if self.problem is not None or self.entries == 0:
+            return None
+        return self.action if self.entries is None else replace(self.action, entries=self.entries)
 
     @property
     def done(self) -> bool:
@@ -368,9 +385,9 @@ class Tally:
 
     def add(self, outcome: Outcome) -> None:
         """One more action came to its end."""
-        if outcome.problem is None:
-            self.done.append(outcome.action)
-        else:
+        if (achieved := outcome.achieved) is not None:
+            self.done.append(achieved)
+        if outcome.problem is not None:
             self.problems.append(outcome.problem)
             if outcome.action.op is Op.DELETE:
                 self.undeleted.append(outcome.action)
@@ -395,6 +412,8 @@ class Plan:
     notes: Sequence[Problem] = ()
     bytes_avoided: int = 0  # bytes of changed paths that need no upload
     twins: Mapping[str, Sequence[str]] = field(default_factory=dict)  # see ``find_twins``
+    gone: int = 0  # entries newly gone here, which stay there
+    back: int = 0  # entries that were gone here and stayed there, and now don't
 
     @property
     def actions(self) -> Iterator[Action]:
@@ -556,6 +575,7 @@ class Result:
     entries: int = 0  # found in the source by the scan
     failing: Mapping[str, Since] = field(default_factory=dict)  # paths of problems, if they were counted
     unsynced: int = 0  # files acknowledged, but not known to be on the server's disk
+    kept: int = 0  # entries gone here that stay there
 
     @property
     def done(self) -> Sequence[Action]:
@@ -593,6 +613,9 @@ class Reporter(Protocol):
 
     def warn(self, message: str) -> None:
         """The same, and not to be missed: told also to who asked for quiet, though nothing failed."""
+
+    def refused(self, plan: Plan) -> None:
+        """The plan is not applied: its guard is about to say why."""
 
     def planned(self, plan: Plan) -> None:
         """The plan stands and is about to be applied: the exact totals."""

@@ -6,13 +6,12 @@ and metadata of files, then the remaining deletions, then modes of directories.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from reconcile.arrivals import arriving, keep_back, wait
 from reconcile.diff import ancestors, below, lookup, parent, same_content, same_meta, within
-from reconcile.guard import is_empty
 from reconcile.model import (
     Action,
     Change,
@@ -31,6 +30,8 @@ from reconcile.moves import Pairing, pair
 from reconcile.order import order, touched
 from reconcile.room import must_be_kept, note_kept
 from reconcile.twins import find_twins, fold_name
+
+_HOLDS_EXCLUDED = "gone here, and stays on the remote, as it holds what a filter leaves out"
 
 
 def make_plan(
@@ -52,6 +53,7 @@ def make_plan(
     for change in changes:
         if change.new is not None and change.new.excluded:
             draft.restamped[change.path] = change.new
+            draft.back += change.new.retained
     draft.classify()
     structure = draft.structure()
     draft.await_arrivals(structure, ((path, e) for p in problems if (e := lookup(scan.dirs, path := p.path))))
@@ -62,11 +64,13 @@ def make_plan(
         problems=[*_of_interest(scan.problems, old), *problems],
         notes=[
             *scan.notes,
-            *_note_emptied(scan, draft.restamped),
+            *draft.notes,
             *note_kept(action for level in levels for action in level),
         ],
         bytes_avoided=draft.bytes_avoided,
         twins=find_twins(old, scan, chain.from_iterable(levels)),
+        gone=draft.gone,
+        back=draft.back,
     )
 
 
@@ -85,7 +89,10 @@ class _Draft:
     modes: list[Action] = field(default_factory=list)  # of directories
     cleared: set[str] = field(default_factory=set)  # directories that go as a whole
     replaced: set[str] = field(default_factory=set)  # what lies where a directory moves to
+    notes: list[Problem] = field(default_factory=list)
     bytes_avoided: int = 0
+    gone: int = 0
+    back: int = 0
 
     def classify(self) -> None:
         """Decide for each path which action it costs, parents first."""
@@ -95,6 +102,8 @@ class _Draft:
             new = self.pairing.news.get(path)
             if old is not None and origin in self.pairing.moves.files:
                 old = None  # moved away
+            if new is not None and old is not None:
+                self.back += old.retained
             if new is None:
                 if old is not None:
                     self._vanish(path, origin, old)
@@ -140,10 +149,16 @@ class _Draft:
     def _vanish(self, path: str, origin: str, old: Entry) -> None:
         if old.excluded or any(top in self.cleared for top in ancestors(path)):
             return
-        if self.options.mirror:
-            self.deletes.append(self._delete(path, origin, old, "deleted"))
-        elif not old.retained:
+        if not self.options.mirror:
+            self.gone += not old.retained
             self._hold_true(path, origin, replace(old, retained=True))
+        elif old.kind is Kind.DIR and any(entry.excluded for _, entry in self._members(origin)):
+            # It stays with what is excluded in it, and is known as what would go else; the rest goes.
+            self._hold_true(path, origin, replace(old, retained=True))
+            if not old.retained:
+                self.notes.append(Problem(path, Stage.PLAN, Reason.KEPT, _HOLDS_EXCLUDED))
+        else:
+            self.deletes.append(self._delete(path, origin, old, "deleted"))
 
     def _bring(self, path: str, origin: str, old: Entry | None, new: Entry) -> None:
         if old is not None and (old.kind is Kind.DIR) != (new.kind is Kind.DIR):
@@ -228,6 +243,7 @@ class _Draft:
             if old is None or target in self.pairing.moves.files or within(parent(target), self.replaced):
                 continue
             self.replaced.add(target)
+            self.back += old.retained
             self.steps.append(self._delete(target, target, old, "replaced by a moved folder"))
 
     def _delete(self, path: str, origin: str, old: Entry, reason: str, *, blocking: bool = False) -> Action:
@@ -235,11 +251,8 @@ class _Draft:
         members: list[tuple[str, Entry]] = []
         if old.kind is Kind.DIR:
             self.cleared.add(path)
-            members = [
-                (inside[len(origin) + 1 :], entry)
-                for inside, entry in below(self.old.dirs, origin)
-                if not self._leaves(inside, origin)
-            ]
+            members = list(self._members(origin))
+            self.back += sum(entry.retained for _, entry in members)
         return Action(
             Op.DELETE,
             path,
@@ -251,6 +264,20 @@ class _Draft:
             entries=1 + len(members),
             reason=reason,
         )
+
+    def _members(self, origin: str) -> Iterator[tuple[str, Entry]]:
+        """All in a directory that does not move out of it, relative to it, as the filters have it now."""
+        olds, carry = self.pairing.olds, self.pairing.moves.carry
+        for inside, entry in below(self.old.dirs, origin):
+            if self._leaves(inside, origin):
+                continue
+            known, as_now = olds.get(carry(inside), ("", entry))
+            hidden = self.restamped.get(inside)
+            if hidden is not None and hidden.excluded:
+                as_now = hidden
+            elif known != inside:
+                as_now = self.pairing.displaced.get(inside, entry)
+            yield inside[len(origin) + 1 :], as_now
 
     def _leaves(self, inside: str, top: str) -> bool:
         moves = self.pairing.moves
@@ -336,11 +363,3 @@ def _of_interest(problems: Sequence[Problem], old: DirectorySnapshot) -> Iterato
     for problem in problems:
         if problem.reason is not Reason.VANISHED or lookup(old.dirs, problem.path) is not None:
             yield problem
-
-
-def _note_emptied(scan: Scan, restamped: Mapping[str, Entry | None]) -> Iterator[Problem]:
-    """Without a mirror a folder may become empty: what is dropped there is taken away again, perhaps."""
-    retained = sum(entry is not None and entry.retained for entry in restamped.values())
-    if retained and is_empty(scan):
-        message = f"SRC is empty; the {retained:,} entries it had stay on the remote. Is it mounted?"
-        yield Problem("", Stage.PLAN, Reason.MISSING, message)

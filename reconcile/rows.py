@@ -34,6 +34,7 @@ _KINDS = {S_IFREG: Kind.FILE, S_IFDIR: Kind.DIR, S_IFLNK: Kind.SYMLINK}
 _FORMATS = {kind: bits for bits, kind in _KINDS.items()}
 _CODES = (Kind.FILE, Kind.DIR, Kind.SYMLINK)  # the position is what is written: only ever append
 _RETAINED, _EXCLUDED, _FOREIGN, _UNSTAMPED = 1, 2, 4, 8
+_FLAGS = 7  # where they stand in a long fact
 _TIME_LIMIT = 1 << 63
 _MODES: dict[int, int] = {}  # each number once: there are few, and a million rows
 _SHARED = tuple(range(PERMISSIONS + 1))  # likewise
@@ -48,6 +49,7 @@ class ScannedDirectory:
     __slots__ = ("_entries", "raw")
 
     hidden = False
+    retained = 0
 
     def __init__(self, stamps: bytes) -> None:
         self.raw = stamps
@@ -78,6 +80,14 @@ class PackedDirectory:
     def hidden(self) -> bool:
         """Whether there are entries that ``raw`` does not show."""
         return not self.facts.startswith(_NO_HIDDEN)
+
+    @property
+    def retained(self) -> int:
+        """How many of its entries are retained, those that are excluded as well left out."""
+        if not self.hidden:
+            return 0
+        flags = (fact[_FLAGS] for fact in _unpack(self.facts)[1])
+        return sum(each & (_RETAINED | _EXCLUDED) == _RETAINED for each in flags)
 
     def entries(self) -> Mapping[str, Entry]:
         """Name to entry, sorted by name. Raises ValueError if the bytes are no directory."""

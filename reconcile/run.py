@@ -15,7 +15,7 @@ from reconcile.doubt import leave_alone, lost_mounts, moved_meanwhile, still_mou
 from reconcile.errors import Refused
 from reconcile.filters import Filter, make_filter
 from reconcile.fold import Fold, fold
-from reconcile.guard import guard
+from reconcile.guard import count_kept, count_rehashed, guard, tell_gone
 from reconcile.line import Connect, Line
 from reconcile.model import (
     Change,
@@ -206,6 +206,7 @@ class _Run:
     def plan_again(self, first: DirectorySnapshot) -> Plan | None:
         """Once more, with what is known by now: what failed may go well. None: the guard is against it."""
         done = sum(action.entries for action in self.tally.done if action.op is Op.DELETE)
+        done -= count_rehashed(self.tally.done)
         try:
             plan = self.plan(first, done)
         except Refused as refused:
@@ -232,7 +233,16 @@ class _Run:
             plan = planning.make_plan(self.old, self.found, changes, options, problems, moves=moves)
             other_device = is_other_device(self.job.state, self.job.source)
             overdue = read_overdue(self.job.state)
-            guard(plan, first, self.found, options, other_device=other_device, overdue=overdue, spent=spent)
+            try:
+                guard(
+                    plan, first, self.found, options, other_device=other_device, overdue=overdue, spent=spent
+                )
+            except Refused:
+                if spent is None:
+                    self.reporter.refused(plan)
+                raise
+        if (gone := tell_gone(plan, self.old, self.found)) is not None:
+            self.reporter.warn(gone)
         if not self.old.serial and not options.adopt_existing:
             self._connect()  # which was under way beside all this
             with self._phase("survey"):
@@ -338,4 +348,9 @@ class _Run:
             phases=self.phases,
             entries=self.found.entry_count,
             unsynced=self.line.unsynced,
+            kept=self._kept(plan if command == "plan" else Plan()),
         )
+
+    def _kept(self, plan: Plan) -> int:
+        """What is gone here and stays there, once ``plan`` is carried out. A mirror keeps nothing."""
+        return 0 if self.job.options.mirror else count_kept(self.old) + plan.gone - plan.back

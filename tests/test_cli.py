@@ -597,3 +597,31 @@ def test_demo(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert "byte by byte: equal" in out
     assert os.listdir(tmp_path) == []
     assert list((ROOT / "snapshots").glob("demo-*")) == []
+
+
+def test_a_mass_delete_shows_its_plan_and_is_refused_also_after_a_run_without_mirror(
+    place: Place, cli: Callable[..., tuple[int, str, str]], cli_json: Callable[..., dict[str, Any]]
+) -> None:
+    for number in range(60):
+        (place.source / f"f{number:02}").write_text(f"{number}")
+    assert cli("run", *place.args)[0] == 0
+    for number in range(1, 60):
+        (place.source / f"f{number:02}").unlink()
+
+    code, out, err = cli("run", *place.args, "-q")  # nothing is deleted, and yet it is told once
+    assert (code, out) == (0, "")
+    assert "59 entries are gone here since the last run" in err
+    assert cli("run", *place.args, "-q") == (0, "", "")
+    assert "; 59 entries gone here are kept there" in cli("run", *place.args)[1]
+    assert "; 59 entries gone here are kept there" in cli("plan", *place.args)[1]
+    assert cli_json("run", *place.args)["kept"] == 59
+
+    for command in ("plan", "run"):
+        code, out, err = cli(command, *place.args, "--mirror")
+        assert code == 4
+        assert "(- 59)" in out
+        assert "would delete 59 entries on the remote, of 60 known" in err
+    assert len(list((place.served / "dest").glob("f*"))) == 60
+    code, out, err = cli("run", *place.args, "--mirror", "--allow-mass-delete")
+    assert "59 deleted" in out
+    assert "kept there" not in out

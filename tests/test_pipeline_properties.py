@@ -212,6 +212,26 @@ def test_excluded_and_foreign_content_stays(
     assert cleared or {p: n for p, n in excluded.items() if world.remote.get(p) != n} == {}
 
 
+@given(trees(3), trees(), st.sets(NAMES, max_size=2), st.booleans())
+def test_a_filter_that_comes_and_goes_leaves_nothing_behind(
+    first: Steps, second: Steps, hidden: set[str], mirror: bool
+) -> None:
+    world, options = World(), Options(mirror=mirror)
+    world.edit(first)
+    world.reconcile(options)
+    world.hidden = tuple(hidden)
+    world.edit(second)
+    _, outcomes = world.reconcile(options)
+    assert_done(outcomes)
+    again = world.plan(options)
+    assert again.empty
+    world.check_snapshot()
+    world.hidden = ()
+    world.reconcile(Options(mirror=True))
+    assert visible(world.remote) == visible(world.local.nodes)
+    world.check_snapshot()
+
+
 @given(trees(3), trees(), st.integers(0, 99), st.booleans())
 @example(  # it is new, in a directory that moves
     [Edit("file", "a", "", ""), Edit("file", "b/a", "", "")],
@@ -385,3 +405,40 @@ def test_a_directory_that_is_opened_to_be_emptied_is_not_closed_again() -> None:
     plan, outcomes = world.reconcile(Options(mirror=True))
     assert_done(outcomes)
     assert ops(plan) == ["setmeta d", "move d/f1 f1", "delete d"]
+
+
+@pytest.mark.parametrize("since", ["before", "at once"])
+def test_what_a_filter_leaves_out_stays_with_its_folder_until_it_does_no_more(since: str) -> None:
+    world = synced(*files(3, "d"), *files(2, "d/in"), *files(1, "kept"))
+    if since == "before":
+        world.hidden = ("d/in/f1",)
+        world.reconcile(Options(mirror=True))
+    world.hidden = ("d/in/f1",)
+    world.local.remove("d")
+    plan, outcomes = world.reconcile(Options(mirror=True))
+    assert_done(outcomes)
+    assert sorted(ops(plan)) == ["delete d/f0", "delete d/f1", "delete d/f2", "delete d/in/f0"]
+    assert sum(action.entries for action in plan.actions) == 4
+    assert [note.path for note in plan.notes] == ["d", "d/in"]
+    assert world.remote.keys() == {"d", "d/in", "d/in/f1", "kept", "kept/f0"}
+    again = world.plan(Options(mirror=True))
+    assert again.empty
+    assert not again.notes
+    world.hidden = ()
+    plan, outcomes = world.reconcile(Options(mirror=True))
+    assert_done(outcomes)
+    assert ops(plan) == ["delete d"]
+    assert [action.entries for action in plan.actions] == [3]
+    assert world.remote.keys() == {"kept", "kept/f0"}
+
+
+def test_a_filter_that_goes_takes_its_flag_along() -> None:
+    world = synced(*files(2, "d"), *files(1, "kept"))
+    world.hidden = ("d/f1",)
+    world.reconcile(Options(mirror=True))
+    world.hidden = ()
+    world.local.remove("d")
+    plan, outcomes = world.reconcile(Options(mirror=True))
+    assert_done(outcomes)
+    assert [(action.path, action.entries) for action in plan.actions] == [("d", 3)]
+    assert world.remote.keys() == {"kept", "kept/f0"}

@@ -534,7 +534,7 @@ def test_the_document_of_a_plan() -> None:
     body = as_json("plan", lambda reporter: live_through(reporter, plan_result(problems=[PROBLEM]), 3))
     assert list(body) == [
         *("version", "source", "target", "status", "exit_code", "counts", "entries", "bytes_to_send"),
-        *("bytes_avoided", "actions", "problems", "notes"),
+        *("bytes_avoided", "kept", "actions", "problems", "notes"),
     ]
     assert body["status"] == "problems"
     assert body["exit_code"] == 3

@@ -31,6 +31,7 @@ def document(
         "entries": {op.value: entries[op] for op in COUNTED_OPS},
         "bytes_to_send": result.plan.bytes_to_send,
         "bytes_avoided": result.plan.bytes_avoided,
+        "kept": result.kept,
         "actions": [
             {
                 "op": action.op.value,

@@ -57,8 +57,9 @@ class PlainReporter(Recorder):
         super().outcome(outcome)
         self.meter.ended(outcome)
         self.advance()
-        if self.verbose and outcome.done and outcome.action.op in COUNTED_OPS:
-            self.show(plans.describe(outcome.action, self.parked))
+        achieved = outcome.achieved
+        if self.verbose and achieved is not None and achieved.op in COUNTED_OPS:
+            self.show(plans.describe(achieved, self.parked))
 
     def finish(self, result: Result, exit_code: int) -> None:
         self.close()
@@ -85,6 +86,11 @@ class PlainReporter(Recorder):
             how = "stopped" if status == "interrupted" else "broke off"
             self.err.line(f"reconcile: {words.summarise(result, failed=how)}")
         self.print_error(words.show_message(message))
+
+    def refused(self, plan: Plan) -> None:
+        super().refused(plan)
+        self.close()
+        self.show_plan(self.result)
 
     def ask_patience(self) -> None:
         if not self.quiet:

@@ -49,6 +49,10 @@ class Recorder:
         self.said.append((self._phase, message))
         return True
 
+    def refused(self, plan: Plan) -> None:
+        self.result = replace(self.result, plan=plan)
+        self.parked = parking(plan.actions)
+
     def planned(self, plan: Plan) -> None:
         self.result = replace(self.result, plan=plan)
         self.parked = parking(plan.actions)

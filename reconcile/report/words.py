@@ -107,6 +107,17 @@ def show_duration(seconds: float) -> str:
 
 def summarise(result: Result, *, verbose: bool = False, failed: str | None = None) -> str:
     """The one line that a person reads at night. ``failed`` says how a run ended that did not finish."""
+    line = _summarise(result, verbose, failed)
+    if result.kept:
+        line += f"; {_plural(result.kept, 'entry', 'entries')} gone here {_are(result.kept)} kept there"
+    return line
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _summarise(result: Result, verbose: bool, failed: str | None) -> str:
     done = result.done
     counts, entries = count_actions(done)
     parts = [_count_words(result.command, op, counts[op], entries[op]) for op in COUNTED_OPS if counts[op]]

@@ -53,6 +53,9 @@ class Heard:
 
     warn = say
 
+    def refused(self, plan: object) -> None:
+        """Nothing."""
+
     def planned(self, plan: object) -> None:
         pass
 
@@ -360,6 +363,7 @@ class Conformance:
         assert outcome.done
         assert outcome.note is not None
         assert outcome.note.reason is Reason.DRIFT
+        assert outcome.entries == 5  # ours, e, e/f, g/h, g/h/i
         left = set(read_tree(bench.dest)) - _ours(bench.dest)
         assert left == {"d", "d/changed", "d/kept", "d/g", "d/g/theirs"}
         assert bench.held == {}

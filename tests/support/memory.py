@@ -21,6 +21,7 @@ from reconcile.model import (
     Kind,
     Op,
     Outcome,
+    PlainDirectory,
     Plan,
     Problem,
     Reason,
@@ -81,6 +82,10 @@ class ScannedDirectory:
     @property
     def hidden(self) -> bool:
         return any(_is_hidden(entry) for entry in self.names.values())
+
+    @property
+    def retained(self) -> int:
+        return PlainDirectory(self.names).retained
 
     def entries(self) -> Mapping[str, Entry]:
         return dict(sorted(self.names.items()))

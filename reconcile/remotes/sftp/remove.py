@@ -139,7 +139,8 @@ def _delete_directory(
     shown = ", ".join(repr(each) for each in sorted(staying)[:3])
     more = f" and {len(staying) - 3} more" if len(staying) > 3 else ""
     text = f"the directory stays on the remote: it holds what is not ours to delete ({shown}{more})"
-    return Outcome(action, gone, note=problem(action.path, Reason.DRIFT, text))
+    note = problem(action.path, Reason.DRIFT, text)
+    return Outcome(action, gone, note=note, entries=len(effects))
 
 
 def _not_ours(site: Site, path: bytes, found: Found, members: Mapping[str, Entry]) -> Recipe[set[str]]:
