@@ -21,7 +21,7 @@ import click
 
 from reconcile import __version__
 from reconcile.errors import Exit, Interrupted, ReconcileError
-from reconcile.model import Fsync, Links, OnDrift, Options, Stop
+from reconcile.model import Fsync, Links, OnDrift, OnStale, Options, Stop
 
 if TYPE_CHECKING:
     from reconcile.report import Recorder
@@ -295,6 +295,25 @@ _OPTIONS = [
         "--refresh",
         is_flag=True,
         help="List DEST first, and bring again what is no longer there as it was left.",
+    ),
+    click.option(
+        "--on-stale",
+        type=click.Choice([choice.value for choice in OnStale]),
+        default=_DEFAULTS.on_stale.value,
+        show_default=True,
+        help="Where the mark on DEST shows that it is older or newer than the state here (a restored backup "
+        "or cache, another machine): do as with --refresh, or refuse.",
+    ),
+    click.option(
+        "--check-mark",
+        is_flag=True,
+        help="Connect and look at that mark even if nothing changed here.",
+    ),
+    click.option(
+        "--start-over",
+        is_flag=True,
+        help="Forget what this job has sent, and take DEST as it is now, as with --adopt-existing. Once: "
+        "later runs go on from there.",
     ),
     click.option("--rehash", is_flag=True, help="Read every file again instead of trusting its times."),
     click.option("--ignore-inode", is_flag=True, help="For file systems whose inode numbers change."),

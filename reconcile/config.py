@@ -15,7 +15,7 @@ from typing import NoReturn
 from reconcile.errors import UsageError
 from reconcile.filters import make_filter
 from reconcile.home import expand, in_home
-from reconcile.model import Fsync, Job, Links, Login, OnDrift, Options, Target
+from reconcile.model import Fsync, Job, Links, Login, OnDrift, OnStale, Options, Target
 
 FORMS = "sftp://[user@]host[:port]/absolute/path, sftp://host/~/path/in/home or user@host:path"
 OWN_HOME = "~ is your own home folder there; write that of others in full, such as /home/somebody/path"
@@ -57,6 +57,9 @@ class Flags:
     on_drift: str = _DEFAULTS.on_drift
     keep: str = "ever"
     refresh: bool = _DEFAULTS.refresh
+    on_stale: str = _DEFAULTS.on_stale
+    check_mark: bool = _DEFAULTS.check_mark
+    start_over: bool = _DEFAULTS.start_over
     fsync: str = _DEFAULTS.fsync
     retries: int = _DEFAULTS.retries
     retry_max_wait: float = _DEFAULTS.retry_max_wait
@@ -93,7 +96,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
         state=job_folder(base, source, target),
         options=Options(
             mirror=flags.mirror,
-            adopt_existing=flags.adopt_existing,
+            adopt_existing=flags.adopt_existing or flags.start_over,
             remote_workdir=_remote_workdir(flags.remote_workdir),
             filters=(*_filter_lines(flags), *_own_state(source, base)),
             links=Links(flags.links),
@@ -107,6 +110,9 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             on_drift=OnDrift(flags.on_drift),
             keep=_age(flags.keep),
             refresh=flags.refresh,
+            on_stale=OnStale(flags.on_stale),
+            check_mark=flags.check_mark,
+            start_over=flags.start_over,
             fsync=Fsync(flags.fsync),
             retries=_retries(flags.retries),
             retry_max_wait=_seconds(flags.retry_max_wait, "--retry-max-wait"),

@@ -45,6 +45,18 @@ class Refused(ReconcileError):
     status = "refused"
 
 
+class Stale(Refused):
+    """The mark on the remote is not one that the snapshot knows: they are not of one age."""
+
+    def __init__(self, why: str, marks: tuple[str, ...]) -> None:
+        super().__init__(
+            f"What was saved here does not fit DEST: {why}. Nothing was done. Bring the newer state here, or "
+            "run with --on-stale refresh, which lists DEST first and goes on with what it shows."
+        )
+        self.why = why
+        self.marks = marks  # those that are there
+
+
 class Locked(ReconcileError):
     """Another run of this job holds the lock. Nothing was done."""
 
@@ -71,8 +83,8 @@ class ConnectionLost(Unreachable):
     """The connection broke in the middle. What was acknowledged is known."""
 
 
-class ProtocolError(ConnectionLost):
-    """The server sent bytes that are no SFTP v3."""
+class ProtocolError(Unreachable):
+    """The server sent bytes that are no SFTP v3. It would send them again."""
 
 
 class Interrupted(KeyboardInterrupt):

@@ -8,11 +8,12 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import chain
 from typing import TypeVar
 
 from reconcile.errors import ConnectionLost, ProtocolError, TurnedAway, Unreachable, Untrusted
-from reconcile.model import Action, Job, Plan, Reporter, Stop, Traffic
+from reconcile.model import Action, Footing, Job, Plan, Reporter, Stop, Traffic
 from reconcile.remotes import NOTHING, Memory, Remote, load
 
 T = TypeVar("T")
@@ -34,9 +35,8 @@ class Line:
         self._memory = memory
         self._remote: Remote | None = None
         self._opening: _Opening | None = None
-        self._lineage = ""  # empty: nothing was prepared yet
+        self._footing: Footing | None = None  # None: nothing was prepared yet
         self._plan = NOTHING
-        self._known = False  # our mark must be there
         self._before_us: Iterable[Action] = ()  # what dead runs were about to do
         self._before = Traffic()
         self._unsynced = 0  # of connections before
@@ -97,26 +97,24 @@ class Line:
         return self._unsynced + (self._remote.unsynced if self._remote is not None else 0)
 
     def prepare(
-        self,
-        lineage: str,
-        plan: Plan = NOTHING,
-        *,
-        known: bool,
-        resume: bool = False,
-        before: Iterable[Action] = (),
+        self, footing: Footing, plan: Plan = NOTHING, *, resume: bool = False, before: Iterable[Action] = ()
     ) -> None:
         """Make a folder of ours on the remote, under a new name. See ``Remote.prepare``."""
-        self._lineage, self._known, self._plan, self._before_us = lineage, known, plan, before
+        self._footing, self._plan, self._before_us = footing, plan, before
         try:
-            self._prepare(self.remote, resume=resume)
+            self._prepare(self.remote, footing, resume=resume)
         except ConnectionLost as lost:
             self.reopen(lost)
 
-    def _prepare(self, remote: Remote, *, resume: bool) -> None:
+    def _prepare(self, remote: Remote, footing: Footing, *, resume: bool) -> None:
         before = chain(self._before_us, self._plan.actions)
-        run = uuid.uuid4().hex[:12]
-        remote.prepare(self._lineage, run, self._plan, known=self._known, resume=resume, before=before)
-        self._known = True
+        remote.prepare(footing, uuid.uuid4().hex[:12], self._plan, resume=resume, before=before)
+        self._footing = replace(footing, known=True)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """See ``Remote.marks``; none while there is no connection."""
+        return self._remote.marks if self._remote is not None else ()
 
     def progress(self) -> None:
         """Something was achieved: a loss from now on counts as the first."""
@@ -160,14 +158,14 @@ class Line:
 
     def _may_pass(self, error: Unreachable) -> bool:
         """Whether another attempt may go better. A server that is starting up lets nobody in for a while."""
-        lasting = (Untrusted,) if self.was_open else (TurnedAway, ProtocolError)
+        lasting = (Untrusted, ProtocolError) if self.was_open else (TurnedAway, ProtocolError)
         return not isinstance(error, lasting)
 
     def _reopen(self) -> None:
         self._hang_up()
         self._remote = self._open()
-        if self._lineage:
-            self._prepare(self._remote, resume=True)
+        if self._footing is not None:
+            self._prepare(self._remote, self._footing, resume=True)
 
     def close(self) -> None:
         """Hang up; may be called twice."""

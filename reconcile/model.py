@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Protocol, TypeVar, dataclass_transform
 
 from reconcile.errors import Interrupted
+from reconcile.marks import BEFORE
 
 _T = TypeVar("_T")
 
@@ -171,6 +172,7 @@ class DirectorySnapshot:
     target: str = ""  # canonical URL of DEST
     taken_ns: int = 0
     settled: str = ""  # fingerprint of the options under which hidden entries were last looked at
+    marks: tuple[str, ...] = ()  # names of the mark on the remote that mean: nobody was there since
 
     def walk(self) -> Iterator[tuple[str, Entry]]:
         """Every path with its entry, the base left out."""
@@ -448,6 +450,13 @@ class OnDrift(StrEnum):
     OVERWRITE = "overwrite"
 
 
+class OnStale(StrEnum):
+    """What to do where the mark on the remote is not the one that the snapshot knows."""
+
+    REFRESH = "refresh"  # list the remote first, and go on with what it shows
+    REFUSE = "refuse"
+
+
 class Fsync(StrEnum):
     """Whether the server is asked to bring published files to its disk (fsync@openssh.com)."""
 
@@ -506,6 +515,9 @@ class Options:
     on_drift: OnDrift = OnDrift.BACKUP
     keep: float | None = None  # seconds after which what is kept in the trash goes; None: never
     refresh: bool = False  # walk the remote first, and drop what is not as we left it
+    on_stale: OnStale = OnStale.REFRESH
+    check_mark: bool = False  # look at the mark on the remote also where nothing is to be done
+    start_over: bool = False  # as if there were no snapshot, and adopt
     fsync: Fsync = Fsync.AUTO
     retries: int = 5  # reconnects in a row without progress
     retry_max_wait: float = 60.0  # seconds between two of them at most
@@ -522,6 +534,17 @@ class Job:
     state: str  # folder that holds this job's snapshot
     options: Options = Options()
     login: Login = Login()
+
+
+@noun
+class Footing:
+    """What we believe of our own folder on the remote."""
+
+    lineage: str
+    marks: tuple[str, ...] = (BEFORE,)  # names that our mark may have there, the likeliest first
+    fresh: str = ""  # the name it shall have from now on; "": the one it has
+    known: bool = False  # we have been there: a mark must be there
+    state: str = ""  # folder here that all this is from, for messages
 
 
 @noun

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,15 +13,18 @@ from reconcile import plan as planning
 from reconcile.apply import apply
 from reconcile.diff import diff, fill, fingerprint, infer, unread, within
 from reconcile.doubt import leave_alone, lost_mounts, moved_meanwhile, still_mounts
-from reconcile.errors import Refused
+from reconcile.errors import Refused, Stale
 from reconcile.filters import Filter, make_filter
 from reconcile.fold import Fold, fold
 from reconcile.guard import count_kept, count_rehashed, guard, tell_gone
 from reconcile.line import Connect, Line
+from reconcile.marks import BEFORE, name_mark, serial_of
 from reconcile.model import (
     Change,
     DirectorySnapshot,
+    Footing,
     Job,
+    OnStale,
     Op,
     Options,
     Plan,
@@ -70,7 +74,8 @@ def make_plan(
 def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop | None = None) -> Result:
     """Bring the remote up to the source, and save what it then holds.
 
-    Raises ``Locked`` or ``Refused`` before anything was done, ``Unreachable`` or
+    Where the remote turns out to be of another age than the snapshot, the plan is made anew
+    from what the remote shows. Raises ``Locked`` or ``Refused`` before anything was done, ``Unreachable`` or
     ``ConnectionLost`` with all known that was acknowledged by then, ``Interrupted``
     if ``stop`` asks for it.
     """
@@ -82,12 +87,17 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
         hold_lock(job.state, job.options.wait),
         _Run(job, reporter, line, stop, opener) as this,
     ):
-        this.look(sure_to_connect=not has_snapshot(job.state))
+        this.look(sure_to_connect=not has_snapshot(job.state) or _asks_the_remote(job.options))
         this.old = this.load(repair=True)
         this.mind_mounts(repair=True)
         first = this.old
         plan = last = this.plan(first)
-        this.carry_out(plan)
+        try:
+            this.carry_out(plan)
+        except Stale as stale:
+            this.old = first = this.catch_up(this.old, stale, repair=True)
+            plan = last = this.plan(first)
+            this.carry_out(plan)
         if (this.tally.surprised or this.tally.immovable) and (again := this.plan_again(first)) is not None:
             last = again
             this.carry_out(last)
@@ -98,12 +108,29 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
         return replace(this.result("run", plan, problems), failing=failing)
 
 
+def _asks_the_remote(options: Options) -> bool:
+    """Whether it takes a connection before there is a plan."""
+    return options.refresh or options.check_mark or options.start_over
+
+
 def _is_sure(change: Change, options: Options) -> bool:
     """Whether it takes a connection whatever reading the files will show."""
     old, new = change.old, change.new
     if old is None or new is None:
         return old is None or options.mirror
     return (old.kind, old.size) != (new.kind, new.size)
+
+
+def _footing(job: Job, old: DirectorySnapshot, leftover: Leftover | None = None) -> Footing:
+    """What the snapshot, and the journal of a run that broke off, say of our folder on the remote."""
+    marks = old.marks or (BEFORE,)
+    if leftover is None:
+        return Footing(old.lineage, marks, known=old.serial > 1, state=job.state)
+    names = leftover.marks
+    if leftover.began is not None:  # the names before are gone
+        marks = leftover.began
+    known = old.serial > 1 or bool(leftover.outcomes)
+    return Footing(old.lineage, (*marks, *names), names[-1] if names else "", known, job.state)
 
 
 @dataclass(slots=True)
@@ -121,6 +148,7 @@ class _Run:
     tally: Tally = field(default_factory=Tally)
     cleanup: list[Problem] = field(default_factory=list)
     looked_again: bool = False
+    marks: tuple[str, ...] = ()  # on the remote since this run has renamed it
     phases: dict[str, float] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
     stack: ExitStack = field(default_factory=ExitStack)
@@ -153,8 +181,11 @@ class _Run:
         Without ``repair`` nothing is changed, neither here nor there.
         """
         with self._phase("load"):
-            old = read_snapshot(self.job.state, self.job.source, self.job.target)
-            leftover = read_journal(self.job.state) if old is not None else None
+            old = leftover = None
+            if not self.job.options.start_over:
+                old = read_snapshot(self.job.state, self.job.source, self.job.target)
+            if old is not None:
+                leftover = read_journal(self.job.state)
         if old is None and not self.job.options.adopt_existing:
             return blank(self.job)  # see ``plan``
         if old is None:
@@ -163,8 +194,15 @@ class _Run:
                 return self.line.insist(lambda remote: take_over(self.job, self.found, self.source, remote))
         if leftover is not None and (leftover.lineage, leftover.serial) != (old.lineage, old.serial):
             leftover = None  # a snapshot of later has all that is in it
-        if leftover is not None:
-            old = self._recover(old, leftover, repair=repair)
+        try:
+            if leftover is not None:
+                old = self._recover(old, leftover, repair=repair)
+            elif _asks_the_remote(self.job.options):
+                self._look_at_mark(_footing(self.job, old))
+        except Stale as stale:
+            if leftover is not None:  # what it left open is seen in the listing
+                old = fold(old, leftover.outcomes, {}, leftover.trusted_ns)
+            return self.catch_up(old, stale, repair=repair)
         if self.job.options.refresh:
             old = self._refresh(old, repair=repair)
         return old
@@ -177,13 +215,37 @@ class _Run:
         if repair:
             remember_mounts(self.job.state, still_mounts(self.found, before))
 
-    def _refresh(self, old: DirectorySnapshot, *, repair: bool) -> DirectorySnapshot:
+    def catch_up(self, old: DirectorySnapshot, stale: Stale, *, repair: bool) -> DirectorySnapshot:
+        """What of the snapshot is true of a remote that others have changed, or rolled back.
+
+        Raises ``stale`` if that is not wanted.
+        """
+        if self.job.options.on_stale is OnStale.REFUSE:
+            raise stale
+        self.reporter.warn(f"{stale.why}; DEST is listed, and what is not as it was left comes again")
+        new = self._refresh(old, stale.marks, repair=repair)
+        if repair:
+            discard_journal(self.job.state)
+        return new
+
+    def _look_at_mark(self, footing: Footing) -> None:
+        """Raises Stale where it is not ours, Refused where it is gone."""
+        self._connect()
+        with self._phase("survey"):
+            self.line.insist(lambda remote: remote.find_marks(footing))
+
+    def _refresh(
+        self, old: DirectorySnapshot, marks: tuple[str, ...] = (), *, repair: bool
+    ) -> DirectorySnapshot:
+        """Drop what the remote does not show as we left it. ``marks``: those that are ours from now on."""
         self._connect()
         with self._phase("survey"):
             seen = self.line.insist(lambda remote: drifted(old, remote))
-        if not seen:
+        if not seen and not marks:
             return old
-        new = replace(fold(old, [], seen, self._trusted_ns), serial=old.serial + 1, settled="")
+        serial = max(old.serial, *map(serial_of, marks or old.marks or (BEFORE,))) + 1
+        new = fold(old, [], seen, self._trusted_ns)
+        new = replace(new, serial=serial, settled="", marks=marks or old.marks)
         if repair:  # known for good, whatever becomes of this run
             save_snapshot(self.job.state, new)
         return new
@@ -191,14 +253,17 @@ class _Run:
     def _recover(self, old: DirectorySnapshot, leftover: Leftover, *, repair: bool) -> DirectorySnapshot:
         count = len(leftover.open)
         self.reporter.say(f"the run before was interrupted; looking at {count:,} paths it left open")
+        footing = _footing(self.job, old, leftover)
+        if not repair:
+            self._look_at_mark(footing)
         self._connect()
         with self._phase("recover"):
             if not repair:
                 return self.line.insist(lambda remote: foresee(old, leftover, remote, self.source))
-            known = old.serial > 1 or bool(leftover.outcomes)
-            self.line.prepare(old.lineage, known=known, resume=True, before=leftover.actions)
+            self.line.prepare(footing, resume=True, before=leftover.actions)
+            marks = self.line.marks if footing.fresh in self.line.marks else footing.marks
             new = self.line.insist(lambda remote: recover(old, leftover, remote, self.source))
-            new = replace(new, serial=old.serial + 1, settled="")
+            new = replace(new, serial=old.serial + 1, settled="", marks=marks)
             save_snapshot(self.job.state, new)
             discard_journal(self.job.state)
             return new
@@ -288,19 +353,32 @@ class _Run:
                 self.old = replace(self.old, serial=1)
                 save_snapshot(self.job.state, self.old)
             old = self.old
-            return begin_journal(self.job.state, old.lineage, old.serial, self._trusted_ns, plan.levels)
+            marks = [name_mark(old.serial + 1, uuid.uuid4().hex[:12]) for _ in ("it begins", "it ends")]
+            return begin_journal(
+                self.job.state, old.lineage, old.serial, self._trusted_ns, plan.levels, marks
+            )
 
     def _apply(self, plan: Plan, journal: Journal, truth: Fold) -> None:
+        begins, ends = journal.marks
         with self._phase("apply"):
             self.reporter.planned(plan)
-            self.line.prepare(self.old.lineage, plan, known=self.old.serial > 1)
+            footing = _footing(self.job, self.old)
+            footing = replace(footing, marks=(*footing.marks, begins, ends), fresh=begins)
+            try:
+                self.line.prepare(footing, plan)
+            except Refused:
+                if not {begins, ends}.intersection(self.line.marks):
+                    journal.discard()  # nothing was interrupted: it did not begin
+                raise
+            journal.begin(self.line.marks)
             for outcome in apply(plan, self.line, self.source, self.stop):
                 journal.record(outcome)
                 truth.follow(outcome)
                 self.tally.add(outcome)
                 self.reporter.outcome(outcome)
             # Over another connection, preparing clears what the last one left, too.
-            self.cleanup = self.line.insist(lambda remote: list(remote.finish()))
+            self.cleanup = self.line.insist(lambda remote: list(remote.finish(ends)))
+            self.marks = self.line.marks if {begins, ends}.intersection(self.line.marks) else self.old.marks
 
     def _connect(self) -> None:
         with self._phase("connect"):
@@ -322,6 +400,8 @@ class _Run:
 
     def _commit(self, truth: Fold) -> None:
         new = truth.onto(self.old)
+        if self.marks not in ((), new.marks):
+            new = replace(new, marks=self.marks)
         settled = fingerprint(self.job.options, self.filter)
         if new is self.old and new.serial and new.settled == settled:
             return

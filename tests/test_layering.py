@@ -24,7 +24,7 @@ ROWS = (
         *("moves", "claim", "diff", "filters"),
     ),
     ("home",),
-    ("model", "errors", "paths"),
+    ("model", "errors", "marks", "paths"),
 )
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
 
@@ -41,7 +41,8 @@ THIRD_PARTIES = {
 }
 
 PURE = (
-    *("model", "errors", "paths", "filters", "diff", "moves", "order", "twins", "plan", "room", "guard"),
+    *("model", "errors", "marks", "paths", "filters", "diff", "moves", "order", "twins", "plan", "room"),
+    "guard",
     *("fold", "claim", "arrivals", "report.words", "report.plans", "report.document", "report.meter"),
 )
 # What a pure module may use: nothing here knows a file, a clock, a process or chance.

@@ -14,6 +14,7 @@ from reconcile.model import (
     Action,
     Capabilities,
     Entry,
+    Footing,
     Job,
     Outcome,
     Plan,
@@ -82,28 +83,35 @@ class Remote(Protocol):
         Or when ``find_parked`` looked. None: neither did, and nobody knows.
         """
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Names of our mark that are there, as far as ``prepare``, ``find_marks`` or ``finish`` saw."""
+
     def prepare(
         self,
-        lineage: str,
+        footing: Footing,
         run: str,
         plan: Plan = NOTHING,
         *,
-        known: bool = False,
         resume: bool = False,
         before: Iterable[Action] = (),
     ) -> None:
         """The first write: makes DEST with its parents, and our working folder in it.
 
         Leftovers of this job's earlier runs are fenced off first, so that what a
-        dead client has still asked for fails, and then purged. ``known``: we have
-        been there before, and our mark must be there. ``plan``: what will be asked
-        for, so that the remote may get ready. ``resume``: what earlier runs had
-        parked is taken over, each under its number. ``before``: what those runs were
-        about to do, if it is known: of what they had deleted no more than that is purged.
+        dead client has still asked for fails, and then purged. The mark gets the
+        name that ``footing`` wants. ``plan``: what will be asked for, so that the
+        remote may get ready. ``resume``: what earlier runs had parked is taken
+        over, each under its number. ``before``: what those runs were about to do, if
+        it is known: of what they had deleted no more than that is purged.
 
         Raises Refused where something stands in our way or our mark is gone,
-        Unreachable where DEST can't be written to.
+        Stale where it is none that ``footing`` names, Unreachable where DEST
+        can't be written to.
         """
+
+    def find_marks(self, footing: Footing) -> None:
+        """Look, and change nothing: whether the mark is one that ``footing`` names. Raises as ``prepare``."""
 
     def find_parked(self, lineage: str) -> None:
         """Look, and change nothing: which parking places of this job's earlier runs hold something."""
@@ -126,8 +134,11 @@ class Remote(Protocol):
     def tag_of(self, wish: Entry) -> Tag | None:
         """What a file will show that has arrived as wished. None: that can't be known before."""
 
-    def finish(self) -> Iterator[Problem]:
-        """Purge the run's trash and remove its folder; what could not be removed is told."""
+    def finish(self, mark: str = "") -> Iterator[Problem]:
+        """Purge the run's trash and remove its folder; what could not be removed is told.
+
+        The mark gets this name, if it is given and that costs no time.
+        """
 
     def close(self) -> None:
         """Close the connection; may be called twice."""

@@ -50,6 +50,8 @@ class Leftover:
     trusted_ns: int  # stamps younger than this are not to be trusted
     levels: Sequence[Sequence[Action]]
     outcomes: Sequence[Outcome]
+    marks: tuple[str, ...] = ()  # names that it was about to give to the mark on the remote, in turn
+    began: tuple[str, ...] | None = None  # the marks on the remote as it began its first action; None: none
 
     @property
     def actions(self) -> list[Action]:
@@ -70,13 +72,23 @@ class Leftover:
 class Journal:
     """An open journal. Made by ``begin_journal``."""
 
-    def __init__(self, path: str, file: BinaryIO, levels: Sequence[Sequence[Action]]) -> None:
+    def __init__(
+        self, path: str, file: BinaryIO, levels: Sequence[Sequence[Action]], marks: Sequence[str] = ()
+    ) -> None:
+        self.marks = marks  # see ``Leftover``
         self._path = path
         self._file = file
         self._numbers = _Numbers(levels)
         self._level_ends = set(accumulate(map(len, levels)))
         self._recorded = 0
         self._flushed = time.monotonic()
+
+    def begin(self, marks: Sequence[str]) -> None:
+        """Append what marks the remote has, now that the first action begins: there once an outcome is."""
+        try:
+            self._file.write(_frame({"began": list(marks)}))
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
 
     def record(self, outcome: Outcome) -> None:
         """Append an outcome. From time to time they are handed over to the system,
@@ -128,7 +140,12 @@ class _Numbers:
 
 
 def begin_journal(
-    folder: str, lineage: str, serial: int, trusted_ns: int, levels: Sequence[Sequence[Action]]
+    folder: str,
+    lineage: str,
+    serial: int,
+    trusted_ns: int,
+    levels: Sequence[Sequence[Action]],
+    marks: Sequence[str] = (),
 ) -> Journal:
     """Write down what is going to be done. It is on the disk when this returns.
 
@@ -140,6 +157,7 @@ def begin_journal(
         "serial": serial,
         "trusted_ns": trusted_ns,
         "levels": [len(level) for level in levels],
+        "marks": list(marks),
     }
     fresh = f"{path}.new"
     try:
@@ -160,7 +178,7 @@ def begin_journal(
             raise
     except OSError as error:
         raise _unwritable(path, error) from error
-    return Journal(path, file, levels)
+    return Journal(path, file, levels, marks)
 
 
 def read_journal(folder: str) -> Leftover | None:
@@ -201,9 +219,13 @@ def _load(path: str, header: Any, payloads: Iterator[Any]) -> Leftover:
         if packed is None:
             raise _damaged(path, "the plan in it is damaged")
         actions += map(_unpack_action, packed)
-    outcomes = [_unpack_outcome(packed, actions) for packed in payloads]
+    later = list(payloads)
+    began = [tuple(map(str, payload["began"])) for payload in later if isinstance(payload, dict)]
+    outcomes = [_unpack_outcome(payload, actions) for payload in later if not isinstance(payload, dict)]
     levels = [actions[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)]
-    return Leftover(header["lineage"], header["serial"], header["trusted_ns"], levels, outcomes)
+    marks = tuple(map(str, header.get("marks", ())))
+    lineage, serial, trusted_ns = (header[key] for key in ("lineage", "serial", "trusted_ns"))
+    return Leftover(lineage, serial, trusted_ns, levels, outcomes, marks, began[-1] if began else None)
 
 
 def _damaged(path: str, why: str) -> Refused:

@@ -5,7 +5,8 @@
 Magic, version and trailer stay where they are in every version to come, so that
 an older program can tell a newer file from a damaged one. The body of version 1
 is msgpack of ``[header, flat list]`` with three items for each directory: its
-path, and stamps and facts as ``rows`` packs them. Those stay packed until
+path, and stamps and facts as ``rows`` packs them. ``marks`` is left out of the header
+where there are none, as in files of before there were any. What is packed stays so until
 somebody asks for the entries, so a million of them load in a blink.
 """
 
@@ -18,6 +19,7 @@ import msgpack  # type: ignore[import-untyped]
 import xxhash
 
 from reconcile.errors import Refused
+from reconcile.marks import is_mark
 from reconcile.model import Directory, DirectorySnapshot
 from reconcile.rows import PackedDirectory, pack_directory
 
@@ -55,7 +57,7 @@ def dump(snapshot: DirectorySnapshot) -> Iterator[bytes]:
         "taken_ns": snapshot.taken_ns,
         "settled": snapshot.settled,
         "directories": len(snapshot.dirs),
-    }
+    } | ({"marks": list(snapshot.marks)} if snapshot.marks else {})
     _check_header(header)
     _check_paths(list(snapshot.dirs))
     checksum = xxhash.xxh3_128()
@@ -106,6 +108,7 @@ def _parse(body: memoryview) -> DirectorySnapshot:
             _check_header(header)
         case _:
             raise ValueError("the body is not a header and a list")
+    marks = tuple(header.pop("marks", ()))
     paths, stamps, facts = flat[0::3], flat[1::3], flat[2::3]
     if len(flat) != 3 * header.pop("directories"):
         raise ValueError("directories are missing or left over")
@@ -113,16 +116,19 @@ def _parse(body: memoryview) -> DirectorySnapshot:
         raise ValueError("a directory has items of the wrong type")
     _check_paths(paths)
     return DirectorySnapshot(
-        dirs=dict(zip(paths, map(PackedDirectory, stamps, facts), strict=True)), **header
+        dirs=dict(zip(paths, map(PackedDirectory, stamps, facts), strict=True)), marks=marks, **header
     )
 
 
 def _check_header(header: dict[str, Any]) -> None:
     """Raise ValueError unless it is one."""
-    if {key: type(value) for key, value in header.items()} != _HEADER:
+    marks = header.get("marks", [])
+    if {key: type(value) for key, value in header.items() if key != "marks"} != _HEADER:
         raise ValueError("the header's items are not those of this format")
     if not set(header["lineage"]).isdisjoint("/\0") or header["lineage"] in (".", ".."):
         raise ValueError("the lineage would not be the name of a folder")
+    if type(marks) is not list or not all(type(mark) is str and is_mark(mark) for mark in marks):
+        raise ValueError("the marks are none")
 
 
 def _check_paths(paths: Sequence[str]) -> None:

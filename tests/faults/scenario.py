@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from reconcile.marks import is_mark
 from tests.faults.runner import Runner
 from tests.support.command import Ran
 from tests.support.sshd import Sshd
@@ -223,7 +224,8 @@ class Scenario:
         What only the remote holds may stay if ``retained``; without flags it may.
         """
         retained = not flags if retained is None else retained
-        self.run_well(*flags)
+        ran = self.run_well(*flags)
+        assert "--refresh" in flags or not noticed(ran), f"taken for a stale state: {describe(ran)}"
         self.check(foreign, retained=retained)
         again = self.run_well(*flags)
         assert again.counts == {}, f"a further run has something to do: {describe(again)}"
@@ -262,7 +264,9 @@ class Scenario:
             parts = path.relative_to(self.dest).parts
             if any(part.startswith(".reconcile-") for part in parts):
                 yield "/".join(parts)
-            if parts[0] != ".reconcile" or len(parts) < 3 or parts[2:] == ("id",) or ".kept-" in parts[2]:
+            if parts[0] != ".reconcile" or len(parts) < 3 or ".kept-" in parts[2]:
+                continue
+            if len(parts) == 3 and is_mark(parts[2]):
                 continue
             if (
                 path.is_dir()
@@ -272,6 +276,11 @@ class Scenario:
                 continue
             if parts[3:5] != ("trash", "kept"):
                 yield "/".join(parts)
+
+
+def noticed(ran: Ran) -> bool:
+    """Whether a run has said that its state and the server are not of one age."""
+    return any("DEST is listed" in note["message"] for note in ran.document["notes"])
 
 
 def _is_parked(parts: list[str]) -> bool:

@@ -19,6 +19,7 @@ from reconcile.model import (
     UNKNOWN_MODE,
     Action,
     Entry,
+    Footing,
     Kind,
     OnDrift,
     Op,
@@ -89,7 +90,7 @@ class Bench:
         self.remote = open_remote(dest, options, self.heard)
         self.source = Source(str(src))
         self.held: dict[str, Entry] = {}
-        self.remote.prepare(LINEAGE, run, plan)
+        self.remote.prepare(Footing(LINEAGE), run, plan)
 
     def wish(self, path: str) -> Entry:
         """What a scan would say of a path in SRC."""
@@ -756,7 +757,7 @@ class Conformance:
         os.utime(ours / "older.dead", (OLD, OLD))
         for run in ("second", "third"):  # the second comes to nothing else
             remote = open_remote(dest, Options(), Heard())
-            remote.prepare(LINEAGE, run, known=True, resume=True)
+            remote.prepare(Footing(LINEAGE, known=True), run, resume=True)
             with pytest.raises(FileNotFoundError):
                 os.stat(ours / RUN)
             assert {path.name for path in (ours / run / "parked").iterdir()} == {"0", "1"}
@@ -790,14 +791,14 @@ class Conformance:
     ) -> None:
         mark = bench.dest / ".reconcile" / LINEAGE / "id"
         remote = open_remote(dest, Options(), Heard())
-        remote.prepare(LINEAGE, "second", known=True)
+        remote.prepare(Footing(LINEAGE, known=True), "second")
         mark.unlink()
         for wipe in (mark.parent, mark.parent.parent, dest):
             with pytest.raises(Refused, match="wiped, restored"):
-                remote.prepare(LINEAGE, "third", known=True)
+                remote.prepare(Footing(LINEAGE, known=True), "third")
             shutil.rmtree(wipe)
         with pytest.raises(Refused, match="wiped, restored"):
-            remote.prepare(LINEAGE, "third", known=True)
+            remote.prepare(Footing(LINEAGE, known=True), "third")
         assert not dest.exists()
         remote.close()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.model import Job, Options, Reason
+from reconcile.model import Footing, Job, Options, Reason
 from reconcile.remotes import Remote, open_remote
 from reconcile.state.memo import Memo
 from tests.remotes.conformance import LINEAGE, Bench, Heard
@@ -28,7 +28,7 @@ def bench(shim_sshd: Sshd, source: Path, dest: Path, tmp_path: Path) -> Iterator
         return open_remote(job, heard, Memo(str(tmp_path / "state"), keeps=True))
 
     first = connect(dest, Options(), Heard())
-    first.prepare(LINEAGE, "first")
+    first.prepare(Footing(LINEAGE), "first")
     list(first.finish())
     first.close()
     shim_sshd.requests()

@@ -18,6 +18,7 @@ from reconcile.model import (
     Action,
     DirectorySnapshot,
     Entry,
+    Footing,
     Fsync,
     Job,
     Kind,
@@ -136,7 +137,7 @@ def test_dest_is_no_directory(open_remote: OpenRemote, tmp_path: Path) -> None:
         open_remote(tmp_path / "file", Options(), Heard())
     remote = open_remote(tmp_path / "file/below", Options(), Heard())
     with pytest.raises((Refused, Unreachable)):
-        remote.prepare(LINEAGE, "run")
+        remote.prepare(Footing(LINEAGE), "run")
     remote.close()
 
 
@@ -145,7 +146,7 @@ def test_our_folder_must_be_a_real_directory(open_remote: OpenRemote, tmp_path: 
     build_tree(dest, {".reconcile": Link(str(tmp_path / "outside"))})
     remote = open_remote(dest, Options(), Heard())
     with pytest.raises(Refused, match="symlink"):
-        remote.prepare(LINEAGE, "run")
+        remote.prepare(Footing(LINEAGE), "run")
     assert os.listdir(tmp_path / "outside") == []
     remote.close()
 
@@ -300,7 +301,7 @@ class TestBound:
         try:
             remote = open_remote(dest, Options(), Heard())
             with pytest.raises(Unreachable, match=r"permission denied.*--remote-workdir"):
-                remote.prepare(LINEAGE, "run")
+                remote.prepare(Footing(LINEAGE), "run")
             remote.close()
             assert os.listdir(dest) == ["f"]
         finally:

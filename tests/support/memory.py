@@ -18,6 +18,7 @@ from reconcile.model import (
     Capabilities,
     Directory,
     Entry,
+    Footing,
     Kind,
     Op,
     Outcome,
@@ -221,6 +222,7 @@ class MemoryRemote:
     caps: Capabilities = Capabilities(atomic_replace=True)
     traffic: Traffic = Traffic()
     unsynced: int = 0
+    marks: tuple[str, ...] = ()
 
     @property
     def parked(self) -> frozenset[int]:
@@ -229,15 +231,18 @@ class MemoryRemote:
 
     def prepare(
         self,
-        lineage: str,
-        run: str,
-        plan: Plan = NOTHING,
+        footing: Footing,
+        run: str,  # noqa: ARG002 — the protocol's
+        plan: Plan = NOTHING,  # noqa: ARG002 — the protocol's
         *,
-        known: bool = False,
-        resume: bool = False,
-        before: Iterable[Action] = (),
+        resume: bool = False,  # noqa: ARG002 — the protocol's
+        before: Iterable[Action] = (),  # noqa: ARG002 — the protocol's
     ) -> None:
-        """Nothing to prepare."""
+        """Nothing to prepare but the mark."""
+        self.marks = (footing.fresh or footing.marks[0],)
+
+    def find_marks(self, footing: Footing) -> None:
+        """Nobody else writes here."""
 
     def find_parked(self, lineage: str) -> None:
         """``parked`` always knows."""
@@ -274,7 +279,8 @@ class MemoryRemote:
     def tag_of(self, wish: Entry) -> Tag | None:
         return Tag(wish.size, wish.mtime)
 
-    def finish(self) -> Iterator[Problem]:
+    def finish(self, mark: str = "") -> Iterator[Problem]:
+        self.marks = (mark or self.marks[0],)
         return iter(())
 
     def close(self) -> None:

@@ -43,7 +43,7 @@ class Kept:
     untold: list[tuple[bytes, int]] = field(default_factory=list)  # runs that did not come to tell it
 
 
-def read_marks(ours: bytes, listing: Listing) -> Kept:
+def read_notes(ours: bytes, listing: Listing) -> Kept:
     """What the listing of the job's folder ``ours`` tells."""
     kept = Kept()
     names = {os.fsencode(name): attrs for name, attrs in listing.names if kind_of(attrs) is Kind.DIR}
@@ -58,7 +58,7 @@ def read_marks(ours: bytes, listing: Listing) -> Kept:
     return kept
 
 
-def is_mark(name: str) -> bool:
+def is_note(name: str) -> bool:
     """Whether a name in the job's folder is no run's."""
     return _MARK.fullmatch(os.fsencode(name)) is not None
 

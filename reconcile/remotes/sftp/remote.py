@@ -16,6 +16,7 @@ from reconcile.model import (
     Action,
     Capabilities,
     Entry,
+    Footing,
     Fsync,
     Job,
     Kind,
@@ -44,6 +45,7 @@ from reconcile.remotes.sftp.explain import what_fits
 from reconcile.remotes.sftp.kept import Kept
 from reconcile.remotes.sftp.lanes import Lanes
 from reconcile.remotes.sftp.listing import TOGETHER, Listing, batches, list_directory
+from reconcile.remotes.sftp.mark import find_marks
 from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
 from reconcile.remotes.sftp.publish import make_link
 from reconcile.remotes.sftp.quirks import pack
@@ -114,26 +116,32 @@ class SftpRemote:
         wanted = min(IN_FLIGHT + PER_SECOND * self._session.round_trip, IN_FLIGHT_FAR, self._site.handles)
         return max(1, int(wanted))
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Names of our mark that are there."""
+        return self._site.marks
+
     def prepare(
         self,
-        lineage: str,
+        footing: Footing,
         run: str,
         plan: Plan = NOTHING,
         *,
-        known: bool = False,
         resume: bool = False,
         before: Iterable[Action] = (),
     ) -> None:
         """The first write: DEST, and our folder in it. See ``workdir``."""
         site, parts = self._site, parts_for(plan.actions)
         site.twins = plan.twins
-        self._kept = make_workdir(
-            self._session, site, lineage, run, parts, known=known, resume=resume, before=before
-        )
+        self._kept = make_workdir(self._session, site, footing, run, parts, resume=resume, before=before)
         for question in site.later:
             self._session.aside(question)
         site.later.clear()
         self._lanes.ask_for(plan.actions)
+
+    def find_marks(self, footing: Footing) -> None:
+        """See ``Remote``."""
+        self._session.call(find_marks(self._site, footing))
 
     def find_parked(self, lineage: str) -> None:
         """See ``Remote``."""
@@ -312,9 +320,9 @@ class SftpRemote:
         """See ``Remote``."""
         return self._site.tag_of(wish)
 
-    def finish(self) -> Iterator[Problem]:
-        """Purge the run's trash and remove its folder."""
-        yield from leave(self._session, self._site, self._kept)
+    def finish(self, mark: str = "") -> Iterator[Problem]:
+        """Purge the run's trash and remove its folder; the mark is renamed beside that."""
+        yield from leave(self._session, self._site, self._kept, mark)
 
     def close(self) -> None:
         """Hang up, and remember what was learned of the server."""

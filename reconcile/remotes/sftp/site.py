@@ -82,6 +82,7 @@ class Site:
     vacant: bool = False  # DEST is not there, but the directory it is to be in
     run: bytes = b""  # folder of this run, once prepared
     parts: set[bytes] = field(default_factory=set)  # folders in it that are made
+    marks: tuple[str, ...] = ()  # of the job that are in its folder
     kept: set[bytes] = field(default_factory=set)  # folders that are made in the kept part of the trash
     taken: frozenset[int] | None = None  # parking places that hold what was taken over; None: not looked
     trials: int = TRIALS  # publishes yet to be read back

@@ -1,6 +1,6 @@
 """Our own folder on the remote: made before the first write, left nearly empty after the last.
 
-``.reconcile/<lineage>/id`` is written once and is the mark of the job. A run's own
+``.reconcile/<lineage>/mark-…`` is the mark of the job (see ``marks``). A run's own
 folder is ``.reconcile/<lineage>/<run>``, with ``staging``, ``parked`` and ``trash``;
 ``trash/kept`` outlives the run, and so does ``left``: what was parked and could go
 nowhere.
@@ -17,11 +17,13 @@ from itertools import chain
 from typing import Any
 
 from reconcile.errors import ReconcileError, Refused, Unreachable
-from reconcile.model import Action, Kind, OnDrift, Op, Problem, Reason, Stage
+from reconcile.marks import is_mark
+from reconcile.model import Action, Footing, Kind, OnDrift, Op, Problem, Reason, Stage
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import READ_ONLY, explain, not_sent
-from reconcile.remotes.sftp.kept import Kept, count_kept, is_mark, read_marks, settle_kept
+from reconcile.remotes.sftp.kept import Kept, count_kept, is_note, read_notes, settle_kept
 from reconcile.remotes.sftp.listing import TOGETHER, Listing, list_directory, read_names
+from reconcile.remotes.sftp.mark import job_folder, judge, judge_others, rename_mark, shown
 from reconcile.remotes.sftp.probe import try_out
 from reconcile.remotes.sftp.purge import empty_blindly, empty_trash, purge
 from reconcile.remotes.sftp.session import Session
@@ -35,35 +37,33 @@ PARTS = STAGING, PARKED, TRASH
 NO_SUCH_FILE = Status(wire.FX_NO_SUCH_FILE, "")
 LEFT = b"left"  # what had been parked and found no place: not taken over any more
 DEAD = b".dead"  # ends the name of a run's folder that was fenced off
-_MARK = "id"
 
 
 def make_workdir(
     session: Session,
     site: Site,
-    lineage: str,
+    footing: Footing,
     run: str,
     parts: AbstractSet[bytes],
     *,
-    known: bool,
     resume: bool,
     before: Iterable[Action] = (),
 ) -> Kept:
     """Make DEST and our folder in it with those ``parts`` of the run's, and fence off what earlier runs left.
     ``before``: what those were about to do, as far as that is known. Returns what they have kept.
 
-    Raises Refused where something stands in the way or, if we are ``known``
-    there, our mark is gone; Unreachable where the server does not let us write.
+    Raises Refused where something stands in the way or our mark is gone, Stale where it
+    is none of ``footing``; Unreachable where the server does not let us write.
     """
-    ours = _job_folder(site, lineage)
-    mark = ours + b"/" + _MARK.encode()
+    ours = job_folder(site, footing.lineage)
     site.run = ours + b"/" + os.fsencode(run)
     site.parts.clear()
     site.discarded.clear()
-    listing = session.call(_enter(site, ours, mark, lineage, parts, known=known))
+    site.marks = ()
+    listing = session.call(_enter(site, ours, footing, parts))
     site.vacant = False
     site.parents[""] = None
-    kept = read_marks(ours, listing)
+    kept = read_notes(ours, listing)
     dead = _fence_leftovers(session, site, ours, run, listing, kept)
     site.taken = _take_over(session, site, dead) if resume else None
     ours_there = foresee([action for action in before if _may_discard(site, action)]) if dead else {}
@@ -74,11 +74,11 @@ def make_workdir(
     return kept
 
 
-def leave(session: Session, site: Site, kept: Kept) -> Iterator[Problem]:
-    """The end of a run: nothing of ours stays but what is kept. What could not be removed is told."""
+def leave(session: Session, site: Site, kept: Kept, mark: str) -> Iterator[Problem]:
+    """The end of a run: nothing of ours stays but what is kept, and the ``mark``. Tells what could not go."""
     yield from site.stuck
     if site.parts:
-        yield from clear_run(session, site, site.run, site.parts, {})
+        yield from clear_run(session, site, site.run, site.parts, {}, rename_mark(site, mark))
     yield from map(_not_removed, settle_kept(session, site, kept))
 
 
@@ -86,43 +86,45 @@ def _may_discard(site: Site, action: Action) -> bool:
     return action.op is Op.DELETE or site.options.on_drift is OnDrift.OVERWRITE
 
 
-def _enter(
-    site: Site, ours: bytes, mark: bytes, lineage: str, parts: AbstractSet[bytes], *, known: bool
-) -> Recipe[Listing]:
+def _enter(site: Site, ours: bytes, footing: Footing, parts: AbstractSet[bytes]) -> Recipe[Listing]:
     """Make what is missing, down to the parts of this run's folder; returns what is in the job's folder."""
-    made, missing, inside = yield from _is_made(site, ours, mark)
-    steps: list[Recipe[object]] = [read_names(inside), _make_and_try(site, parts)]
-    if not all(made):
-        if known:
-            raise Refused(_mark_is_gone(mark))
-        opened = yield from _make_job_folder(site, ours, mark, missing)
-        steps.append(_write_mark(site, mark, lineage, opened))
-    listing: Listing = (yield steps)[0]
+    likely = footing.marks[0]
+    made, missing, inside = yield from _is_made(site, ours, ours + b"/" + os.fsencode(likely))
+    listing: Listing
+    if all(made):
+        site.marks = (likely,)
+        listing, *_ = yield [
+            read_names(inside),
+            _make_and_try(site, parts),
+            rename_mark(site, footing.fresh),
+        ]
+        judge_others(site, footing, likely, listing)
+        return listing
+    listing = yield from read_names(inside)
+    judge(site, footing, ours, listing)
+    steps: list[Recipe[object]] = [_make_and_try(site, parts)]
+    if site.marks:
+        steps.append(rename_mark(site, footing.fresh))
+    else:
+        mark = footing.fresh or likely
+        path = ours + b"/" + os.fsencode(mark)
+        opened = yield from _make_job_folder(site, ours, path, missing)
+        steps.append(_write_mark(site, path, footing.lineage, opened))
+        site.marks = (mark,)
+    yield steps
     return listing
-
-
-def _job_folder(site: Site, lineage: str) -> bytes:
-    return site.workdir + b"/" + os.fsencode(lineage)
 
 
 def find_parked(session: Session, site: Site, lineage: str) -> frozenset[int]:
     """Numbers of the parking places of this job that hold something now, whichever run's they are."""
-    listing = session.call(list_directory(_job_folder(site, lineage)))
+    listing = session.call(list_directory(job_folder(site, lineage)))
     places = [
-        _job_folder(site, lineage) + b"/" + os.fsencode(name) + b"/" + PARKED
+        job_folder(site, lineage) + b"/" + os.fsencode(name) + b"/" + PARKED
         for name, attrs in listing.names
         if kind_of(attrs) is Kind.DIR
     ]
     found = session.run(map(list_directory, places), TOGETHER)
     return frozenset(int(name) for listing in found for name, _ in listing.names if name.isdigit())
-
-
-def _mark_is_gone(mark: bytes) -> str:
-    return (
-        f"DEST is not as this job left it: {_shown(mark)} is missing. Was the remote wiped, restored from "
-        "elsewhere, or is it not mounted? Nothing was done. If it is to be filled anew, run with a new "
-        "--state folder, and with --adopt-existing if it still holds files."
-    )
 
 
 def _take_over(session: Session, site: Site, dead: Sequence[bytes]) -> frozenset[int]:
@@ -238,7 +240,7 @@ def _missing(path: bytes, known: Sequence[Attrs | Status]) -> Recipe[list[bytes]
         there = known[len(missing)] if len(missing) < len(known) else (yield wire.stat(path))
     if isinstance(there, Attrs) and not stat.S_ISDIR(there.mode):
         raise Refused(
-            f"{_shown(path)} on the remote is not a directory, so DEST can't be made below it. "
+            f"{shown(path)} on the remote is not a directory, so DEST can't be made below it. "
             "Nothing was done. Choose another DEST, or move what is in its way."
         )
     return missing
@@ -274,7 +276,7 @@ def _check_base(site: Site, paths: Sequence[bytes], statuses: Sequence[Status]) 
                 continue  # made by somebody else since we looked
             if isinstance(there, Attrs) and kind_of(there) is Kind.SYMLINK:
                 raise Refused(
-                    f"{_shown(path)} on the remote is a link that leads to no directory. "
+                    f"{shown(path)} on the remote is a link that leads to no directory. "
                     "Nothing was done. Choose another DEST, or correct the link."
                 )
             raise (yield from _refusal(site, path, status))
@@ -328,14 +330,14 @@ def _check_made(site: Site, paths: Sequence[bytes], replies: Sequence[Attrs | St
 
 def _in_the_way(path: bytes, there: Attrs) -> Refused:
     return Refused(
-        f"{_shown(path)} on the remote is a {kind_of(there) or 'special file'}, where our working folder "
+        f"{shown(path)} on the remote is a {kind_of(there) or 'special file'}, where our working folder "
         "belongs. Nothing was done. Remove it, or give another place with --remote-workdir."
     )
 
 
 def _refusal(site: Site, path: bytes, status: Status) -> Recipe[ReconcileError]:
     """Why the first write failed."""
-    failed = yield from explain(site, "", f"make {_shown(path)}", status)
+    failed = yield from explain(site, "", f"make {shown(path)}", status)
     out = " Make DEST writable for this user, or give a writable place with --remote-workdir."
     if failed.reason is Reason.NO_SPACE:
         out = ""
@@ -368,7 +370,7 @@ def _fence_leftovers(
     folders = {
         ours + b"/" + os.fsencode(name): attrs.mtime
         for name, attrs in listing.names
-        if name not in (_MARK, run) and kind_of(attrs) is Kind.DIR and not is_mark(name)
+        if name != run and not is_mark(name) and not is_note(name) and kind_of(attrs) is Kind.DIR
     }
     unknown = folders.keys() - known
     looked_at = session.run(map(_ended_well, unknown), TOGETHER // 4)
@@ -412,14 +414,21 @@ def _names(listing: Listing) -> set[str]:
 
 
 def clear_run(
-    session: Session, site: Site, folder: bytes, parts: Collection[bytes], known: Mapping[bytes, Discarded]
+    session: Session,
+    site: Site,
+    folder: bytes,
+    parts: Collection[bytes],
+    known: Mapping[bytes, Discarded],
+    *beside: Recipe[None],
 ) -> list[Problem]:
     """Remove a run's folder but for what is kept in its trash, and what is parked and found no place.
 
-    ``known``: what may be in the trash of a dead run, by the names of its places.
+    What is to be done ``beside`` travels with the removal of this run's folder. ``known``: what
+    may be in the trash of a dead run, by the names of its places.
     """
     if folder == site.run:
-        if session.call(_is_removed_empty(folder, parts, site.discarded)):
+        removed, *_ = session.call(_together(_is_removed_empty(folder, parts, site.discarded), *beside))
+        if removed:
             return []
         known = {one.place: one for one in site.discarded}
     stuck = purge(session, [folder + b"/" + STAGING]) if STAGING in parts else []
@@ -435,7 +444,7 @@ def clear_run(
         if status is not OK and not absent(status):
             left = folder + b"/" + LEFT
             place = left if session.call(act(wire.rename(parked, left))) is OK else parked
-            site.say_once(f"files that a run had moved aside are still on the remote in {_shown(place)}")
+            site.say_once(f"files that a run had moved aside are still on the remote in {shown(place)}")
         session.call(act(wire.rmdir(folder)))  # not if anything is kept
     return [_not_removed(path) for path in stuck]
 
@@ -456,5 +465,6 @@ def _some(paths: Sequence[str]) -> str:
     return ", ".join(map(repr, paths[:3])) + more
 
 
-def _shown(path: bytes) -> str:
-    return repr(os.fsdecode(path))[1:-1]
+def _together(*recipes: Recipe[Any]) -> Recipe[list[Any]]:
+    results: list[Any] = yield recipes
+    return results

@@ -1,0 +1,83 @@
+"""The job's mark in its folder on the server: found, judged and renamed.
+
+What may live here: what goes by the mark's name, and no more of our folder (``workdir``).
+"""
+
+from __future__ import annotations
+
+import os
+
+from reconcile.errors import Refused, Stale, Unreachable
+from reconcile.marks import explain_marks, is_mark
+from reconcile.model import Footing
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.listing import Listing, list_directory
+from reconcile.remotes.sftp.site import Site, absent, act
+from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.sftp.wire import OK, Status
+
+
+def job_folder(site: Site, lineage: str) -> bytes:
+    """Where all that is the job's lies on the server."""
+    return site.workdir + b"/" + os.fsencode(lineage)
+
+
+def find_marks(site: Site, footing: Footing) -> Recipe[None]:
+    """Look whether the mark is one of ours. Raises Refused, or Stale."""
+    ours = job_folder(site, footing.lineage)
+    judge(site, footing, ours, (yield from list_directory(ours)))
+
+
+def judge(site: Site, footing: Footing, ours: bytes, listing: Listing) -> None:
+    """Whether what is in the job's folder fits what we believe. Raises Refused, or Stale."""
+    site.marks = tuple(name for name, _ in listing.names if is_mark(name))
+    if listing.failed is not None and not absent(listing.failed):
+        raise Unreachable(
+            f"The server does not list {shown(ours)}: {listing.failed.message or 'it failed'}. Nothing was "
+            "done. Make it readable for this user."
+        )
+    _expect_ours(site, footing)
+    if footing.known and not site.marks:
+        raise Refused(_is_gone(ours, footing.state))
+
+
+def judge_others(site: Site, footing: Footing, likely: str, listing: Listing) -> None:
+    """The same where the likely mark was there, and may have been renamed before or while it was listed."""
+    others = [name for name, _ in listing.names if is_mark(name) and name not in (likely, footing.fresh)]
+    site.marks = (*site.marks, *others)
+    _expect_ours(site, footing)
+
+
+def _expect_ours(site: Site, footing: Footing) -> None:
+    if set(site.marks) - {*footing.marks, footing.fresh}:
+        raise Stale(explain_marks(footing.marks[0], site.marks), site.marks)
+
+
+def rename_mark(site: Site, name: str) -> Recipe[None]:
+    """Give the mark a new name, and remove further ones. If that fails, they stay as they are."""
+    ours = site.run.rpartition(b"/")[0] + b"/"
+    if not name or not site.marks:
+        return
+    mark, *others = site.marks if name not in site.marks else (name, *(set(site.marks) - {name}))
+    paths = [ours + os.fsencode(each) for each in (mark, *others)]
+    statuses: list[Status] = yield [
+        *([act(wire.rename(paths[0], ours + os.fsencode(name)))] if mark != name else []),
+        *map(wire.remove, paths[1:]),
+    ]
+    if mark != name and statuses.pop(0) is OK:
+        mark = name
+    site.marks = (mark, *(other for other, status in zip(others, statuses, strict=True) if status is not OK))
+
+
+def _is_gone(ours: bytes, state: str) -> str:
+    return (
+        f"DEST is not as this job left it: its mark is missing in {shown(ours)}. Was the remote wiped, "
+        "restored from elsewhere, or is it not mounted? Nothing was done. What it held is known from "
+        f"{state!r}. If DEST is to be filled anew, run once with --start-over, which forgets that, and "
+        "adopts what is there."
+    )
+
+
+def shown(path: bytes) -> str:
+    """A path of the server's for a message."""
+    return repr(os.fsdecode(path))[1:-1]
