@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -41,13 +42,14 @@ from reconcile.recover import foresee, recover
 from reconcile.remotes import Opener
 from reconcile.rows import pack_directory
 from reconcile.scan import read_ignore_file, scan
-from reconcile.source import Source, read_contents
+from reconcile.source import Source, open_root, read_contents
 from reconcile.state.device import is_other_device, remember_device
 from reconcile.state.journal import Journal, Leftover, begin_journal, discard_journal, read_journal
 from reconcile.state.lock import hold_lock
 from reconcile.state.memo import Memo
 from reconcile.state.mounts import recall_mounts, remember_mounts
 from reconcile.state.overdue import note_overdue, read_overdue
+from reconcile.state.private import check_folder
 from reconcile.state.store import has_snapshot, read_snapshot, save_snapshot
 from reconcile.state.trouble import awaits_cleanup, update
 from reconcile.survey import blank, check_blank, drifted, take_over
@@ -81,6 +83,7 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
     """
     stop = stop or Stop()
     opener = Opener()
+    os.close(open_root(job.source))  # a slip of the pen shall leave no folder behind
     line = Line(job, reporter, connect or opener, stop, Memo(job.state, keeps=True))
     with (
         closing(line),
@@ -170,10 +173,11 @@ class _Run:
         """Scan the folder, and connect meanwhile if that is sure to be needed."""
         job, options = self.job, self.job.options
         with self._phase("scan"):
-            self.filter = make_filter((*read_ignore_file(job.source), *options.filters))
+            root = os.path.realpath(job.source)  # once: it may be a link, and turn
+            self.filter = make_filter((*read_ignore_file(root), *options.filters))
             meanwhile = self.line.open_soon if sure_to_connect else None
-            self.found = scan(job.source, self.filter, options, meanwhile)
-            self._source = self.stack.enter_context(Source(job.source, options.links))
+            self.found = scan(root, self.filter, options, meanwhile)
+            self._source = self.stack.enter_context(Source(root, options.links))
 
     def load(self, *, repair: bool) -> DirectorySnapshot:
         """What the remote holds: from the snapshot, and from the journal of a run that broke off.
@@ -181,6 +185,7 @@ class _Run:
         Without ``repair`` nothing is changed, neither here nor there.
         """
         with self._phase("load"):
+            check_folder(self.job.state)
             old = leftover = None
             if not self.job.options.start_over:
                 old = read_snapshot(self.job.state, self.job.source, self.job.target)

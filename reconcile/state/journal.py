@@ -25,6 +25,7 @@ import xxhash
 
 from reconcile.errors import ReconcileError, Refused
 from reconcile.model import Action, Entry, Kind, Op, Outcome, Problem, Reason, Stage, Stamp, Tag
+from reconcile.state.private import create
 from reconcile.state.store import make_folder, read_file, sync_folder
 
 NAME = "journal"
@@ -162,7 +163,7 @@ def begin_journal(
     fresh = f"{path}.new"
     try:
         make_folder(folder)
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        fd = create(fresh)
         file = open(fd, "wb", buffering=1 << 16)  # noqa: SIM115 — the journal holds it open
         try:
             file.write(MAGIC + FORMAT.to_bytes(4, "big") + _frame(header))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from reconcile.errors import Locked, ReconcileError
+from reconcile.state.private import check_folder, create, open_ours
 from reconcile.state.store import make_folder
 
 NAME = "lock"
@@ -27,7 +28,8 @@ def hold_lock(folder: str, wait: float = 0.0) -> Iterator[None]:
     """
     try:
         make_folder(folder)
-        fd = os.open(os.path.join(folder, NAME), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        check_folder(folder)
+        fd = open_ours(os.path.join(folder, NAME), os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise _untakable(folder, error) from error
     try:
@@ -79,8 +81,7 @@ def _sign(folder: str) -> None:
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time())}
     path = os.path.join(folder, HOLDER)
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(fd, "w", encoding="utf-8") as file:
+        with open(create(path), "w", encoding="utf-8") as file:
             json.dump(holder, file)
     except OSError:
         pass  # a full disk is told where it matters: when the journal is written
@@ -88,7 +89,7 @@ def _sign(folder: str) -> None:
 
 def _describe_holder(folder: str) -> str:
     try:
-        with open(os.path.join(folder, HOLDER), encoding="utf-8") as file:
+        with open(open_ours(os.path.join(folder, HOLDER)), encoding="utf-8") as file:
             holder = json.load(file)
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
         return f": process {holder['pid']} on {holder['host']}, since {since}"

@@ -14,13 +14,15 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped]
 import xxhash
 
+from reconcile.state.private import create, open_ours
+
 _CHECKSUM = 8
 
 
 def recall(folder: str, name: str) -> Any:
     """What was remembered under ``name``; None if nothing was. Raises ValueError if it is damaged."""
     try:
-        with open(os.path.join(folder, name), "rb") as file:
+        with open(open_ours(os.path.join(folder, name)), "rb") as file:
             data = file.read()
     except OSError:
         return None
@@ -39,6 +41,6 @@ def remember(folder: str, name: str, value: object) -> None:
         return
     packed = msgpack.packb(value, unicode_errors="surrogateescape")
     fresh = f"{path}.new"
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+    with open(create(fresh), "wb") as file:
         file.write(xxhash.xxh3_64_digest(packed) + packed)
     os.replace(fresh, path)

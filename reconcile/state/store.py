@@ -18,6 +18,7 @@ import xxhash
 from reconcile.errors import ReconcileError, Refused, UsageError
 from reconcile.home import NO_HOME
 from reconcile.model import DirectorySnapshot, Target
+from reconcile.state.private import create, open_ours
 from reconcile.state.snapshot import dump, load
 
 NAME = "snapshot"
@@ -86,7 +87,7 @@ def read_snapshot(folder: str, source: str, target: Target) -> DirectorySnapshot
 def read_file(path: str, what: str, way_out: str) -> bytes | None:
     """A file of ours, or None if there is none. Raises ReconcileError if it can't be read."""
     try:
-        with open(path, "rb") as file:
+        with open(open_ours(path), "rb") as file:
             return file.read()
     except FileNotFoundError:
         return None
@@ -139,7 +140,7 @@ def _remove_leftovers(folder: str) -> None:
 def _write(folder: str, pieces: Iterable[bytes]) -> str:
     """A new file with all the pieces, on the disk when this returns; its path."""
     path = _temporary(folder)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fd = create(path)
     try:
         with open(fd, "wb", buffering=_AT_ONCE) as file:
             file.writelines(pieces)
