@@ -190,7 +190,7 @@ def never(ident: int, kind: int, body: bytes) -> bytes:
         (lambda ident, _kind, _body: status(ident + 7), "not open"),
         (lambda ident, _kind, _body: status(ident) * 2, "not open"),
         (lambda ident, _kind, _body: struct.pack(">IBI", 5, 201, ident), "Extended"),
-        (lambda _ident, _kind, _body: b"SSH-2.0 no SFTP at all", "can't be"),
+        (lambda _ident, _kind, _body: b"SSH-2.0 no SFTP at all", "SFTP should begin"),
     ],
 )
 def test_a_server_that_does_not_keep_to_the_protocol_ends_the_run(answer: Answer, error: str) -> None:
@@ -227,6 +227,43 @@ def test_a_server_may_be_silent_for_a_while_and_for_longer_over_what_takes_long(
     assert session.call(sync(large)) == 0
     with pytest.raises(ConnectionLost, match="said nothing for 60 s"):
         session.call(sync(0))
+
+
+class Dribbling(ScriptedChannel):
+    """What it says comes a few bytes at a time, each second."""
+
+    def __init__(self, answer: Answer, rate: int, now: list[float]) -> None:
+        super().__init__(answer)
+        self.rate = rate
+        self.now = now
+
+    def recv(self, _nbytes: int, /) -> bytes:
+        self.now[0] += 1.0
+        said = b"".join(self.held)
+        self.held = [said[self.rate :]]
+        return said[: self.rate]
+
+
+@pytest.mark.parametrize("rate", [1, 100, 250])
+def test_who_dribbles_answers_nothing(monkeypatch: pytest.MonkeyPatch, rate: int) -> None:
+    now = [0.0]
+    monkeypatch.setattr(pump, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    names = struct.pack(">I", 1) + struct.pack(">I", 250_000) + bytes(250_000 + 4)
+    said = struct.pack(">IBI", len(names) + 5, wire.NAME, 1) + names
+    session = Session(Dribbling(lambda _ident, _kind, _body: said, rate, now))
+    with pytest.raises(ConnectionLost, match="said nothing"):
+        session.call(ask(b"a"))
+    assert 60 <= now[0] <= 130
+
+
+def test_a_slow_line_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(pump, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    message = bytes(100_000)
+    said = struct.pack(">IBIII", len(message) + 17, wire.STATUS, 1, 4, len(message)) + message + bytes(4)
+    session = Session(Dribbling(lambda _ident, _kind, _body: said, 600, now))
+    assert session.call(ask(b"a")) == [4]
+    assert now[0] > 2 * pump.SILENCE
 
 
 def test_a_run_that_is_asked_to_stop_does_not_wait_for_a_silent_server(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from reconcile.errors import ProtocolError
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.wire import Attrs, Extended, Handle, Names, Reply, Status, Version
+from reconcile.remotes.sftp.words import one_line
 
 U32 = st.integers(0, 2**32 - 1)
 ATTRS = st.builds(Attrs, size=st.integers(0, 2**64 - 1), mode=U32, mtime=U32, gid=U32)
@@ -70,7 +71,11 @@ def test_replies_come_out_as_they_went_in_however_the_bytes_are_cut(
     for size in cuts:
         pieces.append(stream[:size])
         stream = stream[size:]
-    assert decode([*pieces, stream]) == replies
+    shown = [
+        (ident, Status(reply.code, one_line(reply.message)) if isinstance(reply, Status) else reply)
+        for ident, reply in replies
+    ]
+    assert decode([*pieces, stream]) == shown
 
 
 @given(st.lists(st.binary(max_size=200), max_size=5))
@@ -119,6 +124,15 @@ def test_a_flipped_byte_is_another_reply_or_a_protocol_error(
 def test_a_length_that_can_not_be_is_refused_before_its_bytes_are_waited_for(length: int) -> None:
     with pytest.raises(ProtocolError, match="bytes"):
         decode([struct.pack(">IBI", length, wire.STATUS, 1)])
+
+
+def test_text_is_a_greeting_only_at_the_beginning() -> None:
+    with pytest.raises(ProtocolError, match='said "Welcome!" where SFTP should begin'):
+        decode([b"Welc", b"ome!\nand more"])
+    with pytest.raises(ProtocolError, match="announced a packet"):
+        decode([packet(1, Status(0, "")), b"Welcome!\n"])
+    with pytest.raises(ProtocolError, match="announced a packet"):
+        decode([b"W\0lcome!\n"])
 
 
 @pytest.mark.parametrize("kind", [0, 1, 3, 99, 103, 106, 255])

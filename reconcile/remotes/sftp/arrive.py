@@ -22,6 +22,7 @@ from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import Attrs, Extended, Names, Status
 
 HANDLES = 4000  # open at a time where the server sets no limit
+LARGEST_BLOCK = 255 * 1024  # bytes of a WRITE, as OpenSSH grants: more would only sit in our memory
 RESERVE = 16  # handles left over for what is not counted
 SYMLINK_ORDER = b"symlink-order@rjk.greenend.org.uk"
 LIMITS = b"limits@openssh.com"
@@ -86,7 +87,7 @@ def _ask_for_limits(site: Site) -> Recipe[None]:
     limits = wire.parse_limits(reply)
     site.handles = limits.handles - RESERVE if limits.handles else HANDLES
     if limits.write and limits.packet:
-        site.block = max(BLOCK, min(limits.write, limits.packet - 1024))
+        site.block = max(BLOCK, min(limits.write, limits.packet - 1024, LARGEST_BLOCK))
 
 
 def _ask(job: Job) -> Recipe[_Found]:

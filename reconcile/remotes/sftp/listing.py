@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 TOGETHER = 32  # directories that one recipe lists at a time: each costs a handle on the server
 BATCH = 256  # renames or removes that one recipe has under way
+MOST_NAMES = 1_000_000  # in one directory: a server that lists more has lost its place, and would for ever
+ENDLESS = f"it lists more than {MOST_NAMES:,} names in one directory, and does not come to an end"
 AHEAD = 2, 64  # READDIRs sent at once, at first and at most: OpenSSH answers with 100 names, then with EOF
 
 
@@ -55,12 +57,15 @@ def read_names(opened: Handle | Status) -> Recipe[Listing]:
         for reply in replies:
             if isinstance(reply, Names):
                 _take_names(reply, listing)
+                ended = ended or len(listing.names) + len(listing.bad) > MOST_NAMES
                 ended = ended or not reply.names  # an empty answer would come for ever
             else:
                 ended = True
                 if reply.code != wire.FX_EOF:
                     listing.failed = reply
     yield Farewell(wire.close(opened.handle))
+    if len(listing.names) + len(listing.bad) > MOST_NAMES:
+        return Listing(failed=Status(wire.FX_FAILURE, ENDLESS))
     return listing
 
 

@@ -19,6 +19,7 @@ from reconcile.remotes.sftp.ssh import MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJU
 
 _READ_AHEAD = 64 * 1024
 _LULL = 0.005  # seconds for which what comes may lie about while nobody waits for it
+_MOST_PACKET = 256 * 1024  # bytes, as OpenSSH has it; 35,000 at least, RFC 4253, section 6.1
 _MOST_ROOM = 0xFFFFFFFF  # bytes that a channel may be granted, RFC 4254, section 5.2
 # Until a session begins, sshd sends nothing small before all it sent is acknowledged, which a system puts
 # off for 40 ms to let it travel with an answer. Linux forgets that it was told not to, so it is told
@@ -116,6 +117,13 @@ class Packets(Packetizer):
         self._next: deque[tuple[int, paramiko.Message]] = deque()  # read already
         self.awaited = threading.Event()
         self.awaited.set()
+
+    def read_all(self, n: int, check_rekey: bool = False) -> bytes:
+        """``n`` bytes. Who announces more than a packet can have may be anybody: no key was checked yet."""
+        if n > _MOST_PACKET:
+            raise paramiko.SSHException(f"a packet of {n} bytes was announced")
+        data: bytes = super().read_all(n, check_rekey)
+        return data
 
     def read_message(self) -> tuple[int, paramiko.Message]:
         """The type and content of the next packet, or of several that say the same as one."""

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DRAIN = 5.0  # seconds that what is under way gets to end after a stop was requested
-SILENCE = 60.0  # seconds without a byte, while requests are outstanding
+SILENCE = 60.0  # seconds without an answer, while requests are outstanding
+SLOWEST = 512  # bytes a second of an answer that is on its way
 TICK = 1.0  # seconds after which a wait looks up: was the run asked to stop?
 AT_ONCE = 256 * 1024  # bytes of requests that are sent at once: more costs less, but the server waits
 BACKLOG = 512 * 1024  # bytes of small files that the server has yet to answer, if it is near
@@ -103,7 +104,9 @@ class Session:
         self._wait: Callable[[float], None] | None = None  # until something may have come on one of several
         self._silence = silence
         self._tick = min(TICK, silence)
-        self._waited = 0.0  # seconds since the server last said something
+        self._waited = 0.0  # seconds since the server last answered or took something, waited for in vain
+        self._idle = 0.0  # seconds of them that the last look at what came has to count
+        self._taken = 0  # bytes that it had taken by then
         self._slow: dict[int, float] = {}  # seconds more that a request may take, by its id
         self._waiting: dict[int, tuple[Deliver | Burst, int, type[wire.Reply], int]] = {}
         self._stale: set[int] = set()  # ids of requests whose recipe was given up
@@ -370,9 +373,11 @@ class Session:
                 return None
             if self._wait is not None:
                 if (left := until - time.monotonic()) <= 0:
-                    self._bear_silence()
+                    self._bear(self._tick)
                     return None
+                began = time.monotonic()
                 self._wait(left)
+                self._idle += time.monotonic() - began
             elif self._first.stuck:
                 self._first.push()
             else:
@@ -411,15 +416,27 @@ class Session:
 
     def _receive(self, lane: Lane) -> list[tuple[int, wire.Reply]]:
         """What the server says next; empty if it was silent for a moment, but not yet for too long."""
+        began, before = time.monotonic(), lane.received
         replies = lane.receive(self._tick)
+        if replies:
+            self._waited = self._idle = 0.0
+            return replies
         if replies is None:
-            self._bear_silence()
-            return []
-        self._waited = 0.0
-        return replies
+            self._bear(self._tick)
+        else:
+            took = time.monotonic() - began + self._idle
+            self._bear(took - (lane.received - before) / SLOWEST)
+        return []
 
-    def _bear_silence(self) -> None:
-        """A tick more without a word."""
-        self._waited += self._tick
-        if self._waited >= self._silence + sum(self._slow.values()):
+    def _bear(self, seconds: float) -> None:
+        """So much more time without an answer: too long, unless the server takes what we send.
+
+        What comes in part counts for no more than the time that a slow line takes for it, else a server
+        that says a byte now and then would hold us for ever.
+        """
+        self._idle = 0.0
+        self._waited += max(seconds, 0.0)
+        if (taken := self.traffic.bytes_sent) > self._taken:
+            self._taken, self._waited = taken, 0.0
+        elif self._waited >= self._silence + sum(self._slow.values()):
             raise ConnectionLost(f"the server said nothing for {self._waited:.0f} s")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from reconcile.errors import ProtocolError
+from reconcile.remotes.sftp.words import one_line
 
 VERSION = 3
 MAX_PACKET = (
@@ -20,6 +21,7 @@ MAX_PACKET = (
 MAX_HANDLE = 256  # draft, section 6.3
 MAX_TIME = 0xFFFFFFFF  # times are unsigned seconds in 32 bits: until 2106
 SLOW_DISK = 4 * 1024 * 1024  # bytes a second that any disk writes
+_MOST_WORDS = 200  # bytes of what is no SFTP that are shown
 NO_ID = -1  # of the VERSION reply, the only one without an id
 
 # Packet types, draft section 3.
@@ -296,6 +298,7 @@ class Decoder:
 
     def __init__(self) -> None:
         self._rest = b""
+        self._begun = False  # something was decoded
 
     def feed(self, data: bytes) -> list[tuple[int, Reply]]:
         """All replies that ``data`` completes, each with its request's id.
@@ -309,7 +312,7 @@ class Decoder:
         while end - here >= HEAD.size:
             length, kind, _ = HEAD.unpack_from(buffer, here)
             if not HEAD.size - 4 <= length <= MAX_PACKET:
-                raise ProtocolError(f"the server announced a packet of {length} bytes, which can't be")
+                raise ProtocolError(_explain_garbage(buffer[here:], length, begun=self._begun))
             after = here + 4 + length
             if after > end:
                 break
@@ -319,7 +322,20 @@ class Decoder:
             replies.append(_reply(kind, buffer[here + 5 : after]))
             here = after
         self._rest = buffer[here:]
+        self._begun = self._begun or bool(replies)
         return replies
+
+
+def _explain_garbage(data: bytes, length: int, *, begun: bool) -> str:
+    """What it may be that is no packet."""
+    words = data.lstrip()[:_MOST_WORDS].split(b"\n")[0].strip()
+    if begun or not words or b"\0" in words:
+        return f"the server announced a packet of {length} bytes, which can't be"
+    return (
+        f'the server said "{one_line(words.decode("utf-8", "backslashreplace"))}" where SFTP should begin. '
+        "Something prints that at each login there (~/.bashrc, /etc/profile, a forced command) and has to be "
+        "silent where there is no terminal; or this account may not use SFTP"
+    )
 
 
 def _take_oks(buffer: bytes, here: int, length: int, replies: list[tuple[int, Reply]]) -> int:
@@ -374,7 +390,7 @@ def _status(payload: bytes) -> Status:
     message = b""
     if len(payload) > 8:  # older servers send neither message nor language
         message, _ = _take(payload, 8)
-    return Status(code, message.decode("utf-8", "replace"))
+    return Status(code, one_line(message.decode("utf-8", "replace")))
 
 
 def _handle(payload: bytes) -> Handle:
