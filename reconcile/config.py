@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from reconcile.errors import UsageError
-from reconcile.filters import make_filter
+from reconcile.filters import check_patterns, make_filter
 from reconcile.home import expand, in_home
 from reconcile.model import Fsync, Job, Links, Login, OnDrift, OnStale, Options, Target
 
@@ -81,7 +81,8 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     Raises :class:`UsageError` for anything that can be known to be wrong without looking at the source
     or the remote.
     """
-    from reconcile.state.store import default_state_base, job_folder  # late: brings msgpack
+    from reconcile.own import find_own  # late: these bring msgpack
+    from reconcile.state.store import default_state_base, job_folder
 
     _check_direction(flags.source, flags.target)
     source = _real_source(flags.source)
@@ -90,15 +91,18 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
         target = Target(target.host, target.path, target.user, _check_port(str(flags.port), "--port"))
     state = _expand(flags.state, "--state")
     base = default_state_base() if state is None else os.path.abspath(state)
+    folder = job_folder(base, source, target)
+    identity, known_hosts = _identity(flags.identity), _expand(flags.known_hosts, "--known-hosts")
     return Job(
         source=source,
         target=target,
-        state=job_folder(base, source, target),
+        state=folder,
         options=Options(
             mirror=flags.mirror,
             adopt_existing=flags.adopt_existing or flags.start_over,
             remote_workdir=_remote_workdir(flags.remote_workdir),
-            filters=(*_filter_lines(flags), *_own_state(source, base)),
+            filters=_filter_lines(flags),
+            own=find_own(source, base, folder, identity, known_hosts),
             links=Links(flags.links),
             keep_times=flags.times == "keep",
             keep_perms=flags.perms == "keep",
@@ -120,8 +124,8 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             wait=_seconds(flags.wait, "--wait"),
         ),
         login=Login(
-            identity=_identity(flags.identity),
-            known_hosts=_expand(flags.known_hosts, "--known-hosts"),
+            identity=identity,
+            known_hosts=known_hosts,
             accept_new_host_key=flags.accept_new_host_key,
             password_env=_password_env(flags.password_env),
             compress=flags.compress,
@@ -310,21 +314,15 @@ def _filter_lines(flags: Flags) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _own_state(source: str, base: str) -> tuple[str, ...]:
-    """Our own state is not sent, if it is kept within SRC: each run would have itself to send."""
-    inside = os.path.relpath(os.path.realpath(base), source)
-    if inside.split(os.sep)[0] in (os.pardir, os.curdir):
-        return ()
-    return ("/" + re.sub(r"([*?\[\\ ])", r"\\\1", inside),)
-
-
 def _read_lines(name: str) -> list[str]:
     try:
         with open(in_home(name) or name, "rb") as file:
             data = file.read()
     except OSError as error:
         raise UsageError(f"--exclude-from: can't read {name}: {error.strerror}") from error
-    return [os.fsdecode(line.rstrip(b"\r")) for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
+    lines = [os.fsdecode(line.rstrip(b"\r")) for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
+    check_patterns(lines, f"--exclude-from {name}")
+    return lines
 
 
 def _max_delete(text: str | None) -> str | None:

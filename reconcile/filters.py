@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
+from reconcile.brackets import put_back, take_out
 from reconcile.errors import UsageError
 
 _Rule = tuple[re.Pattern[str], bool]  # what matches it is excluded, or not
@@ -61,23 +63,34 @@ class Filter:
 
 def make_filter(lines: Sequence[str]) -> Filter:
     """Compile gitignore lines, in order. Raises UsageError for a line that is no pattern."""
-    patterns = [line for line in lines if not (line.startswith("#") or _matches_nothing(line))]
-    if not patterns:
-        return Filter(lines=tuple(lines))
+    rules = [rule for line in lines if (rule := _compile(line)) is not None]
+    return Filter(tuple(lines), rules[::-1])
+
+
+def check_patterns(lines: Sequence[str], file: str) -> None:
+    """Raises UsageError for a line that is no pattern, naming the file and the number of the line."""
+    for number, line in enumerate(lines, 1):
+        try:
+            _compile(line)
+        except UsageError as error:
+            raise UsageError(f"{file}, line {number}: {error}") from None
+
+
+@cache
+def _compile(line: str) -> _Rule | None:
+    """None: a comment, or what matches nothing."""
+    if line.startswith("#") or _matches_nothing(line):
+        return None
     from pathspec import GitIgnoreSpec
 
-    rules: list[_Rule] = []
-    for line in patterns:
-        if "[[" in line:
-            raise _refusal(line, "named classes such as [[:digit:]] would be taken for something else")
-        try:
-            [pattern] = GitIgnoreSpec.from_lines([_spare_directory(line)]).patterns
-        except ValueError as error:
-            raise _refusal(line, str(error)) from None
-        assert pattern.regex is not None
-        assert pattern.include is not None
-        rules.append((_narrow(pattern.regex), pattern.include))
-    return Filter(tuple(lines), rules[::-1])
+    try:
+        plain, spare, brackets = take_out(line)
+        [pattern] = GitIgnoreSpec.from_lines([_spare_directory(plain)]).patterns
+    except ValueError as error:
+        raise _refusal(line, str(error)) from None
+    assert pattern.regex is not None
+    assert pattern.include is not None
+    return put_back(_narrow(pattern.regex), spare, brackets), pattern.include
 
 
 def _matches_nothing(line: str) -> bool:

@@ -497,6 +497,14 @@ class Login:
 
 
 @noun
+class Own:
+    """Something of ours that may lie in SRC: it is never sent."""
+
+    path: str  # below SRC
+    what: str  # for people: what it is
+
+
+@noun
 class Options:
     """What flags and config may change about a job."""
 
@@ -504,6 +512,7 @@ class Options:
     adopt_existing: bool = False
     remote_workdir: str | None = None
     filters: tuple[str, ...] = ()  # gitignore lines in order: excludes, then includes as "!"
+    own: tuple[Own, ...] = ()  # left out whatever the filters say
     links: Links = Links.KEEP
     keep_times: bool = True
     keep_perms: bool = True

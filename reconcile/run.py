@@ -18,6 +18,8 @@ from reconcile.errors import Refused, Stale
 from reconcile.filters import Filter, make_filter
 from reconcile.fold import Fold, fold
 from reconcile.guard import count_kept, count_rehashed, guard, tell_gone
+from reconcile.idle import idle_patterns
+from reconcile.ignorefile import read_ignore_file
 from reconcile.line import Connect, Line
 from reconcile.marks import BEFORE, name_mark, serial_of
 from reconcile.model import (
@@ -38,10 +40,19 @@ from reconcile.model import (
     Stop,
     Tally,
 )
+from reconcile.own import (
+    line_for,
+    note_own,
+    refuse_shared,
+    tell_keys,
+    tell_secrets,
+    tell_sent_before,
+    work_in_dest,
+)
 from reconcile.recover import foresee, recover
 from reconcile.remotes import Opener
 from reconcile.rows import pack_directory
-from reconcile.scan import read_ignore_file, scan
+from reconcile.scan import scan
 from reconcile.source import Source, open_root, read_contents
 from reconcile.state.device import is_other_device, remember_device
 from reconcile.state.journal import Journal, Leftover, begin_journal, discard_journal, read_journal
@@ -70,6 +81,7 @@ def make_plan(
         this.old = this.load(repair=False)
         this.mind_mounts(repair=False)
         plan = this.plan(this.old)
+        this.tell_secrets(plan)
         return this.result("plan", plan, plan.problems)
 
 
@@ -95,6 +107,7 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
         this.mind_mounts(repair=True)
         first = this.old
         plan = last = this.plan(first)
+        this.tell_secrets(plan)
         try:
             this.carry_out(plan)
         except Stale as stale:
@@ -104,6 +117,8 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
         if (this.tally.surprised or this.tally.immovable) and (again := this.plan_again(first)) is not None:
             last = again
             this.carry_out(last)
+        for told in tell_keys(this.tally.done, this.source.keys):
+            reporter.warn(told)
         problems = [*last.problems, *this.tally.problems, *this.cleanup]
         remember_device(job.state, job.source)
         note_overdue(job.state, this.tally.undeleted)
@@ -174,10 +189,17 @@ class _Run:
         job, options = self.job, self.job.options
         with self._phase("scan"):
             root = os.path.realpath(job.source)  # once: it may be a link, and turn
-            self.filter = make_filter((*read_ignore_file(root), *options.filters))
+            lines = (*read_ignore_file(root), *options.filters)
+            own, work = options.own, work_in_dest(job)
+            self.filter = make_filter((*lines, *map(line_for, (*own, *work))))
             meanwhile = self.line.open_soon if sure_to_connect else None
             self.found = scan(root, self.filter, options, meanwhile)
-            self._source = self.stack.enter_context(Source(root, options.links))
+            source = self._source = self.stack.enter_context(Source(root, options.links))
+            chosen = make_filter(lines)
+            refuse_shared(work, source, chosen)
+            self.found = replace(self.found, notes=(*self.found.notes, *note_own((*own, *work), source)))
+        for idle in idle_patterns(chosen, (job.source, root), lambda name: source.look(name) is not None):
+            self.reporter.say(idle)
 
     def load(self, *, repair: bool) -> DirectorySnapshot:
         """What the remote holds: from the snapshot, and from the journal of a run that broke off.
@@ -219,6 +241,11 @@ class _Run:
             self.found = leave_alone(self.found, lost_mounts(self.old, self.found, before))
         if repair:
             remember_mounts(self.job.state, still_mounts(self.found, before))
+
+    def tell_secrets(self, plan: Plan) -> None:
+        """What is not to be overlooked: once more is too late."""
+        for told in (*tell_sent_before(self.job.options.own, self.old), *tell_secrets(plan)):
+            self.reporter.warn(told)
 
     def catch_up(self, old: DirectorySnapshot, stale: Stale, *, repair: bool) -> DirectorySnapshot:
         """What of the snapshot is true of a remote that others have changed, or rolled back.

@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from stat import S_IFDIR, S_IFLNK, S_IFREG, S_ISREG
+from stat import S_IFDIR, S_IFLNK, S_IFREG
 
 from reconcile.errors import Refused
 from reconcile.filters import Filter
@@ -34,8 +34,6 @@ from reconcile.model import (
 from reconcile.rows import STRIDE, pack_stamps, scanned
 from reconcile.source import open_directory, open_root
 
-IGNORE_FILE = ".reconcileignore"
-IGNORE_FILE_LIMIT = 1 << 20  # bytes
 GRACE_NS = 2_500_000_000  # covers the clock tick of every local file system; FAT's is the longest, 2 s
 NETWORK_GRACE_NS = 60_000_000_000  # stamps are the server's, whose clock may be off
 OPEN_LIMIT = 100  # descriptors held at once, however deep the tree
@@ -91,45 +89,6 @@ def scan(
         unknown=frozenset(walk.unknown),
         mounts=frozenset(walk.mounts),
         entry_count=walk.entry_count,
-    )
-
-
-def read_ignore_file(root: str) -> list[str]:
-    """The lines of ``.reconcileignore`` in SRC, none if there is no such file.
-
-    Raises Refused if SRC can't be opened, or if the file is there but can't be
-    read as it should: without its patterns the run would send what it was told
-    to leave out.
-    """
-    folder = open_root(root)  # first, so that what is wrong with SRC isn't blamed on the file
-    try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open(IGNORE_FILE, flags, dir_fd=folder)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        link = error.errno == errno.ELOOP
-        what = "is a symbolic link" if link else f"can't be read: {error.strerror}"
-        raise _ignore_file_refused(what) from error
-    finally:
-        os.close(folder)
-    try:
-        if not S_ISREG(os.fstat(fd).st_mode):
-            raise _ignore_file_refused("is not a regular file")
-        content = os.read(fd, IGNORE_FILE_LIMIT + 1)
-    except OSError as error:
-        raise _ignore_file_refused(f"can't be read: {error.strerror}") from error
-    finally:
-        os.close(fd)
-    if len(content) > IGNORE_FILE_LIMIT:
-        raise _ignore_file_refused(f"is larger than {IGNORE_FILE_LIMIT >> 20} MiB")
-    text = content.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-    return [line.removesuffix("\r") for line in text.split("\n")]
-
-
-def _ignore_file_refused(what: str) -> Refused:
-    return Refused(
-        f"{IGNORE_FILE} in the source {what}. Nothing was done. Make it a readable text file, or remove it."
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from stat import S_ISREG
@@ -25,6 +26,8 @@ from reconcile.rows import narrow
 PIECE = 1 << 20  # bytes read at once
 HELD = 50  # directories held open on the way to a file, and one more
 _CLOSED = -1
+_KEY, _KEY_WITHIN = b"PRIVATE KEY", 1 << 16  # bytes looked at
+_PRIVATE_KEY = re.compile(rb"^-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----", re.MULTILINE)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -44,6 +47,7 @@ class Source:
     def __init__(self, root: str, links: Links = Links.KEEP) -> None:
         self._follow = links is Links.FOLLOW
         self._flags = _FILE if self._follow else _FILE | os.O_NOFOLLOW
+        self.keys: set[str] = set()  # files that were read and are private keys
         self._way = Way(open_root(root), follow=self._follow)
 
     def open(self, path: str, stamp: Stamp) -> int:
@@ -119,6 +123,8 @@ class Source:
         left = stamp.size
         try:
             while left and (piece := os.read(fd, min(left, size))):
+                if left == stamp.size and is_private_key(piece):
+                    self.keys.add(path)
                 left -= len(piece)
                 yield piece
             self.check(fd, path, stamp)
@@ -258,6 +264,13 @@ def open_directory(root: int, path: str, *, follow: bool) -> int:
             os.close(fd)
         fd = deeper
     return fd
+
+
+def is_private_key(start: bytes) -> bool:
+    """Whether the content is a private key, or holds one beside its certificate."""
+    if start.find(_KEY, 0, _KEY_WITHIN) < 0:
+        return start.startswith(b"PuTTY-User-Key-File-")
+    return _PRIVATE_KEY.search(start, 0, _KEY_WITHIN) is not None
 
 
 def new_hash() -> xxhash.xxh3_128:

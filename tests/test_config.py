@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from reconcile.config import Flags, make_job, misplaced_port, parse_target
 from reconcile.errors import UsageError
-from reconcile.filters import make_filter
 from reconcile.model import Fsync, Links, OnDrift, Options, Target
 
 SECRET = "hunter2"
@@ -182,13 +181,10 @@ def test_the_source_is_its_real_path(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len({job.state for job in jobs}) == 1
 
 
-@pytest.mark.parametrize(("folder", "lines"), [("state", ("/state",)), ("my [s]*", ("/my\\ \\[s]\\*",))])
-def test_our_own_state_is_not_sent(flags: Flags, tmp_path: Path, folder: str, lines: tuple[str, ...]) -> None:
-    job = make_job(replace(flags, source=str(tmp_path), state=str(tmp_path / folder)))
-    assert job.options.filters == lines
-    assert make_filter(lines).excludes(f"{folder}/x/snapshot", False)
-    outside = make_job(flags)
-    assert outside.options.filters == ()
+def test_our_own_state_is_not_sent(flags: Flags, tmp_path: Path) -> None:
+    job = make_job(replace(flags, source=str(tmp_path), state=str(tmp_path / "state")))
+    assert [own.path for own in job.options.own] == ["state"]
+    assert make_job(flags).options.own == ()
 
 
 def test_state_is_per_source_and_target_and_not_of_the_current_folder(

@@ -53,6 +53,16 @@ from reconcile.filters import make_filter
         (["foo"], "foobar", False, False),
         (["foo/"], "foobar", True, False),
         (["[!a]x"], "bx", False, True),
+        (["[z-a]"], "z", False, True),  # of a range that is none, where it begins
+        (["[z-a]"], "b", False, False),
+        (["[\\]a]x"], "]x", False, True),
+        (["[]a]x"], "]x", False, True),
+        (["[a-]x"], "-x", False, True),
+        (["[a-c-z]"], "y", False, False),
+        (["x[[:digit:]a]"], "x5", False, True),
+        (["x[[:digit:]a]"], "xb", False, False),
+        (["\\[abc"], "[abc", False, True),
+        (["x[^a]"], "x/", True, False),
     ],
 )
 def test_says_what_git_says(lines: list[str], path: str, is_dir: bool, excluded: bool) -> None:
@@ -73,7 +83,24 @@ def test_a_deep_path_needs_no_recursion() -> None:
     assert make_filter(["d/" * 10]).excludes(path, False)
 
 
-@pytest.mark.parametrize("line", ["!", "a\\", "a[[:digit:]]"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "!",
+        "a\\",
+        "[abc",
+        "a[",
+        "[]",
+        "[!]",
+        "!a[",
+        "[\\",
+        "[a\\",
+        "[a-",
+        "[[:digits:]]",
+        "[[:alpha",
+        "x[a/b]",
+    ],
+)
 def test_what_is_no_pattern_is_refused(line: str) -> None:
     with pytest.raises(UsageError, match="filter pattern"):
         make_filter([line])
@@ -111,11 +138,13 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-# Not here: negated sets, which pathspec lets match the slash after a directory's name, and `**` that is
-# part of a name: it should be as good as `*`, but git takes `a**/b` for `ab` as well.
+BRACKETS = ["[a-c]", "[]-]", "[!a]", "[^]b]", "[d-b-]", "[\\]a-]", "[--0]", "[[:alpha:]]", "[![:punct:]-]"]
+# Not here: `**` that is part of a name: it should be as good as `*`, but git takes `a**/b` for `ab` as well.
 LINE = (
     st.lists(
-        st.sampled_from(["a", "b", "d", ".", "-", "*", "**", "?", "/", "/**/", "[a-c]", "[]-]", "\\", "!"]),
+        st.sampled_from(
+            ["a", "b", "d", ".", "-", "*", "**", "?", "/", "/**/", "\\", "!", "[", "]", *BRACKETS]
+        ),
         max_size=5,
     )
     .map("".join)

@@ -16,14 +16,14 @@ ROWS = (
     ("__main__",),
     ("cli", "demo", "serve"),
     ("config", "report", "run"),
-    ("recover",),
+    ("recover", "own"),
     ("apply",),
-    ("line", "scan", "doubt", "survey", "state", "remotes"),
+    ("line", "scan", "doubt", "ignorefile", "survey", "state", "remotes"),
     (
         *("source", "half", "rows", "fold", "plan", "twins", "guard", "room", "arrivals", "order"),
-        *("moves", "claim", "diff", "filters"),
+        *("moves", "claim", "diff", "filters", "idle"),
     ),
-    ("home",),
+    ("home", "brackets"),
     ("model", "errors", "marks", "paths"),
 )
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
@@ -42,7 +42,7 @@ THIRD_PARTIES = {
 
 PURE = (
     *("model", "errors", "marks", "paths", "filters", "diff", "moves", "order", "twins", "plan", "room"),
-    "guard",
+    *("brackets", "idle", "guard"),
     *("fold", "claim", "arrivals", "report.words", "report.plans", "report.document", "report.meter"),
 )
 # What a pure module may use: nothing here knows a file, a clock, a process or chance.

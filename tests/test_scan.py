@@ -16,8 +16,9 @@ import pytest
 
 from reconcile.errors import Refused
 from reconcile.filters import Filter, make_filter
+from reconcile.ignorefile import read_ignore_file
 from reconcile.model import Kind, Links, Options, Reason, Scan, Stamp
-from reconcile.scan import GRACE_NS, OPEN_LIMIT, read_ignore_file, scan
+from reconcile.scan import GRACE_NS, OPEN_LIMIT, scan
 
 ALL = make_filter([])
 
@@ -331,21 +332,3 @@ def test_a_very_deep_tree(deep_folder: Path) -> None:
     found = look(deep_folder, make_filter(["x"]))
     assert not found.problems
     assert found.entry_count == 2000
-
-
-def test_the_ignore_file(tmp_path: Path) -> None:
-    path = tmp_path / ".reconcileignore"
-    assert read_ignore_file(str(tmp_path)) == []
-    path.write_bytes(b"\xef\xbb\xbf*.pyc\r\n\xff\n!x")
-    assert read_ignore_file(str(tmp_path)) == ["*.pyc", "\udcff", "!x"]
-    path.write_bytes(b"#" * (1 << 20) + b"#")
-    with pytest.raises(Refused, match="larger than 1 MiB"):
-        read_ignore_file(str(tmp_path))
-    path.unlink()
-    path.symlink_to("elsewhere")
-    with pytest.raises(Refused, match="is a symbolic link"):
-        read_ignore_file(str(tmp_path))
-    path.unlink()
-    os.mkfifo(path)
-    with pytest.raises(Refused, match="is not a regular file"):
-        read_ignore_file(str(tmp_path))

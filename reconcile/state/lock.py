@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -95,3 +96,9 @@ def _describe_holder(folder: str) -> str:
         return f": process {holder['pid']} on {holder['host']}, since {since}"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+def is_job_folder(folder: str) -> bool:
+    """Whether this is the folder of some job that has run."""
+    named = re.search(r"-[0-9a-f]{16}$", folder) is not None
+    return named and not os.path.islink(folder) and os.path.exists(os.path.join(folder, NAME))
