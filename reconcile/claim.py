@@ -61,7 +61,25 @@ def matches(stat: RemoteStat | None, entry: Entry | None, tag_of: TagOf) -> bool
         return False
     if entry.kind is Kind.FILE:
         return is_left(Tag(stat.size, stat.mtime), entry, tag_of(entry))
-    return entry.kind is Kind.DIR or stat.link == entry.link
+    return entry.kind is Kind.DIR or leads_alike(stat.link, entry.link, stat.above)
+
+
+def leads_alike(told: str | None, link: str | None, above: str | None) -> bool:
+    """Whether what is told of a link is what one with ``link`` in it shows. ``above``: see ``RemoteStat``."""
+    if told is None or link is None or above is None or told == link:
+        return told == link
+    return _whole(above, told) == _whole(above, link)
+
+
+def _whole(above: str, link: str) -> list[str]:
+    """Where a link in the directory ``above`` leads, name by name."""
+    names: list[str] = []
+    for name in (link if link.startswith("/") else f"{above}/{link}").split("/"):
+        if name == "..":
+            del names[-1:]
+        elif name not in ("", "."):
+            names.append(name)
+    return names
 
 
 def is_left(shown: Tag, entry: Entry, wished: Tag | None) -> bool:
@@ -97,7 +115,7 @@ def shows(stat: RemoteStat, new: Entry, tag_of: TagOf) -> bool:
         return False
     if new.kind is Kind.FILE:
         return Tag(stat.size, stat.mtime) == tag_of(new)
-    return new.kind is Kind.DIR or (new.link is not None and stat.link == new.link)
+    return new.kind is Kind.DIR or (new.link is not None and leads_alike(stat.link, new.link, stat.above))
 
 
 def observed(new: Entry, stat: RemoteStat) -> Entry:

@@ -565,6 +565,7 @@ class RemoteStat:
     size: int
     mtime: int  # whole seconds
     link: str | None = None  # only where it was asked for
+    above: str | None = None  # where it is, if ``link`` may tell where it leads and not what it holds
 
 
 @noun

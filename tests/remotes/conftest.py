@@ -1,4 +1,4 @@
-"""Fixtures for the tests of what speaks SFTP."""
+"""Fixtures for tests of servers that go wrong in their own ways."""
 
 from __future__ import annotations
 
@@ -11,16 +11,25 @@ import pytest
 from reconcile.model import Job, Options
 from tests.support.quirky import Quirk, reach, start_quirky
 
+JobTo = Callable[..., Job]
+
 
 @pytest.fixture
-def job_to(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Job]]:
-    """``job_to(*quirks)``: a job whose server has them; it shows ``remote`` and brings to ``remote/dest``."""
-    (tmp_path / "remote").mkdir()
+def served(tmp_path: Path) -> Path:
+    """The folder that such a server shows."""
+    folder = tmp_path / "remote"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def job_to(tmp_path: Path, source: Path, served: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobTo]:
+    """``job_to(*quirks)``: a job whose server has them; it brings to ``served/dest``."""
     with ExitStack() as stack:
 
-        def job_to(*quirks: Quirk, options: Options = Options(mirror=True)) -> Job:
-            server = stack.enter_context(start_quirky(tmp_path / "remote", *quirks))
+        def job_to(*quirks: Quirk, options: Options | None = None) -> Job:
+            server = stack.enter_context(start_quirky(served, *quirks))
             target, login = reach(server, tmp_path / "known_hosts", "/dest", monkeypatch)
-            return Job(str(source), target, str(tmp_path / "state"), options, login)
+            return Job(str(source), target, str(tmp_path / "state"), options or Options(mirror=True), login)
 
         yield job_to

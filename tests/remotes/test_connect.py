@@ -27,7 +27,6 @@ from reconcile.remotes.sftp.hostkeys import fingerprint
 from reconcile.remotes.sftp.packets import Packets, Stream
 from reconcile.remotes.sftp.server import Server
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.site import look
 from reconcile.remotes.sftp.steps import Burst, Recipe
 from reconcile.remotes.sftp.transport import Transport
 from reconcile.remotes.sftp.wire import Attrs
@@ -454,6 +453,10 @@ def test_new_keys_in_the_middle_tear_nothing(
             nonlocal exchanges
             exchanges += 1
             super()._parse_newkeys(message)  # type: ignore[misc]
+
+    def look(path: bytes) -> Recipe[Attrs]:
+        reply: Attrs = yield wire.lstat(path)
+        return reply
 
     monkeypatch.setattr("reconcile.remotes.sftp.transport.Transport", Counting)
     if ours:

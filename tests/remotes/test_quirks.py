@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +12,10 @@ from reconcile.remotes.sftp.quirks import Quirks, claims_openssh, pack, unpack, 
 from reconcile.run import run
 from reconcile.state.memo import Memo
 from tests.remotes.conformance import Heard
-from tests.support.quirky import OPENSSH, Quirk, reach, start_quirky
+from tests.remotes.conftest import JobTo
+from tests.support.quirky import OPENSSH, Quirk
 from tests.support.sshd import Sshd
 from tests.support.trees import build_tree, read_tree
-
-JobTo = Callable[..., Job]
 
 PLAIN = Quirks(
     ordered=False,
@@ -28,22 +25,9 @@ PLAIN = Quirks(
     lstat_shows=True,
     readdir_shows=True,
     moves_links=True,
+    removes_links=True,
     verbatim=True,
 )
-
-
-@pytest.fixture
-def job_to(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobTo]:
-    """``job_to(*quirks)``: a job whose server has them; it shows ``remote`` and brings to ``remote/dest``."""
-    (tmp_path / "remote").mkdir()
-    with ExitStack() as stack:
-
-        def job_to(*quirks: Quirk, options: Options = Options(mirror=True)) -> Job:
-            server = stack.enter_context(start_quirky(tmp_path / "remote", *quirks))
-            target, login = reach(server, tmp_path / "known_hosts", "/dest", monkeypatch)
-            return Job(str(source), target, str(tmp_path / "state"), options, login)
-
-        yield job_to
 
 
 def learned(job: Job) -> Quirks:
@@ -67,13 +51,13 @@ def learned(job: Job) -> Quirks:
     ],
 )
 def test_what_a_server_does_is_found_out_by_trying(
-    quirk: Quirk, fact: dict[str, bool], job_to: JobTo, source: Path, tmp_path: Path
+    quirk: Quirk, fact: dict[str, bool], job_to: JobTo, source: Path, served: Path
 ) -> None:
     build_tree(source, {"d": {"f": "f"}})
     job = job_to(quirk)
     assert run(job, Heard()).problems == []
     assert learned(job) == replace(PLAIN, **fact)
-    assert read_tree(tmp_path / "remote/dest").keys() >= {"d", "d/f"}
+    assert read_tree(served / "dest").keys() >= {"d", "d/f"}
 
 
 def test_order_is_not_believed_in_for_what_a_server_announces(job_to: JobTo, source: Path) -> None:

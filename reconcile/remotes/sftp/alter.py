@@ -24,6 +24,7 @@ from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.elsewhere import why_not_moved
 from reconcile.remotes.sftp.explain import explain, not_sent
 from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, clear, keep, meet
+from reconcile.remotes.sftp.links import look, matches, rename
 from reconcile.remotes.sftp.site import (
     SPECIAL_BITS,
     Site,
@@ -32,10 +33,7 @@ from reconcile.remotes.sftp.site import (
     describe,
     drift,
     intended,
-    look,
-    matches,
     problem,
-    rename,
     tag_of,
     wire_time,
 )
@@ -50,7 +48,7 @@ def set_meta(site: Site, action: Action) -> Recipe[Outcome]:
     new, old = action.new, action.old
     assert new is not None
     path = site.at(action.path)
-    there = yield from look(path)
+    there = yield from look(site, path)
     if not isinstance(there, Attrs):
         failed = yield from explain(site, action.path, "change mode or time", there)
         return Outcome(action, {action.path: None} if absent(there) else {}, failed)
@@ -88,7 +86,7 @@ def _set(
     if send_mtime is not None and site.caps.times:
         tag = replace(tag, mtime=send_mtime)
         if site.reads_back():
-            seen = yield from look(site.at(path))
+            seen = yield from look(site, site.at(path))
             if not isinstance(seen, Attrs):
                 return new, (yield from explain(site, path, "look at the changed file", seen))
             tag = tag_of(seen)
@@ -121,13 +119,13 @@ def move(site: Site, action: Action) -> Recipe[Outcome]:
     assert origin is not None
     source = site.at(origin) if action.parked is None else site.parked(action.parked)
     target = site.at(action.path)
-    here, there = yield [wire.lstat(source), wire.lstat(target)]
+    here, there = yield [look(site, source), look(site, target)]
     outcome = yield from _move(site, action, source, here, there)
     if outcome.problem is None or action.parked is None or not isinstance(here, Attrs):
         return outcome
     # It may be the only copy: back to where it came from, if that is free.
     back = site.at(origin)
-    if absent((yield from look(back))) and (yield from rename(source, back)) is OK:
+    if absent((yield from look(site, back))) and (yield from rename(site, source, back, moved.link)) is OK:
         return replace(outcome, effects={**outcome.effects, origin: moved})
     return outcome
 
@@ -150,7 +148,7 @@ def _move(
     way = yield from _way_to_move(site, action, there)
     if isinstance(way, Outcome):
         return way
-    status = yield from _rename(site, source, site.at(action.path), replacing=way is Way.OURS)
+    status = yield from _rename(site, action, source, replacing=way is Way.OURS)
     if status is not OK:
         failed = yield from explain(site, action.path, f"rename {origin!r}", status)
         return Outcome(action, problem=(yield from why_not_moved(site, action.path, failed, status)))
@@ -234,7 +232,7 @@ def park(site: Site, action: Action) -> Recipe[Outcome]:
     if b"parked" not in site.parts:
         return Outcome(action, problem=not_sent(site, action.path))
     path, place = site.at(action.path), site.parked(action.parked)
-    here, taken = yield [wire.lstat(path), wire.lstat(place)]
+    here, taken = yield [look(site, path), look(site, place)]
     if isinstance(here, Status):
         failed = yield from explain(site, action.path, "move it out of the way", here)
         return Outcome(action, {action.path: None} if absent(here) else {}, failed)
@@ -244,8 +242,8 @@ def park(site: Site, action: Action) -> Recipe[Outcome]:
             drift(action, describe(here, believed)), effects=effects, note=_note_staying(site, action)
         )
     if not absent(taken):  # by what a dead run had parked and could not bring home: it may be the only copy
-        yield wire.rename(place, place + b"-" + os.urandom(6).hex().encode())
-    status = yield from rename(path, place)
+        yield from rename(site, place, place + b"-" + os.urandom(6).hex().encode())
+    status = yield from rename(site, path, place, believed.link)
     if status is not OK:
         failed = yield from explain(site, action.path, "move it out of the way", status)
         return Outcome(action, problem=(yield from why_not_moved(site, action.path, failed, status)))
@@ -253,12 +251,20 @@ def park(site: Site, action: Action) -> Recipe[Outcome]:
     return Outcome(action)
 
 
-def _rename(site: Site, source: bytes, target: bytes, *, replacing: bool) -> Recipe[Status]:
-    """RACE: what came to ``target`` since we looked may be overwritten, and surely is where we replace."""
-    if replacing and POSIX_RENAME in site.extensions:
+def _rename(site: Site, action: Action, source: bytes, *, replacing: bool) -> Recipe[Status]:
+    """RACE: what came to the target since we looked may be overwritten, and surely is where we replace."""
+    assert action.moved is not None
+    target, link = site.at(action.path), action.moved.link
+    in_one_step = POSIX_RENAME in site.extensions and (site.quirks.moves_links or not _is_a_link(action))
+    if replacing and in_one_step:
         return (yield from act(wire.posix_rename(source, target)))
     if replacing:
         site.say_once(NO_REPLACE)
         if (status := (yield from act(wire.remove(target)))) is not OK:
             return status
-    return (yield from rename(source, target))
+    return (yield from rename(site, source, target, link))
+
+
+def _is_a_link(action: Action) -> bool:
+    """Whether what is moved is one, or what it replaces."""
+    return any(each is not None and each.kind is Kind.SYMLINK for each in (action.moved, action.old))

@@ -57,7 +57,7 @@ class Bundle:
 
 def make_bundles(site: Site, actions: Sequence[Action]) -> tuple[list[Bundle], list[Action], list[Action]]:
     """Bundles, the other small new files, and the actions that go their own way."""
-    if not (site.quirks.ordered and site.quirks.refuses):
+    if not (site.quirks.ordered and site.sends_unlooked):
         return [], [], list(actions)
     inside: dict[str, list[Action]] = defaultdict(list)
     for action in actions:

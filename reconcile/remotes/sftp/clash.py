@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from reconcile.diff import parent
 from reconcile.model import Action, Op, Outcome, Reason
-from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.links import look
 from reconcile.remotes.sftp.listing import Listing, list_directory
 from reconcile.remotes.sftp.site import Site, problem
 from reconcile.remotes.sftp.steps import Recipe
@@ -48,9 +48,9 @@ def _is_one(site: Site, path: str, twin: str) -> Recipe[bool]:
     there: Attrs | Status
     listing: Listing
     here, there, listing = yield [
-        wire.lstat(site.at(path)),
-        wire.lstat(site.at(twin)),
-        list_directory(site.at(parent(path))),
+        look(site, site.at(path)),
+        look(site, site.at(twin)),
+        list_directory(site, site.at(parent(path))),
     ]
     if not isinstance(here, Attrs) or not isinstance(there, Attrs):
         return False

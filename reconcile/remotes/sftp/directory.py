@@ -12,7 +12,8 @@ from reconcile.model import PERMISSIONS, Action, Entry, Kind, Op, Outcome
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import clear, meet
-from reconcile.remotes.sftp.site import SPECIAL_BITS, Site, absent, act, kind_of, look
+from reconcile.remotes.sftp.links import look
+from reconcile.remotes.sftp.site import SPECIAL_BITS, Site, absent, act, kind_of
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Status
 
@@ -59,7 +60,7 @@ def _make_directory(site: Site, action: Action) -> Recipe[Outcome]:
     mode = site.mode_for(new)
     wanted = 0o777 if mode is None else mode | 0o700
     path = site.at(action.path)
-    status, there = yield [wire.mkdir(path, wanted), wire.lstat(path)]
+    status, there = yield [wire.mkdir(path, wanted), look(site, path)]
     if isinstance(there, Attrs) and kind_of(there) is not Kind.DIR:
         way = yield from meet(site, action, there, None)
         if isinstance(way, Outcome):
@@ -67,9 +68,9 @@ def _make_directory(site: Site, action: Action) -> Recipe[Outcome]:
         failed = yield from clear(site, action, way)
         if failed is not None:
             return Outcome(action, problem=failed)
-        status, there = yield [wire.mkdir(path, wanted), wire.lstat(path)]
+        status, there = yield [wire.mkdir(path, wanted), look(site, path)]
     if status is OK and absent(there):  # looked for before it was made: the server keeps to no order
-        there = yield from look(path)
+        there = yield from look(site, path)
     if not isinstance(there, Attrs) or kind_of(there) is not Kind.DIR:
         refused = there if status is OK and isinstance(there, Status) else status
         return Outcome(action, problem=(yield from explain(site, action.path, "make the directory", refused)))

@@ -13,16 +13,8 @@ from reconcile.diff import parent
 from reconcile.model import Action, Entry, Kind, OnDrift, Outcome, Problem
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
-from reconcile.remotes.sftp.site import (
-    Site,
-    absent,
-    act,
-    describe,
-    drift,
-    kind_of,
-    look,
-    rename,
-)
+from reconcile.remotes.sftp.links import look, rename
+from reconcile.remotes.sftp.site import Site, absent, act, describe, drift, kind_of
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.trash import discard
 from reconcile.remotes.sftp.wire import OK, Attrs, Status
@@ -80,23 +72,28 @@ def keep(site: Site, path: str, *, leave: bool = False, source: bytes | None = N
     status: Status | None = None
     # The place may be taken: by what was kept before, or by a directory made for something below it.
     for place in (kept + b"/" + os.fsencode(path), kept + b"/" + os.urandom(6).hex().encode()):
-        if not absent((yield from look(place))):
+        if not absent((yield from look(site, place))):
             continue
-        if leave and HARD_LINK in site.extensions and POSIX_RENAME in site.extensions:
+        if leave and HARD_LINK in site.extensions and _replaces(site):
             # Looked at, as what has no second name is lost with its first.
             status, second = yield [wire.hard_link(source, place), wire.lstat(place)]
             if status is OK and isinstance(second, Attrs):
                 site.keeps += 1
                 return Way.OURS
-        status = yield from rename(source, place)
+        status = yield from rename(site, source, place)
         if status is OK:
-            if leave and POSIX_RENAME not in site.extensions:
+            if leave and not _replaces(site):
                 site.say_once(NO_REPLACE)
             site.keeps += 1
             return Way.FREE
     if status is None:
         status = Status(wire.FX_FAILURE, "")
     return (yield from explain(site, path, "move what is there to the trash", status))
+
+
+def _replaces(site: Site) -> bool:
+    """Whether something can be put in the place of what has a second name, whatever it is."""
+    return POSIX_RENAME in site.extensions and site.quirks.moves_links is not False
 
 
 def _make_kept(site: Site, kept: bytes, path: str) -> Recipe[None]:

@@ -63,10 +63,10 @@ def is_note(name: str) -> bool:
     return _MARK.fullmatch(os.fsencode(name)) is not None
 
 
-def count_kept(folder: bytes) -> Recipe[tuple[bytes, int | None]]:
+def count_kept(site: Site, folder: bytes) -> Recipe[tuple[bytes, int | None]]:
     """How many things a run has kept; None: nothing of it is left."""
     kept: Listing
-    kept, left = yield [list_directory(folder + b"/trash/kept"), list_directory(folder + b"/left")]
+    kept, left = yield [list_directory(site, folder + path) for path in (b"/trash/kept", b"/left")]
     return folder, len(kept.names) if kept.names or left.names else None
 
 
@@ -76,7 +76,7 @@ def settle_kept(session: Session, site: Site, kept: Kept) -> Iterator[bytes]:
     Returns folders that could not be removed.
     """
     expired = list(_expired(site, kept.runs))
-    yield from _purge(session, expired)
+    yield from _purge(session, site, expired)
     ended = [*kept.untold, *([(site.run, site.keeps)] if site.keeps else [])]
     if added := [(folder, count) for folder, count in ended if count]:
         site.warn(_tell(site, added, [run for run in kept.runs if run not in expired and run.count]))
@@ -96,10 +96,10 @@ def _expired(site: Site, runs: Iterable[KeptRun]) -> Iterator[KeptRun]:
         yield from (run for run in runs if run.since + age < site.now)
 
 
-def _purge(session: Session, runs: list[KeptRun]) -> Iterator[bytes]:
+def _purge(session: Session, site: Site, runs: list[KeptRun]) -> Iterator[bytes]:
     """What was moved aside and found no place (``left``) stays: it was in nobody's way."""
     for run in runs:
-        stuck = purge(session, [run.folder + b"/trash"])
+        stuck = purge(session, site, [run.folder + b"/trash"])
         yield from stuck
         if not stuck:
             session.call(_send([wire.rmdir(run.folder), wire.rmdir(run.mark)]))

@@ -10,7 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from reconcile.model import Kind
 from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.links import link_or
+from reconcile.remotes.sftp.site import Site, absent, inside, kind_of
 from reconcile.remotes.sftp.steps import Farewell, Recipe
 from reconcile.remotes.sftp.wire import Attrs, Handle, Names, Status
 
@@ -20,6 +23,7 @@ TOGETHER = 32  # directories that one recipe lists at a time: each costs a handl
 BATCH = 256  # renames or removes that one recipe has under way
 MOST_NAMES = 1_000_000  # in one directory: a server that lists more has lost its place, and would for ever
 ENDLESS = f"it lists more than {MOST_NAMES:,} names in one directory, and does not come to an end"
+HIDDEN = Status(wire.FX_FAILURE, "it says that the directory is not there, and shows it")
 AHEAD = 2, 64  # READDIRs sent at once, at first and at most: OpenSSH answers with 100 names, then with EOF
 
 
@@ -37,13 +41,24 @@ def batches(items: Sequence[T], size: int) -> list[Sequence[T]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def list_directory(path: bytes) -> Recipe[Listing]:
-    """Names and attributes in a directory, ``.`` and ``..`` left out, in the server's order."""
+def list_directory(site: Site, path: bytes) -> Recipe[Listing]:
+    """Names and attributes in a directory, ``.`` and ``..`` left out, in the server's order.
+
+    A link is shown as one, whatever the server says of it.
+    """
     opened: Handle | Status = yield wire.opendir(path)
-    return (yield from read_names(opened))
+    return (yield from read_names(site, path, opened))
 
 
-def read_names(opened: Handle | Status) -> Recipe[Listing]:
+def list_for_sure(site: Site, path: bytes) -> Recipe[Listing]:
+    """The same, but what the server says is not there, and yet shows, failed to be listed."""
+    listing = yield from list_directory(site, path)
+    if absent(listing.failed) and isinstance((yield wire.stat(path)), Attrs):
+        listing.failed = HIDDEN
+    return listing
+
+
+def read_names(site: Site, path: bytes, opened: Handle | Status) -> Recipe[Listing]:
     """The same of a directory that was opened, or could not be."""
     listing = Listing()
     if isinstance(opened, Status):
@@ -66,7 +81,24 @@ def read_names(opened: Handle | Status) -> Recipe[Listing]:
     yield Farewell(wire.close(opened.handle))
     if len(listing.names) + len(listing.bad) > MOST_NAMES:
         return Listing(failed=Status(wire.FX_FAILURE, ENDLESS))
+    if not site.quirks.readdir_shows:
+        yield from _see_links(site, path, listing)
     return listing
+
+
+def _see_links(site: Site, path: bytes, listing: Listing) -> Recipe[None]:
+    """Ask of each name that is not shown as a link whether it is one.
+
+    What announces all that OpenSSH does is only asked of directories, which we may descend into.
+    """
+    kinds = {Kind.DIR} if site.claims_openssh else {Kind.DIR, Kind.FILE, None}
+    suspects = [n for n, (_, attrs) in enumerate(listing.names) if kind_of(attrs) in kinds]
+    for some in batches(suspects, BATCH):
+        places = [inside(path.rstrip(b"/"), listing.names[n][0]) for n in some]
+        links: list[Names | Status] = yield [wire.readlink(place) for place in places]
+        for n, place, link in zip(some, places, links, strict=True):
+            name, attrs = listing.names[n]
+            listing.names[n] = name, link_or(attrs, link, place)
 
 
 def _take_names(reply: Names, listing: Listing) -> None:

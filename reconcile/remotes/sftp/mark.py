@@ -25,7 +25,7 @@ def job_folder(site: Site, lineage: str) -> bytes:
 def find_marks(site: Site, footing: Footing) -> Recipe[None]:
     """Look whether the mark is one of ours. Raises Refused, or Stale."""
     ours = job_folder(site, footing.lineage)
-    judge(site, footing, ours, (yield from list_directory(ours)))
+    judge(site, footing, ours, (yield from list_directory(site, ours)))
 
 
 def judge(site: Site, footing: Footing, ours: bytes, listing: Listing) -> None:

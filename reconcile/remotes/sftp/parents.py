@@ -8,7 +8,8 @@ from reconcile.diff import parent
 from reconcile.model import Action, Kind, OnDrift, Problem, Reason
 from reconcile.order import touched
 from reconcile.remotes.sftp.explain import explain
-from reconcile.remotes.sftp.site import Site, absent, kind_of, look, problem
+from reconcile.remotes.sftp.links import look
+from reconcile.remotes.sftp.site import Site, absent, kind_of, problem
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import Attrs, Status
 
@@ -51,7 +52,7 @@ def missing(directory: str, why: str = "is gone from the remote") -> Problem:
 
 def look_at(site: Site, path: str) -> Recipe[Problem | None]:
     """What is wrong with one directory, if anything: noted in ``site.parents``."""
-    there = yield from look(site.at(path))
+    there = yield from look(site, site.at(path))
     trouble = site.parents[path] = yield from _judge(site, path, there)
     return trouble
 

@@ -15,6 +15,7 @@ from typing import TypeAlias
 from reconcile.model import Kind
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.foreign import POSIX_RENAME
+from reconcile.remotes.sftp.links import content_of, symlink
 from reconcile.remotes.sftp.site import STAGING, Site, kind_of
 from reconcile.remotes.sftp.steps import Farewell, Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Names, Request, Status
@@ -104,8 +105,9 @@ def _try_links(site: Site, *, together: bool) -> Recipe[None]:
     site.quirks = replace(site.quirks, path_first=not guess)
     failed = yield from _try_link(site, together=False)
     if failed is not None:
-        # Denied in a folder of our own, it is denied everywhere. Anything else may be for want of space.
-        denied = failed.code in (wire.FX_OP_UNSUPPORTED, wire.FX_PERMISSION_DENIED)
+        # Denied in a folder of our own, it is denied everywhere; or nobody can see it. Else it may be for
+        # want of space.
+        denied = failed.code in (wire.FX_OK, wire.FX_OP_UNSUPPORTED, wire.FX_PERMISSION_DENIED)
         site.quirks = replace(site.quirks, path_first=guess, makes_links=False if denied else None)
 
 
@@ -116,42 +118,53 @@ def _try_link(site: Site, *, together: bool) -> Recipe[Status | None]:
     the server begins to look, so that nothing is made outside our folder.
     """
     folder = site.fresh(STAGING)
-    link, moved, stays, file = (folder + name for name in (b"/link", b"/moved", b"/stays", b"/file"))
+    names = (b"/link", b"/moved", b"/stays", b"/gone", b"/file")
+    link, moved, stays, gone, file = (folder + name for name in names)
     asked = [
         wire.mkdir(folder, 0o700),
-        symlink(site, b".", link),
-        symlink(site, b".", stays),
+        *(symlink(site, b".", path) for path in (link, stays, gone)),
         wire.readlink(link),
         wire.readlink(folder),
         wire.lstat(link),
         wire.opendir(folder),
+        wire.remove(gone),
+        wire.readlink(gone),
         wire.rename(link, moved),
         wire.readlink(moved),
+        wire.lstat(moved),
         wire.open_new(file, 0o600),
     ]
     if POSIX_RENAME in site.extensions:
-        asked += [wire.posix_rename(file, moved), wire.readlink(moved)]
+        asked += [wire.posix_rename(file, moved), wire.readlink(moved), wire.lstat(moved)]
     replies = yield from _in_turn(asked, together=together)
-    _, made, _, read, plain, shown, listed, renamed, read_again, opened, *replaced = replies
-    yield from _clear_away([opened], [link, moved, file])
-    if not isinstance(read, Names) or isinstance(plain, Names):
+    (_, made, _, _, read, plain, shown, listed), replies = replies[:8], replies[8:]
+    removed, read_gone, renamed, read_again, seen_again, opened, *replaced = replies
+    yield from _clear_away([opened], [link, moved, gone, file])
+    if isinstance(plain, Names) or not _is_link(read, shown):
         yield from _clear_away([listed], [stays])
         yield Farewell(wire.rmdir(folder))
         return made if isinstance(made, Status) else OK
-    takes_it = renamed is OK and isinstance(read_again, Names)
+    takes_it = renamed is OK and _is_link(read_again, seen_again)
     if replaced:
-        put, read_after = replaced
-        takes_it = takes_it and put is OK and isinstance(read_after, Status)
+        put, read_after, seen_after = replaced
+        takes_it = takes_it and put is OK and not _is_link(read_after, seen_after)
+    content = content_of(read) if isinstance(read, Names) else None
     site.quirks = replace(
         site.quirks,
         makes_links=True,
         path_first=bool(site.quirks.path_first),
-        lstat_shows=isinstance(shown, Attrs) and kind_of(shown) is Kind.SYMLINK,
+        lstat_shows=_is_link(OK, shown),
         moves_links=takes_it,
-        verbatim=read.names[0][0] == b"." if read.names else None,
+        removes_links=removed is OK and isinstance(read_gone, Status),
+        verbatim=None if content is None else content == b".",
     )
     site.later.append(_read_names(site, folder, listed))
     return None
+
+
+def _is_link(read: _Reply, shown: _Reply) -> bool:
+    """Whether READLINK or LSTAT says so."""
+    return isinstance(read, Names) or (isinstance(shown, Attrs) and kind_of(shown) is Kind.SYMLINK)
 
 
 def _read_names(site: Site, folder: bytes, listed: _Reply) -> Recipe[None]:
@@ -164,11 +177,6 @@ def _read_names(site: Site, folder: bytes, listed: _Reply) -> Recipe[None]:
             site.quirks = replace(site.quirks, readdir_shows=kinds == [Kind.SYMLINK])
     yield from _clear_away([listed], [stays])
     yield Farewell(wire.rmdir(folder))
-
-
-def symlink(site: Site, content: bytes, path: bytes) -> Request:
-    """SYMLINK with its arguments as this server takes them."""
-    return wire.symlink(path, content) if site.quirks.path_first else wire.symlink(content, path)
 
 
 def _clear_away(opened: Sequence[_Reply], paths: Sequence[bytes]) -> Recipe[None]:

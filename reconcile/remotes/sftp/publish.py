@@ -12,10 +12,11 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-from reconcile.model import PERMISSIONS, Action, Entry, Kind, Outcome, Problem
+from reconcile.model import PERMISSIONS, Action, Entry, Kind, Outcome, Problem, Reason
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
-from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, keep, meet
+from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, clear, keep, meet
+from reconcile.remotes.sftp.links import holds, look, make_room, matches, symlink
 from reconcile.remotes.sftp.site import (
     SPECIAL_BITS,
     STAGING,
@@ -24,10 +25,7 @@ from reconcile.remotes.sftp.site import (
     act,
     intended,
     kind_of,
-    look,
-    matches,
     problem,
-    read_link,
     tag_of,
 )
 from reconcile.remotes.sftp.steps import Recipe
@@ -83,7 +81,7 @@ def done_already(site: Site, action: Action, there: Attrs, digest: bytes | None)
 
 def _is_intended(site: Site, path: bytes, there: Attrs, new: Entry) -> Recipe[bool]:
     if new.kind is Kind.SYMLINK and kind_of(there) is Kind.SYMLINK:
-        return (yield from read_link(path)) == new.link
+        return (yield from holds(site, path, new.link))
     return new.kind is Kind.FILE and intended(site, there, new)
 
 
@@ -101,6 +99,8 @@ def publish(
         way = kept
         if way is Way.FREE:
             effects = {action.path: None}
+    if way is Way.OURS and (status := (yield from make_room(site, target))) is not OK:
+        return Published(refused=status, effects=effects)
     if way is Way.OURS and POSIX_RENAME in site.extensions:
         # RACE: what somebody wrote there since we looked is lost.
         status = yield wire.posix_rename(staged, target)
@@ -114,7 +114,7 @@ def publish(
     status = yield wire.rename(staged, target)
     if status is OK:
         return STANDS
-    there = yield from look(target)
+    there = yield from look(site, target)
     if isinstance(there, Status):
         return Published(refused=status, effects=effects)
     # Somebody else was here first, or we did not look before.
@@ -138,24 +138,28 @@ def make_link(site: Site, action: Action, source: Source) -> Recipe[Outcome]:
             new = Entry(Kind.SYMLINK, new.mode, link=source.readlink(action.path), stamp=new.stamp)
         except SourceError as error:
             return Outcome(action, problem=problem(action.path, error.reason, error.message))
+    if not site.quirks.makes_links:
+        return Outcome(action, problem=_no_links(site, action.path))
     target, content = site.at(action.path), os.fsencode(new.link or "")
     wish = replace(action, new=new)
     way: Way | Outcome = Way.FREE
     if action.old is not None:
-        way = yield from judge(site, wish, (yield from look(target)))
+        way = yield from judge(site, wish, (yield from look(site, target)))
     if way is Way.FREE:
         # symlink(2) refuses whatever exists: without anything to replace there is nothing to stage.
-        status = yield from act(wire.symlink(content, target))
+        status = yield from act(symlink(site, content, target))
         if status is OK:
             return Outcome(action, {action.path: new})
-        there = yield from look(target)
+        there = yield from look(site, target)
         if isinstance(there, Status):
             return Outcome(action, problem=(yield from explain(site, action.path, "make the link", status)))
         way = yield from judge(site, wish, there)
     if isinstance(way, Outcome):
         return replace(way, action=action)
+    if not site.quirks.moves_links:
+        return replace((yield from _make_in_place(site, wish, content, way)), action=action)
     staged = site.fresh(STAGING)
-    status = yield from act(wire.symlink(content, staged))
+    status = yield from act(symlink(site, content, staged))
     if status is not OK:
         return Outcome(action, problem=(yield from explain(site, action.path, "make the link", status)))
     published = yield from publish(site, wish, staged, way=way, digest=None)
@@ -167,3 +171,24 @@ def make_link(site: Site, action: Action, source: Source) -> Recipe[Outcome]:
     assert published.refused is not None
     failed = yield from explain(site, action.path, "put the link in place", published.refused)
     return Outcome(action, published.effects, failed)
+
+
+def _make_in_place(site: Site, action: Action, content: bytes, way: Way) -> Recipe[Outcome]:
+    """Where a staged link could not be renamed: what is there goes first."""
+    site.say_once(NO_REPLACE)
+    failed = yield from clear(site, action, way)
+    if failed is not None:
+        return Outcome(action, problem=failed)
+    status = yield from act(symlink(site, content, site.at(action.path)))
+    if status is OK:
+        return Outcome(action, {action.path: action.new})
+    failed = yield from explain(site, action.path, "make the link", status)
+    return Outcome(action, {action.path: None}, failed)
+
+
+def _no_links(site: Site, path: str) -> Problem:
+    if site.quirks.makes_links is None:
+        text = "how the server makes links could not be tried out, so none is made; the next run tries again"
+        return problem(path, Reason.FAILED, text)
+    text = "the server makes no links; --links skip leaves them out, --links follow brings what they lead to"
+    return problem(path, Reason.UNSUPPORTED, text)

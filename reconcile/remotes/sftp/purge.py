@@ -28,7 +28,7 @@ MANY = 4096  # removes that are under way at most, where nothing else goes on
 def sweep(site: Site, directory: str) -> Recipe[None]:
     """Remove what dead runs of this job had staged in a directory, beside its target."""
     job, run = site.prefixes
-    listing = yield from list_directory(site.at(directory))
+    listing = yield from list_directory(site, site.at(directory))
     dead = [
         name
         for name, _ in listing.names
@@ -37,13 +37,14 @@ def sweep(site: Site, directory: str) -> Recipe[None]:
     yield [wire.remove(inside(site.at(directory), name)) for name in dead]
 
 
-def purge(session: Session, tops: Sequence[bytes]) -> list[bytes]:
+def purge(session: Session, site: Site, tops: Sequence[bytes]) -> list[bytes]:
     """Remove directories with all that is in them, whatever it is; returns those that remain."""
     levels: list[list[bytes]] = []
     level = list(tops)
     while level:
         levels.append(level)
-        level = [below for found in session.run(map(_empty, level), 2 * TOGETHER) for below in found]
+        emptied = session.run((_empty(site, path) for path in level), 2 * TOGETHER)
+        level = [below for found in emptied for below in found]
     return remove_levels(session, levels)
 
 
@@ -127,10 +128,10 @@ def _sort_out(
 ) -> Recipe[tuple[list[_Found], list[str]]]:
     """Of what is in a directory: remove what is ours, keep what is not. Returns the directories in it
     that are ours, and what was kept."""
-    listing = yield from list_directory(found.where)
+    listing = yield from list_directory(site, found.where)
     if listing.failed is not None and listing.failed.code == wire.FX_PERMISSION_DENIED:
         yield from act(wire.setstat(found.where, 0o700, None))
-        listing = yield from list_directory(found.where)
+        listing = yield from list_directory(site, found.where)
     plain: list[bytes] = []
     folders: list[_Found] = []
     strangers: list[tuple[bytes, str]] = []
@@ -168,12 +169,12 @@ def is_gone(status: Status) -> bool:
     return status is OK or absent(status)
 
 
-def _empty(top: bytes) -> Recipe[list[bytes]]:
+def _empty(site: Site, top: bytes) -> Recipe[list[bytes]]:
     """Remove all in a directory but the directories, which are returned."""
-    listing = yield from list_directory(top)
+    listing = yield from list_directory(site, top)
     if listing.failed is not None and listing.failed.code == wire.FX_PERMISSION_DENIED:
         yield from act(wire.setstat(top, 0o700, None))
-        listing = yield from list_directory(top)
+        listing = yield from list_directory(site, top)
     plain = [inside(top, name) for name, attrs in listing.names if kind_of(attrs) is not Kind.DIR]
     folders = [inside(top, name) for name, attrs in listing.names if kind_of(attrs) is Kind.DIR]
     for some in batches(plain, MANY):

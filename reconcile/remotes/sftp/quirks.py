@@ -39,6 +39,7 @@ class Quirks:
     lstat_shows: bool | None = None  # LSTAT of a link tells of the link; else of what it leads to
     readdir_shows: bool | None = None  # READDIR does
     moves_links: bool | None = None  # RENAME of a link, or over one, means the link; else what it leads to
+    removes_links: bool | None = None  # REMOVE of a link means the link; else what it leads to
     verbatim: bool | None = None  # READLINK tells what the link holds; else where it leads, as a whole path
 
     @property

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain, zip_longest
 from typing import TypeVar
 
 from reconcile.diff import parent
-from reconcile.errors import ConnectionLost, ProtocolError, Unreachable
+from reconcile.errors import ConnectionLost, ProtocolError
 from reconcile.model import (
-    PERMISSIONS,
-    RESERVED_NAME,
-    RESERVED_PREFIX,
     Action,
     Capabilities,
     Entry,
@@ -33,7 +29,6 @@ from reconcile.model import (
 )
 from reconcile.order import not_tried
 from reconcile.remotes import NOTHING, Memory
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.alter import move, park, set_meta
 from reconcile.remotes.sftp.arrive import arrive
 from reconcile.remotes.sftp.bundle import IN_STEP, Bundler, make_bundles
@@ -44,7 +39,7 @@ from reconcile.remotes.sftp.elsewhere import bar
 from reconcile.remotes.sftp.explain import what_fits
 from reconcile.remotes.sftp.kept import Kept
 from reconcile.remotes.sftp.lanes import Lanes
-from reconcile.remotes.sftp.listing import TOGETHER, Listing, batches, list_directory
+from reconcile.remotes.sftp.listing import TOGETHER
 from reconcile.remotes.sftp.mark import find_marks
 from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
 from reconcile.remotes.sftp.publish import make_link
@@ -53,11 +48,11 @@ from reconcile.remotes.sftp.remove import delete, width
 from reconcile.remotes.sftp.secret import Secrets
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.settle import settle
-from reconcile.remotes.sftp.site import NO_FSYNC, Site, absent, kind_of, look, problem, read_link
+from reconcile.remotes.sftp.site import NO_FSYNC, Site, problem
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.unproven import look_again, note_published
 from reconcile.remotes.sftp.upload import SPREAD_FROM, upload
-from reconcile.remotes.sftp.wire import Attrs, Status
+from reconcile.remotes.sftp.walk import observe, walk
 from reconcile.remotes.sftp.workdir import find_parked, leave, make_parts, make_workdir, parts_for
 from reconcile.source import Source
 
@@ -280,41 +275,11 @@ class SftpRemote:
 
     def observe(self, paths: Iterable[str]) -> Iterator[tuple[str, RemoteStat | None]]:
         """What is at each path now; None: nothing, or nothing that we may see."""
-        return self._session.run((_observe(self._site, path) for path in paths), self._in_flight)
+        return self._session.run((observe(self._site, path) for path in paths), self._in_flight)
 
     def walk(self, top: str) -> Iterator[tuple[str, RemoteStat]]:
-        """Everything below ``top``, breadth first, our own files left out."""
-        level = [] if self._site.vacant else [top]
-        while level:
-            deeper: list[str] = []
-            recipes = (_list(self._site, path) for path in level)
-            for path, listing, links in self._session.run(recipes, min(self._in_flight, 2 * TOGETHER)):
-                if listing.failed is not None and not absent(listing.failed):
-                    self._tell_unlisted(top, path, listing.failed)
-                for name in listing.bad:
-                    self._reporter.say(
-                        f"the server lists a name that can't be one, in {path!r}: {name!r}; left out"
-                    )
-                for name, attrs in listing.names:
-                    if not path and (name == RESERVED_NAME or name.startswith(RESERVED_PREFIX)):
-                        continue
-                    child = f"{path}/{name}" if path else name
-                    if kind_of(attrs) is Kind.DIR:
-                        deeper.append(child)
-                    yield child, _remote_stat(attrs, links.get(name))
-            level = deeper
-
-    def _tell_unlisted(self, top: str, path: str, failed: Status) -> None:
-        what = (
-            "permission denied" if failed.code == wire.FX_PERMISSION_DENIED else failed.message or "it failed"
-        )
-        if path == top:
-            shown = os.fsdecode(self._site.at(path))
-            raise Unreachable(
-                f"The server does not list {shown!r}: {what}. Nothing was done. "
-                "Make DEST readable for this user, or choose another."
-            )
-        self._reporter.say(f"the server does not list {path!r}: {what}; what is in it is unknown")
+        """See ``Remote``."""
+        return walk(self._session, self._site, top, min(self._in_flight, 2 * TOGETHER), self._reporter.say)
 
     def tag_of(self, wish: Entry) -> Tag | None:
         """See ``Remote``."""
@@ -390,28 +355,3 @@ def _blocked(action: Action, trouble: Problem) -> Recipe[Outcome]:
     yield from ()
     effects = {trouble.path: None} if trouble.reason is Reason.MISSING else {}
     return Outcome(action, effects, problem(action.path, trouble.reason, trouble.message))
-
-
-def _observe(site: Site, path: str) -> Recipe[tuple[str, RemoteStat | None]]:
-    where = site.at(path)
-    there = yield from look(where)
-    if isinstance(there, Status):
-        return path, None
-    link = (yield from read_link(where)) if kind_of(there) is Kind.SYMLINK else None
-    return path, _remote_stat(there, link)
-
-
-def _list(site: Site, path: str) -> Recipe[tuple[str, Listing, dict[str, str | None]]]:
-    """A directory with the targets of the links in it."""
-    where = site.at(path)
-    listing = yield from list_directory(where)
-    links = [name for name, attrs in listing.names if kind_of(attrs) is Kind.SYMLINK]
-    targets: dict[str, str | None] = {}
-    for some in batches(links, TOGETHER):
-        read = yield [read_link(where.rstrip(b"/") + b"/" + os.fsencode(name)) for name in some]
-        targets.update(zip(some, read, strict=True))
-    return path, listing, targets
-
-
-def _remote_stat(attrs: Attrs, link: str | None) -> RemoteStat:
-    return RemoteStat(kind_of(attrs), attrs.mode & PERMISSIONS, attrs.size, attrs.mtime, link)

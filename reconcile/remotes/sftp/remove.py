@@ -12,17 +12,10 @@ from reconcile.model import Action, Entry, Kind, Outcome, Problem, Reason
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import Way, clear, meet
-from reconcile.remotes.sftp.listing import BATCH, TOGETHER, Listing, batches, list_directory
+from reconcile.remotes.sftp.links import look, matches
+from reconcile.remotes.sftp.listing import BATCH, TOGETHER, Listing, batches, list_for_sure
 from reconcile.remotes.sftp.purge import is_gone
-from reconcile.remotes.sftp.site import (
-    Site,
-    absent,
-    act,
-    inside,
-    kind_of,
-    matches,
-    problem,
-)
+from reconcile.remotes.sftp.site import Site, absent, act, inside, kind_of, problem
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.trash import discard
 from reconcile.remotes.sftp.wire import OK, Attrs, Status
@@ -39,7 +32,7 @@ def _folders(action: Action) -> list[str]:
     return [path for path, entry in action.members if entry.kind is Kind.DIR]
 
 
-def _tree(top: bytes, known: Sequence[str]) -> Recipe[Found | Status | str]:
+def _tree(site: Site, top: bytes, known: Sequence[str]) -> Recipe[Found | Status | str]:
     """Everything below a directory, relative to it, parents first. Else the failure, or a bad name.
 
     The directories in it that are ``known`` are listed at once. What is seen in them counts if
@@ -50,7 +43,7 @@ def _tree(top: bytes, known: Sequence[str]) -> Recipe[Found | Status | str]:
     level, ahead = [""], known
     while level:
         for some in batches([*(path for path in level if path not in listed), *ahead], TOGETHER):
-            listings: list[Listing] = yield [list_directory(inside(top, path)) for path in some]
+            listings: list[Listing] = yield [list_for_sure(site, inside(top, path)) for path in some]
             listed.update(zip(some, listings, strict=True))
         deeper: list[str] = []
         for path in level:
@@ -73,8 +66,8 @@ def delete(site: Site, action: Action) -> Recipe[Outcome]:
     old = action.old
     assert old is not None
     path = site.at(action.path)
-    listing = [_tree(path, _folders(action))] if old.kind is Kind.DIR and not action.keep else []
-    there, *found = yield [wire.lstat(path), *listing]
+    listing = [_tree(site, path, _folders(action))] if old.kind is Kind.DIR and not action.keep else []
+    there, *found = yield [look(site, path), *listing]
     gone: dict[str, Entry | None] = {action.path: None}
     gone.update((f"{action.path}/{member}", None) for member, _ in action.members)
     if isinstance(there, Status):

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from reconcile.diff import parent
 from reconcile.model import Action, Entry, Op, Outcome, Reason
+from reconcile.remotes.sftp.links import look
 from reconcile.remotes.sftp.parents import missing, trouble_above
-from reconcile.remotes.sftp.site import Site, absent, look
+from reconcile.remotes.sftp.site import Site, absent
 from reconcile.remotes.sftp.steps import Recipe
 
 # With these nothing was done there: the source was at fault, or there was no space.
@@ -25,7 +26,7 @@ def settle(site: Site, outcome: Outcome) -> Recipe[Outcome]:
     for path, believed in _believed(action):
         if path in effects or not (believed is not None or trouble.reason is Reason.MISSING):
             continue
-        if not absent((yield from look(site.at(path)))):
+        if not absent((yield from look(site, site.at(path)))):
             continue
         if believed is not None:
             effects[path] = None
@@ -48,7 +49,7 @@ def _lost_above(site: Site, path: str) -> Recipe[str | None]:
     """The topmost directory above ``path`` that is not there any more, DEST itself aside."""
     lost = None
     while path := parent(path):
-        if not absent((yield from look(site.at(path)))):
+        if not absent((yield from look(site, site.at(path)))):
             break
         lost = path
     return lost

@@ -11,7 +11,6 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from reconcile.claim import is_left
 from reconcile.diff import ancestors, parent
 from reconcile.model import (
     NS,
@@ -33,7 +32,7 @@ from reconcile.paths import PathDict
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.quirks import Quirks, Version
 from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.wire import OK, Attrs, Names, Status
+from reconcile.remotes.sftp.wire import Attrs, Status
 
 BLOCK = 32 * 1024  # bytes every server takes in one WRITE (draft, section 3)
 HANDLES_UNKNOWN = 64  # open at a time on servers that do not tell how many they grant
@@ -203,6 +202,11 @@ class Site:
         return entry.mode if wished else UNKNOWN_MODE
 
     @property
+    def sends_unlooked(self) -> bool:
+        """Whether RENAME of a new file does no harm where something is already, so that nobody need look."""
+        return bool(self.quirks.refuses) and self.quirks.moves_links is not False
+
+    @property
     def sends_times(self) -> bool:
         """Whether files get their times."""
         return self.options.keep_times and self.caps.times
@@ -288,54 +292,10 @@ def intended(site: Site, attrs: Attrs, entry: Entry) -> bool:
     return stat.S_ISREG(attrs.mode) and tag_of(attrs) == site.tag_of(entry)
 
 
-def look(path: bytes) -> Recipe[Attrs | Status]:
-    """LSTAT."""
-    reply: Attrs | Status = yield wire.lstat(path)
-    return reply
-
-
 def act(request: wire.Request) -> Recipe[Status]:
     """A request that is answered by a status alone."""
     status: Status = yield request
     return status
-
-
-def rename(source: bytes, target: bytes) -> Recipe[Status]:
-    """Rename anything. A directory that forbids writing can't change its parent, so it is opened meanwhile.
-
-    RACE: killed in between, it keeps the wider mode until it is changed here or refreshed.
-    """
-    status = yield from act(wire.rename(source, target))
-    if status.code != wire.FX_PERMISSION_DENIED:
-        return status
-    there = yield from look(source)
-    if not isinstance(there, Attrs) or kind_of(there) is not Kind.DIR or there.mode & 0o200:
-        return status
-    mode = stat.S_IMODE(there.mode)
-    if (yield from act(wire.setstat(source, mode | 0o700, None))) is not OK:
-        return status
-    status = yield from act(wire.rename(source, target))
-    yield wire.setstat(target if status is OK else source, mode, None)
-    return status
-
-
-def read_link(path: bytes) -> Recipe[str | None]:
-    """The target of a symlink, None if it can't be read."""
-    reply: Names | Status = yield wire.readlink(path)
-    if isinstance(reply, Names) and len(reply.names) == 1:
-        return os.fsdecode(reply.names[0][0])
-    return None
-
-
-def matches(site: Site, path: bytes, attrs: Attrs, entry: Entry) -> Recipe[bool]:
-    """Whether the server still shows what we believe: kind, and the tag or the target of the link."""
-    if kind_of(attrs) is not entry.kind:
-        return False
-    if entry.kind is Kind.SYMLINK:
-        return (yield from read_link(path)) == entry.link
-    if entry.kind is Kind.DIR:
-        return True
-    return is_left(tag_of(attrs), entry, site.tag_of(entry))
 
 
 def absent(reply: object) -> bool:

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from reconcile.diff import join
 from reconcile.model import Action, Kind, Op
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.site import Discarded, Site, act, rename
+from reconcile.remotes.sftp.links import is_link, remove_link, rename
+from reconcile.remotes.sftp.site import Discarded, Site, act
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import OK, Status
 
@@ -29,8 +30,10 @@ def discard(site: Site, path: str, holds: Sequence[tuple[str, bool]] = ITSELF) -
     source = site.at(path)
     if not site.has_trash:
         return (yield from act(wire.remove(source)))
+    if not site.quirks.moves_links and (yield from is_link(site, source)):
+        return (yield from remove_link(site, source))
     place = _place(site, path)
-    status = yield from rename(source, place)
+    status = yield from rename(site, source, place)
     if status is OK:
         site.discarded.append(Discarded(place, path, holds))
     if status.code in (wire.FX_FAILURE, wire.FX_OP_UNSUPPORTED):

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from reconcile.model import Action, Outcome, Reason
-from reconcile.remotes.sftp.site import Site, look, problem, tag_of
+from reconcile.remotes.sftp.links import look
+from reconcile.remotes.sftp.site import Site, problem, tag_of
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import Attrs
 
@@ -30,7 +31,7 @@ def note_published(site: Site, outcome: Outcome) -> None:
 
 def look_again(site: Site, action: Action) -> Recipe[Outcome | None]:
     """What takes back the outcome that was told of an upload, if the file came out short."""
-    there = yield from look(site.at(action.path))
+    there = yield from look(site, site.at(action.path))
     if not isinstance(there, Attrs) or there.size == action.bytes:
         return None  # gone, or replaced: not by us
     assert action.new is not None

@@ -18,6 +18,7 @@ from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.elsewhere import BAD_NAME, NO_RENAME, Why, why_not_published
 from reconcile.remotes.sftp.explain import explain, not_sent
 from reconcile.remotes.sftp.foreign import Way
+from reconcile.remotes.sftp.links import look
 from reconcile.remotes.sftp.publish import STANDS, judge, publish
 from reconcile.remotes.sftp.purge import sweep
 from reconcile.remotes.sftp.site import STAGING, Site, problem, tag_of, wire_time
@@ -73,9 +74,9 @@ def _stage_and_publish(
     opening = wire.open_new(staged, site.mode_for(new), lane)
     way: Way | Outcome = Way.FREE
     opened: Handle | Status
-    # A small new file is sent on the chance, where RENAME refuses a target that exists.
-    if action.old is not None or not site.quirks.refuses or new.size > site.block:
-        there, opened = yield [wire.lstat(site.at(path)), opening]
+    # A small new file is sent on the chance, as RENAME refuses a target that exists.
+    if action.old is not None or not site.sends_unlooked or new.size > site.block:
+        there, opened = yield [look(site, site.at(path)), opening]
         way = yield from judge(site, wish, there)
     else:
         opened = yield opening

@@ -22,12 +22,13 @@ from reconcile.model import Action, Footing, Kind, OnDrift, Op, Problem, Reason,
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import READ_ONLY, explain, not_sent
 from reconcile.remotes.sftp.kept import Kept, count_kept, is_note, read_notes, settle_kept
+from reconcile.remotes.sftp.links import look, rename
 from reconcile.remotes.sftp.listing import TOGETHER, Listing, list_directory, read_names
 from reconcile.remotes.sftp.mark import job_folder, judge, judge_others, rename_mark, shown
 from reconcile.remotes.sftp.probe import try_out
 from reconcile.remotes.sftp.purge import empty_blindly, empty_trash, purge
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.site import STAGING, Discarded, Site, absent, act, kind_of, look, rename
+from reconcile.remotes.sftp.site import STAGING, Discarded, Site, absent, act, kind_of
 from reconcile.remotes.sftp.steps import Burst, Recipe
 from reconcile.remotes.sftp.trash import foresee
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
@@ -69,7 +70,7 @@ def make_workdir(
     ours_there = foresee([action for action in before if _may_discard(site, action)]) if dead else {}
     cleared = (clear_run(session, site, folder, PARTS, ours_there) for folder in dead)
     site.stuck = list(chain.from_iterable(cleared))
-    counted = session.run(map(count_kept, dead), TOGETHER)
+    counted = session.run((count_kept(site, folder) for folder in dead), TOGETHER)
     kept.untold += [(folder, count) for folder, count in counted if count is not None]
     return kept
 
@@ -94,13 +95,13 @@ def _enter(site: Site, ours: bytes, footing: Footing, parts: AbstractSet[bytes])
     if all(made):
         site.marks = (likely,)
         listing, *_ = yield [
-            read_names(inside),
+            read_names(site, ours, inside),
             _make_and_try(site, parts),
             rename_mark(site, footing.fresh),
         ]
         judge_others(site, footing, likely, listing)
         return listing
-    listing = yield from read_names(inside)
+    listing = yield from read_names(site, ours, inside)
     judge(site, footing, ours, listing)
     steps: list[Recipe[object]] = [_make_and_try(site, parts)]
     if site.marks:
@@ -117,13 +118,13 @@ def _enter(site: Site, ours: bytes, footing: Footing, parts: AbstractSet[bytes])
 
 def find_parked(session: Session, site: Site, lineage: str) -> frozenset[int]:
     """Numbers of the parking places of this job that hold something now, whichever run's they are."""
-    listing = session.call(list_directory(job_folder(site, lineage)))
+    listing = session.call(list_directory(site, job_folder(site, lineage)))
     places = [
         job_folder(site, lineage) + b"/" + os.fsencode(name) + b"/" + PARKED
         for name, attrs in listing.names
         if kind_of(attrs) is Kind.DIR
     ]
-    found = session.run(map(list_directory, places), TOGETHER)
+    found = session.run((list_directory(site, place) for place in places), TOGETHER)
     return frozenset(int(name) for listing in found for name, _ in listing.names if name.isdigit())
 
 
@@ -131,13 +132,14 @@ def _take_over(session: Session, site: Site, dead: Sequence[bytes]) -> frozenset
     """Bring what dead runs had parked to this run's parking places, and tell which hold something now."""
     taken: set[bytes] = set()
     for folder in dead:
-        parked = [os.fsencode(name) for name, _ in session.call(list_directory(folder + b"/" + PARKED)).names]
+        listing = session.call(list_directory(site, folder + b"/" + PARKED))
+        parked = [os.fsencode(name) for name, _ in listing.names]
         if parked:
             session.call(_make_run_folder(site, {PARKED}))
         for number in parked:
             if number not in taken:  # a server may rename over what is there
                 old, new = (each + b"/parked/" + number for each in (folder, site.run))
-                if session.call(rename(old, new)) is OK:
+                if session.call(rename(site, old, new)) is OK:
                     taken.add(number)
     return frozenset(int(number) for number in taken if number.isdigit())
 
@@ -212,7 +214,7 @@ def _is_made(
     if site.vacant and _above(site.workdir) == site.base:
         return [False], [site.base], NO_SUCH_FILE
     *folders, file, base, above, inside = yield [
-        *(wire.lstat(path) for path in (site.workdir, ours, mark)),
+        *(look(site, path) for path in (site.workdir, ours, mark)),
         *(wire.stat(path) for path in (site.base, _above(site.base))),
         wire.opendir(ours),
     ]
@@ -271,7 +273,7 @@ def _make_job_folder(
 def _check_base(site: Site, paths: Sequence[bytes], statuses: Sequence[Status]) -> Recipe[None]:
     for path, status in zip(paths, statuses, strict=True):
         if status is not OK:
-            there = yield from look(path)
+            there = yield from look(site, path)
             if isinstance(there, Attrs) and kind_of(there) is Kind.DIR:
                 continue  # made by somebody else since we looked
             if isinstance(there, Attrs) and kind_of(there) is Kind.SYMLINK:
@@ -346,7 +348,7 @@ def _refusal(site: Site, path: bytes, status: Status) -> Recipe[ReconcileError]:
 
 def _write_mark(site: Site, path: bytes, lineage: str, opened: Handle | Status) -> Recipe[None]:
     if isinstance(opened, Status):
-        there = yield from look(path)
+        there = yield from look(site, path)
         if isinstance(there, Attrs):
             return  # written by an earlier run
         raise (yield from _refusal(site, path, opened))
@@ -373,7 +375,7 @@ def _fence_leftovers(
         if name != run and not is_mark(name) and not is_note(name) and kind_of(attrs) is Kind.DIR
     }
     unknown = folders.keys() - known
-    looked_at = session.run(map(_ended_well, unknown), TOGETHER // 4)
+    looked_at = session.run((_ended_well(site, folder) for folder in unknown), TOGETHER // 4)
     kept.untold += [(folder, count) for folder, count in looked_at if count is not None]
     ended = known | {folder for folder, _ in kept.untold}
     fenced: list[bytes] = []
@@ -391,19 +393,26 @@ def _fence_leftovers(
                 "the server can't rename a directory: what a dead connection asked for may yet come"
             )
     dead = fenced + sorted(before, key=lambda folder: folders[folder], reverse=True)
-    return [folder for folder, sound in session.run(map(_is_as_made, dead), TOGETHER) if sound]
+    return [
+        folder
+        for folder, sound in session.run((_is_as_made(site, folder) for folder in dead), TOGETHER)
+        if sound
+    ]
 
 
-def _is_as_made(folder: bytes) -> Recipe[tuple[bytes, bool]]:
+def _is_as_made(site: Site, folder: bytes) -> Recipe[tuple[bytes, bool]]:
     """Whether a run's folder holds directories only. Else somebody was there: a link would lead us out."""
-    listing = yield from list_directory(folder)
+    listing = yield from list_directory(site, folder)
     return folder, all(kind_of(attrs) is Kind.DIR for _, attrs in listing.names)
 
 
-def _ended_well(folder: bytes) -> Recipe[tuple[bytes, int | None]]:
+def _ended_well(site: Site, folder: bytes) -> Recipe[tuple[bytes, int | None]]:
     """How many things a run's folder keeps, if it holds nothing else than what is left on purpose."""
     inside = (folder, folder + b"/" + TRASH)
-    parts, trash, (_, count) = yield [*map(list_directory, inside), count_kept(folder)]
+    parts, trash, (_, count) = yield [
+        *(list_directory(site, path) for path in inside),
+        count_kept(site, folder),
+    ]
     nothing_more = _names(parts) <= {"trash", "left"} and _names(trash) <= {"kept"}
     has_kept = count or "trash" not in _names(parts)
     return folder, count if nothing_more and has_kept else None
@@ -431,7 +440,7 @@ def clear_run(
         if removed:
             return []
         known = {one.place: one for one in site.discarded}
-    stuck = purge(session, [folder + b"/" + STAGING]) if STAGING in parts else []
+    stuck = purge(session, site, [folder + b"/" + STAGING]) if STAGING in parts else []
     if TRASH in parts:
         remaining, strangers = empty_trash(session, site, folder + b"/" + TRASH, known)
         stuck += remaining

@@ -1,0 +1,145 @@
+"""Looking at what is on the server, and renaming it, so that nothing behind a link is meant.
+
+What may live here: what replaces LSTAT, READLINK, RENAME and SYMLINK where a server's own
+follow links. Everywhere else these are one request, and that is what the usual server gets.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import replace
+
+from reconcile.claim import is_left, leads_alike
+from reconcile.model import Entry, Kind
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.site import Site, act, kind_of, tag_of
+from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.sftp.wire import OK, Attrs, Names, Request, Status
+
+NO_WAY = "this server renames and removes what a link leads to instead of the link, so it was not touched"
+_A_LINK = stat.S_IFLNK | 0o777
+_NOTHING = Attrs(0, 0, 0)
+
+
+def look(site: Site, path: bytes) -> Recipe[Attrs | Status]:
+    """LSTAT, of a link too where the server's tells of what it leads to."""
+    there: Attrs | Status
+    if site.quirks.lstat_shows:
+        there = yield wire.lstat(path)
+        return there
+    there, link = yield [wire.lstat(path), wire.readlink(path)]
+    if isinstance(there, Attrs) and kind_of(there) is Kind.SYMLINK:
+        site.quirks = replace(site.quirks, lstat_shows=True)
+    if isinstance(there, Attrs):
+        return link_or(there, link, path)
+    seen = link_or(_NOTHING, link, path)
+    return there if seen is _NOTHING else seen
+
+
+def link_or(there: Attrs, link: Names | Status, path: bytes) -> Attrs:
+    """What LSTAT should say of a path, by what READLINK did; else it is as ``there`` says."""
+    content = content_of(link)
+    # Itself: that is no link, but a server that has an answer to anything.
+    if content is None or content == path or kind_of(there) is Kind.SYMLINK:
+        return there
+    return there._replace(mode=_A_LINK, size=len(content))
+
+
+def content_of(reply: Names | Status) -> bytes | None:
+    """What READLINK told."""
+    return reply.names[0][0] if isinstance(reply, Names) and len(reply.names) == 1 else None
+
+
+def read_link(path: bytes) -> Recipe[str | None]:
+    """The target of a symlink, None if it can't be read."""
+    reply: Names | Status = yield wire.readlink(path)
+    content = content_of(reply)
+    return None if content is None else os.fsdecode(content)
+
+
+def symlink(site: Site, content: bytes, path: bytes) -> Request:
+    """SYMLINK with its arguments as this server takes them."""
+    return wire.symlink(path, content) if site.quirks.path_first else wire.symlink(content, path)
+
+
+def holds(site: Site, path: bytes, link: str | None) -> Recipe[bool]:
+    """Whether the link at a path is one with ``link`` in it, as far as the server tells."""
+    return leads_alike((yield from read_link(path)), link, above(site, path.rpartition(b"/")[0]))
+
+
+def above(site: Site, directory: bytes) -> str | None:
+    """What ``RemoteStat.above`` is of a link in a directory."""
+    return None if site.quirks.verbatim else os.fsdecode(directory)
+
+
+def matches(site: Site, path: bytes, attrs: Attrs, entry: Entry) -> Recipe[bool]:
+    """Whether the server still shows what we believe: kind, and the tag or the target of the link."""
+    if kind_of(attrs) is not entry.kind:
+        return False
+    if entry.kind is Kind.SYMLINK:
+        return (yield from holds(site, path, entry.link))
+    if entry.kind is Kind.DIR:
+        return True
+    return is_left(tag_of(attrs), entry, site.tag_of(entry))
+
+
+def rename(site: Site, source: bytes, target: bytes, link: str | None = None) -> Recipe[Status]:
+    """Rename anything to where nothing is. ``link``: what it holds if it is a link, as far as that is known.
+
+    A directory that forbids writing can't change its parent, so it is opened meanwhile.
+    RACE: killed in between, it keeps the wider mode until it is changed here or refreshed.
+    """
+    if not site.quirks.moves_links and (yield from is_link(site, source)):
+        return (yield from _make_anew(site, source, target, link))
+    status = yield from act(wire.rename(source, target))
+    if status.code != wire.FX_PERMISSION_DENIED:
+        return status
+    there = yield from look(site, source)
+    if not isinstance(there, Attrs) or kind_of(there) is not Kind.DIR or there.mode & 0o200:
+        return status
+    mode = stat.S_IMODE(there.mode)
+    if (yield from act(wire.setstat(source, mode | 0o700, None))) is not OK:
+        return status
+    status = yield from act(wire.rename(source, target))
+    yield wire.setstat(target if status is OK else source, mode, None)
+    return status
+
+
+def _make_anew(site: Site, source: bytes, target: bytes, link: str | None) -> Recipe[Status]:
+    """A link in another place, where RENAME would take what it leads to.
+
+    What it holds is as the server tells it, unless we know. Where the server does not tell that
+    literally it may hold a whole path afterwards.
+    """
+    if not site.quirks.removes_links:
+        return Status(wire.FX_FAILURE, NO_WAY)
+    content: str | None = link if link is not None else (yield from read_link(source))
+    if content is None:
+        return Status(wire.FX_FAILURE, NO_WAY)
+    status = yield from act(symlink(site, os.fsencode(content), target))
+    if status is OK:
+        status = yield from act(wire.remove(source))
+        if status is not OK:
+            yield wire.remove(target)
+    return status
+
+
+def make_room(site: Site, path: bytes) -> Recipe[Status]:
+    """Remove a link that is about to be renamed over, where that would mean what it leads to."""
+    if site.quirks.moves_links or not (yield from is_link(site, path)):
+        return OK
+    return (yield from remove_link(site, path))
+
+
+def is_link(site: Site, path: bytes) -> Recipe[bool]:
+    """Whether there is a link at a path."""
+    there = yield from look(site, path)
+    return isinstance(there, Attrs) and kind_of(there) is Kind.SYMLINK
+
+
+def remove_link(site: Site, path: bytes) -> Recipe[Status]:
+    """REMOVE of what is a link, if the server takes it for one."""
+    if site.quirks.removes_links is False:
+        return Status(wire.FX_FAILURE, NO_WAY)
+    return (yield from act(wire.remove(path)))

@@ -1,0 +1,95 @@
+"""What DEST holds, looked through before anything is done there.
+
+What may live here: what only looks. Nothing is descended into that may be a link.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+from reconcile.errors import Refused, Unreachable
+from reconcile.model import PERMISSIONS, RESERVED_NAME, RESERVED_PREFIX, Kind, RemoteStat
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.links import above, look, read_link
+from reconcile.remotes.sftp.listing import HIDDEN, TOGETHER, Listing, batches, list_for_sure
+from reconcile.remotes.sftp.session import Session
+from reconcile.remotes.sftp.site import Site, absent, inside, kind_of
+from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.sftp.wire import Attrs, Status
+
+MOST_DEEP = (
+    256  # directories inside one another; more are links that lead round in a ring, and not shown as such
+)
+
+
+def walk(
+    session: Session, site: Site, top: str, in_flight: int, say: Callable[[str], None]
+) -> Iterator[tuple[str, RemoteStat]]:
+    """Everything below ``top``, breadth first, our own files left out."""
+    level = [] if site.vacant else [top]
+    for _ in range(MOST_DEEP):
+        deeper: list[str] = []
+        recipes = (_list(site, path) for path in level)
+        for path, listing, links in session.run(recipes, in_flight):
+            if listing.failed is not None and not absent(listing.failed):
+                _tell_unlisted(site, path, listing.failed, is_top=path == top, say=say)
+            for name in listing.bad:
+                say(f"the server lists a name that can't be one, in {path!r}: {name!r}; left out")
+            for name, attrs in listing.names:
+                if not path and (name == RESERVED_NAME or name.startswith(RESERVED_PREFIX)):
+                    continue
+                child = f"{path}/{name}" if path else name
+                if kind_of(attrs) is Kind.DIR:
+                    deeper.append(child)
+                yield child, _remote_stat(site, path, attrs, links.get(name))
+        level = deeper
+        if not level:
+            return
+    say(f"{level[0]!r} is {MOST_DEEP} directories deep; what is in it and beside it there is unknown")
+
+
+def observe(site: Site, path: str) -> Recipe[tuple[str, RemoteStat | None]]:
+    """What is at a path; None: nothing, or nothing that we may see."""
+    where = site.at(path)
+    there = yield from look(site, where)
+    if isinstance(there, Status):
+        return path, None
+    link = (yield from read_link(where)) if kind_of(there) is Kind.SYMLINK else None
+    return path, _remote_stat(site, path.rpartition("/")[0], there, link)
+
+
+def _tell_unlisted(
+    site: Site, path: str, failed: Status, *, is_top: bool, say: Callable[[str], None]
+) -> None:
+    what = "permission denied" if failed.code == wire.FX_PERMISSION_DENIED else failed.message or "it failed"
+    shown = os.fsdecode(site.at(path))
+    if is_top and failed is HIDDEN:
+        raise Refused(
+            f"The server shows {shown!r}, and says that it is not there when it is to be listed: what it "
+            "holds can't be seen. Nothing was done. On some servers one link that leads nowhere is enough "
+            "for that: remove it there, or choose another DEST."
+        )
+    if is_top:
+        raise Unreachable(
+            f"The server does not list {shown!r}: {what}. Nothing was done. "
+            "Make DEST readable for this user, or choose another."
+        )
+    say(f"the server does not list {path!r}: {what}; what is in it is unknown")
+
+
+def _list(site: Site, path: str) -> Recipe[tuple[str, Listing, dict[str, str | None]]]:
+    """A directory with the targets of the links in it."""
+    where = site.at(path)
+    listing = yield from list_for_sure(site, where)
+    links = [name for name, attrs in listing.names if kind_of(attrs) is Kind.SYMLINK]
+    targets: dict[str, str | None] = {}
+    for some in batches(links, TOGETHER):
+        read = yield [read_link(inside(where.rstrip(b"/"), name)) for name in some]
+        targets.update(zip(some, read, strict=True))
+    return path, listing, targets
+
+
+def _remote_stat(site: Site, directory: str, attrs: Attrs, link: str | None) -> RemoteStat:
+    whole = None if link is None else above(site, site.at(directory))
+    return RemoteStat(kind_of(attrs), attrs.mode & PERMISSIONS, attrs.size, attrs.mtime, link, whole)

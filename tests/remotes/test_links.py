@@ -1,0 +1,189 @@
+"""Servers whose LSTAT, READDIR, RENAME and SYMLINK do otherwise: nothing behind a link is touched."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reconcile.model import Job, OnDrift, Options
+from reconcile.run import make_plan, run
+from tests.remotes.conformance import Heard
+from tests.remotes.conftest import JobTo
+from tests.support.quirky import Quirk
+from tests.support.trees import File, Link, assert_same_tree, build_tree, read_tree
+
+PROFTPD = (Quirk.LSTAT_FOLLOWS, Quirk.RENAME_FOLLOWS, Quirk.READLINK_WHOLE)
+SERVERS = {
+    "as OpenSSH": (Quirk.CLAIMS_OPENSSH,),
+    "as ProFTPD": PROFTPD,
+    "as ProFTPD, in order": (*PROFTPD, Quirk.CLAIMS_OPENSSH),
+    "as paramiko's stub": (Quirk.READDIR_FOLLOWS,),
+    "as MySecureShell": (
+        Quirk.READDIR_FOLLOWS,
+        Quirk.LSTAT_FOLLOWS,
+        Quirk.SYMLINK_REVERSED,
+        Quirk.RENAME_REPLACES,
+    ),
+    "as asyncssh": (Quirk.SYMLINK_REVERSED,),
+    "out of order": (Quirk.UNORDERED, Quirk.LSTAT_FOLLOWS),
+}
+WHEN = 1_700_000_000  # seconds
+TREE: dict[str, object] = {
+    "releases": {"5": {f"p{n}": File(f"live {n}", mtime=WHEN) for n in range(5)}},
+    "config.live": File("config", mtime=WHEN),
+    "current": Link("releases/5"),
+    "config": Link("config.live"),
+    "d": {"up": Link("../config.live"), "self": Link("."), "f": File("f", mtime=WHEN)},
+    "out": Link("../outside/precious"),
+    "outdir": Link("../outside"),
+}
+
+
+@pytest.fixture(params=SERVERS)
+def quirks(request: pytest.FixtureRequest) -> tuple[Quirk, ...]:
+    return SERVERS[request.param]
+
+
+@pytest.fixture
+def outside(served: Path) -> Path:
+    """What links lead to: it must stay as it is."""
+    build_tree(served / "outside", {"precious": "not ours", "deep": {"x": "not ours"}})
+    return served / "outside"
+
+
+@pytest.fixture
+def dest(served: Path, outside: Path) -> Path:
+    (served / "dest").mkdir()
+    return served / "dest"
+
+
+def works(job: Job) -> list[tuple[str, str]]:
+    """A run that has no problem; what it did."""
+    result = run(job, Heard())
+    assert result.problems == []
+    return [(str(action.op), action.path) for level in result.plan.levels for action in level]
+
+
+def theirs_is_whole(outside: Path) -> None:
+    assert read_tree(outside).keys() == {"precious", "deep", "deep/x"}
+    assert (outside / "precious").read_text() == "not ours"
+
+
+def kept(dest: Path) -> list[str]:
+    return sorted(path for path in read_tree(dest / ".reconcile") if "/trash/kept/" in path)
+
+
+def test_a_refresh_finds_links_as_they_were_left(
+    quirks: tuple[Quirk, ...], job_to: JobTo, source: Path, dest: Path, outside: Path
+) -> None:
+    build_tree(source, TREE)
+    job = job_to(*quirks)
+    works(job)
+    assert_same_tree(source, dest)
+    assert works(replace(job, options=Options(mirror=True, refresh=True))) == []
+    assert works(job) == []
+    assert_same_tree(source, dest)
+    assert kept(dest) == []
+    theirs_is_whole(outside)
+
+
+def test_an_equal_site_is_adopted_as_it_is(
+    quirks: tuple[Quirk, ...], job_to: JobTo, source: Path, dest: Path, outside: Path
+) -> None:
+    build_tree(source, TREE)
+    build_tree(dest, TREE)
+    job = job_to(*quirks, options=Options(mirror=True, adopt_existing=True))
+    plan = make_plan(job, Heard())
+    assert plan.plan.empty
+    assert works(job) == []
+    assert works(job) == []
+    assert_same_tree(source, dest)
+    assert kept(dest) == []
+    theirs_is_whole(outside)
+
+
+def to_file(source: Path) -> None:
+    for path in ("current", "config", "out", "outdir"):
+        (source / path).unlink()
+        (source / path).write_text("a file now")
+
+
+def delete(source: Path) -> None:
+    for path in ("current", "config", "out", "outdir", "d/up", "d/self"):
+        (source / path).unlink()
+
+
+def turn(source: Path) -> None:
+    for path in ("current", "config", "out", "outdir"):
+        (source / path).unlink()
+    build_tree(
+        source,
+        {
+            "current": Link("d"),
+            "config": Link("nowhere"),
+            "out": Link("../../outside/deep/x"),
+            "outdir": Link("../../outside/deep"),
+        },
+    )
+
+
+def move(source: Path) -> None:
+    (source / "sub").mkdir()
+    for path in ("current", "config", "out", "outdir"):
+        (source / path).rename(source / "sub" / path)
+
+
+def swap(source: Path) -> None:
+    (source / "config").rename(source / "aside")
+    (source / "current").rename(source / "config")
+    (source / "aside").rename(source / "current")
+
+
+def from_files(source: Path) -> None:
+    for number, target in enumerate(
+        ["../p1", "../../d", "..", "../../../../outside", "../../../../outside/precious"]
+    ):
+        (source / f"releases/5/p{number}").unlink()
+        (source / f"releases/5/p{number}").symlink_to(target)
+
+
+def to_folder(source: Path) -> None:
+    for path in ("current", "config", "out", "outdir"):
+        (source / path).unlink()
+        build_tree(source, {path: {"inside": "ours"}})
+
+
+def delete_trees(source: Path) -> None:
+    shutil.rmtree(source / "d")
+    for path in ("current", "releases"):
+        shutil.rmtree(source / path) if not (source / path).is_symlink() else (source / path).unlink()
+
+
+CHANGES = [to_file, delete, turn, move, swap, from_files, to_folder, delete_trees]
+
+
+ONE_DEEPER: dict[str, object] = {
+    **TREE,
+    "out": Link("../../outside/precious"),
+    "outdir": Link("../../outside"),
+}
+
+
+@pytest.mark.parametrize("on_drift", [OnDrift.BACKUP, OnDrift.OVERWRITE])
+def test_links_that_change_leave_what_they_lead_to(
+    on_drift: OnDrift, quirks: tuple[Quirk, ...], job_to: JobTo, source: Path, dest: Path, outside: Path
+) -> None:
+    build_tree(source, {change.__name__: ONE_DEEPER for change in CHANGES})
+    job = job_to(*quirks, options=Options(mirror=True, on_drift=on_drift, allow_mass_delete=True))
+    works(job)
+    for change in CHANGES:
+        change(source / change.__name__)
+    assert works(job)
+    assert_same_tree(source, dest)
+    assert works(job) == []
+    assert kept(dest) == []
+    theirs_is_whole(outside)
+    assert [path for path in read_tree(dest / ".reconcile") if "/trash" in path or "/parked" in path] == []
