@@ -32,6 +32,11 @@ class ReconcileError(Exception):
     status = "error"
 
 
+def amend(error: ReconcileError, truth: str) -> None:
+    """Correct what an error says: it did not come up before anything was done."""
+    error.args = (str(error).replace("Nothing was done.", truth),)
+
+
 class UsageError(ReconcileError):
     """Wrong usage or config."""
 

@@ -14,7 +14,7 @@ from reconcile import plan as planning
 from reconcile.apply import apply
 from reconcile.diff import diff, fill, fingerprint, infer, unread, within
 from reconcile.doubt import leave_alone, lost_mounts, moved_meanwhile, still_mounts
-from reconcile.errors import Refused, Stale
+from reconcile.errors import ReconcileError, Refused, Stale, amend
 from reconcile.filters import Filter, make_filter
 from reconcile.fold import Fold, fold
 from reconcile.guard import count_kept, count_rehashed, guard, tell_gone
@@ -36,6 +36,7 @@ from reconcile.model import (
     Reporter,
     Result,
     Scan,
+    Since,
     Stage,
     Stop,
     Tally,
@@ -56,14 +57,17 @@ from reconcile.scan import scan
 from reconcile.source import Source, open_root, read_contents
 from reconcile.state.device import is_other_device, remember_device
 from reconcile.state.journal import Journal, Leftover, begin_journal, discard_journal, read_journal
-from reconcile.state.lock import hold_lock
+from reconcile.state.lock import find_run, hold_lock
 from reconcile.state.memo import Memo
 from reconcile.state.mounts import recall_mounts, remember_mounts
 from reconcile.state.overdue import note_overdue, read_overdue
 from reconcile.state.private import check_folder
 from reconcile.state.store import has_snapshot, read_snapshot, save_snapshot
-from reconcile.state.trouble import awaits_cleanup, update
+from reconcile.state.trouble import awaits_cleanup, describe_failing, recall_failing, update
 from reconcile.survey import blank, check_blank, drifted, take_over
+
+_DONE = "What was done before that stays, and the next run knows of it."
+_PUT_IN_ORDER = "Nothing was done but to put in order what the interrupted run had left."
 
 
 def make_plan(
@@ -82,7 +86,8 @@ def make_plan(
         this.mind_mounts(repair=False)
         plan = this.plan(this.old)
         this.tell_secrets(plan)
-        return this.result("plan", plan, plan.problems)
+        failing = this.foresee_failing(plan)
+        return replace(this.result("plan", plan, plan.problems), failing=failing)
 
 
 def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop | None = None) -> Result:
@@ -167,6 +172,7 @@ class _Run:
     cleanup: list[Problem] = field(default_factory=list)
     looked_again: bool = False
     marks: tuple[str, ...] = ()  # on the remote since this run has renamed it
+    recovered: bool = False  # what an interrupted run had left
     phases: dict[str, float] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
     stack: ExitStack = field(default_factory=ExitStack)
@@ -175,8 +181,10 @@ class _Run:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.stack.close()
+        if isinstance(error, ReconcileError) and (self.tally.done or self.recovered):
+            amend(error, _DONE if self.tally.done else _PUT_IN_ORDER)
 
     @property
     def source(self) -> Source:
@@ -209,9 +217,12 @@ class _Run:
         with self._phase("load"):
             check_folder(self.job.state)
             old = leftover = None
+            at_work = None if repair else find_run(self.job.state)
+            if at_work is not None:
+                self.reporter.say(f"a run of this job is at work{at_work}; this plan is from before it")
             if not self.job.options.start_over:
                 old = read_snapshot(self.job.state, self.job.source, self.job.target)
-            if old is not None:
+            if old is not None and at_work is None:
                 leftover = read_journal(self.job.state)
         if old is None and not self.job.options.adopt_existing:
             return blank(self.job)  # see ``plan``
@@ -298,6 +309,7 @@ class _Run:
             new = replace(new, serial=old.serial + 1, settled="", marks=marks)
             save_snapshot(self.job.state, new)
             discard_journal(self.job.state)
+            self.recovered = True
             return new
 
     def plan_again(self, first: DirectorySnapshot) -> Plan | None:
@@ -359,6 +371,15 @@ class _Run:
                 self.found = leave_alone(self.found, doubts)
                 changes = [change for change in changes if not within(change.path, self.found.unknown)]
         return changes
+
+    def foresee_failing(self, plan: Plan) -> dict[str, Since]:
+        """What failed in the last run: said, if it is to be done again, and counted for what fails now."""
+        failing = recall_failing(self.job.state)
+        planned = {action.path for action in plan.actions}
+        again = {path: since for (path, _), since in failing.items() if path in planned}
+        if again:
+            self.reporter.say(describe_failing(again))
+        return {path: since for (path, _), since in failing.items()}
 
     def carry_out(self, plan: Plan) -> None:
         """Apply the plan and save what is then true. If it breaks off, the journal stays."""

@@ -111,3 +111,13 @@ def test_a_device_that_is_damaged_or_can_not_be_saved_is_unknown(tmp_path: Path)
     assert not device.is_other_device(str(tmp_path), "/")
     assert device.is_other_device(str(tmp_path), "/dev")
     device.remember_device(str(tmp_path / "absent"), "/")
+
+
+def test_a_plan_knows_what_has_been_failing(tmp_path: Path) -> None:
+    update(tmp_path, ["a", ODD], "2026-11-20")
+    update(tmp_path, [ODD], "2026-11-21")
+    failing = trouble.recall_failing(str(tmp_path))
+    assert failing == {(ODD, Stage.APPLY): Since("2026-11-20", 2)}
+    told = trouble.describe_failing({path: since for (path, _), since in failing.items()})
+    assert told == r"tried again: x\n\udcff (failing since 2026-11-20, 2 runs)"
+    assert "a, b, c and 2 more" in trouble.describe_failing(dict.fromkeys("abcde", Since("2026-11-20", 1)))

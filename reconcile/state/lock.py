@@ -17,6 +17,7 @@ from reconcile.state.store import make_folder
 
 NAME = "lock"
 POLL = 0.1  # seconds between attempts while waiting
+_LOOK = POLL / 2  # seconds for which a plan may hold the lock, to see whether a run does
 HOLDER = "lock.holder"  # beside it, for people: who holds the lock, not whether it is held
 
 
@@ -34,7 +35,7 @@ def hold_lock(folder: str, wait: float = 0.0) -> Iterator[None]:
     except OSError as error:
         raise _untakable(folder, error) from error
     try:
-        _take(fd, folder, time.monotonic() + wait)
+        _take(fd, folder, time.monotonic() + max(wait, _LOOK))
         _sign(folder)
         try:
             yield
@@ -60,6 +61,23 @@ def _take(fd: int, folder: str, give_up: float) -> None:
         else:
             return
         time.sleep(POLL)
+
+
+def find_run(folder: str) -> str | None:
+    """Who is at work on the job now, for a message; None: nobody."""
+    try:
+        fd = open_ours(os.path.join(folder, NAME))
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _describe_holder(folder)
+    except OSError:
+        pass  # told by who has to take it
+    finally:
+        os.close(fd)
+    return None
 
 
 def _untakable(folder: str, error: OSError) -> ReconcileError:

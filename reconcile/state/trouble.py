@@ -42,12 +42,26 @@ def update(
     return failing
 
 
+def recall_failing(folder: str) -> dict[tuple[str, Stage], Since]:
+    """What failed in the last run that came to its end, and since when."""
+    try:
+        return _load(recall(folder, NAME))
+    except (ValueError, TypeError):
+        return {}
+
+
+def describe_failing(failing: Mapping[str, Since]) -> str:
+    """How long what is to be done again has been failing, for people."""
+    runs = max(since.runs for since in failing.values())
+    day = min(since.day for since in failing.values())
+    names = ", ".join(repr(path)[1:-1] for path in list(failing)[:3])
+    more = f" and {len(failing) - 3:,} more" if len(failing) > 3 else ""
+    return f"tried again: {names}{more} (failing since {day}, {runs} {'run' if runs == 1 else 'runs'})"
+
+
 def awaits_cleanup(folder: str) -> bool:
     """Whether the last run that came to its end left something of its own on the remote."""
-    try:
-        return any(stage is Stage.CLEANUP for _, stage in _load(recall(folder, NAME)))
-    except (ValueError, TypeError):
-        return False
+    return any(stage is Stage.CLEANUP for _, stage in recall_failing(folder))
 
 
 def _load(rows: object) -> dict[tuple[str, Stage], Since]:

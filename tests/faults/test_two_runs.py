@@ -15,10 +15,11 @@ from tests.faults.conftest import TORTURE
 from tests.faults.runner import Runner
 from tests.faults.scenario import Scenario
 from tests.support.faults import Fault
+from tests.support.processes import wait_for
 from tests.support.sshd import start_sshd
 from tests.support.trees import File, build_tree
 
-OK, LOCKED = 0, 5
+OK, REFUSED, LOCKED, KILLED = 0, 4, 5, -9
 TIMES = 20 if TORTURE else 4
 
 
@@ -64,3 +65,41 @@ def test_a_killed_run_leaves_no_lock(small: Scenario) -> None:
     small.sshd.arm(Fault("kill", 20, pid_file=str(small.runner.pid_file)))
     assert small.run().code == -9
     small.settle()
+
+
+def test_a_plan_beside_a_run_says_that_it_is_at_work(small: Scenario) -> None:
+    build_tree(small.source, {f"f{n}": File(f"content {n}") for n in range(10)})
+    small.sshd.arm(Fault("slow", delay=0.02))
+    run = subprocess.Popen(
+        [sys.executable, "-m", "reconcile", *small.arguments("run")],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    wait_for(lambda: any(small.state.glob("*/journal")), "the journal")
+    planned = small.runner.run(*small.arguments("plan", "--adopt-existing"))
+    said = " ".join(note["message"] for note in planned.document["notes"])
+    if run.poll() is None:
+        assert f"a run of this job is at work: process {run.pid}" in said
+    assert "interrupted" not in said
+    assert run.wait() == OK
+    small.sshd.arm()
+    small.settle()
+
+
+def test_a_refusal_after_recovery_does_not_say_that_nothing_was_done(small: Scenario) -> None:
+    build_tree(small.source, {f"f{n}": File(f"content {n}") for n in range(40)})
+    small.run_well()
+    build_tree(small.source, {f"f{n}": File(f"changed {n}!") for n in range(5)})
+    small.sshd.arm(Fault("kill", 30, pid_file=str(small.runner.pid_file)))
+    assert small.run("--mirror").code == KILLED
+    for n in range(1, 40):
+        (small.source / f"f{n}").unlink()
+    refused = small.run("--mirror")
+    assert refused.code == REFUSED
+    assert "Nothing was done." not in refused.document["message"]
+    assert "put in order what the interrupted run had left" in refused.document["message"]
+    again = small.run("--mirror")
+    assert again.code == REFUSED
+    assert "Nothing was done" in again.document["message"]
+    assert not any("interrupted" in note["message"] for note in again.document["notes"])
