@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from reconcile.claim import claim, questions
-from reconcile.diff import ancestors
+from reconcile.claim import claim, claim_parted, is_parted, questions
+from reconcile.diff import ancestors, join
 from reconcile.errors import ConnectionLost
 from reconcile.line import Line
 from reconcile.model import Action, Entry, Kind, Op, Outcome, Plan, Stop
@@ -78,11 +78,17 @@ def _perform(actions: Sequence[Action], line: Line, source: Source, stop: Stop) 
 def find_out(actions: Sequence[Action], remote: Remote) -> Iterator[Outcome]:
     """Ask the remote what became of ``actions``; those that were not done get no outcome."""
     seen = dict(remote.observe({path: None for action in actions for path in questions(action)}))
+    parted = [action for action in actions if is_parted(action, seen)]
+    ends = ((action, name) for action in parted for name, _ in action.inside)
+    inner = dict(remote.observe(join(top or "", name) for a, name in ends for top in (a.source, a.path)))
     empty: set[int | None] = set()  # parking places that nothing has come to yet
     for action in actions:
         if action.op is Op.MOVE and action.parked in empty:
             continue
-        outcome = claim(action, seen, remote.tag_of, remote.parked)
+        if is_parted(action, seen):
+            outcome = claim_parted(action, inner, remote.tag_of)
+        else:
+            outcome = claim(action, seen, remote.tag_of, remote.parked)
         if outcome is not None:
             yield outcome
         elif action.op is Op.PARK:

@@ -162,6 +162,30 @@ def _claim_move(action: Action, seen: Seen, tag_of: TagOf) -> Outcome | None:
     return _unknown(action, effects)
 
 
+def is_parted(action: Action, seen: Seen) -> bool:
+    """Whether a directory that moves is at both places now: what was ours of it may be at either."""
+    if action.op is not Op.MOVE or action.parked is not None or action.kind is not Kind.DIR:
+        return False
+    ends = (seen.get(action.source or ""), seen.get(action.path))
+    return all(end is not None and end.kind is Kind.DIR for end in ends)
+
+
+def claim_parted(action: Action, seen: Seen, tag_of: TagOf) -> Outcome | None:
+    """What of such a directory is where. ``seen`` has all of it, at both places. None: all is here."""
+    assert action.source is not None
+    moved: dict[str, Entry | None] = {}
+    gone: dict[str, Entry | None] = {}
+    for name, entry in action.inside:
+        before, after = join(action.source, name), join(action.path, name)
+        if matches(seen.get(after), entry, tag_of) and not entry.excluded:
+            moved[after] = entry
+        if not matches(seen.get(before), entry, tag_of):
+            gone[before] = None
+    if not moved and not gone:
+        return None
+    return _unknown(action, {action.path: action.moved, **moved, **gone} if moved else gone)
+
+
 def _claim_unparked(action: Action, there: RemoteStat | None, tag_of: TagOf) -> Outcome | None:
     """Whether what was parked has come to its place. What has not is still parked."""
     assert action.new is not None

@@ -59,6 +59,20 @@ def below(snapshot: Mapping[str, Directory], top: str) -> Iterator[tuple[str, En
                 waiting.append(inside)
 
 
+class Inside(Iterable[tuple[str, Entry]]):
+    """The same, relative to ``top``; looked up when somebody asks. ``newer``: what hides more of it."""
+
+    def __init__(
+        self, dirs: Mapping[str, Directory], top: str, newer: Mapping[str, Entry | None] | None = None
+    ) -> None:
+        self._dirs, self._top, self._newer = dirs, top, newer or {}
+
+    def __iter__(self) -> Iterator[tuple[str, Entry]]:
+        for path, entry in below(self._dirs, self._top):
+            newer = self._newer.get(path)
+            yield path[len(self._top) + 1 :], newer if newer is not None and newer.excluded else entry
+
+
 def lookup(dirs: Mapping[str, Directory], path: str) -> Entry | None:
     """The entry of one path."""
     holder, _, name = path.rpartition("/")

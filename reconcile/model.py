@@ -8,7 +8,7 @@ Times named ``_ns`` are integer nanoseconds since the epoch, sizes are bytes.
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import islice
@@ -227,6 +227,7 @@ class Reason(StrEnum):
     UNSUPPORTED = "unsupported"
     PREREQUISITE = "prerequisite"
     MISSING = "missing"
+    STAYS = "stays"  # it is not ours to move
     KEPT = "kept"  # it makes room, and goes to the part of the trash that is not purged
     IMMOVABLE = "immovable"  # the remote does not rename it to there
     FAILED = "failed"
@@ -321,6 +322,8 @@ class Action:
     keep: bool = False  # what ``path`` holds goes to the trash and stays there
     whole: bool = False  # a directory delete that makes room: all goes, and is kept if it isn't all ours
     carried: Mapping[str, Entry | None] = field(default_factory=_nothing)  # also true once a directory moved
+    careful: bool = False  # a directory's move: what is excluded, or not ours, is not to come along
+    inside: Iterable[tuple[str, Entry]] = ()  # a directory's move: all we know below it, relative to it
     entries: int = 1  # paths this action settles
     awaits: tuple[str, ...] = ()  # deletes: uploads that bring the same content elsewhere, and come first
     reason: str = ""  # for people: "new", "content", "mode", "was a directory"…

@@ -178,7 +178,16 @@ class _Simulation:
                 self._park(other)
         number = len([action for action in self._played if action.op is Op.PARK])
         self._played.append(
-            Action(Op.PARK, where, old=step.moved, moved=step.moved, parked=number, reason="in the way")
+            Action(
+                Op.PARK,
+                where,
+                old=step.moved,
+                moved=step.moved,
+                parked=number,
+                reason="in the way",
+                careful=step.careful,
+                inside=step.inside,
+            )
         )
         self._parked[origin] = number, where
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from reconcile.arrivals import arriving, keep_back, wait
-from reconcile.diff import ancestors, below, lookup, parent, same_content, same_meta, within
+from reconcile.diff import Inside, ancestors, below, lookup, parent, same_content, same_meta, within
 from reconcile.model import (
     Action,
     Change,
@@ -28,7 +28,7 @@ from reconcile.model import (
 )
 from reconcile.moves import Pairing, pair
 from reconcile.order import order, touched
-from reconcile.room import must_be_kept, note_kept
+from reconcile.room import must_be_kept, note_carried, note_kept
 from reconcile.twins import find_twins, fold_name
 
 _HOLDS_EXCLUDED = "gone here, and stays on the remote, as it holds what a filter leaves out"
@@ -42,14 +42,16 @@ def make_plan(
     problems: Sequence[Problem] = (),
     *,
     moves: bool = True,
+    careful: bool = False,
 ) -> Plan:
     """The cheapest actions that make the remote what ``changes`` ask for.
 
     ``changes`` come from ``diff`` with their contents filled in; every path costs
     one action at most. ``problems`` are passed on. Without ``moves``, as where the
-    remote refused some, what would have been one is an upload and a delete.
+    remote refused some, what would have been one is an upload and a delete. ``careful``: filters hide
+    things from us, so that a directory is looked into before it is renamed.
     """
-    draft = _Draft(old, pair(old, scan, changes, options.mirror, moves=moves), options)
+    draft = _Draft(old, pair(old, scan, changes, options.mirror, moves=moves), options, careful=careful)
     for change in changes:
         if change.new is not None and change.new.excluded:
             draft.restamped[change.path] = change.new
@@ -93,6 +95,7 @@ class _Draft:
     bytes_avoided: int = 0
     gone: int = 0
     back: int = 0
+    careful: bool = False
 
     def classify(self) -> None:
         """Decide for each path which action it costs, parents first."""
@@ -223,18 +226,25 @@ class _Draft:
 
     def _move_directory(self, origin: str, target: str) -> None:
         moved = self._entry(origin)
-        self.steps.append(
-            Action(
-                Op.MOVE,
-                target,
-                new=moved,
-                source=origin,
-                moved=moved,
-                carried=self.carried.get(origin, {}),
-                entries=1 + sum(1 for _ in below(self.old.dirs, origin)),
-                reason="moved",
-            )
+        inside = Inside(self.old.dirs, origin, self.restamped)
+        entries, retained = 1, 0
+        for _, entry in inside:
+            entries += 1
+            retained += entry.retained and not entry.excluded
+        action = Action(
+            Op.MOVE,
+            target,
+            new=moved,
+            source=origin,
+            moved=moved,
+            carried=self.carried.get(origin, {}),
+            entries=entries,
+            reason="moved",
+            careful=self.careful,
+            inside=inside,
         )
+        self.steps.append(action)
+        self.notes += note_carried(action, retained)
 
     def _clear_displaced(self) -> None:
         """Remove what lies where a directory moves to, unless it moves itself."""

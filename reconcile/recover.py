@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from reconcile.apply import find_out, way_home
 from reconcile.claim import matches
-from reconcile.diff import below, join
+from reconcile.diff import Inside, join
 from reconcile.fold import fold
 from reconcile.model import (
     Action,
@@ -58,19 +58,18 @@ def foresee(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: 
 def _know(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: Source) -> Iterator[Outcome]:
     """The journal's outcomes, and for actions without one what the remote shows of them."""
     yield from leftover.outcomes
-    for outcome in find_out(leftover.open, remote):
+    now = fold(old, leftover.outcomes, {}, leftover.trusted_ns)
+    open_ = [replace(action, inside=Inside(now.dirs, action.source or "")) for action in leftover.open]
+    for outcome in find_out(open_, remote):
         if outcome.done and outcome.action.op is Op.MOVE and outcome.action.kind is Kind.DIR:
-            yield replace(outcome, effects=_check_members(old, outcome.action, remote))
+            yield replace(outcome, effects=_check_members(outcome.action, remote))
         else:
             yield replace(outcome, effects=dict(_read_digests(outcome.effects, source)))
 
 
-def _check_members(old: DirectorySnapshot, action: Action, remote: Remote) -> dict[str, Entry | None]:
+def _check_members(action: Action, remote: Remote) -> dict[str, Entry | None]:
     """Of a directory that has moved unseen: drop what is not as we know it."""
-    assert action.source is not None
-    known = {
-        join(action.path, path[len(action.source) + 1 :]): e for path, e in below(old.dirs, action.source)
-    }
+    known = {join(action.path, name): entry for name, entry in action.inside}
     seen = remote.observe(known)
     return {path: None for path, stat in seen if not matches(stat, known[path], remote.tag_of)}
 

@@ -42,3 +42,12 @@ def note_kept(actions: Iterable[Action]) -> Iterator[Problem]:
             "trash, as nothing is deleted without --mirror"
         )
         yield Problem(action.path, Stage.PLAN, Reason.KEPT, message)
+
+
+def note_carried(action: Action, retained: int) -> Iterator[Problem]:
+    """What comes along with a directory that moves, or stays, though nobody here sees it."""
+    parts = [f"{retained:,} entries in it that are gone here come along"] if retained else []
+    if action.careful:
+        parts.append(f"what is excluded in {action.source!r}, or not ours, stays there on the remote")
+    if parts:
+        yield Problem(action.path, Stage.PLAN, Reason.STAYS, f"a folder moves: {'; '.join(parts)}")

@@ -338,8 +338,10 @@ class _Run:
             contents, problems = read_contents(self.source, unread(changes))
         with self._phase("diff"):
             changes = infer(fill(changes, contents, {problem.path for problem in problems}), options)
-            moves = not self.tally.immovable
-            plan = planning.make_plan(self.old, self.found, changes, options, problems, moves=moves)
+            moves, careful = not self.tally.immovable, not self.filter.empty
+            plan = planning.make_plan(
+                self.old, self.found, changes, options, problems, moves=moves, careful=careful
+            )
             other_device = is_other_device(self.job.state, self.job.source)
             overdue = read_overdue(self.job.state)
             try:

@@ -21,6 +21,14 @@ from reconcile.model import (
     Reason,
 )
 from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.carry import (
+    Pieces,
+    is_careful,
+    left_behind,
+    look_inside,
+    move_apart,
+    note_staying,
+)
 from reconcile.remotes.sftp.elsewhere import why_not_moved
 from reconcile.remotes.sftp.explain import explain, not_sent
 from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, clear, keep, meet
@@ -33,6 +41,7 @@ from reconcile.remotes.sftp.site import (
     describe,
     drift,
     intended,
+    kind_of,
     problem,
     tag_of,
     wire_time,
@@ -145,9 +154,16 @@ def _move(
         text = f"{origin!r}, to be renamed, is not what we put on the remote; left alone"
         drifted = problem(action.path, Reason.DRIFT, text)
         return Outcome(action, _no_more_ours(action, origin, moved), drifted, _note_staying(site, action))
+    pieces = yield from look_inside(site, action, source, there)
+    if isinstance(pieces, Problem):
+        return Outcome(action, problem=pieces)
+    if pieces is not None and isinstance(there, Attrs) and kind_of(there) is Kind.DIR:
+        return (yield from _move_apart(site, action, pieces, source, here))
     way = yield from _way_to_move(site, action, there)
     if isinstance(way, Outcome):
         return way
+    if pieces is not None:
+        return (yield from _move_apart(site, action, pieces, source, here))
     status = yield from _rename(site, action, source, replacing=way is Way.OURS)
     if status is not OK:
         failed = yield from explain(site, action.path, f"rename {origin!r}", status)
@@ -157,7 +173,7 @@ def _move(
         if action.parked is None:
             site.rename_parents(origin, action.path)
         site.parents[action.path] = None
-        return Outcome(action)
+        return Outcome(action, left_behind(action) if is_careful(site, action) else {})
     entry, unset = yield from _set(site, action.path, here, moved, new)
     if unset is not None:
         kept = replace(moved, digest=moved.digest or new.digest, stamp=None)
@@ -181,6 +197,19 @@ def _note_staying(site: Site, action: Action) -> Problem | None:
     if site.options.mirror or origin is None or action.parked is not None:
         return None
     return problem(origin, Reason.DRIFT, "moved here, and changed on the remote since: it stays there, too")
+
+
+def _move_apart(site: Site, action: Action, pieces: Pieces, source: bytes, here: Attrs) -> Recipe[Outcome]:
+    """Move a directory as far as it is ours, or to where one is already."""
+    assert action.source is not None
+    failed = yield from move_apart(site, pieces, action.path, source, site.at(action.path), here.mode)
+    for path in (action.source, action.path):
+        site.forget_parents(path)
+    if failed is not None:
+        part = pieces.effects(action, action.source) if pieces.moved and action.parked is None else {}
+        return Outcome(action, part, failed)
+    site.parents[action.path] = None
+    return Outcome(action, left_behind(action), note=note_staying(pieces, action.source))
 
 
 def _way_to_move(site: Site, action: Action, there: Attrs | Status) -> Recipe[Way | Outcome]:
@@ -243,6 +272,12 @@ def park(site: Site, action: Action) -> Recipe[Outcome]:
         )
     if not absent(taken):  # by what a dead run had parked and could not bring home: it may be the only copy
         yield from rename(site, place, place + b"-" + os.urandom(6).hex().encode())
+    pieces = yield from look_inside(site, action, path, taken)
+    if pieces is not None:
+        if not isinstance(pieces, Problem):
+            pieces = yield from move_apart(site, pieces, action.path, path, place, here.mode)
+        site.forget_parents(action.path)
+        return Outcome(action, problem=pieces)
     status = yield from rename(site, path, place, believed.link)
     if status is not OK:
         failed = yield from explain(site, action.path, "move it out of the way", status)

@@ -21,6 +21,7 @@ from reconcile.remotes.sftp.trash import owner_of
 from reconcile.remotes.sftp.wire import OK, Status
 
 KEPT = "kept"  # the part of a trash that outlives its run
+OURS = b"ours-"  # begins the name of what a run could not purge, and has seen to be its own
 ROUNDS = 3  # looks at a trash into which somebody goes on writing
 MANY = 4096  # removes that are under way at most, where nothing else goes on
 
@@ -103,7 +104,23 @@ def empty_trash(
         stuck = remove_levels(session, [[each.where for each in level] for level in levels[1:]])
         if not stuck:
             break
+    else:  # all of it that is left is ours: who tries again need not know the plan
+        tops = [each.where for each in levels[1] if each.where in stuck and not _is_named_ours(each.where)]
+        session.call(_send([wire.rename(top, trash + b"/" + OURS + _last(top)) for top in tops]))
     return stuck, strangers
+
+
+def _last(path: bytes) -> bytes:
+    return path.rpartition(b"/")[2]
+
+
+def _is_named_ours(place: bytes) -> bool:
+    """RACE: what somebody writes into such a one, after a run has looked through it, is purged with it."""
+    return _last(place).startswith(OURS)
+
+
+def _send(requests: Sequence[wire.Request]) -> Recipe[None]:
+    yield requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +137,11 @@ class _Whole:
     """Something that was discarded."""
 
     path: str
-    holds: Mapping[str, bool]
+    holds: Mapping[str, bool] | None  # None: anything, all is ours
+
+    def owns(self, inner: str, *, is_folder: bool) -> bool:
+        """Whether a path in it is what was seen to be ours."""
+        return self.holds is None or self.holds.get(inner) is is_folder
 
 
 def _sort_out(
@@ -142,9 +163,9 @@ def _sort_out(
         whole, inner = found.whole, f"{found.inner}/{name}".lstrip("/")
         if whole is None:
             one = known.get(where) or known.get(owner_of(where)) or Discarded(where, name, ())
-            whole, inner = _Whole(one.path, dict(one.holds)), ""
+            whole, inner = _Whole(one.path, None if _is_named_ours(where) else dict(one.holds)), ""
         is_folder = kind_of(attrs) is Kind.DIR
-        if whole.holds.get(inner) is not is_folder:
+        if not whole.owns(inner, is_folder=is_folder):
             strangers.append((where, f"{whole.path}/{inner}".rstrip("/")))
         elif is_folder:
             folders.append(_Found(where, inner, whole))

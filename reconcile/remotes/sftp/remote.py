@@ -32,6 +32,7 @@ from reconcile.remotes import NOTHING, Memory
 from reconcile.remotes.sftp.alter import move, park, set_meta
 from reconcile.remotes.sftp.arrive import arrive
 from reconcile.remotes.sftp.bundle import IN_STEP, Bundler, make_bundles
+from reconcile.remotes.sftp.carry import looks_inside
 from reconcile.remotes.sftp.clash import set_twins_apart, unless_taken
 from reconcile.remotes.sftp.connect import Connection, connect
 from reconcile.remotes.sftp.directory import make_directory, next_to_make, set_nested_apart
@@ -159,8 +160,8 @@ class SftpRemote:
         failed: list[Outcome] = []
         actions, twins = set_twins_apart(site, actions)
         left = yield from self._perform_together(actions, source, stop, failed)
-        trees = [action for action in left if _lists_a_tree(action)]
-        others = (action for action in left if not _lists_a_tree(action)) if trees else left
+        trees = [action for action in left if _lists_a_tree(site, action)]
+        others = (action for action in left if not _lists_a_tree(site, action)) if trees else left
         yield from self._run(others, self._in_flight, source, stop, failed)
         yield from self._run(twins, 1, source, stop, failed)
         yield from self._make_nested(nested, source, stop, failed)
@@ -346,8 +347,8 @@ def _lacks_space(outcome: Outcome) -> bool:
     return trouble is not None and trouble.reason is Reason.NO_SPACE and _sends_a_file(outcome.action)
 
 
-def _lists_a_tree(action: Action) -> bool:
-    return action.op is Op.DELETE and action.kind is Kind.DIR
+def _lists_a_tree(site: Site, action: Action) -> bool:
+    return (action.op is Op.DELETE and action.kind is Kind.DIR) or looks_inside(site, action)
 
 
 def _blocked(action: Action, trouble: Problem) -> Recipe[Outcome]:

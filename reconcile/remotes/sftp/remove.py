@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from reconcile.diff import parent
-from reconcile.model import Action, Entry, Kind, Outcome, Problem, Reason
+from reconcile.model import Action, Entry, Kind, Op, Outcome, Problem, Reason
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import Way, clear, meet
@@ -24,15 +24,15 @@ Found = dict[str, Attrs]
 
 
 def width(action: Action) -> int:
-    """How many directories are listed at a time to delete a tree: no more than we know of."""
-    return min(TOGETHER, 1 + len(_folders(action)))
+    """How many directories are listed at a time to delete or look through a tree: no more than we know of."""
+    return TOGETHER if action.op is not Op.DELETE else min(TOGETHER, 1 + len(_folders(action)))
 
 
 def _folders(action: Action) -> list[str]:
     return [path for path, entry in action.members if entry.kind is Kind.DIR]
 
 
-def _tree(site: Site, top: bytes, known: Sequence[str]) -> Recipe[Found | Status | str]:
+def list_tree(site: Site, top: bytes, known: Sequence[str]) -> Recipe[Found | Status | str]:
     """Everything below a directory, relative to it, parents first. Else the failure, or a bad name.
 
     The directories in it that are ``known`` are listed at once. What is seen in them counts if
@@ -66,7 +66,7 @@ def delete(site: Site, action: Action) -> Recipe[Outcome]:
     old = action.old
     assert old is not None
     path = site.at(action.path)
-    listing = [_tree(site, path, _folders(action))] if old.kind is Kind.DIR and not action.keep else []
+    listing = [list_tree(site, path, _folders(action))] if old.kind is Kind.DIR and not action.keep else []
     there, *found = yield [look(site, path), *listing]
     gone: dict[str, Entry | None] = {action.path: None}
     gone.update((f"{action.path}/{member}", None) for member, _ in action.members)

@@ -102,6 +102,10 @@ class Site:
     stuck: list[Problem] = field(default_factory=list)  # what earlier runs left and could not be removed
     discarded: list[Discarded] = field(default_factory=list)  # what is in the run's trash, to be purged
     now: int | None = None  # seconds of the server's clock, when it made the run's folder
+    others: list[tuple[bytes, int]] = field(
+        default_factory=list
+    )  # folders of other jobs in our working folder, and when names in them changed, by the server's clock
+    owner: int | None = None  # of our working folder, if it was there
     keeps: int = 0  # things that this run has brought to the part of the trash that is not purged
     uploads: int = 0  # files to be sent by the actions under way
     full: Problem | None = None  # why no more content is sent in this run
@@ -111,6 +115,11 @@ class Site:
     _count: int = 0
     _turn: int = 0  # the lane that comes next
     _said: set[str] = field(default_factory=set)
+
+    @property
+    def shared(self) -> bool:
+        """Whether others push to DEST, too, or did."""
+        return bool(self.others)
 
     def at(self, path: str) -> bytes:
         """``path`` on the wire."""

@@ -71,6 +71,7 @@ class Attrs(NamedTuple):
     mode: int
     mtime: int
     gid: int = 0
+    uid: int = 0
 
 
 class Names(NamedTuple):
@@ -405,12 +406,12 @@ def _take_attrs(payload: bytes, here: int) -> tuple[Attrs, int]:
     here += 4
     if flags & ~_KNOWN_FLAGS:
         raise IndexError
-    size = gid = mode = mtime = 0
+    size = uid = gid = mode = mtime = 0
     if flags & _SIZE:
         (size,) = _U64.unpack_from(payload, here)
         here += 8
     if flags & _OWNER:
-        _, gid = _PAIR.unpack_from(payload, here)
+        uid, gid = _PAIR.unpack_from(payload, here)
         here += 8
     if flags & _PERMISSIONS:
         (mode,) = _U32.unpack_from(payload, here)
@@ -425,7 +426,7 @@ def _take_attrs(payload: bytes, here: int) -> tuple[Attrs, int]:
             _, here = _take(payload, here)
     if here > len(payload):
         raise IndexError
-    return Attrs(size, mode, mtime, gid), here
+    return Attrs(size, mode, mtime, gid, uid), here
 
 
 def _names(payload: bytes) -> Names:

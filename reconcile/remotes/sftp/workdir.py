@@ -83,6 +83,11 @@ def leave(session: Session, site: Site, kept: Kept, mark: str) -> Iterator[Probl
     yield from map(_not_removed, settle_kept(session, site, kept))
 
 
+def _note_others(site: Site, listing: Listing, lineage: str) -> None:
+    folders = [(os.fsencode(name), attrs) for name, attrs in listing.names if kind_of(attrs) is Kind.DIR]
+    site.others = [(name, attrs.mtime) for name, attrs in folders if name != os.fsencode(lineage)]
+
+
 def _may_discard(site: Site, action: Action) -> bool:
     return action.op is Op.DELETE or site.options.on_drift is OnDrift.OVERWRITE
 
@@ -90,18 +95,21 @@ def _may_discard(site: Site, action: Action) -> bool:
 def _enter(site: Site, ours: bytes, footing: Footing, parts: AbstractSet[bytes]) -> Recipe[Listing]:
     """Make what is missing, down to the parts of this run's folder; returns what is in the job's folder."""
     likely = footing.marks[0]
-    made, missing, inside = yield from _is_made(site, ours, ours + b"/" + os.fsencode(likely))
+    made, missing, (inside, around) = yield from _is_made(site, ours, ours + b"/" + os.fsencode(likely))
     listing: Listing
     if all(made):
         site.marks = (likely,)
-        listing, *_ = yield [
+        listing, beside, *_ = yield [
             read_names(site, ours, inside),
+            read_names(site, site.workdir, around),
             _make_and_try(site, parts),
             rename_mark(site, footing.fresh),
         ]
         judge_others(site, footing, likely, listing)
+        _note_others(site, beside, footing.lineage)
         return listing
-    listing = yield from read_names(site, ours, inside)
+    listing, beside = yield [read_names(site, ours, inside), read_names(site, site.workdir, around)]
+    _note_others(site, beside, footing.lineage)
     judge(site, footing, ours, listing)
     steps: list[Recipe[object]] = [_make_and_try(site, parts)]
     if site.marks:
@@ -191,6 +199,12 @@ def _make_run_folder(site: Site, parts: AbstractSet[bytes]) -> Recipe[None]:
     else:
         site.parts.update(missing)
         site.now = part.mtime
+        if site.owner is not None and site.owner != part.uid:
+            site.say_once(
+                f"{shown(site.workdir)}, our folder on the remote, is user {site.owner}'s, and we are user "
+                f"{part.uid} there: who owns it can change what is in it. Give a place of your own with "
+                "--remote-workdir if that is not meant to be"
+            )
         site.group, site.hands_down = part.gid, bool(part.mode & stat.S_ISGID)
 
 
@@ -205,18 +219,19 @@ def _parts_for(op: Op, *, keep: bool) -> Iterator[bytes]:
 
 def _is_made(
     site: Site, ours: bytes, mark: bytes
-) -> Recipe[tuple[Sequence[bool], list[bytes], Handle | Status]]:
+) -> Recipe[tuple[Sequence[bool], list[bytes], tuple[Handle | Status, Handle | Status]]]:
     """Whether our folder, the job's folder and its mark are there; what is missing of DEST; the job's
-    folder, opened.
+    folder, and ours, opened.
 
     Asked first, as mostly all are there.
     """
     if site.vacant and _above(site.workdir) == site.base:
-        return [False], [site.base], NO_SUCH_FILE
-    *folders, file, base, above, inside = yield [
+        return [False], [site.base], (NO_SUCH_FILE, NO_SUCH_FILE)
+    *folders, file, base, above, inside, around = yield [
         *(look(site, path) for path in (site.workdir, ours, mark)),
         *(wire.stat(path) for path in (site.base, _above(site.base))),
         wire.opendir(ours),
+        wire.opendir(site.workdir),
     ]
     if isinstance(base, Attrs):
         site.note_group("", base)
@@ -224,8 +239,9 @@ def _is_made(
         if isinstance(there, Attrs) and kind_of(there) is not Kind.DIR:
             raise _in_the_way(path, there)
     made = [isinstance(there, Attrs) for there in (*folders, file)]
+    site.owner = folders[0].uid if isinstance(folders[0], Attrs) else None
     missing = [] if all(made) else (yield from _missing(site.base, [base, above]))
-    return made, missing, inside
+    return made, missing, (inside, around)
 
 
 def _above(path: bytes) -> bytes:
