@@ -15,7 +15,7 @@ from tests.remotes.conformance import Heard
 from tests.remotes.conftest import JobTo
 from tests.support.quirky import OPENSSH, Quirk
 from tests.support.sshd import Sshd
-from tests.support.trees import build_tree, read_tree
+from tests.support.trees import assert_same_tree, build_tree, read_tree
 
 PLAIN = Quirks(
     ordered=False,
@@ -113,3 +113,38 @@ def test_openssh_proves_itself(sshd: Sshd, source: Path, dest: Path, tmp_path: P
     job = Job(str(source), at.target(dest), str(tmp_path / "state"), Options(), at.login())
     assert run(job, Heard()).problems == []
     assert learned(job) == replace(PLAIN, ordered=True)
+
+
+@pytest.mark.parametrize("first", [(Quirk.ENDS_IN_HASTE,), (Quirk.ENDS_UNASKED,), ()], ids=str)
+def test_below_opensshs_banner_may_be_anything(
+    first: tuple[Quirk, ...], job_to: JobTo, source: Path, served: Path
+) -> None:
+    """What somebody else put into DEST since the last run is not overwritten unseen."""
+    build_tree(source, {"a": "a"})
+    job = job_to(Quirk.BELOW_SSHD, Quirk.RENAME_REPLACES, *first)
+    assert run(job, Heard()).problems == []
+    build_tree(served / "dest", {"report": "the only copy of somebody else's work"})
+    build_tree(source, {"report": "ours"})
+    assert run(job, Heard()).problems == []
+    assert (served / "dest/report").read_text() == "ours"
+    assert [
+        node.content for path, node in read_tree(served / "dest").items() if path.endswith("kept/report")
+    ] == [b"the only copy of somebody else's work"]
+
+
+def test_order_that_ends_is_never_relied_on_again(job_to: JobTo, source: Path, served: Path) -> None:
+    tree: dict[str, object] = {f"d{n}": {"e": {"f": {f"g{m}": "g" for m in range(9)}}} for n in range(9)}
+    build_tree(source, tree)
+    job = job_to(Quirk.CLAIMS_OPENSSH, Quirk.ORDERED_AT_FIRST)
+    assert run(job, Heard()).problems == []
+    assert_same_tree(source, served / "dest")
+    assert learned(job).ordered is False
+    assert not run(job, Heard()).connected
+
+
+def test_small_files_alone_show_that_order_has_ended(job_to: JobTo, source: Path, served: Path) -> None:
+    build_tree(source, {"d": {f"g{n}": "g" for n in range(9)}})
+    job = job_to(Quirk.CLAIMS_OPENSSH, Quirk.ORDERED_AT_FIRST)
+    assert run(job, Heard()).problems == []
+    assert_same_tree(source, served / "dest")
+    assert learned(job).ordered is False

@@ -40,9 +40,7 @@ class Quirk(Enum):
     """What such a server does otherwise."""
 
     LSTAT_FOLLOWS = auto()  # LSTAT tells of what a link leads to: ProFTPD
-    READDIR_FOLLOWS = (
-        auto()
-    )  # so does READDIR, and where one link leads nowhere OPENDIR fails: paramiko's stub
+    READDIR_FOLLOWS = auto()  # so does READDIR, and a link to nowhere fails OPENDIR: paramiko's stub
     RENAME_FOLLOWS = auto()  # RENAME moves what a link leads to, and puts it where the other leads: ProFTPD
     RENAME_REPLACES = auto()  # RENAME drives out the file that is there: Go's pkg/sftp, MySecureShell
     READLINK_WHOLE = auto()  # READLINK tells where a link leads, as a whole path: ProFTPD
@@ -51,7 +49,10 @@ class Quirk(Enum):
     CASELESS = auto()  # a name is found whatever its case and composition: macOS, Windows, FAT
     UNORDERED = auto()  # what comes in one packet is carried out the last first: handlers in parallel
     CLAIMS_OPENSSH = auto()  # announces what OpenSSH does
-    DIES_OF_HASTE = auto()  # hangs up when it is asked for what it did not announce: lsh
+    ORDERED_AT_FIRST = auto()  # the same, but only after a directory was removed
+    BELOW_SSHD = auto()  # comes in below OpenSSH's banner
+    ENDS_UNASKED = auto()  # ends when it is asked for an extension that it did not announce: lsh
+    ENDS_IN_HASTE = auto()  # ends when it is asked anything before it has told its version
     ANOTHER_DISK = auto()  # every directory named "disk" is on a file system of its own: a mount, a data set
     FORBIDS_COLON = auto()  # takes no name with a colon, and does not say why: FAT, CIFS
     READDIR_ENDLESS = auto()  # has lost its place in a directory, and lists it for ever
@@ -159,22 +160,30 @@ class QuirkySession(Session):
 
     def start_subsystem(self, name: str, transport: paramiko.Transport, channel: paramiko.Channel) -> None:
         """Serve until the client is done."""
-        self._greeted = False
+        self._told = False  # its version
+        self._unordered = Quirk.UNORDERED in self.quirks
         if Quirk.SPEAKS_FIRST in self.quirks:
             channel.sendall(b"\n \x1b[32mWelcome to web42\x1b[0m\nHave a nice day\n")
         self._waiting: list[tuple[int, bytes]] = []
-        super().start_subsystem(name, transport, channel)
+        try:
+            super().start_subsystem(name, transport, channel)
+        except EOFError:
+            channel.close()
 
     def _serve(self, kind: int, body: bytes) -> None:
         announced = any(body[8:].startswith(name) for name in self.extensions)
-        if kind == wire.EXTENDED and not announced and Quirk.DIES_OF_HASTE in self.quirks:
-            self.sock.close()
+        if kind == wire.EXTENDED and not announced and Quirk.ENDS_UNASKED in self.quirks:
+            raise EOFError("never heard of it")
+        if kind != wire.INIT and not self._told and Quirk.ENDS_IN_HASTE in self.quirks:
+            raise EOFError("what a hurry")
+        if kind == wire.RMDIR and Quirk.ORDERED_AT_FIRST in self.quirks:
+            self._unordered = True
         if kind == wire.READDIR and Quirk.READDIR_ENDLESS in self.quirks:
             self._list_more(int.from_bytes(body[:4]))
         elif announced and body[8:].startswith(b"limits@") and Quirk.LIMITS_HUGE in self.quirks:
             answer = paramiko.Message(body[:4] + (1 << 62).to_bytes(8) * 4)
             self._send_packet(wire.EXTENDED_REPLY, answer)
-        elif Quirk.UNORDERED in self.quirks and kind in _BY_PATH:
+        elif self._unordered and kind in _BY_PATH:
             self._waiting.append((kind, body))
         else:
             super()._serve(kind, body)
@@ -194,6 +203,7 @@ class QuirkySession(Session):
         for kind, body in reversed(waiting):
             super()._serve(kind, body)
         super()._flush()
+        self._told = True
 
 
 _BY_PATH = {
@@ -215,7 +225,10 @@ def start_quirky(folder: Path, *quirks: Quirk) -> Iterator[Server]:
     files = type("Files", (QuirkyFiles,), {"quirks": frozenset(quirks)})
     made = {"quirks": frozenset(quirks), "extensions": MappingProxyType(dict(announced))}
     session = type("Session", (QuirkySession,), made)
-    with Server(folder, user="user", password="pw", interface=files, session=session) as server:
+    banner = "OpenSSH_9.9" if Quirk.BELOW_SSHD in quirks else None
+    with Server(
+        folder, user="user", password="pw", interface=files, session=session, banner=banner
+    ) as server:
         yield server
 
 

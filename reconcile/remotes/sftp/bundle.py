@@ -24,7 +24,7 @@ from reconcile.model import PERMISSIONS, Action, Entry, Kind, Only, Op, Outcome,
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.foreign import POSIX_RENAME, Way
 from reconcile.remotes.sftp.parents import look_at, trouble_above
-from reconcile.remotes.sftp.site import SPECIAL_BITS, STAGING, Site, act
+from reconcile.remotes.sftp.site import SPECIAL_BITS, STAGING, Site, absent, act
 from reconcile.remotes.sftp.steps import Recipe, Room
 from reconcile.remotes.sftp.upload import Content, Notable, Sent, put_in_place
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
@@ -48,6 +48,8 @@ class Bundle:
     actions: Sequence[Action]
     lane: int = 0  # all of it goes over one: a file is opened after its directory was made
     waiting: int = 0  # recipes that have not ended
+    made: bool = False  # its place is
+    missed: bool = False  # by a file that was to be opened in it
     staged: list[Staged] = field(default_factory=list)
 
     def staged_at(self, action: Action) -> bytes:
@@ -135,7 +137,9 @@ class Bundler:
         """Not waited for: if it fails, so will every OPEN in it."""
         wanted = 0o777 if bundle.mode is None else bundle.mode | 0o700
         place, lane = bundle.place, bundle.lane
-        _, there = yield [wire.mkdir(place, wanted, lane), wire.lstat(place, lane)]
+        made, there = yield [wire.mkdir(place, wanted, lane), wire.lstat(place, lane)]
+        bundle.made = made is OK
+        bundle.missed = bundle.missed or absent(there)
         if bundle.mode is not None and isinstance(there, Attrs) and there.mode & PERMISSIONS != wanted:
             yield from act(wire.setstat(bundle.place, wanted | there.mode & SPECIAL_BITS, None))
         return (yield from self._end(bundle))
@@ -143,7 +147,7 @@ class Bundler:
     def _fill(self, bundle: Bundle, actions: Sequence[Action]) -> Recipe[list[Outcome]]:
         """Some files of a bundle: two round trips for all of them."""
         places = [bundle.staged_at(action) for action in actions]
-        staged, failed = yield from self._stage(actions, places, bundle.lane)
+        staged, failed = yield from self._stage(actions, places, bundle.lane, bundle)
         bundle.staged += staged
         return failed + (yield from self._end(bundle))
 
@@ -157,7 +161,7 @@ class Bundler:
         return failed + (yield from self._put_each(staged))
 
     def _stage(
-        self, actions: Sequence[Action], places: Sequence[bytes], lane: int
+        self, actions: Sequence[Action], places: Sequence[bytes], lane: int, bundle: Bundle | None = None
     ) -> Recipe[tuple[list[Staged], list[Outcome]]]:
         """Send files in step: what is staged then, and what failed. What may go better alone is left."""
         site = self._site
@@ -176,6 +180,8 @@ class Bundler:
                 contents.append((action, self._content(action, place, (lane, reply.handle))))
             else:
                 self.left.append(action)
+                if bundle is not None:
+                    bundle.missed = bundle.missed or absent(reply)
         yield Room(lane)
         answers: list[Notable] = yield [content.requests() for _, content in contents]
         staged: list[Staged] = []
@@ -198,7 +204,11 @@ class Bundler:
 
     def _end(self, bundle: Bundle) -> Recipe[list[Outcome]]:
         bundle.waiting -= 1
-        return [] if bundle.waiting else (yield from self._publish(bundle))
+        if bundle.waiting:
+            return []
+        if bundle.made and bundle.missed:
+            self._site.saw_disorder()
+        return (yield from self._publish(bundle))
 
     def _publish(self, bundle: Bundle) -> Recipe[list[Outcome]]:
         """Put the staged directory over the empty one. If that isn't empty any more, file by file.

@@ -139,6 +139,17 @@ class Connection:
             ) from None
         return Channel(channel, self.transport, self.where)
 
+    @property
+    def has_only_lost_its_channel(self) -> bool:
+        """Whether the first channel has ended, and the connection lives."""
+        return self.channel.recv_ready() and self.transport.is_active()
+
+    def renew_channel(self) -> Channel:
+        """Another in the place of the first."""
+        self.channel.close()
+        self.channel = self.open_channel()
+        return self.channel
+
     def ask_for_more(self, count: int, greet: Callable[[Channel], T]) -> list[Future[T | None]]:
         """Up to ``count`` more, asked for at once and in the background: what ``greet`` makes of each.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconcile.diff import parent
-from reconcile.model import PERMISSIONS, Action, Entry, Kind, Op, Outcome
+from reconcile.model import PERMISSIONS, Action, Entry, Kind, Op, Outcome, Reason
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import clear, meet
@@ -47,6 +47,20 @@ def next_to_make(site: Site, nested: Sequence[Action]) -> tuple[list[Action], li
     return now, later
 
 
+def missed(site: Site, now: Sequence[Action], broken: Sequence[Outcome]) -> list[Action]:
+    """Of what was made all at once what failed only because the server kept to no order: to be made again."""
+    made = {action.path for action in now} - {outcome.action.path for outcome in broken}
+    again: dict[str, Action] = {}
+    for outcome in broken:  # the outer ones first
+        action, failed = outcome.action, outcome.problem
+        above = parent(action.path)
+        if failed is not None and failed.reason is Reason.MISSING and (above in made or above in again):
+            again[action.path] = action
+    if again:
+        site.saw_disorder()
+    return list(again.values())
+
+
 def make_directory(site: Site, action: Action) -> Recipe[Outcome]:
     """Make a directory we can work in; its final mode, if narrower, comes with a later setmeta."""
     outcome = yield from _make_directory(site, action)
@@ -69,7 +83,8 @@ def _make_directory(site: Site, action: Action) -> Recipe[Outcome]:
         if failed is not None:
             return Outcome(action, problem=failed)
         status, there = yield [wire.mkdir(path, wanted), look(site, path)]
-    if status is OK and absent(there):  # looked for before it was made: the server keeps to no order
+    if status is OK and absent(there):  # looked for before it was made
+        site.saw_disorder()
         there = yield from look(site, path)
     if not isinstance(there, Attrs) or kind_of(there) is not Kind.DIR:
         refused = there if status is OK and isinstance(there, Status) else status

@@ -7,7 +7,7 @@ from itertools import chain, zip_longest
 from typing import TypeVar
 
 from reconcile.diff import parent
-from reconcile.errors import ConnectionLost, ProtocolError
+from reconcile.errors import ConnectionLost, ProtocolError, TurnedAway
 from reconcile.model import (
     Action,
     Capabilities,
@@ -35,7 +35,7 @@ from reconcile.remotes.sftp.bundle import IN_STEP, Bundler, make_bundles
 from reconcile.remotes.sftp.carry import looks_inside
 from reconcile.remotes.sftp.clash import set_twins_apart, unless_taken
 from reconcile.remotes.sftp.connect import Connection, connect
-from reconcile.remotes.sftp.directory import make_directory, next_to_make, set_nested_apart
+from reconcile.remotes.sftp.directory import make_directory, missed, next_to_make, set_nested_apart
 from reconcile.remotes.sftp.elsewhere import bar
 from reconcile.remotes.sftp.explain import what_fits
 from reconcile.remotes.sftp.kept import Kept
@@ -204,8 +204,13 @@ class SftpRemote:
             now, twins = set_twins_apart(self._site, now)
             yield from self._run(now, self._in_flight, source, stop, broken)
             yield from self._run(twins, 1, source, stop, broken)
-            for outcome in sorted(broken, key=lambda outcome: outcome.action.path):
+            broken.sort(key=lambda outcome: outcome.action.path)
+            again = missed(self._site, now, broken)
+            nested = [*again, *nested]
+            for outcome in broken:
                 action = outcome.action
+                if action in again:
+                    continue
                 culprit = culprits.get(parent(action.path))
                 culprits[action.path] = culprit or action.path
                 if culprit is None:
@@ -300,28 +305,9 @@ class SftpRemote:
 
 def open_sftp(job: Job, reporter: Reporter, memory: Memory, secrets: Secrets) -> SftpRemote:
     """Connect and find out where DEST is and what the server can do. Writes nothing."""
-    try:
-        return _open(job, reporter, memory, secrets, eager=True)
-    except _Hasty:  # below OpenSSH's banner something else may run, that takes no question so early
-        return _open(job, reporter, memory, secrets, eager=False)
-
-
-class _Hasty(Exception):
-    """The server hung up when it was asked before it had told its version."""
-
-
-def _open(job: Job, reporter: Reporter, memory: Memory, secrets: Secrets, *, eager: bool) -> SftpRemote:
     connection = connect(job.target, job.login, reporter.say, job.options.timeout, secrets)
     try:
-        session = Session(connection.channel, job.options.timeout)
-        banner = connection.server_version
-        eager = eager and "OpenSSH" in banner
-        try:
-            site = arrive(session, banner, job, reporter.say, memory, eager=eager)
-        except ConnectionLost as lost:
-            if eager and not isinstance(lost, ProtocolError) and not session.traffic.bytes_received:
-                raise _Hasty from lost
-            raise
+        session, site = _arrive(connection, job, reporter, memory)
         site.warn = reporter.warn
         return SftpRemote(connection, session, site, reporter, memory)
     except ProtocolError as error:
@@ -330,6 +316,24 @@ def _open(job: Job, reporter: Reporter, memory: Memory, secrets: Secrets, *, eag
     except BaseException:
         connection.close()
         raise
+
+
+def _arrive(connection: Connection, job: Job, reporter: Reporter, memory: Memory) -> tuple[Session, Site]:
+    """Ask early where that is worth trying, and if need be once more, in turn.
+
+    Below OpenSSH's banner something else may run, which ends when it is asked before it has
+    told its version.
+    """
+    banner = connection.server_version
+    eager = "OpenSSH" in banner
+    session = Session(connection.channel, job.options.timeout)
+    try:
+        return session, arrive(session, banner, job, reporter.say, memory, eager=eager)
+    except (ConnectionLost, TurnedAway) as lost:
+        if not eager or isinstance(lost, ProtocolError) or not connection.has_only_lost_its_channel:
+            raise
+    session = Session(connection.renew_channel(), job.options.timeout)
+    return session, arrive(session, banner, job, reporter.say, memory, eager=False)
 
 
 def take_turns(one: Iterable[T], other: Iterable[T]) -> Iterator[T]:

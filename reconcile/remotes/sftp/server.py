@@ -80,7 +80,8 @@ class Server:
     and keys a random password is made: see ``password``. ``authorized_keys`` and
     ``host_key_file`` are files; the latter is made if missing, and without one the
     key lasts as long as the server. ``interface`` and ``session`` may be subclasses of
-    :class:`Files` and :class:`Session` that do wrong on purpose. Raises UsageError.
+    :class:`Files` and :class:`Session` that do wrong on purpose; ``banner`` is another name for it.
+    Raises UsageError.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Server:
         host_key_file: str | os.PathLike[str] | None = None,
         interface: type[Files] = Files,
         session: type[Session] = Session,
+        banner: str | None = None,
     ) -> None:
         self.root = os.path.realpath(root)
         if not os.path.isdir(self.root):
@@ -109,6 +111,7 @@ class Server:
         self._host_key = _host_key(None if host_key_file is None else os.fspath(host_key_file))
         self._interface = interface
         self._session = session
+        self._banner = banner
         self._sessions: set[Transport] = set()
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -169,6 +172,8 @@ class Server:
             tune(sock)
             session = Transport(sock)
             session.add_server_key(self._host_key)
+            if self._banner is not None:
+                session.local_version = f"SSH-2.0-{self._banner}"
             session.set_subsystem_handler("sftp", self._session, self._interface, self.root)
             with self._lock:
                 if self._closing.is_set():

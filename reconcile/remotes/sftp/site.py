@@ -182,6 +182,11 @@ class Site:
         """The parking place with this number."""
         return b"%b/parked/%d" % (self.run, number or 0)
 
+    def saw_disorder(self) -> None:
+        """An answer that order excludes: nothing relies on it any more, in later runs neither."""
+        if self.quirks.ordered:
+            self.quirks = replace(self.quirks, ordered=False)
+
     def say_once(self, message: str) -> None:
         """Tell the user, but not ten thousand times."""
         if message not in self._said:
