@@ -250,6 +250,12 @@ _OPTIONS = [
         "--exclude-from", multiple=True, metavar="FILE", help="Read exclude patterns from FILE; repeatable."
     ),
     click.option(
+        "--growing",
+        multiple=True,
+        metavar="PATTERN",
+        help="What is only added to, as *.log is: while that goes on, send what was in it; repeatable.",
+    ),
+    click.option(
         "--links",
         type=click.Choice([links.value for links in Links]),
         default=Links.KEEP.value,

@@ -46,6 +46,7 @@ class Flags:
     exclude: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     exclude_from: tuple[str, ...] = ()
+    growing: tuple[str, ...] = ()
     links: str = Links.KEEP
     times: str = "keep"
     perms: str = "keep"
@@ -102,6 +103,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             adopt_existing=flags.adopt_existing or flags.start_over,
             remote_workdir=_remote_workdir(flags.remote_workdir),
             filters=_filter_lines(flags),
+            growing=_growing(flags.growing),
             own=find_own(source, base, folder, identity, known_hosts),
             links=Links(flags.links),
             keep_times=flags.times == "keep",
@@ -312,6 +314,13 @@ def _filter_lines(flags: Flags) -> tuple[str, ...]:
         lines.append(f"!{pattern}")
     make_filter(lines)  # raises UsageError for a line that it can't understand
     return tuple(lines)
+
+
+def _growing(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(pattern.strip() for pattern in patterns):
+        _refuse("--growing: the pattern is empty")
+    make_filter(patterns)  # raises UsageError for one that it can't understand
+    return patterns
 
 
 def _read_lines(name: str) -> list[str]:

@@ -8,7 +8,7 @@ from stat import S_ISREG
 
 from reconcile.errors import Refused
 from reconcile.filters import check_patterns
-from reconcile.source import open_root
+from reconcile.way import open_root
 
 IGNORE_FILE = ".reconcileignore"
 IGNORE_FILE_LIMIT = 1 << 20  # bytes

@@ -217,6 +217,7 @@ class Reason(StrEnum):
     UNREADABLE = "unreadable"
     VANISHED = "vanished"
     CHANGED = "changed"  # the source changed while it was read
+    GROWING = "growing"  # the source grew while it was read
     SPECIAL = "special"  # FIFO, socket, device
     RESERVED = "reserved"  # a name that is ours
     LOOP = "loop"
@@ -515,6 +516,7 @@ class Options:
     adopt_existing: bool = False
     remote_workdir: str | None = None
     filters: tuple[str, ...] = ()  # gitignore lines in order: excludes, then includes as "!"
+    growing: tuple[str, ...] = ()  # gitignore lines: what may be sent while more is added to it
     own: tuple[Own, ...] = ()  # left out whatever the filters say
     links: Links = Links.KEEP
     keep_times: bool = True

@@ -17,6 +17,7 @@ from reconcile.doubt import leave_alone, lost_mounts, moved_meanwhile, still_mou
 from reconcile.errors import ReconcileError, Refused, Stale, amend
 from reconcile.filters import Filter, make_filter
 from reconcile.fold import Fold, fold
+from reconcile.growing import Growing, note_grown
 from reconcile.guard import count_kept, count_rehashed, guard, tell_gone
 from reconcile.idle import idle_patterns
 from reconcile.ignorefile import read_ignore_file
@@ -54,8 +55,9 @@ from reconcile.recover import foresee, recover
 from reconcile.remotes import Opener
 from reconcile.rows import pack_directory
 from reconcile.scan import scan
-from reconcile.source import Source, open_root, read_contents
+from reconcile.source import Source, read_contents
 from reconcile.state.device import is_other_device, remember_device
+from reconcile.state.growing import known_growing, note_growing
 from reconcile.state.journal import Journal, Leftover, begin_journal, discard_journal, read_journal
 from reconcile.state.lock import find_run, hold_lock
 from reconcile.state.memo import Memo
@@ -65,6 +67,7 @@ from reconcile.state.private import check_folder
 from reconcile.state.store import has_snapshot, read_snapshot, save_snapshot
 from reconcile.state.trouble import awaits_cleanup, describe_failing, recall_failing, update
 from reconcile.survey import blank, check_blank, drifted, take_over
+from reconcile.way import open_root
 
 _DONE = "What was done before that stays, and the next run knows of it."
 _PUT_IN_ORDER = "Nothing was done but to put in order what the interrupted run had left."
@@ -127,6 +130,7 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
         problems = [*last.problems, *this.tally.problems, *this.cleanup]
         remember_device(job.state, job.source)
         note_overdue(job.state, this.tally.undeleted)
+        note_growing(job.state, problems, this.source.grown)
         failing = update(job.state, problems, reporter.say)
         return replace(this.result("run", plan, problems), failing=failing)
 
@@ -202,7 +206,8 @@ class _Run:
             self.filter = make_filter((*lines, *map(line_for, (*own, *work))))
             meanwhile = self.line.open_soon if sure_to_connect else None
             self.found = scan(root, self.filter, options, meanwhile)
-            source = self._source = self.stack.enter_context(Source(root, options.links))
+            may_grow = Growing(options.growing, known_growing(job.state))
+            source = self._source = self.stack.enter_context(Source(root, options.links, may_grow))
             chosen = make_filter(lines)
             refuse_shared(work, source, chosen)
             self.found = replace(self.found, notes=(*self.found.notes, *note_own((*own, *work), source)))
@@ -476,7 +481,7 @@ class _Run:
             plan=plan,
             ended=self.tally.ended,
             problems=problems,
-            notes=[*plan.notes, *self.tally.notes],
+            notes=[*plan.notes, *self.tally.notes, *note_grown(self.tally.done, self.source.grown)],
             connected=self.line.was_open,
             traffic=self.line.traffic,
             duration_s=self._now - self.began,

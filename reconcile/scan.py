@@ -32,7 +32,7 @@ from reconcile.model import (
     Stage,
 )
 from reconcile.rows import STRIDE, pack_stamps, scanned
-from reconcile.source import open_directory, open_root
+from reconcile.way import open_directory, open_root
 
 GRACE_NS = 2_500_000_000  # covers the clock tick of every local file system; FAT's is the longest, 2 s
 NETWORK_GRACE_NS = 60_000_000_000  # stamps are the server's, whose clock may be off

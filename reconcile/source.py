@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from stat import S_ISREG
 from types import TracebackType
@@ -19,16 +19,17 @@ from typing import Self
 
 import xxhash
 
-from reconcile.errors import Refused
 from reconcile.model import Entry, Kind, Links, Problem, Reason, Stage, Stamp
 from reconcile.rows import narrow
+from reconcile.way import Way, open_root
 
 PIECE = 1 << 20  # bytes read at once
-HELD = 50  # directories held open on the way to a file, and one more
-_CLOSED = -1
 _KEY, _KEY_WITHIN = b"PRIVATE KEY", 1 << 16  # bytes looked at
 _PRIVATE_KEY = re.compile(rb"^-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----", re.MULTILINE)
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_GROWING = (
+    "grew while it was read; the next run looks at it again. If it is only ever added to, as a log is, say "
+    "--growing PATTERN: then what was in it is sent"
+)
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -44,9 +45,13 @@ class SourceError(Exception):
 class Source:
     """SRC, held open. All paths are relative to it. Raises Refused if it isn't there."""
 
-    def __init__(self, root: str, links: Links = Links.KEEP) -> None:
+    def __init__(
+        self, root: str, links: Links = Links.KEEP, may_grow: Callable[[str], bool] = lambda _: False
+    ) -> None:
         self._follow = links is Links.FOLLOW
         self._flags = _FILE if self._follow else _FILE | os.O_NOFOLLOW
+        self._may_grow = may_grow  # whether what was in a file may be sent while more is added to it
+        self.grown: set[str] = set()  # files of which that was read
         self.keys: set[str] = set()  # files that were read and are private keys
         self._way = Way(open_root(root), follow=self._follow)
 
@@ -57,11 +62,21 @@ class Source:
         """
         fd = self._open(path)
         try:
-            self.check(fd, path, stamp)
+            self._check_or_grown(fd, path, stamp)
         except BaseException:
             os.close(fd)
             raise
         return fd
+
+    def _check_or_grown(self, fd: int, path: str, stamp: Stamp) -> bool:
+        """The same as ``check``, but true where something was added, and that is fine."""
+        try:
+            self.check(fd, path, stamp)
+        except SourceError as error:
+            if error.reason is not Reason.GROWING or not self._may_grow(path):
+                raise
+            return True
+        return False
 
     def stamp(self, path: str) -> Stamp:
         """What a file that changed since the scan shows now, to try it once more. Raises SourceError."""
@@ -101,8 +116,11 @@ class Source:
             narrow(info.st_ctime_ns) if stamp.ctime_ns else 0,
             info.st_mode,
         )
-        if seen != stamp:
-            raise SourceError(Reason.CHANGED, "changed since it was scanned; the next run looks at it again")
+        if seen == stamp:
+            return
+        if (seen.ino, seen.mode) == (stamp.ino, stamp.mode) and seen.size > stamp.size:
+            raise SourceError(Reason.GROWING, _GROWING)
+        raise SourceError(Reason.CHANGED, "changed since it was scanned; the next run looks at it again")
 
     def readlink(self, path: str) -> str:
         """The target of a symbolic link. Raises SourceError."""
@@ -117,23 +135,41 @@ class Source:
     def pieces(self, path: str, stamp: Stamp, size: int = PIECE) -> Iterator[bytes]:
         """The content of the file that was stamped, ``size`` bytes at a time or less.
 
-        Raises SourceError, also after the last of it: only then it is sure.
+        Raises SourceError, also after the last of it: only then it is sure. Of a file
+        that may grow it is what was in it, once that has been read again and was the same.
         """
         fd = self.open(path, stamp)
         left = stamp.size
+        proof = new_hash() if left > size and self._may_grow(path) else None
+        piece = b""
         try:
             while left and (piece := os.read(fd, min(left, size))):
                 if left == stamp.size and is_private_key(piece):
                     self.keys.add(path)
                 left -= len(piece)
+                if proof is not None:
+                    proof.update(piece)
                 yield piece
-            self.check(fd, path, stamp)
+            if self._check_or_grown(fd, path, stamp):
+                read = digest_of(piece) if proof is None else proof.digest()
+                self._prove_unchanged(fd, path, stamp, read)
         except OSError as error:
             raise _source_error(error) from error
         finally:
             os.close(fd)
         if left:
             raise SourceError(Reason.CHANGED, "became shorter while it was read")
+
+    def _prove_unchanged(self, fd: int, path: str, stamp: Stamp, read: bytes) -> None:
+        """Raise SourceError if what was read of a file that grew is not what it holds still."""
+        hasher, offset = new_hash(), 0
+        while piece := os.pread(fd, min(PIECE, stamp.size - offset), offset):
+            hasher.update(piece)
+            offset += len(piece)
+        if hasher.digest() != read:
+            raise SourceError(Reason.CHANGED, "changed, and not only grew, while it was read")
+        self._check_or_grown(fd, path, stamp)
+        self.grown.add(path)
 
     def read(self, path: str, stamp: Stamp) -> bytes:
         """All of a small file. Raises SourceError."""
@@ -180,90 +216,6 @@ class Source:
             return os.open(name, self._flags, dir_fd=self._way.to(directory))
         except OSError as error:
             raise _source_error(error) from error
-
-
-class Way:
-    """From SRC down to the directory that was used last, held open: the next is mostly near it.
-
-    O_NOFOLLOW is about the last name only, so that each step is taken by itself. Nothing is
-    opened by a path: one that a swapped parent leads out of SRC may be a device, and act.
-    """
-
-    def __init__(self, root: int, *, follow: bool) -> None:
-        self._root = root
-        self._flags = _DIRECTORY if follow else _DIRECTORY | os.O_NOFOLLOW
-        self._at = ""
-        self._steps: list[tuple[str, int]] = []  # the names, and the descriptors; the latter none if too deep
-
-    def to(self, directory: str) -> int:
-        """The descriptor of a directory, good until the next call. Raises OSError."""
-        if directory != self._at:
-            names = directory.split("/") if directory else []
-            common = 0
-            while common < min(len(names), len(self._steps)) and names[common] == self._steps[common][0]:
-                common += 1
-            self._back_to(common)
-            for name in names[len(self._steps) :]:
-                self._step(name)
-            self._at = directory
-        return self._steps[-1][1] if self._steps else self._root
-
-    def _step(self, name: str) -> None:
-        above = self._steps[-1][1] if self._steps else self._root
-        self._at = "\0"  # nowhere, should this fail
-        fd = os.open(name, self._flags, dir_fd=above)
-        if len(self._steps) > HELD:
-            parent, _ = self._steps[-1]
-            os.close(above)
-            self._steps[-1] = parent, _CLOSED
-        self._steps.append((name, fd))
-
-    def _back_to(self, depth: int) -> None:
-        """Up again, or to the root where the way back is not held."""
-        self._at = "\0"
-        if depth and self._steps[depth - 1][1] == _CLOSED:
-            depth = 0
-        while len(self._steps) > depth:
-            _, fd = self._steps.pop()
-            if fd != _CLOSED:
-                os.close(fd)
-
-    def close(self) -> None:
-        """Let go of all. May be called twice."""
-        self._back_to(0)
-        if self._root >= 0:
-            os.close(self._root)
-            self._root = _CLOSED
-
-
-def open_root(root: str) -> int:
-    """A descriptor of SRC itself, which may be a link. Raises Refused, saying what is there instead."""
-    shown = repr(root)[1:-1]
-    try:
-        return os.open(root, _DIRECTORY)
-    except FileNotFoundError:
-        what = "does not exist. Check the path, and that the disk it is on is mounted"
-    except NotADirectoryError:
-        what = "is not a directory. Give the folder that holds what shall be sent"
-    except OSError as error:
-        what = f"can't be opened: {error.strerror}. Run as a user who may read it, or change its permissions"
-    raise Refused(f"The source {shown} {what}. Nothing was done.")
-
-
-def open_directory(root: int, path: str, *, follow: bool) -> int:
-    """A descriptor of the directory ``path`` below ``root``, opened step by step. Raises OSError.
-
-    Unless ``follow``, a link on the way is an error.
-    """
-    flags = _DIRECTORY if follow else _DIRECTORY | os.O_NOFOLLOW
-    fd = os.open(".", _DIRECTORY, dir_fd=root)
-    for name in path.split("/") if path else ():
-        try:
-            deeper = os.open(name, flags, dir_fd=fd)
-        finally:
-            os.close(fd)
-        fd = deeper
-    return fd
 
 
 def is_private_key(start: bytes) -> bool:

@@ -21,9 +21,9 @@ ROWS = (
     ("line", "scan", "doubt", "ignorefile", "survey", "state", "remotes"),
     (
         *("source", "half", "rows", "fold", "plan", "twins", "guard", "room", "arrivals", "order"),
-        *("moves", "claim", "diff", "filters", "idle"),
+        *("moves", "claim", "diff", "filters", "idle", "growing"),
     ),
-    ("home", "brackets"),
+    ("home", "brackets", "way"),
     ("model", "errors", "marks", "paths"),
 )
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
@@ -42,7 +42,7 @@ THIRD_PARTIES = {
 
 PURE = (
     *("model", "errors", "marks", "paths", "filters", "diff", "moves", "order", "twins", "plan", "room"),
-    *("brackets", "idle", "guard"),
+    *("brackets", "idle", "growing", "guard"),
     *("fold", "claim", "arrivals", "report.words", "report.plans", "report.document", "report.meter"),
 )
 # What a pure module may use: nothing here knows a file, a clock, a process or chance.

@@ -17,7 +17,8 @@ from reconcile.errors import Refused
 from reconcile.filters import make_filter
 from reconcile.model import Kind, Links, Options, Reason, Stamp
 from reconcile.scan import scan
-from reconcile.source import HELD, PIECE, Source, SourceError, digest_of, new_hash, read_contents
+from reconcile.source import PIECE, Source, SourceError, digest_of, new_hash, read_contents
+from reconcile.way import HELD
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def chmod(path: Path) -> None:
         (make_socket, Reason.SPECIAL),
         (make_link, Reason.CHANGED),
         (replace_by_directory, Reason.SPECIAL),
-        (rewrite, Reason.CHANGED),
+        (rewrite, Reason.GROWING),  # that it did more than that, nobody can tell any more
         (chmod, Reason.CHANGED),
     ],
 )
@@ -163,7 +164,80 @@ def test_a_change_while_it_is_read_is_noticed(tmp_path: Path) -> None:
         with pytest.raises(SourceError) as caught:
             source.check(fd, "f", stamp)
         os.close(fd)
+    assert caught.value.reason is Reason.GROWING
+
+
+class Writer:
+    """Another process that writes to a file as soon as somebody has read some of it."""
+
+    def __init__(self, path: Path, may_grow: bool) -> None:
+        self.path = path
+        self.stamp = stamp_of(path)
+        self.source = Source(str(path.parent), may_grow=lambda _: may_grow)
+
+    def read(self, write: Callable[[Path], object], size: int = 1000) -> bytes:
+        """The content, of which the first piece is read before ``write``, and the others afterwards."""
+        pieces = self.source.pieces(self.path.name, self.stamp, size)
+        first = next(pieces)
+        write(self.path)
+        return first + b"".join(pieces)
+
+
+def append(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+def append_and_overwrite(path: Path) -> None:
+    append(path)
+    with path.open("r+b") as file:
+        file.write(b"X")
+
+
+def rotate(path: Path) -> None:
+    path.rename(path.with_name("old"))
+    path.write_bytes(b"y" * 5000)
+
+
+def start_over(path: Path) -> None:
+    path.write_bytes(b"")
+    path.write_bytes(b"y" * 5000)
+
+
+@pytest.mark.parametrize("size", [100, 4000, 1 << 20])
+def test_what_was_in_a_file_that_only_grows_is_read(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(os.urandom(4000))
+    before = path.read_bytes()
+    writer = Writer(path, may_grow=True)
+    assert writer.read(append, size) == before
+    assert writer.read(append, size) == before  # it had grown before it was opened, too
+    assert writer.source.digest("f", writer.stamp) == digest_of(before)
+    assert writer.source.grown == {"f"}
+
+
+@pytest.mark.parametrize("size", [100, 1 << 20])
+@pytest.mark.parametrize("write", [append_and_overwrite, start_over, rotate, rewrite, chmod, Path.unlink])
+def test_a_file_that_does_more_than_grow_is_not(
+    tmp_path: Path, write: Callable[[Path], None], size: int
+) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"x" * 4000)
+    writer = Writer(path, may_grow=True)
+    with pytest.raises(SourceError) as caught:
+        writer.read(write, size)
     assert caught.value.reason is Reason.CHANGED
+    assert not writer.source.grown
+
+
+def test_a_file_that_may_not_grow_is_not_read_while_it_does(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"x" * 4000)
+    writer = Writer(path, may_grow=False)
+    for _ in range(2):
+        with pytest.raises(SourceError) as caught:
+            writer.read(append)
+        assert caught.value.reason is Reason.GROWING
 
 
 def test_left_out_parts_of_a_stamp_are_not_compared(tmp_path: Path) -> None:

@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from reconcile.diff import parent
-from reconcile.model import PERMISSIONS, Action, Entry, Kind, Only, Op, Outcome, Reason
+from reconcile.model import PERMISSIONS, Action, Entry, Kind, Only, Op, Outcome
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.foreign import POSIX_RENAME, Way
 from reconcile.remotes.sftp.parents import look_at, trouble_above
 from reconcile.remotes.sftp.site import SPECIAL_BITS, STAGING, Site, absent, act
 from reconcile.remotes.sftp.steps import Recipe, Room
-from reconcile.remotes.sftp.upload import Content, Notable, Sent, put_in_place
+from reconcile.remotes.sftp.upload import AGAIN, Content, Notable, Sent, put_in_place
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
 from reconcile.source import Source
 
@@ -193,7 +193,7 @@ class Bundler:
             held = yield from content.conclude(notable)
             if isinstance(held, Entry):
                 staged.append((action, held, content.staged))
-            elif held.reason is Reason.CHANGED:
+            elif held.reason in AGAIN:
                 self.left.append(action)
             else:
                 failed.append(Outcome(action, problem=held))

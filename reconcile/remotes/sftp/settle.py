@@ -13,7 +13,15 @@ from reconcile.remotes.sftp.steps import Recipe
 
 # With these nothing was done there: the source was at fault, or there was no space.
 _UNDONE = frozenset(
-    {Reason.UNREADABLE, Reason.VANISHED, Reason.CHANGED, Reason.SPECIAL, Reason.LOOP, Reason.NO_SPACE}
+    {
+        Reason.UNREADABLE,
+        Reason.VANISHED,
+        Reason.CHANGED,
+        Reason.GROWING,
+        Reason.SPECIAL,
+        Reason.LOOP,
+        Reason.NO_SPACE,
+    }
 )
 
 

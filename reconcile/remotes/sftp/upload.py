@@ -28,6 +28,7 @@ from reconcile.source import Source, SourceError, digest_of, new_hash
 
 Sent = Callable[[int, str], None]  # bytes, path
 _PUT = "put the file in place"
+AGAIN = (Reason.CHANGED, Reason.GROWING)  # what is worth a second try
 SPREAD_FROM = 1024 * 1024  # bytes of a file for which it is worth to open it over one lane more
 Notable: TypeAlias = list[tuple[int, wire.Reply]]
 
@@ -38,7 +39,7 @@ def upload(site: Site, action: Action, source: Source, sent: Sent) -> Recipe[Out
     if (held_up := not_sent(site, action.path)) is not None:
         return Outcome(action, problem=held_up)
     outcome = yield from _upload(site, action, action.new, source, sent)
-    if outcome.problem is not None and outcome.problem.reason is Reason.CHANGED:
+    if outcome.problem is not None and outcome.problem.reason in AGAIN:
         again = _as_it_is_now(source, action.path, action.new)
         if again is not None:
             outcome = yield from _upload(site, action, again, source, sent)
