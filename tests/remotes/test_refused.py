@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from reconcile.model import Action, Job, OnDrift, Op, Options, Reason, Result
 from reconcile.run import run
 from tests.remotes.conformance import Heard
-from tests.support.quirky import Quirk
+from tests.remotes.test_quirks import learned
+from tests.support.quirky import HANDLES, Quirk
 from tests.support.trees import Tree, assert_same_tree, build_tree, read_tree
 
 JobTo = Callable[..., Job]
@@ -205,3 +207,74 @@ def test_without_a_mirror_what_was_changed_there_stays_with_a_note(
     assert (there / "moved").read_text() == "ours"
     assert well(replace(job, options=Options(mirror=True))).done[0].op is Op.DELETE
     assert {path.read_text() for path in there.rglob("trash/kept/f")} == {"edited there"}
+
+
+@pytest.mark.parametrize("quirks", SERVERS)
+def test_what_somebody_else_put_on_another_file_system_is_kept_there(
+    quirks: tuple[Quirk, ...], job_to: JobTo, source: Path, there: Path
+) -> None:
+    job = job_to(Quirk.ANOTHER_DISK, *quirks)
+    build_tree(source, {"disk": {"d": {"f": "ours", "g": "ours as well", "old": "o"}}})
+    well(job)
+    for name in ("f", "g", "new"):
+        (there / "disk/d" / name).write_text(f"theirs: {name}")
+    build_tree(source, {"disk": {"d": {"f": "changed", "new": "new"}}})
+    (source / "disk/d/g").unlink()
+    heard = Heard()
+    assert run(job, heard).problems == []
+    (folder,) = (there / "disk").glob(".reconcile-kept-*")
+    kept = {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+    assert kept == {f"d/{name}": f"theirs: {name}" for name in ("f", "g", "new")}
+    assert [said for said in heard.said if folder.name in said] != []
+    assert_same_tree(source, there, ignore={f"disk/{folder.name}", OURS})
+    (source / "disk/d/old").unlink()
+    well(replace(job, options=replace(job.options, refresh=True, allow_mass_delete=True)))
+    assert {path.read_text() for path in folder.rglob("*") if path.is_file()} == set(kept.values())
+
+
+def test_a_server_with_few_handles_is_asked_for_fewer_and_remembered(
+    job_to: JobTo, source: Path, there: Path
+) -> None:
+    job = job_to(Quirk.FEW_HANDLES)
+    build_tree(source, {f"d{n}": {**small(9), "big": os.urandom(70_000)} for n in range(9)})
+    well(job)
+    assert_same_tree(source, there)
+    assert 1 <= (learned(job).handles or 0) <= 2 * HANDLES
+    build_tree(source, {f"d{n}": small(9) for n in range(12)})
+    for n in range(7):
+        (source / f"d{n}/big").unlink()
+    shutil.rmtree(source / "d8")
+    well(replace(job, options=replace(job.options, refresh=True, allow_mass_delete=True)))
+    assert_same_tree(source, there)
+
+
+def test_a_server_that_wants_new_files_truncated(job_to: JobTo, source: Path, there: Path) -> None:
+    job = job_to(Quirk.WANTS_TRUNC)
+    build_tree(source, {"d": small(5), "big": os.urandom(70_000)})
+    well(job)
+    assert_same_tree(source, there)
+    assert learned(job).truncates
+    build_tree(source, {"d": small(5, 900), "e": small(3)})
+    well(job)
+    assert_same_tree(source, there)
+
+
+def test_any_other_server_is_not_asked_to_truncate(job_to: JobTo, source: Path) -> None:
+    job = job_to(Quirk.FEW_HANDLES)
+    build_tree(source, small(20))
+    well(job)
+    assert not learned(job).truncates
+
+
+def test_a_quota_that_shows_at_close_is_named_and_ends_the_uploads(
+    job_to: JobTo, source: Path, there: Path
+) -> None:
+    job = job_to(Quirk.QUOTA_AT_CLOSE)
+    build_tree(source, {f"f{n}": os.urandom(9_000) for n in range(200)})
+    heard = Heard()
+    result = run(job, heard)
+    assert {problem.reason for problem in result.problems} == {Reason.NO_SPACE}
+    assert all("quota" in problem.message for problem in result.problems)
+    assert [said for said in heard.said if "quota" in said] != []
+    assert result.traffic.bytes_sent < 150 * 9_000
+    assert len(result.done) == 5

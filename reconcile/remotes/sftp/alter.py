@@ -29,10 +29,10 @@ from reconcile.remotes.sftp.carry import (
     move_apart,
     note_staying,
 )
-from reconcile.remotes.sftp.elsewhere import why_not_moved
 from reconcile.remotes.sftp.explain import explain, not_sent
 from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, clear, keep, meet
 from reconcile.remotes.sftp.links import look, matches, rename
+from reconcile.remotes.sftp.refusal import why_not_moved
 from reconcile.remotes.sftp.site import (
     SPECIAL_BITS,
     Site,

@@ -17,7 +17,7 @@ from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.foreign import POSIX_RENAME
 from reconcile.remotes.sftp.quirks import Quirks, claims_openssh, unpack, version_of
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.site import BLOCK, Site, absent
+from reconcile.remotes.sftp.site import BLOCK, LIMITS, Site, absent
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import Attrs, Extended, Names, Status
 
@@ -25,7 +25,6 @@ HANDLES = 4000  # open at a time where the server sets no limit
 LARGEST_BLOCK = 255 * 1024  # bytes of a WRITE, as OpenSSH grants: more would only sit in our memory
 RESERVE = 16  # handles left over for what is not counted
 SYMLINK_ORDER = b"symlink-order@rjk.greenend.org.uk"
-LIMITS = b"limits@openssh.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,7 @@ def arrive(
         vacant=found.vacant and claims,
         caps=_capabilities(extensions),
     )
+    site.handles = site.quirks.handles or site.handles
     if LIMITS in extensions:
         session.aside(_ask_for_limits(site))
     return site

@@ -171,7 +171,7 @@ class Bundler:
             self.left += actions
             return [], []
         opened: list[Handle | Status] = yield [
-            wire.open_new(place, self._site.mode_for(_wish(action)), lane)
+            self._site.open_new(place, self._site.mode_for(_wish(action)), lane)
             for place, action in zip(places, actions, strict=True)
         ]
         contents: list[tuple[Action, Content]] = []

@@ -41,6 +41,15 @@ def explain(site: Site, path: str, doing: str, status: Status, size: int = 0) ->
     return problem(path, Reason.FAILED, f"{doing}: the server failed{said}")
 
 
+def removed_at_close(site: Site, path: str) -> Problem:
+    """A file that was written, and closed without a complaint, is gone: so ProFTPD enforces a quota."""
+    site.refusals += 1
+    if site.refusals >= QUOTA_SIGNS and site.held_up(path) is None:
+        _stop_sending(site, path, OVER_QUOTA)
+    text = "write the file: the server removed it again when it was closed; a quota may be used up"
+    return problem(path, Reason.NO_SPACE, text)
+
+
 def not_sent(site: Site, path: str) -> Problem | None:
     """Why a file need not be tried any more; None: it has to be."""
     if (full := site.held_up(path)) is None:
@@ -68,30 +77,50 @@ def what_fits(site: Site, actions: Sequence[Action]) -> Recipe[list[Action]]:
 
 def _look_for_space(site: Site, path: str, status: Status, size: int) -> Recipe[None]:
     """Find out whether a failure means that nothing more fits; remembered for the rest of the run."""
-    disk = site.disk_of(parent(path))
     said = status.message.lower()
     found = next((found for words, found in _WORDS.items() if words in said), None)
     if found is None and STATVFS in site.extensions:
-        # Our folder may be on another file system than what it is for, and we not know it yet.
-        there = site.at(parent(path))
-        asked = [wire.statvfs(where) for where in ({there} if disk is not None else {site.workdir, there})]
-        replies: list[Extended | Status] = yield asked
-        spaces = [wire.parse_statvfs(reply) for reply in replies if isinstance(reply, Extended)]
-        if any(space.read_only for space in spaces):
-            found = READ_ONLY
-        elif any(space.bytes < max(size, 1) or space.out_of_inodes for space in spaces):
-            found = FULL
+        found = yield from _ask_for_space(site, path, size)
     if found is None and size:
         site.refusals += 1
         if site.refusals >= QUOTA_SIGNS:
             found = OVER_QUOTA
     if found is not None:
-        said = "" if said in ("", "failure") else f" ({status.message})"
-        full = problem("", Reason.NO_SPACE, found + said)
-        if disk is None:
-            site.full = full
-        else:
-            site.full_there[disk] = full
-        site.keeps_tags = False  # a write may have been cut short and acknowledged
-        if site.run:
-            site.say_once(f"{found}. Of the files left, this run brings what fits for sure; all else goes on")
+        _stop_sending(site, path, found, "" if said in ("", "failure") else f" ({status.message})")
+
+
+def _ask_for_space(site: Site, path: str, size: int) -> Recipe[str | None]:
+    """Why nothing more fits where the file is staged, or where it is to go."""
+    directory = parent(path)
+    known = site.is_elsewhere(directory)
+    asked = [wire.statvfs(where) for where in (site.workdir, site.at(directory))[known:]]
+    replies: list[Extended | Status] = yield asked
+    found = [_shortage(reply, size) for reply in replies]
+    if not known and found[0] is None and found[1] is not None:
+        site.elsewhere.add(directory)  # for our folder has room
+    return next(filter(None, found), None)
+
+
+def _shortage(reply: Extended | Status, size: int) -> str | None:
+    if not isinstance(reply, Extended):
+        return None
+    space = wire.parse_statvfs(reply)
+    if space.read_only:
+        return READ_ONLY
+    return FULL if space.bytes < max(size, 1) or space.out_of_inodes else None
+
+
+def _stop_sending(site: Site, path: str, found: str, said: str = "") -> None:
+    """Send nothing more to the file system that ``path`` is on."""
+    full = problem("", Reason.NO_SPACE, found + said)
+    disk = site.disk_of(parent(path))
+    if disk is None:
+        site.full = full
+    else:
+        site.full_there[disk] = full
+    site.keeps_tags = False  # a write may have been cut short and acknowledged
+    if site.run:
+        where = f", in {disk!r}" if disk else ""
+        site.say_once(
+            f"{found}{where}. Of the files left, this run brings what fits for sure; all else goes on"
+        )

@@ -12,9 +12,10 @@ from enum import Enum, auto
 from reconcile.diff import parent
 from reconcile.model import Action, Entry, Kind, OnDrift, Outcome, Problem
 from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.disks import kept_on, note_elsewhere
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.links import look, rename
-from reconcile.remotes.sftp.site import Site, absent, act, describe, drift, kind_of
+from reconcile.remotes.sftp.site import Site, absent, act, describe, drift, inside, kind_of
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.trash import discard
 from reconcile.remotes.sftp.wire import OK, Attrs, Status
@@ -22,6 +23,9 @@ from reconcile.remotes.sftp.wire import OK, Attrs, Status
 POSIX_RENAME = b"posix-rename@openssh.com"
 HARD_LINK = b"hardlink@openssh.com"
 NO_REPLACE = "the server can't replace a file in one step: the old one goes first, and readers see a gap"
+
+
+_KEEPING = "move what is there to the trash"
 
 
 class Way(Enum):
@@ -66,29 +70,57 @@ def keep(site: Site, path: str, *, leave: bool = False, source: bytes | None = N
     FREE: it was moved there. OURS, only with ``leave``: it has a second name there
     and is still in its place, so that it can be replaced without a gap.
     """
-    kept = site.run + b"/trash/kept"
-    yield from _make_kept(site, kept, path)
     source = source or site.at(path)
-    status: Status | None = None
+    if not site.is_elsewhere(parent(path)):
+        kept = site.run + b"/trash/kept"
+        yield from _make_trash(site)
+        yield from _make_kept(site, kept, path)
+        status = yield from _keep_in(site, kept, path, source, leave=leave)
+        if not isinstance(status, Status):
+            site.keeps += 1
+            return status
+        failed = yield from explain(site, path, _KEEPING, status)
+        if status.code != wire.FX_FAILURE or not (yield from note_elsewhere(site, path)):
+            return failed
+    disk = site.disk_of(parent(path)) or ""
+    kept, below = kept_on(site, disk), path[len(disk) :].lstrip("/")
+    yield from _make_kept(site, kept, below)
+    status = yield from _keep_in(site, kept, below, source, leave=leave)
+    if isinstance(status, Status):
+        return (yield from explain(site, path, _KEEPING, status))
+    site.warn_once(
+        f"what made room on another file system of the remote is kept in {os.fsdecode(kept)!r}. It stays "
+        "until somebody removes it"
+    )
+    return status
+
+
+def _keep_in(site: Site, kept: bytes, path: str, source: bytes, *, leave: bool) -> Recipe[Way | Status]:
+    """The same, to a folder in which the directories above ``path`` are made; else why not."""
+    status = Status(wire.FX_FAILURE, "")
     # The place may be taken: by what was kept before, or by a directory made for something below it.
-    for place in (kept + b"/" + os.fsencode(path), kept + b"/" + os.urandom(6).hex().encode()):
+    for place in (inside(kept, path), inside(kept, os.urandom(6).hex())):
         if not absent((yield from look(site, place))):
             continue
         if leave and HARD_LINK in site.extensions and _replaces(site):
             # Looked at, as what has no second name is lost with its first.
             status, second = yield [wire.hard_link(source, place), wire.lstat(place)]
             if status is OK and isinstance(second, Attrs):
-                site.keeps += 1
                 return Way.OURS
         status = yield from rename(site, source, place)
         if status is OK:
             if leave and not _replaces(site):
                 site.say_once(NO_REPLACE)
-            site.keeps += 1
             return Way.FREE
-    if status is None:
-        status = Status(wire.FX_FAILURE, "")
-    return (yield from explain(site, path, "move what is there to the trash", status))
+    return status
+
+
+def _make_trash(site: Site) -> Recipe[None]:
+    if not site.has_trash:
+        yield wire.mkdir(site.run, 0o700)
+        _, there = yield [wire.mkdir(site.run + b"/trash", 0o700), wire.lstat(site.run + b"/trash")]
+        if isinstance(there, Attrs):
+            site.parts.add(b"trash")
 
 
 def _replaces(site: Site) -> bool:
@@ -101,11 +133,6 @@ def _make_kept(site: Site, kept: bytes, path: str) -> Recipe[None]:
     wanted = [kept]
     for name in parent(path).split("/") if parent(path) else ():
         wanted.append(wanted[-1] + b"/" + os.fsencode(name))
-    if not site.has_trash:
-        yield wire.mkdir(site.run, 0o700)
-        _, there = yield [wire.mkdir(site.run + b"/trash", 0o700), wire.lstat(site.run + b"/trash")]
-        if isinstance(there, Attrs):
-            site.parts.add(b"trash")
     for directory in wanted:
         if directory not in site.kept:
             yield wire.mkdir(directory, 0o700)

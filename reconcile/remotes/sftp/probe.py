@@ -21,6 +21,7 @@ from reconcile.remotes.sftp.steps import Farewell, Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Names, Request, Status
 
 _NEVER = (wire.FX_PERMISSION_DENIED, wire.FX_OP_UNSUPPORTED)  # in a folder of our own: so everywhere
+_NO_SUCH_FLAGS = (wire.FX_NO_SUCH_FILE, wire.FX_FAILURE)
 CHAIN = 64  # requests of which each needs the one before
 
 _Reply: TypeAlias = "Attrs | Handle | Names | Status"
@@ -33,6 +34,7 @@ def try_out(site: Site, *, together: bool) -> Recipe[None]:
     """
     if not together:
         site.quirks = replace(site.quirks, ordered=False)
+        yield from _clear_away([(yield from open_anyhow(site, path := site.fresh(STAGING)))], [path])
         yield [_try_renames(site, together=False), _try_links(site, together=False)]
         return
     went, *_ = yield [
@@ -43,6 +45,18 @@ def try_out(site: Site, *, together: bool) -> Recipe[None]:
     site.quirks = replace(site.quirks, ordered=went)
     if not went:  # what the other answers seem to prove is void
         site.quirks = replace(site.quirks, refuses=None, makes_links=None, lstat_shows=None, moves_links=None)
+
+
+def open_anyhow(site: Site, path: bytes, opened: Handle | Status | None = None) -> Recipe[Handle | Status]:
+    """Open a new file of ours, as npm ssh2 wants it where the usual way (``opened``, if tried) fails."""
+    opened = opened or (yield site.open_new(path, 0o600))
+    if isinstance(opened, Handle) or site.quirks.truncates or opened.code not in _NO_SUCH_FLAGS:
+        return opened
+    again: Handle | Status = yield wire.open_new(path, 0o600, truncate=True)
+    if isinstance(again, Handle):
+        site.quirks = replace(site.quirks, truncates=True)
+        return again
+    return opened
 
 
 def _in_turn(requests: Sequence[Request], *, together: bool) -> Recipe[list[_Reply]]:
@@ -77,8 +91,8 @@ def _try_renames(site: Site, *, together: bool) -> Recipe[None]:
     one, other, third = (site.fresh(STAGING) for _ in range(3))
     replies = yield from _in_turn(
         [
-            wire.open_new(one, 0o600),
-            wire.open_new(other, 0o600),
+            site.open_new(one, 0o600),
+            site.open_new(other, 0o600),
             wire.rename(one, other),
             wire.lstat(one),
             wire.lstat(other),
@@ -133,7 +147,7 @@ def _try_link(site: Site, *, together: bool) -> Recipe[Status | None]:
         wire.rename(link, moved),
         wire.readlink(moved),
         wire.lstat(moved),
-        wire.open_new(file, 0o600),
+        site.open_new(file, 0o600),
     ]
     if POSIX_RENAME in site.extensions:
         asked += [wire.posix_rename(file, moved), wire.readlink(moved), wire.lstat(moved)]

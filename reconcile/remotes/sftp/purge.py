@@ -44,7 +44,7 @@ def purge(session: Session, site: Site, tops: Sequence[bytes]) -> list[bytes]:
     level = list(tops)
     while level:
         levels.append(level)
-        emptied = session.run((_empty(site, path) for path in level), 2 * TOGETHER)
+        emptied = session.run((_empty(site, path) for path in level), site.at_most(2 * TOGETHER))
         level = [below for found in emptied for below in found]
     return remove_levels(session, levels)
 
@@ -96,7 +96,8 @@ def empty_trash(
     for _ in range(ROUNDS):
         levels: list[list[_Found]] = [[_Found(trash, "", None)]]
         while levels[-1]:
-            sorted_out = session.run((_sort_out(site, each, known) for each in levels[-1]), 2 * TOGETHER)
+            recipes = (_sort_out(site, each, known) for each in levels[-1])
+            sorted_out = session.run(recipes, site.at_most(2 * TOGETHER))
             levels.append([])
             for deeper, kept in sorted_out:
                 levels[-1] += deeper

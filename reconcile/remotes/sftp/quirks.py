@@ -40,6 +40,8 @@ class Quirks:
     readdir_shows: bool | None = None  # READDIR does
     moves_links: bool | None = None  # RENAME of a link, or over one, means the link; else what it leads to
     removes_links: bool | None = None  # REMOVE of a link means the link; else what it leads to
+    handles: int | None = None  # that may be open at a time, where a server tells none and refused more
+    truncates: bool | None = None  # OPEN makes a new file only where it is told to truncate it, too
     verbatim: bool | None = None  # READLINK tells what the link holds; else where it leads, as a whole path
 
     @property

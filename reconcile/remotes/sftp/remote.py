@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, zip_longest
 from typing import TypeVar
 
@@ -36,7 +37,6 @@ from reconcile.remotes.sftp.carry import looks_inside
 from reconcile.remotes.sftp.clash import set_twins_apart, unless_taken
 from reconcile.remotes.sftp.connect import Connection, connect
 from reconcile.remotes.sftp.directory import make_directory, missed, next_to_make, set_nested_apart
-from reconcile.remotes.sftp.elsewhere import bar
 from reconcile.remotes.sftp.explain import what_fits
 from reconcile.remotes.sftp.kept import Kept
 from reconcile.remotes.sftp.lanes import Lanes
@@ -45,11 +45,12 @@ from reconcile.remotes.sftp.mark import find_marks
 from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
 from reconcile.remotes.sftp.publish import make_link
 from reconcile.remotes.sftp.quirks import pack
+from reconcile.remotes.sftp.refusal import bar
 from reconcile.remotes.sftp.remove import delete, width
 from reconcile.remotes.sftp.secret import Secrets
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.settle import settle
-from reconcile.remotes.sftp.site import NO_FSYNC, Site, problem
+from reconcile.remotes.sftp.site import LIMITS, NO_FSYNC, Site, problem
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.unproven import look_again, note_published
 from reconcile.remotes.sftp.upload import SPREAD_FROM, upload
@@ -167,6 +168,7 @@ class SftpRemote:
         yield from self._make_nested(nested, source, stop, failed)
         widest = max(map(width, trees), default=1)
         yield from self._run(trees, max(1, self._in_flight // widest), source, stop, failed)
+        yield from self._open_fewer(source, stop, failed)
         if site.full is not None and not (stop is not None and stop.requested):
             unsent = [outcome.action for outcome in failed if _lacks_space(outcome)]
             if fitting := session.call(what_fits(site, unsent)):
@@ -192,6 +194,24 @@ class SftpRemote:
         """Carry out actions; those that fail are put aside."""
         recipes = (self._recipe(action, source) for action in actions)
         yield from self._done(self._session.run(recipes, in_flight, stop), failed)
+
+    def _open_fewer(self, source: Source, stop: Stop | None, failed: list[Outcome]) -> Iterator[Outcome]:
+        """What could not be opened once more, fewer at a time: a server may grant less than it tells."""
+        site, at_a_time = self._site, self._in_flight
+        again, site.unopened = site.unopened, []
+        while again and at_a_time > 1 and LIMITS not in site.extensions:
+            if stop is not None and stop.requested:
+                return
+            at_a_time //= 2
+            ids = set(map(id, again))
+            failed[:] = [outcome for outcome in failed if id(outcome.action) not in ids]
+            yield from self._run(again, at_a_time, source, stop, failed)
+            if len(site.unopened) == len(again):
+                break  # not for want of handles
+            again, site.unopened = site.unopened, []
+            site.handles = at_a_time
+            site.quirks = replace(site.quirks, handles=at_a_time)
+        site.unopened = []
 
     def _make_nested(
         self, nested: Sequence[Action], source: Source, stop: Stop | None, failed: list[Outcome]
@@ -285,7 +305,7 @@ class SftpRemote:
 
     def walk(self, top: str) -> Iterator[tuple[str, RemoteStat]]:
         """See ``Remote``."""
-        return walk(self._session, self._site, top, min(self._in_flight, 2 * TOGETHER), self._reporter.say)
+        return walk(self._session, self._site, top, self._site.at_most(2 * TOGETHER), self._reporter.say)
 
     def tag_of(self, wish: Entry) -> Tag | None:
         """See ``Remote``."""

@@ -42,7 +42,8 @@ def list_tree(site: Site, top: bytes, known: Sequence[str]) -> Recipe[Found | St
     listed: dict[str, Listing] = {}
     level, ahead = [""], known
     while level:
-        for some in batches([*(path for path in level if path not in listed), *ahead], TOGETHER):
+        unlisted = [*(path for path in level if path not in listed), *ahead]
+        for some in batches(unlisted, site.at_most(TOGETHER)):
             listings: list[Listing] = yield [list_for_sure(site, inside(top, path)) for path in some]
             listed.update(zip(some, listings, strict=True))
         deeper: list[str] = []

@@ -35,6 +35,7 @@ from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import Attrs, Status
 
 BLOCK = 32 * 1024  # bytes every server takes in one WRITE (draft, section 3)
+LIMITS = b"limits@openssh.com"
 HANDLES_UNKNOWN = 64  # open at a time on servers that do not tell how many they grant
 SYNC_FEW = 1000  # uploads of a run that are brought to the server's disk without being asked for
 SYNC_LARGE = 1024 * 1024  # bytes of a file for which that costs little beside its transfer
@@ -107,6 +108,7 @@ class Site:
     )  # folders of other jobs in our working folder, and when names in them changed, by the server's clock
     owner: int | None = None  # of our working folder, if it was there
     keeps: int = 0  # things that this run has brought to the part of the trash that is not purged
+    unopened: list[Action] = field(default_factory=list)  # uploads refused at OPEN, without a word
     uploads: int = 0  # files to be sent by the actions under way
     full: Problem | None = None  # why no more content is sent in this run
     full_there: dict[str, Problem] = field(default_factory=dict)  # the same elsewhere, by its top
@@ -131,6 +133,14 @@ class Site:
         """A path in one of the run's folders that nothing else has."""
         self._count += 1
         return b"%b/%b/%b%x" % (self.run, folder, prefix, self._count)
+
+    def open_new(self, path: bytes, mode: int | None, lane: int = 0) -> wire.Request:
+        """Make a file of ours and open it, as this server wants to be asked for it."""
+        return wire.open_new(path, mode, lane, truncate=bool(self.quirks.truncates))
+
+    def at_most(self, count: int) -> int:
+        """So many at a time, where each takes a handle, or fewer."""
+        return max(1, min(count, self.handles))
 
     def take_lanes(self, most: int) -> list[int]:
         """Up to so many lanes, one at least, in turn."""
@@ -192,6 +202,12 @@ class Site:
         if message not in self._said:
             self._said.add(message)
             self.say(message)
+
+    def warn_once(self, message: str) -> None:
+        """The same of what is told also where quiet was asked for."""
+        if message not in self._said:
+            self._said.add(message)
+            self.warn(message)
 
     def lose(self, *, modes: bool = False, times: bool = False, fsync: bool = False) -> None:
         """The server refuses to do this: do without from now on."""

@@ -22,7 +22,7 @@ ITSELF: Sequence[tuple[str, bool]] = (("", False),)  # what goes with a file or 
 
 
 def discard(site: Site, path: str, holds: Sequence[tuple[str, bool]] = ITSELF) -> Recipe[Status]:
-    """Move to the trash, or, where there is none or it is on another file system, remove.
+    """Move to the trash, or, where there is none, no rename leads to it or none is allowed, remove.
 
     ``holds``: all that was seen to go with it, itself ("") included, parents first, and whether
     it is a directory.
@@ -36,7 +36,7 @@ def discard(site: Site, path: str, holds: Sequence[tuple[str, bool]] = ITSELF) -
     status = yield from rename(site, source, place)
     if status is OK:
         site.discarded.append(Discarded(place, path, holds))
-    if status.code in (wire.FX_FAILURE, wire.FX_OP_UNSUPPORTED):
+    if status.code in (wire.FX_FAILURE, wire.FX_OP_UNSUPPORTED, wire.FX_PERMISSION_DENIED):
         removed = yield from act(wire.remove(source))
         return status if removed is not OK else removed
     return status

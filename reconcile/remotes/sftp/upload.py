@@ -15,13 +15,13 @@ from typing import TypeAlias
 from reconcile.diff import parent
 from reconcile.model import PERMISSIONS, Action, Entry, Only, Outcome, Problem, Reason, Stamp, Tag
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.elsewhere import BAD_NAME, NO_RENAME, Why, why_not_published
-from reconcile.remotes.sftp.explain import explain, not_sent
+from reconcile.remotes.sftp.explain import explain, not_sent, removed_at_close
 from reconcile.remotes.sftp.foreign import Way
 from reconcile.remotes.sftp.links import look
 from reconcile.remotes.sftp.publish import STANDS, judge, publish
 from reconcile.remotes.sftp.purge import sweep
-from reconcile.remotes.sftp.site import STAGING, Site, problem, tag_of, wire_time
+from reconcile.remotes.sftp.refusal import BAD_NAME, NO_RENAME, Why, why_not_published
+from reconcile.remotes.sftp.site import STAGING, Site, absent, problem, tag_of, wire_time
 from reconcile.remotes.sftp.steps import Batch, Burst, Recipe, Room
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Request, Status
 from reconcile.source import Source, SourceError, digest_of, new_hash
@@ -72,7 +72,7 @@ def _stage_and_publish(
     """None: see ``put_in_place``."""
     path, wish = action.path, action if new is action.new else replace(action, new=new)
     lane, *more = site.take_lanes(1 + new.size // SPREAD_FROM if new.size > site.block else 1)
-    opening = wire.open_new(staged, site.mode_for(new), lane)
+    opening = site.open_new(staged, site.mode_for(new), lane)
     way: Way | Outcome = Way.FREE
     opened: Handle | Status
     # A small new file is sent on the chance, as RENAME refuses a target that exists.
@@ -90,7 +90,10 @@ def _stage_and_publish(
         yield wire.remove(staged)  # never truncated: it may be the same inode as a published file
         opened = yield opening
     if isinstance(opened, Status):
-        return Outcome(action, problem=(yield from explain(site, path, "open a staging file", opened)))
+        failed = yield from explain(site, path, "open a staging file", opened)
+        if failed.reason is Reason.FAILED:
+            site.unopened.append(action)
+        return Outcome(action, problem=failed)
 
     content = Content(site, source, path, new, staged, (lane, opened.handle), sent)
     held = yield from send(content, more)
@@ -101,7 +104,7 @@ def _stage_and_publish(
 
 
 def put_in_place(site: Site, action: Action, held: Entry, staged: bytes, way: Way) -> Recipe[Outcome | None]:
-    """Publish a staged file, or remove it. None: no rename leads there from our folder; see ``elsewhere``."""
+    """Publish a staged file, or remove it. None: no rename leads there from our folder; see ``refusal``."""
     path = action.path
     published = yield from publish(site, action, staged, way=way, digest=held.digest)
     if published == STANDS:
@@ -297,6 +300,8 @@ class Content:
             isinstance(shown, Attrs) and shown.size != self.entry.size
         ):  # what was asked last may be answered first
             shown = yield wire.lstat(self.staged)
+        if absent(shown):
+            return removed_at_close(self.site, self.path)
         if isinstance(shown, Status):
             return (yield from explain(self.site, self.path, "look at the staged file", shown))
         if isinstance(shown, Attrs):

@@ -6,7 +6,7 @@ What may live here: what only looks. Nothing is descended into that may be a lin
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from reconcile.errors import Refused, Unreachable
 from reconcile.model import PERMISSIONS, RESERVED_NAME, RESERVED_PREFIX, Kind, RemoteStat
@@ -14,7 +14,7 @@ from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.links import above, look, read_link
 from reconcile.remotes.sftp.listing import HIDDEN, TOGETHER, Listing, batches, list_for_sure
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.site import Site, absent, inside, kind_of
+from reconcile.remotes.sftp.site import LIMITS, Site, absent, inside, kind_of
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import Attrs, Status
 
@@ -30,8 +30,7 @@ def walk(
     level = [] if site.vacant else [top]
     for _ in range(MOST_DEEP):
         deeper: list[str] = []
-        recipes = (_list(site, path) for path in level)
-        for path, listing, links in session.run(recipes, in_flight):
+        for path, listing, links in _list_all(session, site, level, in_flight):
             if listing.failed is not None and not absent(listing.failed):
                 _tell_unlisted(site, path, listing.failed, is_top=path == top, say=say)
             for name in listing.bad:
@@ -76,6 +75,22 @@ def _tell_unlisted(
             "Make DEST readable for this user, or choose another."
         )
     say(f"the server does not list {path!r}: {what}; what is in it is unknown")
+
+
+def _list_all(
+    session: Session, site: Site, paths: Sequence[str], in_flight: int
+) -> Iterator[tuple[str, Listing, dict[str, str | None]]]:
+    """Directories, and once more and fewer at a time those that were refused without a word."""
+    while paths:
+        refused: list[str] = []
+        for found in session.run((_list(site, path) for path in paths), in_flight):
+            path, listing, _ = found
+            silent = listing.failed is not None and listing.failed.code == wire.FX_FAILURE
+            if silent and in_flight > 1 and LIMITS not in site.extensions:
+                refused.append(path)
+            else:
+                yield found
+        paths, in_flight = refused, in_flight // 2
 
 
 def _list(site: Site, path: str) -> Recipe[tuple[str, Listing, dict[str, str | None]]]:

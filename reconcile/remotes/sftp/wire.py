@@ -41,6 +41,7 @@ _KNOWN_FLAGS = _SIZE | _OWNER | _PERMISSIONS | _TIMES | _EXTENDED
 # Draft, section 6.3. With CREAT and EXCL: never over something that is there.
 _WRITE = 0x02
 _NEW_FILE = _WRITE | 0x08 | 0x20
+_TRUNCATE = 0x10
 
 _READ_ONLY = 1  # SSH2_FXE_STATVFS_ST_RDONLY
 
@@ -152,9 +153,14 @@ def _attributes(mode: int | None, mtime: int | None) -> bytes:
     return struct.pack(">IIII", _PERMISSIONS | _TIMES, mode, mtime, mtime)
 
 
-def open_new(path: bytes, mode: int | None, lane: int = 0) -> Request:
-    """Make a file and open it for writing; fails if anything is there, a link too."""
-    body = b"%b%b%b" % (_string(path), _U32.pack(_NEW_FILE), _attributes(mode, None))
+def open_new(path: bytes, mode: int | None, lane: int = 0, *, truncate: bool = False) -> Request:
+    """Make a file and open it for writing; fails if anything is there, a link too.
+
+    ``truncate`` for servers that know no other way to make a file: one that takes no
+    heed of the rest would empty what is there.
+    """
+    flags = _U32.pack(_NEW_FILE | _TRUNCATE if truncate else _NEW_FILE)
+    body = b"%b%b%b" % (_string(path), flags, _attributes(mode, None))
     return Request(OPEN, body, Handle, 0.0, lane)
 
 

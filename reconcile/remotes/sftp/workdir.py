@@ -25,7 +25,7 @@ from reconcile.remotes.sftp.kept import Kept, count_kept, is_note, read_notes, s
 from reconcile.remotes.sftp.links import look, rename
 from reconcile.remotes.sftp.listing import TOGETHER, Listing, list_directory, read_names
 from reconcile.remotes.sftp.mark import job_folder, judge, judge_others, rename_mark, shown
-from reconcile.remotes.sftp.probe import try_out
+from reconcile.remotes.sftp.probe import open_anyhow, try_out
 from reconcile.remotes.sftp.purge import empty_blindly, empty_trash, purge
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.site import STAGING, Discarded, Site, absent, act, kind_of
@@ -279,7 +279,7 @@ def _make_job_folder(
         yield from _check_base(site, missing, (yield base))
         yield from _make_parents(site, above)
         base, missing = [], []
-    replies = yield from _in_turn(site, [*base, *_making(folders), wire.open_new(mark, 0o600)])
+    replies = yield from _in_turn(site, [*base, *_making(folders), site.open_new(mark, 0o600)])
     opened: Handle | Status = replies.pop()
     yield from _check_base(site, missing, replies[: len(missing)])
     yield from _check_made(site, folders, replies[len(missing) :])
@@ -367,7 +367,9 @@ def _write_mark(site: Site, path: bytes, lineage: str, opened: Handle | Status) 
         there = yield from look(site, path)
         if isinstance(there, Attrs):
             return  # written by an earlier run
-        raise (yield from _refusal(site, path, opened))
+        opened = yield from open_anyhow(site, path, opened)
+        if isinstance(opened, Status):
+            raise (yield from _refusal(site, path, opened))
     content = [wire.write(opened.handle, 0, lineage.encode() + b"\n"), wire.close(opened.handle)]
     failed: list[tuple[int, Status]] = yield Burst(iter(content))
     if failed:

@@ -1,7 +1,6 @@
 """Why a rename was refused: the place, the name, or the right to rename at all.
 
-What may live here: finding that out, with files of our own. A mount below DEST, or a work folder
-on another disk than DEST, shows in nothing but this: no rename leads there.
+What may live here: finding that out, with files of our own.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from enum import Enum, auto
 from reconcile.diff import parent
 from reconcile.model import Problem, Reason
 from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.disks import note_elsewhere
 from reconcile.remotes.sftp.site import STAGING, Site, act, inside, problem
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import OK, Handle, Status
@@ -46,8 +46,7 @@ def why_not_published(site: Site, path: str, staged: bytes, status: Status) -> R
         return Why.NAME
     if (yield from _is_barred(site)):
         return Why.BARRED
-    if in_our_folder and tried.code == wire.FX_FAILURE:
-        yield from _note_elsewhere(site, path)
+    if in_our_folder and tried.code == wire.FX_FAILURE and (yield from note_elsewhere(site, path)):
         return Why.PLACE
     return Why.RIGHT
 
@@ -74,28 +73,12 @@ def bar(site: Site) -> None:
         site.say_once(f"{NO_RENAME}. No content is sent in this run; all else goes on")
 
 
-def _note_elsewhere(site: Site, path: str) -> Recipe[None]:
-    """Find the topmost directory to which a file beside ``path`` can be renamed: the mount, most likely."""
-    top = parent(path)
-    here = site.fresh_beside(path)
-    opened: Handle | Status = yield wire.open_new(here, 0o600)
-    if isinstance(opened, Handle):
-        yield wire.close(opened.handle)
-        while top:
-            above = site.fresh_beside(top)
-            if (yield from act(wire.rename(here, above))) is not OK:
-                break
-            top, here = parent(top), above
-        yield wire.remove(here)
-    site.elsewhere.add(top)
-
-
 def _is_barred(site: Site) -> Recipe[bool]:
     """Whether the server denies a rename even inside our own folder: then nothing can be put in place."""
     if site.renames is None:
         yield from try_to_make(site, {STAGING})
         one, other = site.fresh(STAGING), site.fresh(STAGING)
-        opened: Handle | Status = yield wire.open_new(one, 0o600)
+        opened: Handle | Status = yield site.open_new(one, 0o600)
         if isinstance(opened, Handle):
             yield wire.close(opened.handle)
             site.renames = (yield from act(wire.rename(one, other))) is OK
@@ -110,7 +93,7 @@ def _takes_name(site: Site, path: str) -> Recipe[bool]:
     folder = site.fresh(STAGING)
     neutral, named = folder + b"/" + NEUTRAL, inside(folder, path.rpartition("/")[2])
     yield wire.mkdir(folder, 0o700)
-    opened: Handle | Status = yield wire.open_new(neutral, 0o600)
+    opened: Handle | Status = yield site.open_new(neutral, 0o600)
     taken = True
     if isinstance(opened, Handle):
         yield wire.close(opened.handle)

@@ -1,0 +1,47 @@
+"""More than one file system: mounts below DEST, or a work folder on another disk than DEST.
+
+What may live here: finding that out. It shows in nothing but a rename that is refused.
+"""
+
+from __future__ import annotations
+
+import os
+
+from reconcile.diff import parent
+from reconcile.model import RESERVED_PREFIX
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.site import Site, act, inside
+from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.sftp.wire import OK, Handle, Status
+
+
+def note_elsewhere(site: Site, path: str) -> Recipe[bool]:
+    """Whether the directory of ``path`` is on another file system than our folder; its top is remembered.
+
+    That is the topmost directory to which a file of ours can be renamed from there.
+    """
+    if site.is_elsewhere(parent(path)):
+        return True
+    top, here = parent(path), site.fresh_beside(path)
+    opened: Handle | Status = yield site.open_new(here, 0o600)
+    if not isinstance(opened, Handle):
+        return False
+    yield wire.close(opened.handle)
+    home = site.fresh(next(iter(site.parts), b"."))
+    if (yield from act(wire.rename(here, home))) is OK:
+        yield wire.remove(home)
+        return False
+    while top:
+        above = site.fresh_beside(top)
+        if (yield from act(wire.rename(here, above))) is not OK:
+            break
+        top, here = parent(top), above
+    yield wire.remove(here)
+    site.elsewhere.add(top)
+    return True
+
+
+def kept_on(site: Site, disk: str) -> bytes:
+    """Where things are kept that can't go to the run's trash. Nobody of ours ever removes it."""
+    run = os.fsdecode(site.run.rpartition(b"/")[2])
+    return inside(site.at(disk).rstrip(b"/"), f"{RESERVED_PREFIX}kept-{run}")
