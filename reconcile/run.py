@@ -56,6 +56,7 @@ from reconcile.remotes import Opener
 from reconcile.rows import pack_directory
 from reconcile.scan import scan
 from reconcile.source import Source, read_contents
+from reconcile.sparse import tell_sparse
 from reconcile.state.device import is_other_device, remember_device
 from reconcile.state.growing import known_growing, note_growing
 from reconcile.state.journal import Journal, Leftover, begin_journal, discard_journal, read_journal
@@ -88,7 +89,7 @@ def make_plan(
         this.old = this.load(repair=False)
         this.mind_mounts(repair=False)
         plan = this.plan(this.old)
-        this.tell_secrets(plan)
+        this.tell_contents(plan)
         failing = this.foresee_failing(plan)
         return replace(this.result("plan", plan, plan.problems), failing=failing)
 
@@ -115,7 +116,7 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
         this.mind_mounts(repair=True)
         first = this.old
         plan = last = this.plan(first)
-        this.tell_secrets(plan)
+        this.tell_contents(plan)
         try:
             this.carry_out(plan)
         except Stale as stale:
@@ -258,8 +259,10 @@ class _Run:
         if repair:
             remember_mounts(self.job.state, still_mounts(self.found, before))
 
-    def tell_secrets(self, plan: Plan) -> None:
-        """What is not to be overlooked: once more is too late."""
+    def tell_contents(self, plan: Plan) -> None:
+        """What is not to be overlooked in what is to be sent: afterwards is too late."""
+        for sparse in tell_sparse(plan, self.source):
+            self.reporter.say(sparse)
         for told in (*tell_sent_before(self.job.options.own, self.old), *tell_secrets(plan)):
             self.reporter.warn(told)
 

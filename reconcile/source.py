@@ -60,7 +60,7 @@ class Source:
 
         Raises SourceError.
         """
-        fd = self._open(path)
+        fd = self.open_now(path)
         try:
             self._check_or_grown(fd, path, stamp)
         except BaseException:
@@ -80,7 +80,7 @@ class Source:
 
     def stamp(self, path: str) -> Stamp:
         """What a file that changed since the scan shows now, to try it once more. Raises SourceError."""
-        fd = self._open(path)
+        fd = self.open_now(path)
         try:
             info = os.fstat(fd)
         finally:
@@ -209,8 +209,8 @@ class Source:
     ) -> None:
         self.close()
 
-    def _open(self, path: str) -> int:
-        """A descriptor of whatever is there now, with no link on the way to it."""
+    def open_now(self, path: str) -> int:
+        """A descriptor of whatever is there now, with no link on the way to it. Raises SourceError."""
         directory, _, name = path.rpartition("/")
         try:
             return os.open(name, self._flags, dir_fd=self._way.to(directory))

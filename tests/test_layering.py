@@ -16,7 +16,7 @@ ROWS = (
     ("__main__",),
     ("cli", "demo", "serve"),
     ("config", "report", "run"),
-    ("recover", "own"),
+    ("recover", "own", "sparse"),
     ("apply",),
     ("line", "scan", "doubt", "ignorefile", "survey", "state", "remotes"),
     (

@@ -172,6 +172,30 @@ def test_content_is_drawn_only_as_far_as_the_window_is_open(monkeypatch: pytest.
     assert session.traffic.bytes_sent > 200_000
 
 
+def test_large_files_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconcile.remotes.sftp.session.TURN", 4000)
+    live, most = set[int](), 0
+
+    def content(number: int, pieces: int) -> Iterator[Request]:
+        nonlocal most
+        live.add(number)
+        most = max(most, len(live))
+        for _ in range(pieces):
+            yield wire.write(b"h", 0, b"x" * 1000)
+        live.remove(number)
+
+    def send(number: int, pieces: int) -> Recipe[int]:
+        yield Burst(content(number, pieces))
+        return number
+
+    session, _ = start()
+    sizes = {0: 1000, **dict.fromkeys(range(1, 100), 5), 100: 1000}
+    ended = list(session.run((send(number, pieces) for number, pieces in sizes.items()), 1000))
+    assert sorted(ended) == sorted(sizes)
+    assert set(ended[-2:]) == {0, 100}
+    assert 1 < most <= 16  # each holds a file open
+
+
 def test_small_requests_are_packed_into_full_packets() -> None:
     session, channel = start()
     list(session.run((ask(b"x" * 100) for _ in range(1000)), 1000))

@@ -36,6 +36,8 @@ AT_ONCE = 256 * 1024  # bytes of requests that are sent at once: more costs less
 BACKLOG = 512 * 1024  # bytes of small files that the server has yet to answer, if it is near
 BURSTS = 768 * 1024  # the same of large files
 PER_SECOND = 100 * 1024 * 1024  # more of both for each second of a round trip, once as much was answered
+TURN = 32 * 1024 * 1024  # bytes of a large file, after which it is the turn of others
+IN_TURN = 16  # files that take turns
 OUTSTANDING = 2 * 1024 * 1024  # bytes of unanswered bursts at most; sshd grants a channel as much
 
 
@@ -278,11 +280,20 @@ class Session:
             if request is not None:
                 burst.pending += 1
                 self._post(request, burst, len(request.body))
+                burst.drawn += len(request.body)
+                if burst.drawn >= TURN:
+                    self._leave_the_turn(burst)
                 continue
             self._bursts.popleft()
             burst.requests = None
             if not burst.pending:
                 burst.resume(burst.notable)
+
+    def _leave_the_turn(self, burst: Burst) -> None:
+        """Let others go on that are not so large. Only some, as each holds its file open here."""
+        burst.drawn = 0
+        self._bursts.popleft()
+        self._bursts.insert(IN_TURN - 1, burst)
 
     def _post(self, request: Request, owner: Deliver | Burst, weight: int = 0) -> None:
         kind, body, expects, patience, number = request

@@ -36,9 +36,10 @@ class Burst:
     The recipe gets all replies other than OK, each with the type of its request.
     """
 
-    __slots__ = ("failed", "notable", "pending", "requests", "resume")
+    __slots__ = ("drawn", "failed", "notable", "pending", "requests", "resume")
 
     def __init__(self, requests: Iterator[Request]) -> None:
+        self.drawn = 0  # bytes since it was last its turn
         self.requests: Iterator[Request] | None = requests  # None: all are drawn
         self.notable: list[tuple[int, wire.Reply]] = []
         self.failed = False
