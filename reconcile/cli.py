@@ -321,6 +321,11 @@ _OPTIONS = [
         help="Forget what this job has sent, and take DEST as it is now, as with --adopt-existing. Once: "
         "later runs go on from there.",
     ),
+    click.option(
+        "--moved-from",
+        metavar="PATH",
+        help="SRC was there before: take over what is known of it. Once.",
+    ),
     click.option("--rehash", is_flag=True, help="Read every file again instead of trusting its times."),
     click.option("--ignore-inode", is_flag=True, help="For file systems whose inode numbers change."),
     click.option("--ignore-ctime", is_flag=True, help="For file systems whose change times lie."),

@@ -61,6 +61,7 @@ class Flags:
     on_stale: str = _DEFAULTS.on_stale
     check_mark: bool = _DEFAULTS.check_mark
     start_over: bool = _DEFAULTS.start_over
+    moved_from: str | None = None
     fsync: str = _DEFAULTS.fsync
     retries: int = _DEFAULTS.retries
     retry_max_wait: float = _DEFAULTS.retry_max_wait
@@ -83,28 +84,32 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     or the remote.
     """
     from reconcile.own import find_own  # late: these bring msgpack
-    from reconcile.state.store import default_state_base, job_folder
+    from reconcile.state.place import find_place
+    from reconcile.state.store import default_state_base
 
     _check_direction(flags.source, flags.target)
-    source = _real_source(flags.source)
+    source = _as_given(flags.source)
     target = parse_target(flags.target)
     if flags.port is not None:
         target = Target(target.host, target.path, target.user, _check_port(str(flags.port), "--port"))
     state = _expand(flags.state, "--state")
     base = default_state_base() if state is None else os.path.abspath(state)
-    folder = job_folder(base, source, target)
+    moved_from = None if flags.moved_from is None else _as_given(flags.moved_from)
+    place = find_place(base, source, target, moved_from)
     identity, known_hosts = _identity(flags.identity), _expand(flags.known_hosts, "--known-hosts")
     return Job(
-        source=source,
+        source=place.source,
         target=target,
-        state=folder,
+        state=place.folder,
+        former=place.former,
+        formerly=place.formerly,
         options=Options(
             mirror=flags.mirror,
             adopt_existing=flags.adopt_existing or flags.start_over,
             remote_workdir=_remote_workdir(flags.remote_workdir),
             filters=_filter_lines(flags),
             growing=_growing(flags.growing),
-            own=find_own(source, base, folder, identity, known_hosts),
+            own=find_own(source, base, place.folder, identity, known_hosts),
             links=Links(flags.links),
             keep_times=flags.times == "keep",
             keep_perms=flags.perms == "keep",
@@ -293,12 +298,28 @@ def _check_direction(source: str, target: str) -> None:
         )
 
 
-def _real_source(text: str) -> str:
+def _as_given(text: str) -> str:
+    """The absolute path that was given, its links as they are: they may be there to turn."""
     if not text:
         _refuse("SRC is empty; write . for the current folder")
     if _SCHEME.fullmatch(text) and not os.path.exists(text):
         _refuse("SRC has to be a local folder: reconcile pushes, it does not fetch")
-    return os.path.realpath(text)
+    parts = os.path.join(_here(), text).split("/")
+    if ".." in parts:  # goes up from where a link leads
+        last = len(parts) - parts[::-1].index("..")
+        parts = [os.path.realpath("/".join(parts[:last])), *parts[last:]]
+    return "/" + os.path.normpath("/".join(parts)).lstrip("/")
+
+
+def _here() -> str:
+    """The current folder, by the path that the shell came there."""
+    shell = os.environ.get("PWD", "")
+    try:
+        if os.path.isabs(shell) and os.path.samefile(shell, "."):
+            return shell
+    except OSError:
+        pass
+    return os.getcwd()
 
 
 def _filter_lines(flags: Flags) -> tuple[str, ...]:

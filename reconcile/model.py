@@ -168,7 +168,7 @@ class DirectorySnapshot:
     dirs: Mapping[str, Directory]
     lineage: str = ""  # uuid of the job's first run; names our folder on the remote
     serial: int = 0  # counts saves
-    source: str = ""  # real path of SRC
+    source: str = ""  # path of SRC, as it was given
     target: str = ""  # canonical URL of DEST
     taken_ns: int = 0
     settled: str = ""  # fingerprint of the options under which hidden entries were last looked at
@@ -543,11 +543,13 @@ class Options:
 class Job:
     """One source, one target and how to reconcile them."""
 
-    source: str  # real, absolute path
+    source: str  # absolute path, as it was given: it may lead through links
     target: Target
     state: str  # folder that holds this job's snapshot
     options: Options = Options()
     login: Login = Login()
+    former: str = ""  # folder with a state to be taken over, made under another name of SRC
+    formerly: str = ""  # that name
 
 
 @noun

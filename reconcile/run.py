@@ -64,6 +64,7 @@ from reconcile.state.lock import find_run, hold_lock
 from reconcile.state.memo import Memo
 from reconcile.state.mounts import recall_mounts, remember_mounts
 from reconcile.state.overdue import note_overdue, read_overdue
+from reconcile.state.place import find_others, take_over_state
 from reconcile.state.private import check_folder
 from reconcile.state.store import has_snapshot, read_snapshot, save_snapshot
 from reconcile.state.trouble import awaits_cleanup, describe_failing, recall_failing, update
@@ -83,6 +84,7 @@ def make_plan(
     """
     stop = stop or Stop()
     opener = Opener()
+    job = replace(job, state=job.former or job.state)
     line = Line(job, reporter, connect or opener, stop, Memo(job.state, keeps=False))
     with closing(line), _Run(job, reporter, line, stop, opener) as this:
         this.look()
@@ -105,6 +107,7 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
     stop = stop or Stop()
     opener = Opener()
     os.close(open_root(job.source))  # a slip of the pen shall leave no folder behind
+    job = take_over_state(job)
     line = Line(job, reporter, connect or opener, stop, Memo(job.state, keeps=True))
     with (
         closing(line),
@@ -227,7 +230,11 @@ class _Run:
             if at_work is not None:
                 self.reporter.say(f"a run of this job is at work{at_work}; this plan is from before it")
             if not self.job.options.start_over:
-                old = read_snapshot(self.job.state, self.job.source, self.job.target)
+                old = read_snapshot(self.job.state, self.job.source, self.job.target, self.job.formerly)
+            if old is not None and old.source != self.job.source:
+                old = replace(old, source=self.job.source)
+                if repair:  # the link by which it was found may turn
+                    save_snapshot(self.job.state, old)
             if old is not None and at_work is None:
                 leftover = read_journal(self.job.state)
         if old is None and not self.job.options.adopt_existing:
@@ -365,7 +372,10 @@ class _Run:
         if not self.old.serial and not options.adopt_existing:
             self._connect()  # which was under way beside all this
             with self._phase("survey"):
-                self.line.insist(lambda remote: check_blank(self.job, remote))
+                others = [
+                    place.source for place in find_others(os.path.dirname(self.job.state), self.job.target)
+                ]
+                self.line.insist(lambda remote: check_blank(self.job, remote, others))
         for directory in self.found.dirs.values():
             directory.forget()
         return plan

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from reconcile.claim import TagOf, matches, observed, shows
@@ -32,11 +33,14 @@ def blank(job: Job) -> DirectorySnapshot:
     )
 
 
-def check_blank(job: Job, remote: Remote) -> None:
-    """Raises Refused if the remote is not empty after all."""
+def check_blank(job: Job, remote: Remote, others: Sequence[str] = ()) -> None:
+    """Raises Refused if the remote is not empty after all.
+
+    ``others``: the sources of other jobs that are known to send there.
+    """
     first = next(remote.walk(""), None)  # one is enough: the rest is not listed
     if first is not None:
-        raise Refused(_full_remote(str(job.target), first[0]))
+        raise Refused(_full_remote(str(job.target), first[0], others))
 
 
 def take_over(job: Job, found: Scan, source: Source, remote: Remote) -> DirectorySnapshot:
@@ -91,10 +95,17 @@ def drifted(old: DirectorySnapshot, remote: Remote) -> dict[str, Entry | None]:
     return effects
 
 
-def _full_remote(target: str, first: str) -> str:
+def _full_remote(target: str, first: str, others: Sequence[str]) -> str:
+    known = "and no snapshot tells where that came from. Nothing was done."
+    if others:
+        names = " and ".join(map(repr, others))
+        known = (
+            f"and what is remembered of it is of another SRC: {names}. Nothing was done. If SRC was moved "
+            f"from there, run once with --moved-from {shlex.quote(others[0])}: nothing is sent again then."
+        )
     return (
-        f"{target} already holds something ({first!r} for one), and no snapshot tells where that came from. "
-        "Nothing was done. If this is where the folder belongs, run once with --adopt-existing: "
+        f"{target} already holds something ({first!r} for one), {known} "
+        "If this is where the folder belongs, run once with --adopt-existing: "
         "what is equal in size and time counts as sent, what differs is kept in the trash on the remote "
         "before it is replaced, and nothing else there is touched. "
         "Look at it first with 'reconcile plan --adopt-existing'."

@@ -172,13 +172,28 @@ def flags(tmp_path: Path) -> Flags:
     return Flags(source=str(tmp_path / "src"), target="host:site", state=str(tmp_path / "state"))
 
 
-def test_the_source_is_its_real_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: Flags) -> None:
-    (tmp_path / "real").mkdir()
-    (tmp_path / "link").symlink_to("real")
+def test_the_source_is_the_path_as_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: Flags
+) -> None:
+    (tmp_path / "releases/7/public").mkdir(parents=True)
+    (tmp_path / "current").symlink_to("releases/7")
     monkeypatch.chdir(tmp_path)
-    jobs = [make_job(replace(flags, source=name)) for name in ("real", "link", "link/", "./real/.")]
-    assert {job.source for job in jobs} == {os.path.realpath(tmp_path / "real")}
-    assert len({job.state for job in jobs}) == 1
+
+    def source(name: str) -> str:
+        return make_job(replace(flags, source=name)).source
+
+    top = os.getcwd()
+    for name in ("current", "current/", "./current/.", f"{top}/current", f"{top}//current"):
+        assert source(name) == f"{top}/current"
+    assert source("current/public") == f"{top}/current/public"
+    assert source("current/../7") == f"{top}/releases/7", "up from where the link leads"
+    monkeypatch.chdir(tmp_path / "current")
+    assert source(".") == f"{top}/releases/7"
+    monkeypatch.setenv("PWD", f"{top}/current")
+    assert source(".") == f"{top}/current", "as the shell shows it"
+    assert source("public") == f"{top}/current/public"
+    monkeypatch.setenv("PWD", f"{top}/releases")
+    assert source(".") == f"{top}/releases/7", "a lie is not believed"
 
 
 def test_our_own_state_is_not_sent(flags: Flags, tmp_path: Path) -> None:

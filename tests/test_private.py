@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from reconcile.state.lock import hold_lock
 from tests.support.command import Reconcile
 from tests.support.sshd import Sshd
 from tests.support.trees import Tree, build_tree
@@ -84,3 +86,43 @@ def test_a_mistyped_source_leaves_no_folder(job: Reconcile, source: Path, state:
     wrong = Reconcile(source.with_name("sauce"), job.target, state, job.flags)
     assert wrong("run").code == REFUSED
     assert list(state.iterdir()) == before
+
+
+def test_a_first_run_of_which_nothing_came_leaves_no_folder(
+    source: Path, dest: Path, state: Path, sshd: Sshd, tree: Callable[[Tree], Path]
+) -> None:
+    tree({"a": "first"})
+    build_tree(dest, {"theirs": "x"})
+    job = Reconcile(source, sshd.url(dest), state, sshd.endpoint.flags())
+    assert job("run").code == REFUSED
+    assert list(state.iterdir()) == []
+    assert job.run("--adopt-existing").counts == {"create": 1}
+
+
+def test_the_lock_outlives_that_it_is_removed_while_others_wait(tmp_path: Path) -> None:
+    folder, order = tmp_path / "job", list[str]()
+    entered, leave = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with hold_lock(str(folder)):
+            entered.set()
+            leave.wait()
+            order.append("first")
+
+    def later(name: str) -> None:
+        with hold_lock(str(folder), wait=60):
+            (folder / "inside").touch(exist_ok=False)
+            order.append(name)
+            (folder / "inside").unlink()
+
+    threads = [threading.Thread(target=first), *(threading.Thread(target=later, args=(n,)) for n in "xy")]
+    threads[0].start()
+    entered.wait()
+    for thread in threads[1:]:
+        thread.start()
+    leave.set()
+    for thread in threads:
+        thread.join()
+    assert order[0] == "first"
+    assert sorted(order[1:]) == ["x", "y"]
+    assert not folder.exists()

@@ -18,6 +18,7 @@ from reconcile.state.store import make_folder
 NAME = "lock"
 POLL = 0.1  # seconds between attempts while waiting
 _LOOK = POLL / 2  # seconds for which a plan may hold the lock, to see whether a run does
+_ATTEMPTS = 100
 HOLDER = "lock.holder"  # beside it, for people: who holds the lock, not whether it is held
 
 
@@ -28,21 +29,55 @@ def hold_lock(folder: str, wait: float = 0.0) -> Iterator[None]:
     ``wait`` is how many seconds to wait for another run to end. Raises ``Locked``,
     which names the holder, if it does not end in time.
     """
+    give_up = time.monotonic() + max(wait, _LOOK)
+    fd = _open(folder)
     try:
-        make_folder(folder)
-        check_folder(folder)
-        fd = open_ours(os.path.join(folder, NAME), os.O_RDWR | os.O_CREAT)
-    except OSError as error:
-        raise _untakable(folder, error) from error
-    try:
-        _take(fd, folder, time.monotonic() + max(wait, _LOOK))
+        _take(fd, folder, give_up)
+        while not _is_there(fd, folder):  # the run before has removed it, or moved the folder
+            os.close(fd)
+            fd = _open(folder)
+            _take(fd, folder, give_up)
         _sign(folder)
         try:
             yield
         finally:
             _unsign(folder)
+            _remove_if_empty(folder)
     finally:
         os.close(fd)  # which lets go of the lock
+
+
+def _open(folder: str) -> int:
+    for attempt in reversed(range(_ATTEMPTS)):
+        try:
+            make_folder(folder)
+            check_folder(folder)
+            return open_ours(os.path.join(folder, NAME), os.O_RDWR | os.O_CREAT)
+        except (FileNotFoundError, FileExistsError) as error:  # another run makes or removes it just now
+            if not attempt:
+                raise _untakable(folder, error) from error
+        except OSError as error:
+            raise _untakable(folder, error) from error
+    raise AssertionError
+
+
+def _is_there(fd: int, folder: str) -> bool:
+    """Whether what is open is still the job's lock."""
+    try:
+        there = os.lstat(os.path.join(folder, NAME))
+    except OSError:
+        return False
+    return os.path.samestat(os.fstat(fd), there)
+
+
+def _remove_if_empty(folder: str) -> None:
+    """Nothing came of a first run: it leaves nothing behind."""
+    try:
+        if os.listdir(folder) == [NAME]:
+            os.unlink(os.path.join(folder, NAME))
+            os.rmdir(folder)
+    except OSError:
+        pass  # it is in nobody's way
 
 
 def _take(fd: int, folder: str, give_up: float) -> None:

@@ -100,6 +100,24 @@ def load(data: bytes, name: str = "The snapshot") -> DirectorySnapshot:
         raise Refused(f"{name} holds what no snapshot can hold ({error}). {_WAYS_OUT}") from error
 
 
+def read_header(beginning: bytes) -> dict[str, Any] | None:
+    """The header of a file of which this is the beginning; None if it has none that we understand.
+
+    Nothing vouches for it: the checksum is at the end.
+    """
+    if not beginning.startswith(MAGIC):
+        return None
+    unpacker = msgpack.Unpacker(unicode_errors="surrogateescape")
+    unpacker.feed(beginning[_PREFIX:])
+    try:
+        unpacker.read_array_header()
+        header = unpacker.unpack()
+        _check_header(header)
+    except (ValueError, TypeError, AttributeError, msgpack.UnpackException):
+        return None
+    return dict(header)
+
+
 def _parse(body: memoryview) -> DirectorySnapshot:
     """The body of version 1. Raises ValueError and what msgpack raises."""
     value = msgpack.unpackb(body, unicode_errors="surrogateescape")

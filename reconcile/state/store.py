@@ -49,10 +49,9 @@ def default_state_base() -> str:
 
 
 def job_folder(base: str, source: str, target: Target) -> str:
-    """The folder of the job that sends ``source`` to ``target``. It need not exist yet."""
-    real = os.path.realpath(source)
-    digest = xxhash.xxh3_64_hexdigest(os.fsencode(real) + b"\0" + os.fsencode(str(target)))
-    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{os.path.basename(real)}-to-{target.host}").strip("-.")
+    """The folder of the job that sends ``source``, an absolute path, to ``target``. It need not exist yet."""
+    digest = xxhash.xxh3_64_hexdigest(os.fsencode(source) + b"\0" + os.fsencode(str(target)))
+    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{os.path.basename(source)}-to-{target.host}").strip("-.")
     return os.path.join(base, f"{readable[:_SLUG_LENGTH]}-{digest}")
 
 
@@ -61,11 +60,11 @@ def has_snapshot(folder: str) -> bool:
     return os.path.lexists(os.path.join(folder, NAME))
 
 
-def read_snapshot(folder: str, source: str, target: Target) -> DirectorySnapshot | None:
+def read_snapshot(folder: str, source: str, target: Target, formerly: str = "") -> DirectorySnapshot | None:
     """The saved snapshot of the job, or None if there is none yet.
 
     Raises Refused if it is damaged or another job's, ReconcileError if it can't
-    be read. ``source`` is the real path of SRC.
+    be read. ``formerly``: another path that SRC had.
     """
     path = os.path.join(folder, NAME)
     data = read_file(
@@ -74,12 +73,14 @@ def read_snapshot(folder: str, source: str, target: Target) -> DirectorySnapshot
     if data is None:
         return None
     snapshot = load(data, f"The snapshot {_show(path)}")
-    if (snapshot.source, snapshot.target) != (source, str(target)):
+    known = snapshot.source in (source, formerly)
+    known = known or os.path.realpath(snapshot.source) == os.path.realpath(source)
+    if not known or snapshot.target != str(target):
         raise Refused(
             f"The snapshot {_show(path)} is of another job: {_show(snapshot.source)} to "
-            f"{_show(snapshot.target)}. Nothing was done. Choose another folder with --state, or, if this "
-            "job has taken its place, remove the file and run again with --adopt-existing, "
-            "which lists the remote once."
+            f"{_show(snapshot.target)}. Nothing was done. Choose another folder with --state; or, if SRC "
+            "was moved from there, run once with --moved-from and that path; or run once with --start-over, "
+            "which forgets what was sent, and adopts what is on the remote."
         )
     return snapshot
 

@@ -1,0 +1,96 @@
+"""Which folder holds a job's state: also where SRC is given by another name, or has moved.
+
+A job is the path of SRC as it was given, and DEST. The same folder may be reached by other
+paths, through links that are there to turn (``current -> releases/7``), and states of
+earlier versions go by the real path.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from reconcile.errors import UsageError
+from reconcile.model import Job, Target
+from reconcile.state.lock import hold_lock
+from reconcile.state.private import open_ours
+from reconcile.state.snapshot import read_header
+from reconcile.state.store import NAME, has_snapshot, job_folder
+
+_ENOUGH = 64 * 1024  # bytes in which a snapshot's header is
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a job's state is, and the SRC it is of."""
+
+    folder: str
+    source: str
+    former: str = ""  # folder that is to become ``folder``: made under another name of SRC
+    formerly: str = ""  # that name
+
+
+def find_place(base: str, source: str, target: Target, moved_from: str | None = None) -> Place:
+    """The place of the job that sends ``source`` to ``target``. Changes nothing.
+
+    ``moved_from``: where SRC was, if it was elsewhere. Raises UsageError if nothing is known of that.
+    """
+    own = Place(job_folder(base, source, target), source)
+    if has_snapshot(own.folder):
+        return replace(own, formerly=moved_from or "")
+    others = list(find_others(base, target))
+    if moved_from is not None:
+        former = next((other for other in others if _is_same(other.source, moved_from)), None)
+        if former is None:
+            raise UsageError(
+                f"--moved-from: nothing is known of {moved_from!r} being sent to this DEST; look for it in "
+                f"{base!r}, or leave the option out"
+            )
+        return replace(own, former=former.folder, formerly=former.source)
+    real = os.path.realpath(source)
+    for other in others:
+        if source != real and other.source == real:
+            return replace(own, former=other.folder, formerly=real)
+    return next((other for other in others if os.path.realpath(other.source) == real), own)
+
+
+def find_others(base: str, target: Target) -> Iterator[Place]:
+    """All that is known to have been sent to ``target``."""
+    try:
+        names = sorted(os.listdir(base))
+    except OSError:
+        return
+    for name in names:
+        folder = os.path.join(base, name)
+        header = _header(folder)
+        if header is not None and header["target"] == str(target):
+            yield Place(folder, str(header["source"]))
+
+
+def take_over_state(job: Job) -> Job:
+    """Make the state that was found under another name of SRC the job's own, under its lock.
+
+    RACE: a run that is started by the old name at this very moment finds no state, and is
+    refused where DEST holds anything.
+    """
+    if not job.former:
+        return job
+    with hold_lock(job.former, job.options.wait):
+        try:
+            os.rename(job.former, job.state)
+        except OSError:  # something is there already: it serves where it is
+            return replace(job, state=job.former)
+    return job
+
+
+def _header(folder: str) -> dict[str, object] | None:
+    try:
+        with open(open_ours(os.path.join(folder, NAME)), "rb") as file:
+            return read_header(file.read(_ENOUGH))
+    except OSError:
+        return None
+
+
+def _is_same(one: str, other: str) -> bool:
+    return one == other or os.path.realpath(one) == os.path.realpath(other)
