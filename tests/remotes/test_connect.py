@@ -19,7 +19,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from reconcile.errors import Unreachable, UsageError
+from reconcile.errors import TurnedAway, Unreachable, UsageError
 from reconcile.model import Login, Target
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.connect import Connection, connect
@@ -27,6 +27,7 @@ from reconcile.remotes.sftp.hostkeys import fingerprint
 from reconcile.remotes.sftp.packets import Packets, Stream
 from reconcile.remotes.sftp.server import Server
 from reconcile.remotes.sftp.session import Session
+from reconcile.remotes.sftp.ssh import takes_runs
 from reconcile.remotes.sftp.steps import Burst, Recipe
 from reconcile.remotes.sftp.transport import Transport
 from reconcile.remotes.sftp.wire import Attrs
@@ -100,7 +101,8 @@ def trusting(tmp_path: Path, **changes: object) -> Login:
 def test_it_connects_to_openssh(sshd: Sshd) -> None:
     connection = connect(sshd.endpoint.target("/"), sshd.endpoint.login(), pytest.fail)
     assert connection.server_version.startswith("SSH-2.0-OpenSSH_")
-    assert vars(connection.transport)["remote_cipher"] == "aes128-gcm@openssh.com"
+    gcm = "aes128-gcm@openssh.com" if takes_runs() else "aes128-ctr"  # older ones of paramiko have none
+    assert vars(connection.transport)["remote_cipher"] == gcm
     with closing(connection):
         assert b"posix-rename@openssh.com" in Session(connection.channel).handshake()
         assert b"posix-rename@openssh.com" in Session(connection.open_channel()).handshake()
@@ -385,23 +387,27 @@ def greet(greeting: bytes) -> Callable[[socket.socket], None]:
 
 
 @pytest.mark.parametrize(
-    ("greeting", "message"),
+    ("greeting", "message", "lasting"),
     [
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", 'no SSH server: it said "HTTP/1.1 400 Bad Request"'),
-        (b"\xff\x00\x1b[2Jgarbage\r\n", "no SSH server: it said"),
-        (b"220 ftp ready\r\n", "no SSH server"),
-        (b"", "without a word"),
-        (b"SSH-1.5-old\r\n", "no way of talking"),
-        (b"SSH-2.0-broken\r\n", "broke off"),
-        (b"SSH-2.0-broken\r\n\xff\xff\xff\xff garbage garbage garbage", "broke off"),
-        (b"SSH-2.0-broken\r\n\0\0\0\x0c\x0a\x14" + bytes(10), "no way of talking"),  # offers nothing
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", 'no SSH server: it said "HTTP/1.1 400 Bad Request"', True),
+        (b"\xff\x00\x1b[2Jgarbage\r\n", "no SSH server: it said", False),
+        (b"220 ftp ready\r\n", "no SSH server", True),
+        (b"Exceeded MaxStartups\r\n", 'turns us away for now: it said "Exceeded MaxStartups"', False),
+        (b"", "without a word", False),
+        (b"no end of line" * 10_000, "no SSH server", False),
+        (b"SSH-1.5-old\r\n", "no way of talking", True),
+        (b"SSH-2.0-broken\r\n", "broke off", False),
+        (b"SSH-2.0-broken\r\n\xff\xff\xff\xff garbage garbage garbage", "broke off", False),
+        (b"SSH-2.0-broken\r\n\0\0\0\x0c\x0a\x14" + bytes(10), "no way of talking", True),  # offers nothing
     ],
 )
-def test_what_is_no_ssh_server_is_told(home: Path, greeting: bytes, message: str) -> None:
-    with answering(greet(greeting)) as port:
-        found = refusal(Target("127.0.0.1", "/", "me", port), Login(timeout=10))
-    assert message in found
-    assert found.isprintable()
+def test_what_is_no_ssh_server_is_told(home: Path, greeting: bytes, message: str, lasting: bool) -> None:
+    """And whether another attempt may find one: it may have been busy."""
+    with answering(greet(greeting)) as port, pytest.raises(Unreachable) as caught:
+        connect(Target("127.0.0.1", "/", "me", port), Login(timeout=10), quiet)
+    assert message in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert isinstance(caught.value, TurnedAway) is lasting
 
 
 def test_the_first_word_comes_at_once_and_is_said_once(home: Path) -> None:
@@ -537,7 +543,7 @@ def test_paramiko_comes_without_what_we_do_not_use() -> None:
 def test_no_common_cipher_is_named(tmp_path: Path) -> None:
     with start_sshd(tmp_path, settings=("Ciphers chacha20-poly1305@openssh.com",)) as sshd:
         message = refusal(sshd.endpoint.target("/"), sshd.endpoint.login())
-    assert "of ciphers it offers chacha20-poly1305@openssh.com; ours are aes128-gcm@openssh.com" in message
+    assert "of ciphers it offers chacha20-poly1305@openssh.com; ours are aes128-" in message
     assert "(sshd_config: Ciphers)" in message
     assert "SHA-1" not in message
 

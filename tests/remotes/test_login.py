@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from paramiko.server import InteractiveQuery
 
 from reconcile.errors import TurnedAway, Unreachable, Untrusted, UsageError
 from reconcile.model import Login, Target
@@ -242,6 +243,24 @@ def test_typing_takes_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with doorkeeper(door) as port:
         log_in(port, tmp_path, secrets, interactive=True, timeout=1.3)
     assert 1.4 <= secrets.waited < 5
+
+
+def test_more_questions_than_anybody_would_ask_are_not_made_room_for(tmp_path: Path) -> None:
+    class Asking(Door):
+        def _ask(self) -> InteractiveQuery:
+            query = InteractiveQuery("", "", ("Password: ", False))
+            query.prompts = Many(query.prompts)
+            return query
+
+    class Many(list[tuple[str, bool]]):
+        def __len__(self) -> int:
+            return 0x7FFFFFFF
+
+    with (
+        doorkeeper(Asking("keyboard-interactive", dialogue=[("", "")])) as port,
+        pytest.raises(Unreachable, match="hung up while we logged in"),
+    ):
+        log_in(port, tmp_path, secrets=Secrets(Login(interactive=True)), interactive=True)
 
 
 # Unknown hosts

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import paramiko
@@ -21,6 +25,8 @@ from paramiko.common import (
     MSG_GLOBAL_REQUEST,
 )
 
+from reconcile.remotes.sftp import packets as packet_layer
+from reconcile.remotes.sftp import ssh
 from reconcile.remotes.sftp.packets import Packets, Stream
 
 Sent: TypeAlias = tuple[int, int, bytes | int]  # kind, channel, and what is in it
@@ -63,6 +69,8 @@ def packet(kind: int, channel: int, what: bytes | int) -> paramiko.Message:
     return message
 
 
+needs_gcm = pytest.mark.skipif(not ssh.takes_runs(), reason="this version of paramiko has no AES-GCM")
+
 CHANNELS = st.integers(0, 2)
 SENT = st.one_of(
     st.tuples(st.just(MSG_CHANNEL_DATA), CHANNELS, st.binary(min_size=1, max_size=40)),
@@ -71,6 +79,7 @@ SENT = st.one_of(
 )
 
 
+@needs_gcm
 @given(st.lists(SENT, max_size=40))
 def test_packets_that_are_read_as_one_say_the_same(sent: list[Sent]) -> None:
     """Data comes whole and in turn, and all of it before what followed it; no byte of room is lost."""
@@ -113,3 +122,39 @@ def test_what_comes_is_acknowledged_at_once() -> None:
             assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK)
             ours.sendall(b"answer")
             assert theirs.recv(100) == b"answer"
+
+
+# Another paramiko
+
+
+@needs_gcm
+def test_what_is_used_of_paramiko_s_packets_is_looked_for_first() -> None:
+    """Else a version without it fails in the middle of a run, as one that knew no AES-GCM did."""
+    source = Path(packet_layer.__file__).read_text()
+    used = set(re.findall(r"\{PRIVATE\}(\w+)", source))
+    assert used == set(ssh._FOR_RUNS)
+    assert ssh.takes_runs()
+    assert not ssh.missing()
+
+
+@needs_gcm
+def test_without_runs_packets_go_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packet_layer, "RUNS", False)
+    with packets() as (sender, reader):
+        pieces = [memoryview(b"one"), memoryview(b"two")]
+        sender.send_message(packet_layer.Run(1, pieces))
+        kinds = [reader.read_message() for _ in pieces]
+    assert [kind for kind, _ in kinds] == [MSG_CHANNEL_DATA] * 2
+    assert [message.asbytes()[8:] for _, message in kinds] == [b"one", b"two"]
+
+
+def test_a_paramiko_that_we_do_not_know_is_named() -> None:
+    program = (
+        "import paramiko; del paramiko.Channel._wait_for_send_window\n"
+        "from reconcile.errors import ReconcileError\n"
+        "try: import reconcile.remotes.sftp.prove\n"
+        "except ReconcileError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "has no Channel._wait_for_send_window" in done.stdout
+    assert "pip install 'paramiko>=3.4,<6'" in done.stdout

@@ -30,6 +30,12 @@ if TYPE_CHECKING:  # paramiko takes its time to import: meanwhile the server sta
 
 T = TypeVar("T")
 
+_NOT_NOW = (
+    b"MaxStartups",
+    b"Not allowed at this time",
+)  # what sshd says instead of its version when it is busy
+_NO_SSH = (b"HTTP/", b"220", b"<", b"* OK", b"+OK")  # web, FTP, SMTP, IMAP, POP: those won't learn it
+
 KEEPALIVE = 30  # seconds of silence, so that no router in between forgets the connection
 PATIENCE = 60.0  # seconds for which a connection may take no data
 
@@ -279,7 +285,10 @@ def _negotiate(transport: Transport, known: hostkeys.Known, endpoint: Endpoint, 
         )
     if not transport.remote_version:
         shown = one_line(greeting.partition(b"\n")[0].decode("ascii", "backslashreplace").strip(), 60)
-        raise Unreachable(f'{endpoint}, is no SSH server: it said "{shown}". Check the port (--port).')
+        if any(words in greeting for words in _NOT_NOW):
+            raise Unreachable(f'{endpoint}, turns us away for now: it said "{shown}".')
+        lasting = TurnedAway if greeting.startswith(_NO_SSH) else Unreachable
+        raise lasting(f'{endpoint}, is no SSH server: it said "{shown}". Check the port (--port).')
     reason = f": {one_line(str(error))}" if error is not None and str(error) else ""
     raise Unreachable(
         f"{endpoint}, broke off while keys were exchanged{reason}."

@@ -15,17 +15,25 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from reconcile.remotes.sftp.ssh import MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST, Packetizer, paramiko
+from reconcile.remotes.sftp.ssh import (
+    MSG_CHANNEL_DATA,
+    MSG_CHANNEL_WINDOW_ADJUST,
+    PRIVATE,
+    Packetizer,
+    paramiko,
+    takes_runs,
+)
 
 _READ_AHEAD = 64 * 1024
 _LULL = 0.005  # seconds for which what comes may lie about while nobody waits for it
 _MOST_PACKET = 256 * 1024  # bytes, as OpenSSH has it; 35,000 at least, RFC 4253, section 6.1
+_MOST_GREETING = 64 * 1024  # bytes; a server may say something before its version, RFC 4253, section 4.2
 _MOST_ROOM = 0xFFFFFFFF  # bytes that a channel may be granted, RFC 4254, section 5.2
 # Until a session begins, sshd sends nothing small before all it sent is acknowledged, which a system puts
 # off for 40 ms to let it travel with an answer. Linux forgets that it was told not to, so it is told
 # each time: tcp(7).
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
-_PRIVATE = "_Packetizer__"
+RUNS = takes_runs()  # several packets at a time
 _DATA = struct.Struct(">BBII")  # length of the padding, type, channel, length of the data
 
 
@@ -114,6 +122,7 @@ class Packets(Packetizer):
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream)
         self._stream = stream
+        self._greeted = 0  # bytes
         self._next: deque[tuple[int, paramiko.Message]] = deque()  # read already
         self.awaited = threading.Event()
         self.awaited.set()
@@ -125,10 +134,18 @@ class Packets(Packetizer):
         data: bytes = super().read_all(n, check_rekey)
         return data
 
+    def _read_timeout(self, timeout: float) -> bytes:
+        """Some of what comes before the first packet. There is no end to a line that has none."""
+        data: bytes = super()._read_timeout(timeout)  # type: ignore[misc]
+        self._greeted += len(data)
+        if self._greeted > _MOST_GREETING:
+            raise paramiko.SSHException("it talks without end")
+        return data
+
     def read_message(self) -> tuple[int, paramiko.Message]:
         """The type and content of the next packet, or of several that say the same as one."""
         inner = vars(self)  # paramiko keeps all of it private
-        plain = inner.get(f"{_PRIVATE}aead_in") and not inner[f"{_PRIVATE}compress_engine_in"]
+        plain = RUNS and inner[f"{PRIVATE}aead_in"] and not inner[f"{PRIVATE}compress_engine_in"]
         if plain and not self._next and not self.need_rekey():
             self.awaited.wait(_LULL)
             self._read_run(inner)
@@ -144,9 +161,9 @@ class Packets(Packetizer):
         of them came before the other changes nothing.
         """
         stream = self._stream
-        decrypt = inner[f"{_PRIVATE}block_engine_in"].decrypt
-        tag_size = inner[f"{_PRIVATE}mac_size_in"]
-        fixed, counter = (iv := inner[f"{_PRIVATE}iv_in"])[:4], int.from_bytes(iv[4:])
+        decrypt = inner[f"{PRIVATE}block_engine_in"].decrypt
+        tag_size = inner[f"{PRIVATE}mac_size_in"]
+        fixed, counter = (iv := inner[f"{PRIVATE}iv_in"])[:4], int.from_bytes(iv[4:])
         data: dict[bytes, list[bytes]] = {}  # by channel
         room: dict[bytes, int] = {}
         size = count = 0
@@ -164,11 +181,11 @@ class Packets(Packetizer):
                 room[channel] = room.get(channel, 0) + int.from_bytes(plain[6:10])
             else:
                 message = paramiko.Message(plain[2:end])
-                message.seqno = inner[f"{_PRIVATE}sequence_number_in"] + count - 1 & 0xFFFFFFFF
+                message.seqno = inner[f"{PRIVATE}sequence_number_in"] + count - 1 & 0xFFFFFFFF
                 other = kind, message
         if not count:
             return
-        inner[f"{_PRIVATE}iv_in"] = fixed + counter.to_bytes(8)
+        inner[f"{PRIVATE}iv_in"] = fixed + counter.to_bytes(8)
         self._account(inner, count, size)
         for channel, pieces in data.items():
             whole = b"".join(pieces)
@@ -182,10 +199,10 @@ class Packets(Packetizer):
 
     def _account(self, inner: dict[str, Any], count: int, size: int) -> None:
         """What paramiko counts of what came."""
-        inner[f"{_PRIVATE}sequence_number_in"] = inner[f"{_PRIVATE}sequence_number_in"] + count & 0xFFFFFFFF
-        inner[f"{_PRIVATE}received_packets"] += count
-        inner[f"{_PRIVATE}received_bytes"] += size
-        self._renew_keys(inner[f"{_PRIVATE}received_packets"], inner[f"{_PRIVATE}received_bytes"])
+        inner[f"{PRIVATE}sequence_number_in"] = inner[f"{PRIVATE}sequence_number_in"] + count & 0xFFFFFFFF
+        inner[f"{PRIVATE}received_packets"] += count
+        inner[f"{PRIVATE}received_bytes"] += size
+        self._renew_keys(inner[f"{PRIVATE}received_packets"], inner[f"{PRIVATE}received_bytes"])
 
     def _renew_keys(self, packets: int, size: int) -> None:
         """New keys after as many packets and bytes as paramiko takes."""
@@ -197,17 +214,17 @@ class Packets(Packetizer):
         inner = vars(self)
         if not isinstance(data, Run):
             super().send_message(data)
-        elif inner[f"{_PRIVATE}aead_out"] and inner[f"{_PRIVATE}compress_engine_out"] is None:
-            with inner[f"{_PRIVATE}write_lock"]:
+        elif RUNS and inner[f"{PRIVATE}aead_out"] and inner[f"{PRIVATE}compress_engine_out"] is None:
+            with inner[f"{PRIVATE}write_lock"]:
                 self._send_run(inner, data)
         else:
             for message in data.messages():
                 super().send_message(message)
 
     def _send_run(self, inner: dict[str, Any], run: Run) -> None:
-        encrypt = inner[f"{_PRIVATE}block_engine_out"].encrypt
-        block = inner[f"{_PRIVATE}block_size_out"]
-        fixed, counter = (iv := inner[f"{_PRIVATE}iv_out"])[:4], int.from_bytes(iv[4:])
+        encrypt = inner[f"{PRIVATE}block_engine_out"].encrypt
+        block = inner[f"{PRIVATE}block_size_out"]
+        fixed, counter = (iv := inner[f"{PRIVATE}iv_out"])[:4], int.from_bytes(iv[4:])
         noise = os.urandom(block + 3)
         sealed: list[bytes] = []
         for piece in run.pieces:
@@ -220,12 +237,12 @@ class Packets(Packetizer):
             counter += 1
         out = b"".join(sealed)
         count = len(run.pieces)
-        inner[f"{_PRIVATE}iv_out"] = fixed + counter.to_bytes(8)
-        inner[f"{_PRIVATE}sequence_number_out"] = inner[f"{_PRIVATE}sequence_number_out"] + count & 0xFFFFFFFF
+        inner[f"{PRIVATE}iv_out"] = fixed + counter.to_bytes(8)
+        inner[f"{PRIVATE}sequence_number_out"] = inner[f"{PRIVATE}sequence_number_out"] + count & 0xFFFFFFFF
         self.write_all(memoryview(out))
-        inner[f"{_PRIVATE}sent_packets"] += count
-        inner[f"{_PRIVATE}sent_bytes"] += len(out)
-        self._renew_keys(inner[f"{_PRIVATE}sent_packets"], inner[f"{_PRIVATE}sent_bytes"])
+        inner[f"{PRIVATE}sent_packets"] += count
+        inner[f"{PRIVATE}sent_bytes"] += len(out)
+        self._renew_keys(inner[f"{PRIVATE}sent_packets"], inner[f"{PRIVATE}sent_bytes"])
 
 
 def send_some(channel: paramiko.Channel, data: memoryview, *, wait: bool) -> int:

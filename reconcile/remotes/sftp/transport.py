@@ -16,6 +16,7 @@ from reconcile.remotes.sftp.words import one_line
 
 _CURVE, _OLD_CURVE = "curve25519-sha256", "curve25519-sha256@libssh.org"
 _NO_METHODS = ("ext-info-", "kex-strict-")  # among those to exchange keys
+_MOST_QUESTIONS = 16  # at once, in a dialogue
 _TICK = 0.1  # seconds after which a wait looks up: is the server still there?
 
 
@@ -176,6 +177,14 @@ class Auth(AuthHandler):
         answer.add_string("ssh-userauth")
         answer.rewind()
         super()._parse_service_accept(answer)  # type: ignore[misc]
+
+    def _parse_userauth_info_request(self, message: paramiko.Message) -> None:
+        for _ in range(3):  # title, instructions, language
+            message.get_binary()
+        if (count := message.get_int()) > _MOST_QUESTIONS:  # paramiko would make room for all of them
+            raise paramiko.SSHException(f"it asks {count} questions at once")
+        message.rewind()
+        super()._parse_userauth_info_request(message)  # type: ignore[misc]
 
     def _parse_userauth_failure(self, message: paramiko.Message) -> None:
         self.allowed = tuple(map(one_line, message.get_list()))
