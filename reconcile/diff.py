@@ -117,7 +117,7 @@ def same_meta(old: Entry, new: Entry, options: Options) -> bool:
     """Whether mode and mtime, as far as they are kept, need no change on the remote."""
     if old.kind is Kind.SYMLINK:
         return True
-    if options.keep_perms and old.mode != new.mode:
+    if options.keep_perms and old.wished_mode != new.mode:
         return False
     return old.kind is Kind.DIR or not options.keep_times or old.mtime == new.mtime
 

@@ -97,8 +97,18 @@ class Entry:
         """Modification time in whole seconds, as SFTP carries it."""
         return self.mtime_ns // NS
 
+    @property
+    def wished_mode(self) -> int:
+        """The mode that was asked for, kept or not."""
+        return self.mode if self.mode >= UNKNOWN_MODE else unkept(self.mode)
+
 
 UNKNOWN_MODE = -1
+
+
+def unkept(mode: int) -> int:
+    """The mode of an entry that shall have this one, which the remote does not keep."""
+    return -2 - mode
 
 
 class Directory(Protocol):

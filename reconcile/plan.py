@@ -325,7 +325,12 @@ class _Draft:
         opened: list[Action] = []
         for path in sorted(parents):
             old = lookup(self.old.dirs, path)
-            if old is None or old.mode & 0o700 == 0o700 or any(top in gone for top in ancestors(path)):
+            if (
+                old is None
+                or old.mode < 0
+                or old.mode & 0o700 == 0o700
+                or any(top in gone for top in ancestors(path))
+            ):
                 continue
             old = self.restamped.get(path) or old  # retained by now, perhaps
             wide = replace(old, mode=old.mode | 0o700)
@@ -361,7 +366,7 @@ def _with_meta(old: Entry, new: Entry, options: Options) -> Entry:
 
 def _meta_reason(old: Entry, new: Entry, options: Options) -> str:
     parts = []
-    if options.keep_perms and old.mode != new.mode:
+    if options.keep_perms and old.wished_mode != new.mode:
         parts.append("mode")
     if options.keep_times and old.kind is Kind.FILE and old.mtime != new.mtime:
         parts.append("time")

@@ -52,7 +52,7 @@ from reconcile.own import (
     work_in_dest,
 )
 from reconcile.recover import foresee, recover
-from reconcile.remotes import Opener
+from reconcile.remotes import Opener, recall_caps
 from reconcile.rows import pack_directory
 from reconcile.scan import scan
 from reconcile.source import Source, read_contents
@@ -85,7 +85,9 @@ def make_plan(
     stop = stop or Stop()
     opener = Opener()
     job = replace(job, state=job.former or job.state)
-    line = Line(job, reporter, connect or opener, stop, Memo(job.state, keeps=False))
+    memo = Memo(job.state, keeps=False)
+    job = _as_kept(job, memo)
+    line = Line(job, reporter, connect or opener, stop, memo)
     with closing(line), _Run(job, reporter, line, stop, opener) as this:
         this.look()
         this.old = this.load(repair=False)
@@ -108,7 +110,9 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
     opener = Opener()
     os.close(open_root(job.source))  # a slip of the pen shall leave no folder behind
     job = take_over_state(job)
-    line = Line(job, reporter, connect or opener, stop, Memo(job.state, keeps=True))
+    memo = Memo(job.state, keeps=True)
+    job = _as_kept(job, memo)
+    line = Line(job, reporter, connect or opener, stop, memo)
     with (
         closing(line),
         hold_lock(job.state, job.options.wait),
@@ -137,6 +141,13 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
         note_growing(job.state, problems, this.source.grown)
         failing = update(job.state, problems, reporter.say)
         return replace(this.result("run", plan, problems), failing=failing)
+
+
+def _as_kept(job: Job, memo: Memo) -> Job:
+    """The job without the modes or times that its remote is known not to keep: nobody asks for them again."""
+    caps, options = recall_caps(memo), job.options
+    perms, times = options.keep_perms and caps.modes, options.keep_times and caps.times
+    return replace(job, options=replace(options, keep_perms=perms, keep_times=times))
 
 
 def _asks_the_remote(options: Options) -> bool:
@@ -298,7 +309,8 @@ class _Run:
         """Drop what the remote does not show as we left it. ``marks``: those that are ours from now on."""
         self._connect()
         with self._phase("survey"):
-            seen = self.line.insist(lambda remote: drifted(old, remote))
+            keep_perms = self.job.options.keep_perms
+            seen = self.line.insist(lambda remote: drifted(old, remote, keep_perms=keep_perms))
         if not seen and not marks:
             return old
         serial = max(old.serial, *map(serial_of, marks or old.marks or (BEFORE,))) + 1

@@ -12,7 +12,6 @@ from reconcile.diff import parent
 from reconcile.errors import Refused
 from reconcile.model import (
     NS,
-    UNKNOWN_MODE,
     DirectorySnapshot,
     Entry,
     Job,
@@ -80,7 +79,7 @@ def _foreign(stat: RemoteStat, kind: Kind) -> Entry:
     return Entry(kind, stat.mode, stat.size, stat.mtime * NS, link=stat.link, tag=tag, foreign=True)
 
 
-def drifted(old: DirectorySnapshot, remote: Remote) -> dict[str, Entry | None]:
+def drifted(old: DirectorySnapshot, remote: Remote, *, keep_perms: bool) -> dict[str, Entry | None]:
     """Effects on the snapshot: what the remote does not hold as we left it is dropped, a mode is as it is."""
     there: dict[str, RemoteStat | None] = dict(remote.walk(""))
     # A directory that can't be listed may still hold all it should.
@@ -90,7 +89,7 @@ def drifted(old: DirectorySnapshot, remote: Remote) -> dict[str, Entry | None]:
         stat = there.get(path)
         if stat is None or not matches(stat, entry, remote.tag_of):
             effects[path] = None
-        elif stat.mode != entry.mode != UNKNOWN_MODE and entry.kind is not Kind.SYMLINK:
+        elif keep_perms and stat.mode != entry.mode >= 0 and entry.kind is not Kind.SYMLINK:
             effects[path] = replace(entry, mode=stat.mode, stamp=None)  # else only its stamp is looked at
     return effects
 

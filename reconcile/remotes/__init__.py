@@ -144,6 +144,13 @@ class Remote(Protocol):
         """Close the connection; may be called twice."""
 
 
+def recall_caps(memory: Memory) -> Capabilities:
+    """What the remote is known to keep of modes and times, without a look at it."""
+    from reconcile.remotes.sftp.quirks import caps_of  # which is light
+
+    return caps_of(memory.recall())
+
+
 def load() -> None:
     """Import what ``open_remote`` needs and is slow to import. A thread that is at it is waited for."""
     import reconcile.remotes.sftp.prove  # noqa: F401 - only for it to be there

@@ -75,8 +75,9 @@ def _meta_differences(action: Action) -> list[str]:
     if old is None or new is None:
         return []
     differences = []
-    if UNKNOWN_MODE not in (old.mode, new.mode) and old.mode != new.mode:
-        differences.append(f"mode {old.mode:03o} → {new.mode:03o}")
+    before, after = old.wished_mode, new.wished_mode
+    if UNKNOWN_MODE not in (before, after) and before != after:
+        differences.append(f"mode {before:03o} → {after:03o}")
     if old.kind is Kind.FILE and old.mtime != new.mtime:
         differences.append("time")
     return differences

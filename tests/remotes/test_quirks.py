@@ -27,6 +27,10 @@ PLAIN = Quirks(
     moves_links=True,
     removes_links=True,
     verbatim=True,
+    takes_modes=True,
+    keeps_modes=True,
+    takes_times=True,
+    keeps_times=True,
 )
 
 

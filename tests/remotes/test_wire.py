@@ -15,7 +15,7 @@ from reconcile.remotes.sftp.wire import Attrs, Extended, Handle, Names, Reply, S
 from reconcile.remotes.sftp.words import one_line
 
 U32 = st.integers(0, 2**32 - 1)
-ATTRS = st.builds(Attrs, size=st.integers(0, 2**64 - 1), mode=U32, mtime=U32, gid=U32)
+ATTRS = st.builds(Attrs, size=st.integers(0, 2**64 - 1), mode=U32, mtime=U32, gid=U32, uid=U32)
 MESSAGES = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 REPLIES: st.SearchStrategy[Reply] = st.one_of(
     st.builds(Status, st.integers(1, 2**32 - 1), MESSAGES),
@@ -33,8 +33,8 @@ def string(value: bytes) -> bytes:
 
 
 def attributes(attrs: Attrs) -> bytes:
-    # With a user and an extension, which are skipped.
-    fixed = struct.pack(">IQIIIII", 0x8000000F, attrs.size, 1, attrs.gid, attrs.mode, 3, attrs.mtime)
+    # With an extension, which is skipped.
+    fixed = struct.pack(">IQIIIII", 0x8000000F, attrs.size, attrs.uid, attrs.gid, attrs.mode, 3, attrs.mtime)
     return fixed + struct.pack(">I", 1) + string(b"acl@example.org") + string(b"x")
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from reconcile.model import (
     PERMISSIONS,
+    UNKNOWN_MODE,
     Action,
     Entry,
     Kind,
@@ -19,6 +20,7 @@ from reconcile.model import (
     Outcome,
     Problem,
     Reason,
+    unkept,
 )
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.carry import (
@@ -49,6 +51,7 @@ from reconcile.remotes.sftp.site import (
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Status
 
+_OTHERS = "modes and times of what others own on the server are not ours to set: left as they are"
 _LEAVE_OUT = "if the server can't at all, --perms ignore and --times ignore leave them out"
 
 
@@ -76,31 +79,56 @@ def set_meta(site: Site, action: Action) -> Recipe[Outcome]:
 def _set(
     site: Site, path: str, there: Attrs, old: Entry | None, new: Entry
 ) -> Recipe[tuple[Entry, Problem | None]]:
-    """Set what differs between ``old`` and ``new``; returns what is true then."""
+    """Set what differs between ``old`` and ``new``; returns what is true then.
+
+    What the server does not keep is not asked for again: its wish stays the same.
+    """
     if new.kind is Kind.SYMLINK:
         return new, None
-    mode = site.mode_for(new)
-    mtime = wire_time(new) if new.kind is Kind.FILE and site.sends_times else None
-    send_mode = mode if mode is not None and mode != there.mode & PERMISSIONS else None
-    send_mtime = mtime if mtime is not None and mtime != there.mtime else None
-    if send_mode is not None or send_mtime is not None:
-        full = None if send_mode is None else send_mode | there.mode & SPECIAL_BITS
-        status = yield from _set_attributes(site, site.at(path), full, send_mtime)
-        if status is not OK:
+    mode, mtime = _to_set(site, there, old, new)
+    seen = there
+    if mode is not None or mtime is not None:
+        full = None if mode is None else mode | there.mode & SPECIAL_BITS
+        status = yield from _set_attributes(site, site.at(path), full, mtime)
+        is_others = status.code == wire.FX_PERMISSION_DENIED and site.user not in (None, there.uid)
+        if status is not OK and not is_others:
             failed = yield from explain(site, path, "change mode or time", status)
             return new, replace(failed, message=f"{failed.message}; {_LEAVE_OUT}")
+        if is_others:
+            site.say_once(f"{_OTHERS} ({path!r}, for one)", _OTHERS)
+        is_timed = mtime is not None and site.caps.times
+        seen = there if mtime is None or not is_timed else there._replace(mtime=site.quirks.shown(mtime))
+        seen = seen if full is None else seen._replace(mode=full)
+        if site.reads_back() or is_others:
+            looked = yield from look(site, site.at(path))
+            if not isinstance(looked, Attrs):
+                return new, (yield from explain(site, path, "look at what was changed", looked))
+            as_set = site.as_set(mode if site.caps.modes else None, looked)
+            as_timed = not is_timed or site.tag_of(new) is None or looked.mtime == seen.mtime
+            if not is_others and not (as_set and as_timed):
+                site.doubt()
+            seen = looked
+    kept = site.as_set(mode if site.caps.modes else None, seen)
+    claimed = site.mode_claimed(new) if kept else unkept(new.mode)
+    if mode is None and old is not None and old.mode < UNKNOWN_MODE and old.wished_mode == new.mode:
+        claimed = old.mode
     if new.kind is Kind.DIR:
-        return replace(new, mode=site.mode_claimed(new)), None
-    tag = tag_of(there)
-    if send_mtime is not None and site.caps.times:
-        tag = replace(tag, mtime=send_mtime)
-        if site.reads_back():
-            seen = yield from look(site, site.at(path))
-            if not isinstance(seen, Attrs):
-                return new, (yield from explain(site, path, "look at the changed file", seen))
-            tag = tag_of(seen)
+        return replace(new, mode=claimed), None
     digest = new.digest or (old.digest if old is not None else None)
-    return site.recorded(new, tag, digest), None
+    return site.recorded(new, tag_of(seen), digest, claimed), None
+
+
+def _to_set(site: Site, there: Attrs, old: Entry | None, new: Entry) -> tuple[int | None, int | None]:
+    """The mode and the time that are to be asked for; None: is as it should be, or as it was left."""
+    mode = site.mode_for(new)
+    mtime = wire_time(new) if new.kind is Kind.FILE and site.sends_times else None
+    if mode == there.mode & PERMISSIONS or (old is not None and old.wished_mode == new.mode):
+        mode = None
+    if mtime is not None and (
+        site.quirks.shown(mtime) == there.mtime or (old is not None and old.mtime == new.mtime)
+    ):
+        mtime = None
+    return mode, mtime
 
 
 def _set_attributes(site: Site, path: bytes, mode: int | None, mtime: int | None) -> Recipe[Status]:

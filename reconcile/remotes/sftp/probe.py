@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from reconcile.model import Kind
 from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.attributes import try_attributes
 from reconcile.remotes.sftp.foreign import POSIX_RENAME
 from reconcile.remotes.sftp.links import content_of, symlink
 from reconcile.remotes.sftp.site import STAGING, Site, kind_of
@@ -35,12 +36,17 @@ def try_out(site: Site, *, together: bool) -> Recipe[None]:
     if not together:
         site.quirks = replace(site.quirks, ordered=False)
         yield from _clear_away([(yield from open_anyhow(site, path := site.fresh(STAGING)))], [path])
-        yield [_try_renames(site, together=False), _try_links(site, together=False)]
+        yield [
+            _try_renames(site, together=False),
+            _try_links(site, together=False),
+            _try_attributes(site, together=False),
+        ]
         return
     went, *_ = yield [
         _went_in_order(site),
         _try_renames(site, together=True),
         _try_links(site, together=True),
+        _try_attributes(site, together=True),
     ]
     site.quirks = replace(site.quirks, ordered=went)
     if not went:  # what the other answers seem to prove is void
@@ -84,6 +90,19 @@ def _went_in_order(site: Site) -> Recipe[bool]:
     if statuses[-1] is not OK:
         yield [wire.rmdir(name) for name in names]
     return all(status is OK for status in statuses)
+
+
+def _try_attributes(site: Site, *, together: bool) -> Recipe[None]:
+    """Whether modes and times are kept. ``together``: told by what comes along with the next questions."""
+    path = site.fresh(STAGING)
+    opened: Handle | Status = yield site.open_new(path, 0o600)
+    if not isinstance(opened, Handle):
+        return
+    trying = try_attributes(site, path, opened, together=together)
+    if together:
+        site.later.append(trying)
+    else:
+        yield from trying
 
 
 def _try_renames(site: Site, *, together: bool) -> Recipe[None]:

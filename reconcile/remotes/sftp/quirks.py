@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias, get_type_hints
 
+from reconcile.model import Capabilities
+
 Version: TypeAlias = list[str]  # of a server: its SSH banner, and the extensions with their versions
 
 # All that OpenSSH's sftp-server announces, up to 10. Those with a version it has had since 6.5.
@@ -43,12 +45,30 @@ class Quirks:
     handles: int | None = None  # that may be open at a time, where a server tells none and refused more
     truncates: bool | None = None  # OPEN makes a new file only where it is told to truncate it, too
     verbatim: bool | None = None  # READLINK tells what the link holds; else where it leads, as a whole path
+    takes_modes: bool | None = None  # SETSTAT of a mode is not refused
+    keeps_modes: bool | None = None  # and what was set shows
+    takes_times: bool | None = None  # SETSTAT of a time is not refused
+    keeps_times: bool | None = None  # and what was set shows, by rule
+    time_step: int | None = None  # seconds that times are rounded down to; negative: up
+    time_shift: int | None = None  # seconds that they are off then
+    late_times: bool | None = None  # a time holds only where it is set after CLOSE
+
+    def shown(self, time: int) -> int:
+        """What time shows where ``time`` was set."""
+        return rounded(time, self.time_step or 1) + (self.time_shift or 0)
 
     @property
     def untried(self) -> bool:
         """Whether what is found out by trying has not been yet."""
+        if self.keeps_modes is None or self.keeps_times is None:
+            return True
         listed = self.readdir_shows is not None or self.makes_links is False
         return self.ordered is None or self.refuses is None or self.makes_links is None or not listed
+
+
+def rounded(time: int, step: int) -> int:
+    """A time in steps of so many seconds, rounded down; of a negative step, up."""
+    return time // step * step
 
 
 def claims_openssh(extensions: Mapping[bytes, bytes]) -> bool:
@@ -83,3 +103,10 @@ def unpack(value: object, version: Version, otherwise: Quirks) -> Quirks:
     if not all(isinstance(fact, types[name]) for name, fact in known.items()):
         return otherwise
     return Quirks(**known)
+
+
+def caps_of(value: object) -> Capabilities:
+    """What is known of modes and times by what was remembered, of whatever version of the server."""
+    version = value.get("version") if isinstance(value, dict) else None
+    quirks = unpack(value, version, Quirks()) if isinstance(version, list) else Quirks()
+    return Capabilities(modes=quirks.keeps_modes is not False, times=quirks.keeps_times is not False)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from reconcile.diff import ancestors, parent
 from reconcile.model import (
     NS,
+    PERMISSIONS,
     RESERVED_PREFIX,
     UNKNOWN_MODE,
     Action,
@@ -93,6 +94,7 @@ class Site:
     elsewhere: set[str] = field(default_factory=set)  # directories on another file system than our folder
     swept: set[str] = field(default_factory=set)  # directories in which nothing of dead runs is staged
     renames: bool | None = None  # whether the server renames anything at all
+    user: int | None = None  # who we are there: who owns what we make
     group: int | None = None  # of what is made in the staging folder
     hands_down: bool = False  # the staging folder gives its group to what is made in it (setgid)
     groups: dict[str, int] = field(default_factory=dict)  # of directories looked at that do
@@ -197,10 +199,10 @@ class Site:
         if self.quirks.ordered:
             self.quirks = replace(self.quirks, ordered=False)
 
-    def say_once(self, message: str) -> None:
-        """Tell the user, but not ten thousand times."""
-        if message not in self._said:
-            self._said.add(message)
+    def say_once(self, message: str, about: str = "") -> None:
+        """Tell the user, but not ten thousand times. ``about``: what it is about, if its words differ."""
+        if (about or message) not in self._said:
+            self._said.add(about or message)
             self.say(message)
 
     def warn_once(self, message: str) -> None:
@@ -213,22 +215,34 @@ class Site:
         """The server refuses to do this: do without from now on."""
         if modes and self.caps.modes:
             self.caps = replace(self.caps, modes=False)
+            self.doubt()
             self.say("the server does not let us set modes: files and directories get its own")
         if times and self.caps.times:
             self.caps = replace(self.caps, times=False)
+            self.doubt()
             self.say("the server does not let us set times: files get the time of their upload")
         if fsync and self.caps.fsync:
             self.caps = replace(self.caps, fsync=False)
             self.say(NO_FSYNC)
 
+    def doubt(self) -> None:
+        """The server did otherwise than was learned: read all back now, and learn anew in the next run."""
+        self.keeps_tags = False
+        self.quirks = replace(self.quirks, keeps_modes=None, keeps_times=None)
+
+    def as_set(self, mode: int | None, shown: Attrs) -> bool:
+        """Whether a mode that was sent shows, as far as the server is known to keep any."""
+        return mode is None or self.quirks.keeps_modes is False or shown.mode & PERMISSIONS == mode
+
     def mode_for(self, entry: Entry) -> int | None:
         """The mode to send; None: none."""
-        keep = self.options.keep_perms and self.caps.modes and entry.mode != UNKNOWN_MODE
+        takes = self.caps.modes and self.quirks.takes_modes is not False
+        keep = self.options.keep_perms and takes and entry.mode >= 0
         return entry.mode if keep else None
 
     def mode_claimed(self, entry: Entry) -> int:
         """The mode for the snapshot. A server that sets none is not asked again at each run."""
-        wished = self.options.keep_perms and entry.mode != UNKNOWN_MODE
+        wished = self.options.keep_perms and self.quirks.keeps_modes is not False
         return entry.mode if wished else UNKNOWN_MODE
 
     @property
@@ -239,7 +253,7 @@ class Site:
     @property
     def sends_times(self) -> bool:
         """Whether files get their times."""
-        return self.options.keep_times and self.caps.times
+        return self.options.keep_times and self.caps.times and self.quirks.takes_times is not False
 
     def rename_parents(self, old: str, new: str) -> None:
         """A directory that we moved, and all below it, is as checked as it was."""
@@ -270,7 +284,7 @@ class Site:
     def trusted(self) -> bool:
         """Whether what was sent and set need not be read back. Others than OpenSSH may acknowledge less
         than they have written."""
-        return bool(self.quirks.ordered) and self.keeps_tags
+        return bool(self.quirks.ordered) and self.keeps_tags and self.quirks.keeps_times is not False
 
     def reads_back(self) -> bool:
         """Whether size and time of one more publish are to be read back.
@@ -282,7 +296,9 @@ class Site:
 
     def tag_of(self, wish: Entry) -> Tag | None:
         """See ``Remote``. The server's own times prove nothing."""
-        return Tag(wish.size, wire_time(wish)) if self.sends_times else None
+        if not self.sends_times or self.quirks.keeps_times is False:
+            return None
+        return Tag(wish.size, self.quirks.shown(wire_time(wish)))
 
     def recorded(self, entry: Entry, tag: Tag, digest: bytes | None, mode: int | None = None) -> Entry:
         """What the snapshot shall say of a file of which ``entry`` is the wish; ``mode`` if it was seen."""

@@ -13,7 +13,7 @@ from itertools import cycle
 from typing import TypeAlias
 
 from reconcile.diff import parent
-from reconcile.model import PERMISSIONS, Action, Entry, Only, Outcome, Problem, Reason, Stamp, Tag
+from reconcile.model import PERMISSIONS, Action, Entry, Only, Outcome, Problem, Reason, Stamp, Tag, unkept
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain, not_sent, removed_at_close
 from reconcile.remotes.sftp.foreign import Way
@@ -158,6 +158,7 @@ class Content:
         "staged",
         "tag",
         "trouble",
+        "unkept",
         "written",
     )
 
@@ -180,7 +181,8 @@ class Content:
         self.sent = sent
         self.digest = b""
         self.mode = site.mode_for(entry)
-        self.tag = Tag(entry.size, wire_time(entry))
+        self.tag = site.tag_of(entry) or Tag(entry.size, wire_time(entry))
+        self.unkept = False  # the server shows another mode
         self.trouble: Problem | None = None  # with the source
         self.written = False  # all of it, over several lanes: what follows the content is still to come
 
@@ -239,7 +241,8 @@ class Content:
     def ending(self) -> list[Request]:
         """What follows the content. The tag is read back where the server has to prove itself."""
         site, [(lane, handle)] = self.site, self.handles
-        mtime = self.tag.mtime if site.sends_times else None
+        wanted = wire_time(self.entry) if site.sends_times else None
+        mtime = None if site.quirks.late_times else wanted
         requests = []
         if self.mode is not None or mtime is not None:
             requests.append(wire.fsetstat(handle, self.mode, mtime, lane))
@@ -247,7 +250,9 @@ class Content:
             requests.append(wire.fsync(handle, self.entry.size, lane))
         self.handles = []
         requests.append(wire.close(handle, lane))
-        if site.reads_back() or mtime is None or self.written:
+        if mtime != wanted:
+            requests.append(wire.setstat(self.staged, None, wanted, lane))
+        if site.reads_back() or mtime is None or self.written or site.is_elsewhere(parent(self.path)):
             requests.append(wire.lstat(self.staged, lane))
         return requests
 
@@ -269,7 +274,8 @@ class Content:
     def held(self) -> Entry:
         """The entry that holds once the file is published."""
         self.site.refusals = 0
-        return self.site.recorded(self.entry, self.tag, self.digest)
+        held = self.site.recorded(self.entry, self.tag, self.digest)
+        return replace(held, mode=unkept(held.mode)) if self.unkept else held
 
     def _settle(self, notable: Notable) -> Recipe[Problem | None]:
         """Make sense of all that was no plain OK. The staging file is closed afterwards."""
@@ -291,26 +297,22 @@ class Content:
         for kind in (wire.WRITE, wire.CLOSE):
             if isinstance(refused := replies.get(kind), Status):
                 return (yield from explain(self.site, self.path, "write the file", refused, self.entry.size))
-        if wire.FSETSTAT in replies:
+        if wire.FSETSTAT in replies or wire.SETSTAT in replies:
             yield from self._set_each_alone()
             shown = yield wire.lstat(self.staged)
         elif shown is None and not self.site.trusted:  # which has shown only since this was asked for
             shown = yield wire.lstat(self.staged)
-        if (
-            isinstance(shown, Attrs) and shown.size != self.entry.size
-        ):  # what was asked last may be answered first
-            shown = yield wire.lstat(self.staged)
+        shown = yield from self._make_sure(shown)
         if absent(shown):
             return removed_at_close(self.site, self.path)
         if isinstance(shown, Status):
             return (yield from explain(self.site, self.path, "look at the staged file", shown))
-        if isinstance(shown, Attrs):
-            return self._verify(shown)
-        return None
+        return self._verify(shown) if isinstance(shown, Attrs) else None
 
     def _set_each_alone(self) -> Recipe[None]:
         """After a refusal: SETSTAT may be refused for one of its attributes only, or by handle only."""
-        if self.site.sends_times and (yield wire.setstat(self.staged, None, self.tag.mtime)) is not OK:
+        mtime = wire_time(self.entry)
+        if self.site.sends_times and (yield wire.setstat(self.staged, None, mtime)) is not OK:
             self.site.lose(times=True)
         if self.mode is not None and (yield wire.setstat(self.staged, self.mode, None)) is not OK:
             self.site.lose(modes=True)
@@ -321,10 +323,27 @@ class Content:
             self.site.keeps_tags = False
             said = f"the server holds {shown.size:,} bytes of {self.entry.size:,}; not published"
             return problem(self.path, Reason.FAILED, said)
-        if tag_of(shown) != self.tag and self.site.sends_times:
-            self.site.keeps_tags = False
+        self.unkept = not self.site.as_set(self.mode if self.site.caps.modes else None, shown)
+        if self.unkept or self._lacks_its_time(shown):
+            self.site.doubt()
         self.tag = tag_of(shown)
         return None
+
+    def _lacks_its_time(self, shown: Attrs) -> bool:
+        wished = self.site.tag_of(self.entry)
+        return wished is not None and shown.mtime != wished.mtime
+
+    def _make_sure(self, shown: wire.Reply | None) -> Recipe[wire.Reply | None]:
+        """Look again where what was asked last may have been answered first, or a write overtook the time."""
+        if isinstance(shown, Attrs) and shown.size != self.entry.size:
+            shown = yield wire.lstat(self.staged)
+        if not isinstance(shown, Attrs) or not self._lacks_its_time(shown):
+            return shown
+        yield wire.setstat(self.staged, None, wire_time(self.entry))
+        again: Attrs | Status = yield wire.lstat(self.staged)
+        if isinstance(again, Attrs) and again.mtime != shown.mtime and not self._lacks_its_time(again):
+            self.site.quirks = replace(self.site.quirks, late_times=True)
+        return again
 
 
 def stamp_of(entry: Entry) -> Stamp:

@@ -187,9 +187,9 @@ def fsetstat(handle: bytes, mode: int | None, mtime: int | None, lane: int = 0) 
     return Request(FSETSTAT, _string(handle) + _attributes(mode, mtime), Status, 0.0, lane)
 
 
-def setstat(path: bytes, mode: int | None, mtime: int | None) -> Request:
+def setstat(path: bytes, mode: int | None, mtime: int | None, lane: int = 0) -> Request:
     """Set mode and/or times; follows a link."""
-    return Request(SETSTAT, _string(path) + _attributes(mode, mtime))
+    return Request(SETSTAT, _string(path) + _attributes(mode, mtime), Status, 0.0, lane)
 
 
 def lstat(path: bytes, lane: int = 0) -> Request:

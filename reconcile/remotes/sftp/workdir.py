@@ -205,6 +205,7 @@ def _make_run_folder(site: Site, parts: AbstractSet[bytes]) -> Recipe[None]:
                 f"{part.uid} there: who owns it can change what is in it. Give a place of your own with "
                 "--remote-workdir if that is not meant to be"
             )
+        site.user = part.uid
         site.group, site.hands_down = part.gid, bool(part.mode & stat.S_ISGID)
 
 
@@ -238,6 +239,8 @@ def _is_made(
     for path, there in zip((site.workdir, ours), folders, strict=True):
         if isinstance(there, Attrs) and kind_of(there) is not Kind.DIR:
             raise _in_the_way(path, there)
+    if isinstance(folders[1], Attrs):
+        site.user = folders[1].uid
     made = [isinstance(there, Attrs) for there in (*folders, file)]
     site.owner = folders[0].uid if isinstance(folders[0], Attrs) else None
     missing = [] if all(made) else (yield from _missing(site.base, [base, above]))
