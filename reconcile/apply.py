@@ -8,14 +8,14 @@ remote is asked what became of the actions under way, and the rest goes on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from reconcile.claim import claim, claim_parted, is_parted, questions
 from reconcile.diff import ancestors, join
 from reconcile.errors import ConnectionLost
 from reconcile.line import Line
-from reconcile.model import Action, Entry, Kind, Op, Outcome, Plan, Stop
+from reconcile.model import Action, Kind, Op, Outcome, Plan, Stop
 from reconcile.order import not_tried, touched
 from reconcile.remotes import Remote
 from reconcile.source import Source
@@ -30,21 +30,25 @@ def apply(plan: Plan, line: Line, source: Source, stop: Stop) -> Iterator[Outcom
     """
     failed = _Failed(problem.path for problem in plan.problems)
     for level in plan.levels:
-        ready: list[Action] = []
-        for action in level:
-            culprit = failed.prerequisite_of(action)
-            if culprit is None:
-                ready.append(action)
-                continue
-            stranded = (
-                action.op is Op.MOVE and action.parked is not None and action.parked not in failed.parks
-            )
-            failed.add(action)
-            effects = _bring_home(action, line, source) if stranded else {}
-            yield Outcome(action, effects, not_tried(action, culprit))
+        ready, held_up = failed.sort_out(level)
+        stranded: list[Outcome] = []
+        for action, culprit in held_up:
+            outcome = Outcome(action, problem=not_tried(action, culprit))
+            if failed.is_parked(action):
+                stranded.append(outcome)
+            else:
+                yield outcome
         for outcome in _perform(ready, line, source, stop):
             if not outcome.done:
                 failed.add(outcome.action)
+                if failed.is_parked(outcome.action) and outcome.action.path not in outcome.effects:
+                    stranded.append(outcome)
+                    continue
+            yield outcome
+        for outcome in _bring_home(stranded, line, source):
+            home = outcome.action.source
+            if home is not None and home in outcome.effects:
+                failed.add_path(home)
             yield outcome
 
 
@@ -101,11 +105,28 @@ def way_home(action: Action) -> Action:
     return replace(action, path=action.source, new=action.moved, old=None, carried={})
 
 
-def _bring_home(action: Action, line: Line, source: Source) -> dict[str, Entry | None]:
-    """Go the way home, also in a run that was asked to end; what is then true."""
-    home = way_home(action)
-    done = all(outcome.done for outcome in _perform([home], line, source, Stop()))
-    return {home.path: home.new} if done else {}
+def _bring_home(stranded: Sequence[Outcome], line: Line, source: Source) -> Iterator[Outcome]:
+    """Go the way home, also in a run that was asked to end; the outcomes with what is then true.
+
+    Not before the level has ended: whatever was to come to the old place has come by then.
+    """
+    homes = [way_home(outcome.action) for outcome in stranded]
+    at_home: set[int] = set()
+    for group in by_depth(homes):
+        at_home |= {id(outcome.action) for outcome in _perform(group, line, source, Stop()) if outcome.done}
+    for home, outcome in zip(homes, stranded, strict=True):
+        if id(home) in at_home:
+            yield replace(outcome, effects={**outcome.effects, home.path: home.new})
+        else:
+            yield outcome
+
+
+def by_depth(actions: Iterable[Action]) -> list[list[Action]]:
+    """In groups, those in the topmost directories first: others may be in what these bring."""
+    depths: dict[int, list[Action]] = {}
+    for action in actions:
+        depths.setdefault(action.path.count("/"), []).append(action)
+    return [depths[depth] for depth in sorted(depths)]
 
 
 class _Failed:
@@ -115,18 +136,57 @@ class _Failed:
         self._unread = frozenset(unread)  # what the plan had to leave out
         self._at: set[str] = set()
         self._inside: dict[str, str] = {}
-        self.parks: set[int] = set()  # numbers of the parking places that stayed empty
+        self._parks: set[int] = set()  # numbers of the parking places that stayed empty
 
     def add(self, action: Action) -> None:
         """Remember a failure. Of metadata nothing else depends."""
         if action.op is Op.SETMETA:
             return
         if action.op is Op.PARK and action.parked is not None:
-            self.parks.add(action.parked)
+            self._parks.add(action.parked)
         for path in touched(action):
-            self._at.add(path)
-            for top in ancestors(path):
-                self._inside.setdefault(top, path)
+            self.add_path(path)
+
+    def add_path(self, path: str) -> None:
+        """Nothing can be done here any more in this run."""
+        self._at.add(path)
+        for top in ancestors(path):
+            self._inside.setdefault(top, path)
+
+    def is_parked(self, action: Action) -> bool:
+        """Whether what the action moves was moved aside."""
+        return action.op is Op.MOVE and action.parked is not None and action.parked not in self._parks
+
+    def sort_out(self, level: Sequence[Action]) -> tuple[Sequence[Action], Sequence[tuple[Action, str]]]:
+        """What can be done of a level, and what must wait, with the failed path that it depends on."""
+        held_up: dict[int, tuple[Action, str]] = {}
+        coming: dict[str, Action] = {}
+        before = -1
+        while before != len(held_up):
+            before = len(held_up)
+            for action in level:
+                if id(action) not in held_up and (culprit := self.prerequisite_of(action)) is not None:
+                    coming = coming or {other.path: other for other in level}
+                    self._hold_up(action, culprit, coming, held_up)
+        return [action for action in level if id(action) not in held_up], list(held_up.values())
+
+    def _hold_up(
+        self,
+        action: Action,
+        culprit: str,
+        coming: Mapping[str, Action],
+        held_up: dict[int, tuple[Action, str]],
+    ) -> None:
+        """What was moved aside and can't go on goes home: who was ``coming`` there must wait, too."""
+        while id(action) not in held_up:
+            held_up[id(action)] = action, culprit
+            self.add(action)
+            if not self.is_parked(action) or action.source is None:
+                return
+            self.add_path(action.source)
+            if action.source not in coming:
+                return
+            action, culprit = coming[action.source], action.path
 
     def prerequisite_of(self, action: Action) -> str | None:
         """The failed path that ``action`` depends on, if there is one."""
@@ -135,10 +195,9 @@ class _Failed:
                 return path
         if not self._at:
             return None
-        paths = (
-            touched(action) if action.parked is None or not action.source else (action.path, action.source)
-        )
-        for path in paths:
+        if action.op is Op.MOVE and action.parked in self._parks:
+            return action.source
+        for path in touched(action):
             for top in ancestors(path):
                 if top in self._at:
                     return top

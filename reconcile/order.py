@@ -3,17 +3,26 @@
 Making directories, moving and removing what is in the way depend on each other:
 ``mv build old; mkdir build``, rotated logs, swapped names. The steps are played
 through on a simulated tree, each as soon as it can be; where they wait for each
-other in a circle, one of them is parked: moved aside first, to its place later.
+other in a circle, they are parked: moved aside first, to their places later. So are
+those of a long chain, all at once: that takes twice the renames, and two levels
+instead of one for each. Of a short one none is ever out of sight.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 from reconcile.diff import ancestors, parent
 from reconcile.model import Action, Kind, Op, Problem, Reason, Stage
 from reconcile.twins import fold_name
+
+MOST_IN_TURN = 4  # moves that may wait for each other, one behind the other: each is a round trip or two
+
+_Event: TypeAlias = tuple[str, str]  # what happens, and to which path
+_CAME, _LEFT, _UNPARKED = "a directory is there", "something has left its place", "it can be reached again"
 
 
 def order(steps: Iterable[Action]) -> list[list[Action]]:
@@ -72,67 +81,149 @@ def _levels(actions: Sequence[Action]) -> list[list[Action]]:
 
 
 class _Simulation:
-    """A tree on which the steps are played: where everything is, and what still waits."""
+    """A tree on which the steps are played: where everything is, and what still waits.
+
+    A step that can't be played yet waits for one thing, a directory to come or something to
+    leave, and is tried again once that has happened: no step is looked at in vain.
+    """
 
     def __init__(self, steps: Iterable[Action]) -> None:
-        self._waiting = sorted(steps, key=lambda step: (step.op is not Op.DELETE, step.path))
-        self._leaving = {_origin(step): step for step in self._waiting if step.op is not Op.MKDIR}
-        self._coming = {step.path for step in self._waiting if _makes_directory(step)}
+        waiting = sorted(steps, key=lambda step: (step.op is not Op.DELETE, step.path))
+        self._ready = deque(waiting)
+        self._waiting = dict(enumerate(waiting))
+        self._numbers = {id(step): number for number, step in self._waiting.items()}
+        self._blocked: dict[_Event, list[Action]] = defaultdict(list)
+        self._wanted: deque[str] = deque()  # origins of what is in the way of a step
+        self._leaving = {_origin(step): step for step in waiting if step.op is not Op.MKDIR}
+        self._coming = {step.path for step in waiting if _makes_directory(step)}
+        self._inside = _moves_inside(self._leaving)
         self._moved: dict[str, str] = {}  # origin → where it is now
         self._placed: dict[str, str] = {}  # the same, turned round
         self._made: set[str] = set()
         self._parked: dict[str, tuple[int, str]] = {}  # origin → parking place, and where it was parked from
+        self._places = 0  # parking places taken so far
         self._played: list[Action] = []
 
     def play(self) -> list[Action]:
         """Play all steps; what is returned can be carried out one after the other."""
-        for step in [step for step in self._waiting if _only_case_differs(step)]:
+        for step in [step for step in self._ready if _only_case_differs(step)]:
+            self._park(step)
+        for step in list(self._long_chains()):
             self._park(step)
         while self._waiting:
-            blocked = [step for step in self._waiting if not self._try(step)]
-            if len(blocked) == len(self._waiting):
-                self._park(self._pick_to_park(blocked))
-            self._waiting = blocked
+            while self._ready:
+                step = self._ready.popleft()
+                event = self._try(step)
+                if event is None:
+                    del self._waiting[self._numbers[id(step)]]
+                    continue
+                self._blocked[event].append(step)
+                if event[0] == _LEFT:
+                    self._wanted.append(event[1])
+            if self._waiting:
+                self._park(self._pick_to_park())
         return self._played
 
-    def _try(self, step: Action) -> bool:
-        """Carry out a step if nothing is in its way."""
+    def _long_chains(self) -> Iterator[Action]:
+        """What is moved aside at once where many moves, one behind the other, wait for the last one.
+
+        A circle has no last one: all of it, however small. Were one of it aside alone, a run that
+        dies could leave both its places taken.
+        """
+        behind: dict[str, Action] = {}  # origin of what is in the way → the move it is in the way of
+        ahead: dict[int, Action] = {}
+        for step in self._ready:
+            other = self._leaving.get(step.path)
+            if other is None or (step.op, other.op) != (Op.MOVE, Op.MOVE):
+                continue
+            if self._is_final(parent(step.path)):
+                behind[step.path] = step
+                ahead[id(step)] = other
+        firsts = [step for step in self._ready if id(step) in ahead and step.source not in behind]
+        for first in firsts:
+            chain = [first]
+            while (other := ahead.pop(id(chain[-1]), None)) is not None:
+                chain.append(other)
+            if len(chain) > MOST_IN_TURN:
+                yield from chain[1:-1]
+        for step in self._ready:
+            circle: list[Action] = []
+            while (other := ahead.pop(id(step), None)) is not None:
+                circle.append(step)
+                step = other
+            yield from circle
+
+    def _try(self, step: Action) -> _Event | None:
+        """Carry out a step if nothing is in its way; else what it waits for."""
         if step.op is Op.DELETE:
-            where = self._where(_origin(step))
-            if where is None or any(self._is_inside(other, where) for other in self._waiting_moves()):
-                return False
-            self._played.append(replace(step, path=where, source=None))
-            del self._leaving[_origin(step)]
-            return True
-        if not self._is_final(parent(step.path)) or self._is_taken(step.path):
-            return False
+            return self._try_to_delete(step)
+        above = next((top for top in ancestors(parent(step.path)) if top in self._coming), None)
+        if above is not None:
+            return _CAME, above
+        occupant = self._occupant(step.path)
+        if occupant in self._leaving:
+            return _LEFT, occupant
         if step.op is Op.MKDIR:
             self._made.add(step.path)
             self._played.append(step)
         else:
             assert step.source is not None
+            if step.source not in self._parked and (above := self._parked_above(step.source)) is not None:
+                return _UNPARKED, above
             number, where = self._parked.pop(step.source, (None, self._where(step.source)))
-            if where is None:
-                return False
             self._played.append(replace(step, source=where, parked=number))
             self._moved[step.source] = step.path
             self._placed[step.path] = step.source
-            self._leaving.pop(step.source, None)
+            self._leave(step.source)
+            self._happens(_UNPARKED, step.source)
         self._coming.discard(step.path)
-        return True
+        self._happens(_CAME, step.path)
+        return None
 
-    def _waiting_moves(self) -> Iterable[Action]:
-        return (step for step in self._leaving.values() if step.op is Op.MOVE)
+    def _try_to_delete(self, step: Action) -> _Event | None:
+        origin = _origin(step)
+        above = self._parked_above(origin)
+        if above is not None:
+            return _UNPARKED, above
+        where = self._where(origin)
+        inside = self._inside.get(origin, [])
+        while inside and not self._is_waiting_inside(inside[-1], where):
+            inside.pop()  # it has left for good
+        if inside:
+            return _LEFT, _origin(inside[-1])
+        self._played.append(replace(step, path=where, source=None))
+        self._leave(origin)
+        return None
 
-    def _is_inside(self, step: Action, where: str) -> bool:
-        place = self._where(_origin(step))
-        return place is not None and place.startswith(f"{where}/")
+    def _leave(self, origin: str) -> None:
+        self._leaving.pop(origin, None)
+        self._happens(_LEFT, origin)
 
-    def _where(self, origin: str) -> str | None:
-        """Where something of the old state is now; None while it, or a directory above it, is parked."""
+    def _happens(self, what: str, path: str) -> None:
+        """Whoever waited for it is tried again."""
+        self._ready.extend(self._blocked.pop((what, path), ()))
+
+    def _is_waiting_inside(self, step: Action, where: str) -> bool:
+        """Whether something that has yet to leave lies below ``where``."""
+        origin = _origin(step)
+        if origin not in self._leaving or self._parked_above(origin) is not None:
+            return False
+        return self._where(origin).startswith(f"{where}/")
+
+    def _parked_above(self, origin: str) -> str | None:
+        """What is parked of something of the old state: itself, or a directory above it."""
+        if not self._parked:
+            return None
         for top in ancestors(origin):
             if top in self._parked:
+                return top
+            if top in self._moved:
                 return None
+        return None
+
+    def _where(self, origin: str) -> str:
+        """Where something of the old state that is not parked is now."""
+        for top in ancestors(origin):
             if top in self._moved:
                 return self._moved[top] + origin[len(top) :]
         return origin
@@ -141,55 +232,64 @@ class _Simulation:
         """Whether a directory of the new state is already there."""
         return not any(top in self._coming for top in ancestors(path))
 
-    def _is_taken(self, path: str) -> bool:
-        """Whether something that has yet to leave lies at ``path``."""
-        return self._occupant(path) in self._leaving
-
-    def _occupant(self, path: str) -> str | None:
-        """The origin of what lies at ``path`` now; None if that was made or has been parked."""
+    def _occupant(self, path: str) -> str:
+        """The origin of what lies at ``path`` now; empty if that was made or has been parked."""
         for top in ancestors(path):
             if top in self._made:
-                return None
+                return ""
             if top in self._placed:
                 origin = self._placed[top] + path[len(top) :]
                 break
         else:
             origin = path
-        return origin if self._where(origin) == path else None
+        return origin if self._parked_above(origin) is None and self._where(origin) == path else ""
 
-    def _pick_to_park(self, blocked: Sequence[Action]) -> Action:
+    def _pick_to_park(self) -> Action:
         """A move that is in the way of another step; else the first that can be reached."""
-        movable = [s for s in blocked if s.op is Op.MOVE and self._where(_origin(s)) is not None]
-        wanted = {self._occupant(s.path) for s in blocked if s.op is not Op.DELETE}
-        doomed = [self._where(_origin(s)) for s in blocked if s.op is Op.DELETE]
-        for step in movable:
-            if _origin(step) in wanted or any(top and self._is_inside(step, top) for top in doomed):
+        while self._wanted:
+            step = self._leaving.get(self._wanted.popleft())
+            if step is not None and self._can_be_parked(step):
                 return step
-        return movable[0]
+        return next(filter(self._can_be_parked, self._waiting.values()))
+
+    def _can_be_parked(self, step: Action) -> bool:
+        return step.op is Op.MOVE and self._parked_above(_origin(step)) is None
 
     def _park(self, step: Action) -> None:
         origin = _origin(step)
-        where = self._where(origin)
-        if where is None or origin in self._parked:
+        if self._parked_above(origin) is not None:
             return
+        where = self._where(origin)
         # What is to leave a directory could not be reached while that is parked.
-        for other in list(self._waiting_moves()):
-            if self._is_inside(other, where):
+        for other in reversed(self._inside.get(origin, ())):
+            if self._is_waiting_inside(other, where):
                 self._park(other)
-        number = len([action for action in self._played if action.op is Op.PARK])
         self._played.append(
             Action(
                 Op.PARK,
                 where,
                 old=step.moved,
                 moved=step.moved,
-                parked=number,
+                parked=self._places,
                 reason="in the way",
                 careful=step.careful,
                 inside=step.inside,
             )
         )
-        self._parked[origin] = number, where
+        self._parked[origin] = self._places, where
+        self._places += 1
+        self._happens(_LEFT, origin)
+
+
+def _moves_inside(leaving: Mapping[str, Action]) -> dict[str, list[Action]]:
+    """By the origin of what leaves: the moves out of it, the last ones first."""
+    inside: dict[str, list[Action]] = defaultdict(list)
+    for origin in sorted(leaving, reverse=True):
+        if leaving[origin].op is Op.MOVE:
+            for top in ancestors(parent(origin)):
+                if top in leaving:
+                    inside[top].append(leaving[origin])
+    return inside
 
 
 def _origin(step: Action) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from reconcile.apply import find_out, way_home
+from reconcile.apply import by_depth, find_out, way_home
 from reconcile.claim import matches
 from reconcile.diff import Inside, join
 from reconcile.fold import fold
@@ -31,12 +31,19 @@ def recover(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: 
     Puts back what it had parked. Raises ConnectionLost; recovery then begins anew.
     """
     outcomes = list(_know(old, leftover, remote, source))
-    for action in _stranded(leftover, outcomes):
-        home = way_home(action)
-        if all(outcome.done for outcome in remote.perform([home], source)):
-            outcomes.append(Outcome(action, {home.path: home.new}, _interrupted(action)))
-        else:  # its old place is taken: to where it was meant to go
-            outcomes += remote.perform([action], source)
+    ways = _choose_ways(leftover, outcomes, remote)
+    outcomes += map(_came_home, ways.at_home)
+    homes = [way_home(action) for action in ways.back]
+    meant = {id(home): action for home, action in zip(homes, ways.back, strict=True)}
+    for group in by_depth(homes):
+        for outcome in remote.perform(group, source):
+            action = meant[id(outcome.action)]
+            if outcome.done:
+                outcomes.append(_came_home(action))
+            elif action.path in ways.free:  # what it was in is gone, say
+                ways.on.append(action)
+    for group in by_depth(ways.on):
+        outcomes += remote.perform(group, source)
     return fold(old, outcomes, {}, leftover.trusted_ns)
 
 
@@ -44,15 +51,63 @@ def foresee(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: 
     """What ``recover`` would come to, for a plan: looks, and changes nothing."""
     remote.find_parked(old.lineage)
     outcomes = list(_know(old, leftover, remote, source))
+    ways = _choose_ways(leftover, outcomes, remote)
+    outcomes += map(_came_home, [*ways.at_home, *ways.back])
+    for action in ways.on:
+        outcomes.append(Outcome(action, {} if action.kind is Kind.DIR else {action.path: action.new}))
+    return fold(old, outcomes, {}, leftover.trusted_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """Where what was parked goes."""
+
+    at_home: list[Action]  # it is back already
+    back: list[Action]  # to its old place
+    on: list[Action]  # to where it was meant to go
+    free: set[str]  # where that is possible
+
+
+def _choose_ways(leftover: Leftover, outcomes: Sequence[Outcome], remote: Remote) -> _Ways:
+    """Back; where the old place is taken by now, on. Where both are it stays: nothing is driven out.
+
+    Then whatever is parked and comes from there must go on, too: in a chain each has the place of the next.
+    """
     stranded = _stranded(leftover, outcomes)
-    homes = dict(remote.observe(action.source or "" for action in stranded))
+    arrived = {
+        outcome.action.path for outcome in outcomes if outcome.done and outcome.action.op is not Op.PARK
+    }
+    seen = dict(remote.observe({path: None for a in stranded for path in (a.source or "", a.path)}))
+
+    def is_taken(path: str, action: Action, replaced: Entry | None = None) -> bool:
+        there = seen[path]
+        if there is None or matches(there, replaced, remote.tag_of):
+            return False
+        # A directory that did not come in the run may be what stayed of this one, or of another.
+        return action.kind is not Kind.DIR or there.kind is not Kind.DIR or path in arrived
+
+    ways = _Ways([], [], [], {a.path for a in stranded if not is_taken(a.path, a, a.old)})
+    left: dict[str, Action] = {}
     for action in stranded:
         home = action.source or ""
-        if homes[home] is None:
-            outcomes.append(Outcome(action, {home: action.moved}, _interrupted(action)))
+        gone = remote.parked is not None and action.parked not in remote.parked
+        if gone and matches(seen[home], action.moved, remote.tag_of):
+            ways.at_home.append(action)
         else:
-            outcomes.append(Outcome(action, {} if action.kind is Kind.DIR else {action.path: action.new}))
-    return fold(old, outcomes, {}, leftover.trusted_ns)
+            left[home] = action
+    waiting = [home for home in sorted(left, reverse=True) if is_taken(home, left[home])]
+    while waiting:
+        if (onward := left.pop(waiting.pop(), None)) is not None:
+            if onward.path in ways.free:
+                ways.on.append(onward)
+            waiting.append(onward.path)
+    ways.back.extend(left.values())
+    return ways
+
+
+def _came_home(action: Action) -> Outcome:
+    home = way_home(action)
+    return Outcome(action, {home.path: home.new}, _interrupted(action))
 
 
 def _know(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: Source) -> Iterator[Outcome]:

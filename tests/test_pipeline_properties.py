@@ -341,14 +341,14 @@ def test_move_away_and_make_anew() -> None:
 
 
 @pytest.mark.parametrize("folder", [True, False])
-def test_swapped_names_park_one(folder: bool) -> None:
+def test_swapped_names_go_aside_and_home(folder: bool) -> None:
     world = synced(*files(3, "a"), *files(4, "b"))
     one, two = ("a", "b") if folder else ("a/f1", "b/f2")
     world.local.rename(one, "tmp")
     world.local.rename(two, one)
     world.local.rename("tmp", two)
     plan, _ = world.reconcile(Options())
-    assert [a.op for a in plan.actions] == [Op.PARK, Op.MOVE, Op.MOVE]
+    assert [[a.op for a in level] for level in plan.levels] == [[Op.PARK] * 2, [Op.MOVE] * 2]
     assert visible(world.remote) == visible(world.local.nodes)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from reconcile.apply import way_home
 from reconcile.errors import Refused
 from reconcile.model import (
     UNKNOWN_MODE,
@@ -296,14 +297,16 @@ class Conformance:
         assert (bench.dest / "b").read_text() == "was a"
         bench.end()
 
-    def test_what_was_parked_goes_back_if_its_new_place_is_taken(self, make: Callable[..., Bench]) -> None:
+    def test_what_was_parked_can_go_home_if_its_new_place_is_taken(self, make: Callable[..., Bench]) -> None:
         bench = make(on_drift=OnDrift.SKIP)
         bench.upload({"a": "a"})
         a = bench.held["a"]
         bench.do(Action(Op.PARK, "a", None, a, parked=1))
         (bench.dest / "b").write_text("somebody else's")
-        problem = bench.problem(Action(Op.MOVE, "b", a, None, "a", a, parked=1))
-        assert problem.reason is Reason.DRIFT
+        on = Action(Op.MOVE, "b", a, None, "a", a, parked=1)
+        assert bench.problem(on).reason is Reason.DRIFT
+        assert not (bench.dest / "a").exists()  # something else may be on its way to there
+        bench.do(way_home(on))
         assert (bench.dest / "a").read_text() == "a"
         assert (bench.dest / "b").read_text() == "somebody else's"
 

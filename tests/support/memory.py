@@ -261,7 +261,7 @@ class MemoryRemote:
                 effects = self._do(action)
             except Refusal as refusal:
                 problem = Problem(action.path, Stage.APPLY, Reason.FAILED, str(refusal))
-                yield Outcome(action, self._put_back(action), problem)
+                yield Outcome(action, problem=problem)
             else:
                 self.performed.append(action)
                 yield Outcome(action, effects=effects)
@@ -369,18 +369,6 @@ class MemoryRemote:
     def _fail_if_told(self, action: Action) -> None:
         if action.path in self.failing and action.path != action.source:
             raise Refusal("told to fail")
-
-    def _put_back(self, action: Action) -> dict[str, Entry | None]:
-        if action.op is not Op.MOVE or action.parked not in self.places or action.source in self.tree:
-            return {}
-        assert action.source is not None
-        assert action.parked is not None
-        above = parent(action.source)
-        if above and above not in self.tree:
-            return {}
-        for inside, node in self.places.pop(action.parked).items():
-            self.tree[action.source + inside] = node
-        return {action.source: action.moved}
 
     def _take(self, path: str) -> Tree:
         taken = {p[len(path) :]: n for p, n in self.tree.items() if p == path or p.startswith(f"{path}/")}

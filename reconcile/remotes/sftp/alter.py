@@ -157,23 +157,6 @@ def move(site: Site, action: Action) -> Recipe[Outcome]:
     source = site.at(origin) if action.parked is None else site.parked(action.parked)
     target = site.at(action.path)
     here, there = yield [look(site, source), look(site, target)]
-    outcome = yield from _move(site, action, source, here, there)
-    if outcome.problem is None or action.parked is None or not isinstance(here, Attrs):
-        return outcome
-    # It may be the only copy: back to where it came from, if that is free.
-    back = site.at(origin)
-    if absent((yield from look(site, back))) and (yield from rename(site, source, back, moved.link)) is OK:
-        return replace(outcome, effects={**outcome.effects, origin: moved})
-    return outcome
-
-
-def _move(
-    site: Site, action: Action, source: bytes, here: Attrs | Status, there: Attrs | Status
-) -> Recipe[Outcome]:
-    new, moved, origin = action.new, action.moved, action.source
-    assert new is not None
-    assert moved is not None
-    assert origin is not None
     # What was parked has left its place before, and something else may be there by now.
     gone: dict[str, Entry | None] = {origin: None} if action.parked is None else {}
     if isinstance(here, Status):
