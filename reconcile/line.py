@@ -6,7 +6,6 @@ import random
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import chain
@@ -14,6 +13,7 @@ from typing import TypeVar
 
 from reconcile.errors import ConnectionLost, ProtocolError, TurnedAway, Unreachable, Untrusted
 from reconcile.model import Action, Footing, Job, Plan, Reporter, Stop, Traffic
+from reconcile.names import name_run
 from reconcile.remotes import NOTHING, Memory, Remote, load
 
 T = TypeVar("T")
@@ -108,7 +108,7 @@ class Line:
 
     def _prepare(self, remote: Remote, footing: Footing, *, resume: bool) -> None:
         before = chain(self._before_us, self._plan.actions)
-        remote.prepare(footing, uuid.uuid4().hex[:12], self._plan, resume=resume, before=before)
+        remote.prepare(footing, name_run(self._job.state), self._plan, resume=resume, before=before)
         self._footing = replace(footing, known=True)
 
     @property

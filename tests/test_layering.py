@@ -21,7 +21,7 @@ ROWS = (
     ("line", "scan", "doubt", "ignorefile", "survey", "state", "remotes"),
     (
         *("source", "half", "rows", "fold", "plan", "twins", "guard", "room", "arrivals", "order"),
-        *("moves", "claim", "diff", "filters", "idle", "growing"),
+        *("moves", "claim", "diff", "filters", "idle", "growing", "names"),
     ),
     ("home", "brackets", "way"),
     ("model", "errors", "marks", "paths"),

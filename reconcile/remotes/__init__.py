@@ -33,24 +33,27 @@ if TYPE_CHECKING:  # with it comes all of what is slow to import
 NOTHING = Plan()
 
 
+LEARNED = "server"  # of the server itself
+
+
 class Memory(Protocol):
     """What a remote has learned of its server in earlier runs: plain values, which it alone understands."""
 
-    def recall(self) -> object:
-        """What was remembered last; None: nothing."""
+    def recall(self, name: str = LEARNED) -> object:
+        """What was remembered last under ``name``; None: nothing."""
 
-    def remember(self, value: object) -> None:
+    def remember(self, value: object, name: str = LEARNED) -> None:
         """Keep it in the place of what was there, if that is wanted and can be done."""
 
 
 class _Forgetful:
     """Keeps nothing."""
 
-    def recall(self) -> object:
+    def recall(self, name: str = LEARNED) -> object:  # noqa: ARG002 - as of any memory
         """Nothing was ever remembered."""
         return None
 
-    def remember(self, value: object) -> None:
+    def remember(self, value: object, name: str = LEARNED) -> None:
         """Nothing is."""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from reconcile.state import small
 
-NAME = "server"
+LEARNED = "server"  # as ``remotes`` calls it
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,17 +16,17 @@ class Memo:
     folder: str
     keeps: bool
 
-    def recall(self) -> object:
+    def recall(self, name: str = LEARNED) -> object:
         """What was remembered last; None: nothing."""
         try:
-            return small.recall(self.folder, NAME)
+            return small.recall(self.folder, name)
         except ValueError:
             return None
 
-    def remember(self, value: object) -> None:
+    def remember(self, value: object, name: str = LEARNED) -> None:
         """Keep it in the place of what was there."""
         if self.keeps:
             try:
-                small.remember(self.folder, NAME, value)
+                small.remember(self.folder, name, value)
             except OSError:
                 pass  # learned anew next time

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain, zip_longest
 from typing import TypeVar
 
@@ -28,6 +29,7 @@ from reconcile.model import (
     Tag,
     Traffic,
 )
+from reconcile.names import is_lost
 from reconcile.order import not_tried
 from reconcile.remotes import NOTHING, Memory
 from reconcile.remotes.sftp.alter import move, park, set_meta
@@ -42,6 +44,7 @@ from reconcile.remotes.sftp.kept import Kept
 from reconcile.remotes.sftp.lanes import Lanes
 from reconcile.remotes.sftp.listing import TOGETHER
 from reconcile.remotes.sftp.mark import find_marks
+from reconcile.remotes.sftp.others import look_at_others
 from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
 from reconcile.remotes.sftp.publish import make_link
 from reconcile.remotes.sftp.quirks import pack
@@ -313,6 +316,7 @@ class SftpRemote:
 
     def finish(self, mark: str = "") -> Iterator[Problem]:
         """Purge the run's trash and remove its folder; the mark is renamed beside that."""
+        look_at_others(self._session, self._site, self._memory)
         yield from leave(self._session, self._site, self._kept, mark)
 
     def close(self) -> None:
@@ -329,6 +333,7 @@ def open_sftp(job: Job, reporter: Reporter, memory: Memory, secrets: Secrets) ->
     try:
         session, site = _arrive(connection, job, reporter, memory)
         site.warn = reporter.warn
+        site.is_lost = partial(is_lost, state=job.state)
         return SftpRemote(connection, session, site, reporter, memory)
     except ProtocolError as error:
         connection.close()

@@ -5,6 +5,7 @@ What may live here: deleting files and trees.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 from reconcile.diff import parent
@@ -137,12 +138,20 @@ def _delete_directory(
     return Outcome(action, gone, note=note, entries=len(effects))
 
 
+def _is_debris(site: Site, name: str, attrs: Attrs) -> bool:
+    """Whether it is what a dead run of this job had staged beside its target."""
+    last = os.fsencode(name.rpartition("/")[2])
+    return last.startswith(site.prefixes[0]) and kind_of(attrs) is not Kind.DIR
+
+
 def _not_ours(site: Site, path: bytes, found: Found, members: Mapping[str, Entry]) -> Recipe[set[str]]:
     """What has to stay: unknown to us, excluded, or changed by somebody else."""
     staying: set[str] = set()
     links: list[tuple[str, Entry]] = []
     for name, attrs in found.items():
         entry = members.get(name)
+        if entry is None and _is_debris(site, name, attrs):
+            continue
         if entry is None or entry.excluded:
             staying.add(name)
         elif entry.kind is Kind.SYMLINK:

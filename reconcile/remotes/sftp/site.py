@@ -48,6 +48,11 @@ NO_FSYNC = "the server can't be told to bring files to its disk: they are acknow
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIR, stat.S_IFLNK: Kind.SYMLINK}
 
 
+def _to_none(_name: str) -> bool:
+    """Of no run it is known."""
+    return False
+
+
 def _to_nobody(_message: str) -> None:
     """Until there is a reporter."""
 
@@ -108,6 +113,7 @@ class Site:
     others: list[tuple[bytes, int]] = field(
         default_factory=list
     )  # folders of other jobs in our working folder, and when names in them changed, by the server's clock
+    is_lost: Callable[[str], bool] = _to_none  # whether a run of that name is dead, and its state is gone
     owner: int | None = None  # of our working folder, if it was there
     keeps: int = 0  # things that this run has brought to the part of the trash that is not purged
     unopened: list[Action] = field(default_factory=list)  # uploads refused at OPEN, without a word

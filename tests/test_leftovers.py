@@ -1,0 +1,146 @@
+"""What runs that never came to their end have left on the server, of this job and of others."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from reconcile.names import is_lost, name_run
+from tests.support.command import Reconcile
+from tests.support.faults import Fault
+from tests.support.sshd import Sshd
+from tests.support.trees import build_tree, read_tree
+
+DAY = 86_400
+
+
+@pytest.fixture
+def job(source: Path, dest: Path, state: Path, shim_sshd: Sshd) -> Reconcile:
+    return Reconcile(source, shim_sshd.url(dest), state, shim_sshd.endpoint.flags())
+
+
+def die_while_sending(job: Reconcile, server: Sshd, tmp_path: Path) -> None:
+    """The run is killed when its first file is about to be published."""
+    pid_file = tmp_path / "pid"
+    pid_file.write_text("0")
+    server.arm(Fault("kill", 1, "RENAME", "/big", pid_file=str(pid_file)))
+    process = job.start("run", "--adopt-existing")
+    pid_file.write_text(str(process.pid))
+    process.wait(60)
+
+
+def staged(dest: Path) -> list[str]:
+    return sorted(
+        str(path.relative_to(dest)) for path in dest.glob(".reconcile/*/*/staging/**/*") if path.is_file()
+    )
+
+
+def test_what_a_run_had_staged_whose_state_is_lost_is_removed(
+    job: Reconcile, source: Path, dest: Path, state: Path, shim_sshd: Sshd, tmp_path: Path
+) -> None:
+    build_tree(source, {"big": "x" * 100_000, "d": {f"f{n}": "y" for n in range(10)}})
+    for _ in range(2):
+        die_while_sending(job, shim_sshd, tmp_path)
+        shutil.rmtree(state)
+    assert staged(dest)
+    ran = job.run("--adopt-existing")
+    assert staged(dest) == []
+    assert sum("removed what a dead run had staged" in note["message"] for note in ran.document["notes"]) == 2
+    assert job.run().counts == {}
+
+
+def other_lineage(dest: Path, *, age_s: float, **more: object) -> Path:
+    """The folder of a run of which nobody knows anything."""
+    folder = dest / ".reconcile/elsewhere/run"
+    build_tree(folder, {"staging": {"1": "x" * 1000}, "trash": {"kept": {"f": "kept"}, "a": "a"}, **more})
+    then = time.time() - age_s
+    for path in [*folder.rglob("*"), folder, folder.parent]:
+        os.utime(path, (then, then))
+    return folder
+
+
+def test_others_staged_files_go_once_they_are_old_and_nothing_else_of_theirs(
+    job: Reconcile, source: Path, dest: Path
+) -> None:
+    build_tree(source, {"f": "1"})
+    job.run()
+    folder = other_lineage(dest, age_s=29 * DAY)
+    build_tree(source, {"f": "22"})
+    [told] = [n["message"] for n in job.run().document["notes"] if "another job" in n["message"]]
+    assert "1 file or folder of 1,000 bytes, staged" in told
+    assert "29 days ago" in told
+    assert (folder / "staging/1").exists()
+    build_tree(source, {"f": "333"})
+    assert not [n for n in job.run().document["notes"] if "another job" in n["message"]], "told once"
+    shutil.rmtree(folder.parent)
+    folder = other_lineage(dest, age_s=31 * DAY)
+    build_tree(source, {"f": "4444"})
+    job.run()
+    left = {path: node.content for path, node in read_tree(folder.parent).items() if node.content is not None}
+    assert left == {"run.dead/trash/kept/f": b"kept", "run.dead/trash/a": b"a"}
+
+
+def test_where_something_is_parked_nothing_is_touched(job: Reconcile, source: Path, dest: Path) -> None:
+    build_tree(source, {"f": "1"})
+    job.run()
+    folder = other_lineage(dest, age_s=400 * DAY, parked={"0": "the only copy"})
+    before = read_tree(folder.parent)
+    build_tree(source, {"f": "22"})
+    [told] = [n["message"] for n in job.run().document["notes"] if "another job" in n["message"]]
+    assert "1 moved aside" in told
+    assert read_tree(folder.parent) == before
+
+
+def test_a_living_or_resumable_run_is_not_lost(state: Path, tmp_path: Path) -> None:
+    mine, other = state / "mine", state / "other"
+    for folder in (mine, other):
+        folder.mkdir(parents=True)
+    living = name_run(str(other))
+    assert living.count("-") == 4, "no proof on this system"
+    dead = living[:-1] + ("0" if living[-1] != "0" else "1")  # began at another time
+    assert not is_lost(living, str(mine))
+    assert not is_lost(dead, str(mine)), "its state is there: it may go on"
+    other.rmdir()
+    assert is_lost(dead, str(mine))
+    assert is_lost(dead + ".dead", str(mine))
+    assert not is_lost(living, str(mine))
+    assert not is_lost(dead, str(tmp_path / "base" / "mine")), "of another folder of states"
+    assert not is_lost("0123456789ab", str(mine))
+
+
+def test_debris_beside_its_target_does_not_keep_a_deleted_folder(
+    job: Reconcile, source: Path, dest: Path
+) -> None:
+    build_tree(source, {"d": {"e": {"f": "f"}}, "rest": "r"})
+    job.run()
+    [lineage] = [path.name for path in (dest / ".reconcile").iterdir()]
+    (dest / f"d/e/.reconcile-{lineage}-0123456789ab-7").write_text("half a file")
+    (dest / "d/e/.reconcile-another-0123456789ab-7").write_text("of another job")
+    shutil.rmtree(source / "d")
+    job.run("--mirror", "--allow-mass-delete")
+    assert os.listdir(dest / "d/e") == [".reconcile-another-0123456789ab-7"]
+    (dest / "d/e/.reconcile-another-0123456789ab-7").unlink()
+
+
+def test_only_ours_beside_goes_with_its_folder(job: Reconcile, source: Path, dest: Path) -> None:
+    build_tree(source, {"d": {"e": {"f": "f"}}, "rest": "r"})
+    job.run()
+    [lineage] = [path.name for path in (dest / ".reconcile").iterdir()]
+    (dest / f"d/e/.reconcile-{lineage}-0123456789ab-7").write_text("half a file")
+    shutil.rmtree(source / "d")
+    job.run("--mirror", "--allow-mass-delete")
+    assert not (dest / "d").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder to somebody else")
+def test_a_work_folder_of_somebody_else_is_told(job: Reconcile, source: Path, dest: Path) -> None:
+    build_tree(source, {"f": "1"})
+    job.run()
+    os.chown(dest / ".reconcile", 12345, 12345)
+    build_tree(source, {"f": "22"})
+    said = [note["message"] for note in job.run().document["notes"]]
+    assert any("is user 12345's" in text for text in said)
