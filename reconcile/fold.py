@@ -16,6 +16,7 @@ from reconcile.paths import PathDict
 
 Pack: TypeAlias = Callable[[Mapping[str, Entry]], Directory]
 REST_EVERY = 10_000  # outcomes
+FUTURE_NS = 300_000_000_000  # past what is trusted: more than any clock's tick, and than servers are off
 
 
 def fold(
@@ -88,8 +89,11 @@ def _follow(tree: _Tree, outcome: Outcome) -> None:
 def _distrust(entry: Entry | None, trusted_ns: int) -> Entry | None:
     if entry is None or entry.stamp is None:
         return entry
-    if max(entry.stamp.mtime_ns, entry.stamp.ctime_ns) <= trusted_ns:
+    mtime_ns, ctime_ns = entry.stamp.mtime_ns, entry.stamp.ctime_ns
+    if max(mtime_ns, ctime_ns) <= trusted_ns:
         return entry
+    if 0 < ctime_ns <= trusted_ns and mtime_ns > trusted_ns + FUTURE_NS:
+        return entry  # set on purpose, long ago: who writes to it now brings it back to now
     return replace(entry, stamp=None)
 
 

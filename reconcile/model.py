@@ -585,6 +585,9 @@ class RemoteStat:
     above: str | None = None  # where it is, if ``link`` may tell where it leads and not what it holds
 
 
+UNSEEN = RemoteStat(None, 0, 0, 0)  # the remote does not say what is there, if anything
+
+
 @noun
 class Capabilities:
     """What a remote can do. Where it can't, the plan says so."""

@@ -12,6 +12,7 @@ from reconcile.diff import parent
 from reconcile.errors import Refused
 from reconcile.model import (
     NS,
+    UNSEEN,
     DirectorySnapshot,
     Entry,
     Job,
@@ -23,6 +24,8 @@ from reconcile.model import (
 )
 from reconcile.remotes import Remote
 from reconcile.source import Source, read_contents
+
+TIMES = 1 << 32  # seconds that SFTP v3 can tell apart: from 1970 to 2106
 
 
 def blank(job: Job) -> DirectorySnapshot:
@@ -67,11 +70,19 @@ def adopt(there: Mapping[str, RemoteStat], wanted: Mapping[str, Entry], tag_of: 
         stat = there.get(path)
         if stat is None or stat.kind is None:
             continue
-        if shows(stat, new, tag_of):
+        if shows(stat, new, tag_of) or (tag_of(new) is not None and _shows_beyond(stat, new)):
             entries[path] = replace(observed(new, stat), stamp=None)
         else:
             entries[path] = _foreign(stat, stat.kind)
     return entries
+
+
+def _shows_beyond(stat: RemoteStat, new: Entry) -> bool:
+    """Whether the remote holds a file as old or as new as ours, beyond what SFTP can carry.
+
+    We set such times to the nearest that it can. What others set is shown without its upper bits.
+    """
+    return (stat.kind, stat.size) == (Kind.FILE, new.size) and stat.mtime == new.mtime % TIMES != new.mtime
 
 
 def _foreign(stat: RemoteStat, kind: Kind) -> Entry:
@@ -87,6 +98,8 @@ def drifted(old: DirectorySnapshot, remote: Remote, *, keep_perms: bool) -> dict
     effects: dict[str, Entry | None] = {}
     for path, entry in old.walk():
         stat = there.get(path)
+        if stat is UNSEEN:
+            continue  # it may hold all it should
         if stat is None or not matches(stat, entry, remote.tag_of):
             effects[path] = None
         elif keep_perms and stat.mode != entry.mode >= 0 and entry.kind is not Kind.SYMLINK:

@@ -189,3 +189,10 @@ def test_a_work_folder_in_dest_is_not_shared_with_a_folder_of_the_source(
     (source / "a" / "work").write_text("a file")
     assert "a/work" in notes(job.run())
     assert not any(path.startswith("a/work/w") for path in names(dest))
+    (source / "a" / "work").unlink()
+    os.rename(source / "a", source / "b")
+    for _ in range(2):
+        job.run()
+        assert {"f", "b", "b/g", "w", "w/w"} <= names(dest)
+        assert "b/work" not in names(dest)
+        (source / "f").write_text("once more")

@@ -95,3 +95,22 @@ def test_a_retained_file_that_is_gone_is_forgotten(job: Reconcile, source: Path,
     assert job.run("--refresh").counts == {}
     assert job.run("--mirror").counts == {"delete": 1}
     assert not os.path.lexists(dest / "same")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs to give a folder away")
+@pytest.mark.parametrize("mode", [0o700, 0o711])  # nothing in it can be looked at; it can't be listed
+def test_what_can_not_be_seen_is_taken_to_be_there(
+    source: Path, dest: Path, state: Path, bound_sshd: Sshd, tree: Callable[[Tree], Path], mode: int
+) -> None:
+    tree({"closed": {"a": "a", "deeper": {"b": "b"}}, "open": "x"})
+    job = Reconcile(source, bound_sshd.url(dest), state, [*bound_sshd.endpoint.flags(), "--perms", "ignore"])
+    job.run()
+    os.chown(dest / "closed", 54321, 54321)
+    (dest / "closed").chmod(mode)
+    (dest / "open").write_text("changed")
+    ran = job.run("--refresh", "--mirror")
+    assert ran.counts == {"create": 1}
+    assert "the server does not list 'closed'" in str(ran.document["notes"])
+    assert job.run("--mirror").counts == {}
+    os.chown(dest / "closed", 0, 0)
+    assert job.run("--refresh", "--mirror").counts == {}, "nothing of it was forgotten"

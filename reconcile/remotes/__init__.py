@@ -129,7 +129,10 @@ class Remote(Protocol):
         """
 
     def observe(self, paths: Iterable[str]) -> Iterator[tuple[str, RemoteStat | None]]:
-        """What is at each path now, links not followed, their targets read. None: nothing."""
+        """What is at each path now, links not followed, their targets read.
+
+        None: nothing. UNSEEN: the server does not say.
+        """
 
     def walk(self, top: str) -> Iterator[tuple[str, RemoteStat]]:
         """Everything below ``top``, parents first, our own files left out. Nothing if ``top`` is absent."""

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 
 from reconcile.errors import Refused, Unreachable
-from reconcile.model import PERMISSIONS, RESERVED_NAME, RESERVED_PREFIX, Kind, RemoteStat
+from reconcile.model import PERMISSIONS, RESERVED_NAME, RESERVED_PREFIX, UNSEEN, Kind, RemoteStat
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.links import above, look, read_link
 from reconcile.remotes.sftp.listing import HIDDEN, TOGETHER, Listing, batches, list_for_sure
@@ -49,11 +49,11 @@ def walk(
 
 
 def observe(site: Site, path: str) -> Recipe[tuple[str, RemoteStat | None]]:
-    """What is at a path; None: nothing, or nothing that we may see."""
+    """What is at a path; None: nothing. What we may not see may be something."""
     where = site.at(path)
     there = yield from look(site, where)
     if isinstance(there, Status):
-        return path, None
+        return path, None if absent(there) else UNSEEN
     link = (yield from read_link(where)) if kind_of(there) is Kind.SYMLINK else None
     return path, _remote_stat(site, path.rpartition("/")[0], there, link)
 
