@@ -27,6 +27,7 @@ from reconcile.demo import compare
 from reconcile.remotes.sftp.server import Server
 from reconcile.report.words import PATIENCE, show_name
 from reconcile.state.lock import hold_lock
+from tests.support.doors import dropping_first
 from tests.support.processes import wait_for
 from tests.support.proxy import Proxy
 from tests.support.trees import Tree
@@ -304,6 +305,16 @@ def test_nobody_answers(place: Place, server: Server, tree: Build, cli: Cli, cli
     assert "not connected" in told
     assert "attempt 1 of 1" in told
     assert error.startswith("reconcile: error: ")
+
+
+def test_a_host_that_drops_the_first_call_is_called_again(place: Place, tree: Build, cli: Cli) -> None:
+    tree({"a": "one"})
+    with dropping_first(place.port) as port:
+        target = f"sftp://me@127.0.0.1:{port}/dest"
+        code, out, err = cli("run", place.args[0], target, *place.args[2:], "--accept-new-host-key")
+    assert (code, "1 created" in out) == (0, True), err
+    assert f"not connected (127.0.0.1, port {port}, took the call but closed the connection" in err
+    assert "attempt 1 of 5" in err
 
 
 def test_a_user_without_a_home_is_asked_for_a_place_for_the_state(

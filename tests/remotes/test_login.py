@@ -73,14 +73,19 @@ def spoken(sshd: Sshd, **login: object) -> bool:
 # Agents
 
 
-@pytest.fixture(params=["silent", "dribbling", "endless"])
+@pytest.fixture(params=["silent", "dribbling", "endless", "boasting"])
 def bad_agent(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
     """An agent that takes the call and never says anything, or never anything whole."""
     path = tmp_path / "agent"
     long = b"\0\0\x10\0" + bytes(4096)
-    said = {"silent": b"", "dribbling": long, "endless": b"\xff\xff\xff\xff"}[request.param]
+    said = {
+        "silent": b"",
+        "dribbling": long,
+        "endless": b"\xff\xff\xff\xff",
+        "boasting": b"\0\0\0\x05\x0c\x7f\xff\xff\xff",  # of 2**31 keys
+    }[request.param]
     monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
     with dribbling(path, said):
         yield path

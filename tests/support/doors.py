@@ -115,6 +115,42 @@ def dribbling(path: Path, said: bytes) -> Iterator[None]:
 
 
 @contextmanager
+def dropping_first(port: int) -> Iterator[int]:
+    """Hangs up on the first call, as a host may that is busy, and passes the others on to ``port``."""
+    calls = 0
+    ends: list[socket.socket] = []
+    threads: list[threading.Thread] = []
+
+    def pass_on(one: socket.socket, other: socket.socket) -> None:
+        with suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+            other.shutdown(socket.SHUT_WR)
+
+    def answer(sock: socket.socket) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            sock.close()
+            return
+        there = socket.create_connection(("127.0.0.1", port))
+        ends.extend((sock, there))
+        for pair in ((sock, there), (there, sock)):
+            threads.append(threading.Thread(target=pass_on, args=pair))
+            threads[-1].start()
+
+    with answering(answer) as front:
+        yield front
+    for end in ends:
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+    for thread in threads:
+        thread.join()
+    for end in ends:
+        end.close()
+
+
+@contextmanager
 def answering(answer: Callable[[socket.socket], None]) -> Iterator[int]:
     """A TCP server that does ``answer`` to each connection; yields the port."""
 

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from reconcile.remotes.sftp.ssh import paramiko
 
 LISTING = 5.0  # seconds to tell its keys at most: that asks nobody
+_IDENTITIES_ANSWER = 12  # its type, RFC draft-miller-ssh-agent, section 6.1
+_MOST_KEYS = 2048  # as OpenSSH's own client takes
 _MOST = 256 * 1024  # bytes of an answer, as OpenSSH's own client takes
 
 
@@ -70,6 +72,12 @@ class _Agent(paramiko.agent.AgentSSH):
             kind, answer = super()._send_message(message)  # type: ignore[misc]
         except OSError as error:
             raise paramiko.SSHException(f"the agent: {error}") from None
+        if kind == _IDENTITIES_ANSWER:
+            count = answer.get_int()
+            if count > _MOST_KEYS:  # paramiko would make room for all of them
+                raise paramiko.SSHException(f"{count} keys")
+            answer.rewind()
+            answer.get_byte()
         return kind, answer
 
 

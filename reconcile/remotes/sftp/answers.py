@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping
 from itertools import chain
 from types import MappingProxyType
 
-from paramiko.sftp import CMD_NAMES
-
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.confined import Files, Folder
 from reconcile.remotes.sftp.ssh import paramiko
@@ -92,7 +90,7 @@ class Session(paramiko.SFTPServer):
                 return
             old, new = request.get_text(), request.get_text()
             self._send_status(number, self.server.posix_rename(old, new))
-        elif kind not in CMD_NAMES:
+        elif kind not in paramiko.sftp.CMD_NAMES:
             self._send_status(number, wire.FX_OP_UNSUPPORTED)
         elif kind == wire.FSETSTAT and _Message(request.get_remainder()).get_binary() not in self.file_table:
             self._send_status(number, wire.FX_BAD_MESSAGE)  # paramiko's own reply to this is malformed

@@ -335,9 +335,9 @@ def open_sftp(job: Job, reporter: Reporter, memory: Memory, secrets: Secrets) ->
         site.warn = reporter.warn
         site.is_lost = partial(is_lost, state=job.state)
         return SftpRemote(connection, session, site, reporter, memory)
-    except ProtocolError as error:
+    except (ConnectionLost, ProtocolError) as error:
         connection.close()
-        raise ProtocolError(f"{connection.where}: {error}") from None
+        raise type(error)(f"{connection.where}: {error}") from None
     except BaseException:
         connection.close()
         raise

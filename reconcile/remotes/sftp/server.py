@@ -21,12 +21,6 @@ from typing import Self
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from paramiko.common import (
-    AUTH_FAILED,
-    AUTH_SUCCESSFUL,
-    OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
-    OPEN_SUCCEEDED,
-)
 
 from reconcile.errors import UsageError
 from reconcile.remotes.sftp import hostkeys
@@ -64,13 +58,13 @@ class _Door(paramiko.ServerInterface):
 
     def _verdict(self, username: str, right: bool) -> int:
         known = self._user is None or hmac.compare_digest(username.encode(), self._user.encode())
-        return AUTH_SUCCESSFUL if right and known else AUTH_FAILED
+        return paramiko.common.AUTH_SUCCESSFUL if right and known else paramiko.common.AUTH_FAILED
 
     def check_channel_request(self, kind: str, _chanid: int) -> int:
         """Sessions only."""
         if kind == "session":
-            return OPEN_SUCCEEDED
-        return OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+            return paramiko.common.OPEN_SUCCEEDED
+        return paramiko.common.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
 
 
 class Server:
