@@ -3,7 +3,10 @@
 import io
 import json
 import os
+import pty
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -646,3 +649,49 @@ def test_a_closed_pipe_ends_no_run() -> None:
         reporter = PlainReporter("run", outlet, outlet, verbose=True)
         live_through(reporter, run_result(problems=[PROBLEM]))
         assert outlet.broken
+
+
+SCAN_ON_A_TERMINAL = """
+import os, sys, threading
+import reconcile.scan
+from reconcile.filters import Filter
+from reconcile.model import Options
+from reconcile.report import make_reporter
+
+reconcile.scan.SHARE_FROM = 3
+reconcile.half._cores = lambda: 2
+forked = []
+real = reconcile.scan.start_half
+reconcile.scan.start_half = lambda *given: forked.append(real(*given)) or forked[-1]
+reporter = make_reporter("run")
+reporter.phase("scan")
+found = reconcile.scan.scan(sys.argv[1], Filter(), Options(), None)
+reporter.close()
+print(type(reporter).__name__, threading.active_count(), len(forked), found.entry_count)
+"""
+
+
+def test_a_scan_is_shared_on_a_terminal_too(tmp_path: Path) -> None:
+    """Threads don't survive a fork: what is shown meanwhile is drawn without one."""
+    for number in range(8):
+        (tmp_path / f"d{number}").mkdir()
+        (tmp_path / f"d{number}" / "f").touch()
+    mine, side = pty.openpty()
+    command = [sys.executable, "-c", SCAN_ON_A_TERMINAL, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "TERM": "xterm"}
+    with subprocess.Popen(command, stdout=side, env=environment) as process:
+        os.close(side)
+        seen_there = b""
+        while chunk := _read_on(mine):
+            seen_there += chunk
+    os.close(mine)
+    assert process.returncode == 0
+    assert b"looking at the source" in seen_there
+    assert b"TerminalReporter 1 1 16" in seen_there
+
+
+def _read_on(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 1 << 16)
+    except OSError:  # EIO: nobody has the other side any more
+        return b""

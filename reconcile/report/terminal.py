@@ -14,8 +14,8 @@ from reconcile.report.outlet import Outlet
 from reconcile.report.plain import NOT_COUNTED, PlainReporter
 
 if TYPE_CHECKING:
+    from rich.live import Live
     from rich.progress import Progress
-    from rich.status import Status
 
 BAR_WIDTH, NAME_WIDTH = 20, 24  # characters; all of it fits into 80 with most names
 REFRESH_S = 0.1  # seconds between two drawings of the progress display
@@ -43,7 +43,7 @@ class TerminalReporter(PlainReporter):
             return Console(file=file, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
         self.console, self.errors = console(out), console(err)
-        self._status: Status | None = None
+        self._status: Live | None = None
         self._progress: Progress | None = None
         self._drawn = 0.0  # monotonic seconds
 
@@ -53,8 +53,7 @@ class TerminalReporter(PlainReporter):
         if self.quiet:
             return
         if name in _WAITING:
-            self._status = self.console.status(_WAITING[name])
-            self._status.start()
+            self._show_status(_WAITING[name])
 
     def planned(self, plan: Plan) -> None:
         super().planned(plan)
@@ -81,6 +80,15 @@ class TerminalReporter(PlainReporter):
     def abandon(self, exit_code: int, message: str) -> None:
         self.out.force("\r\x1b[K\x1b[?25h")  # away with the progress display, back with the cursor
         super().abandon(exit_code, message)
+
+    def _show_status(self, what: str) -> None:
+        """It stands still: with rich's thread to turn it, a scan could not be shared with another process."""
+        from rich.live import Live
+        from rich.text import Text
+
+        still = Text(f"{what} …", "dim")
+        self._status = Live(still, console=self.console, auto_refresh=False, transient=True)
+        self._status.start(refresh=True)
 
     def _start_progress(self) -> None:
         """Drawn by us as things happen: rich's own thread would take time from the one that sends."""
