@@ -94,8 +94,8 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
         target = Target(target.host, target.path, target.user, _check_port(str(flags.port), "--port"))
     state = _expand(flags.state, "--state")
     base = default_state_base() if state is None else os.path.abspath(state)
-    moved_from = None if flags.moved_from is None else _as_given(flags.moved_from)
-    place = find_place(base, source, target, moved_from)
+    moved_from = _expand(flags.moved_from, "--moved-from")
+    place = find_place(base, source, target, None if moved_from is None else _as_given(moved_from))
     identity, known_hosts = _identity(flags.identity), _expand(flags.known_hosts, "--known-hosts")
     return Job(
         source=place.source,

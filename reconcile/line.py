@@ -42,6 +42,7 @@ class Line:
         self._unsynced = 0  # of connections before
         self._fruitless = 0  # losses in a row without an outcome between them
         self.was_open = False
+        self.in_doubt = False  # a connection broke while it was prepared
 
     @property
     def remote(self) -> Remote:
@@ -101,9 +102,11 @@ class Line:
     ) -> None:
         """Make a folder of ours on the remote, under a new name. See ``Remote.prepare``."""
         self._footing, self._plan, self._before_us = footing, plan, before
+        self.in_doubt = False
         try:
             self._prepare(self.remote, footing, resume=resume)
         except ConnectionLost as lost:
+            self.in_doubt = True
             self.reopen(lost)
 
     def _prepare(self, remote: Remote, footing: Footing, *, resume: bool) -> None:

@@ -1,6 +1,6 @@
 """The mark that a job has in its folder on the remote, and what it tells by its name. Pure.
 
-    mark-<serial>-<nonce>      "id" where no version has been that names it so
+    mark-<serial>-<nonce>/id     "id" alone where only versions have been that name it so
 
 A run gives it a new name as it begins to write and another as it ends, and the snapshot
 and the journal know which names mean that nobody has been there since. So a state that is

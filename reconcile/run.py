@@ -14,7 +14,7 @@ from reconcile import plan as planning
 from reconcile.apply import apply
 from reconcile.diff import diff, fill, fingerprint, infer, unread, within
 from reconcile.doubt import leave_alone, lost_mounts, moved_meanwhile, still_mounts
-from reconcile.errors import ReconcileError, Refused, Stale, amend
+from reconcile.errors import ReconcileError, Refused, Stale, Unreachable, amend
 from reconcile.filters import Filter, make_filter
 from reconcile.fold import Fold, fold
 from reconcile.growing import Growing, note_grown
@@ -451,8 +451,8 @@ class _Run:
             footing = replace(footing, marks=(*footing.marks, begins, ends), fresh=begins)
             try:
                 self.line.prepare(footing, plan)
-            except Refused:
-                if not {begins, ends}.intersection(self.line.marks):
+            except (Refused, Unreachable):
+                if not self.line.in_doubt and not {begins, ends}.intersection(self.line.marks):
                     journal.discard()  # nothing was interrupted: it did not begin
                 raise
             journal.begin(self.line.marks)

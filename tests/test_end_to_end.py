@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.marks import is_mark
+from reconcile.marks import BEFORE, is_mark
 from tests.support.command import Reconcile
 from tests.support.processes import wait_for
 from tests.support.proxy import Proxy
@@ -187,7 +187,7 @@ def test_adopting_a_full_remote(job: Reconcile, tree: MakeTree, dest: Path, sour
     assert (dest / "only-there").read_text() == "theirs"
     assert (dest / "d/extra").read_text() == "theirs"
     inside = (dest / ".reconcile").rglob("*")
-    kept = [path.read_text() for path in inside if path.is_file() and not is_mark(path.name)]
+    kept = [path.read_text() for path in inside if path.is_file() and path.name != BEFORE]
     assert sorted(kept) == ["theirs", "theirs"]
     assert job.run("--mirror").counts == {}
     assert (dest / "only-there").exists()

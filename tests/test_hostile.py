@@ -838,12 +838,11 @@ def test_a_damaged_snapshot(case: Case) -> None:
         bad = change(good)
         snapshot.write_bytes(bad)
         for command in ("plan", "run"):
-            ways_out = ("Nothing was done", ".bak", "--adopt-existing", str(snapshot))
+            ways_out = ("Nothing was done", ".bak", "--start-over", str(snapshot))
             flags = ("--mirror", "--allow-mass-delete")
             case.harmless(4, word, *ways_out, args=flags, command=command)
         assert snapshot.read_bytes() == bad
-    snapshot.unlink()  # one way out
-    ran = case("run", "--adopt-existing", "--json")
+    ran = case("run", "--start-over", "--json")  # one way out
     assert (ran.code, ran.counts) == (0, {})
     assert_same_tree(case.source, case.dest, ignore=["gone"])
     (case.source / "a").write_text("changed again")
@@ -863,9 +862,8 @@ def test_the_snapshot_of_another_job(case: Case, tmp_path: Path) -> None:
     first, second = sorted(case.state.glob("*/snapshot"), key=lambda path: path.parent.name[:5] == "other")
     shutil.copy(second, first)
     case.harmless(4, "another job", "Nothing was done", "--state", args=("--mirror",))
-    case.harmless(4, "another job", "--adopt-existing", command="plan")
-    first.unlink()
-    case.works("--adopt-existing")
+    case.harmless(4, "another job", "--start-over", command="plan")
+    case.works("--start-over")
 
 
 def test_state_that_can_not_be_kept(case: Case, tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_what_stayed_packed_is_not_packed_again() -> None:
 def test_every_truncation_and_every_extra_byte_is_refused() -> None:
     data = dumped(golden_snapshot())
     for damaged in [*(data[:end] for end in range(len(data))), data + b"\0", data + data]:
-        with pytest.raises(Refused, match=r"\.bak.*--adopt-existing"):
+        with pytest.raises(Refused, match=r"\.bak.*--start-over"):
             load(damaged)
 
 
@@ -109,7 +109,7 @@ def test_every_flipped_bit_is_refused() -> None:
     for at in range(len(data)):
         damaged = bytearray(data)
         damaged[at] ^= 1 << random.randrange(8)
-        with pytest.raises(Refused, match=r"\.bak.*--adopt-existing"):
+        with pytest.raises(Refused, match=r"\.bak.*--start-over"):
             load(bytes(damaged))
 
 

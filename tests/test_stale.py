@@ -150,7 +150,8 @@ def test_a_mark_of_an_older_version_is_current_and_gets_a_serial(
 ) -> None:
     (name,) = marks(dest)
     (mark,) = (dest / ".reconcile").glob(f"*/{name}")
-    mark.rename(mark.with_name(BEFORE))
+    (mark / BEFORE).rename(mark.with_name(BEFORE))
+    mark.rmdir()
     (folder,) = state.iterdir()
     snapshot = read_snapshot(str(folder), str(source), job.target)  # type: ignore[arg-type]
     assert snapshot is not None

@@ -38,8 +38,8 @@ _HEADER: dict[str, type] = {
     "directories": int,
 }
 _WAYS_OUT = (
-    "Nothing was done. Put the copy ending in .bak that is kept beside it in its place, or remove the file "
-    "and run again with --adopt-existing, which lists the remote once."
+    "Nothing was done. Put the copy ending in .bak in its place, if there is one beside it, or run once with "
+    "--start-over, which lists the remote and adopts what is there."
 )
 
 

@@ -266,7 +266,7 @@ class Scenario:
                 yield "/".join(parts)
             if parts[0] != ".reconcile" or len(parts) < 3 or ".kept-" in parts[2]:
                 continue
-            if len(parts) == 3 and is_mark(parts[2]):
+            if is_mark(parts[2]):
                 continue
             if (
                 path.is_dir()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from reconcile.errors import Refused, Stale, Unreachable
-from reconcile.marks import explain_marks, is_mark
+from reconcile.marks import BEFORE, explain_marks, is_mark
 from reconcile.model import Footing
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.listing import Listing, list_directory
@@ -32,9 +32,11 @@ def judge(site: Site, footing: Footing, ours: bytes, listing: Listing) -> None:
     """Whether what is in the job's folder fits what we believe. Raises Refused, or Stale."""
     site.marks = tuple(name for name, _ in listing.names if is_mark(name))
     if listing.failed is not None and not absent(listing.failed):
+        denied = listing.failed.code == wire.FX_PERMISSION_DENIED
+        why = "permission denied" if denied else listing.failed.message
         raise Unreachable(
-            f"The server does not list {shown(ours)}: {listing.failed.message or 'it failed'}. Nothing was "
-            "done. Make it readable for this user."
+            f"The server does not list {shown(ours)}: {why or 'it failed'}. Nothing was done. Make DEST, and "
+            "what is in our folder there, readable for this user."
         )
     _expect_ours(site, footing)
     if footing.known and not site.marks:
@@ -60,13 +62,24 @@ def rename_mark(site: Site, name: str) -> Recipe[None]:
         return
     mark, *others = site.marks if name not in site.marks else (name, *(set(site.marks) - {name}))
     paths = [ours + os.fsencode(each) for each in (mark, *others)]
-    statuses: list[Status] = yield [
-        *([act(wire.rename(paths[0], ours + os.fsencode(name)))] if mark != name else []),
-        *map(wire.remove, paths[1:]),
-    ]
-    if mark != name and statuses.pop(0) is OK:
+    renaming = [act(wire.rename(paths[0], ours + os.fsencode(name)))] if mark != name else []
+    replies = yield [*renaming, *map(_remove, paths[1:])]
+    if renaming and replies.pop(0) is OK:
         mark = name
-    site.marks = (mark, *(other for other, status in zip(others, statuses, strict=True) if status is not OK))
+    site.marks = (mark, *(other for other, gone in zip(others, replies, strict=True) if not gone))
+
+
+def _remove(mark: bytes) -> Recipe[bool]:
+    """Remove one, whether it is a directory or a file."""
+    yield wire.remove(mark + b"/" + BEFORE.encode())
+    statuses: list[Status] = yield [wire.rmdir(mark), wire.remove(mark)]
+    return OK in statuses
+
+
+def mark_paths(ours: bytes, name: str) -> tuple[list[bytes], bytes]:
+    """A directory to make for a mark, and the file in it; versions before had the file alone."""
+    path = ours + b"/" + os.fsencode(name)
+    return ([], path) if name == BEFORE else ([path], path + b"/" + BEFORE.encode())
 
 
 def _is_gone(ours: bytes, state: str) -> str:

@@ -24,7 +24,7 @@ from reconcile.remotes.sftp.explain import READ_ONLY, explain, not_sent
 from reconcile.remotes.sftp.kept import Kept, count_kept, is_note, read_notes, settle_kept
 from reconcile.remotes.sftp.links import look, rename
 from reconcile.remotes.sftp.listing import TOGETHER, Listing, list_directory, read_names
-from reconcile.remotes.sftp.mark import job_folder, judge, judge_others, rename_mark, shown
+from reconcile.remotes.sftp.mark import job_folder, judge, judge_others, mark_paths, rename_mark, shown
 from reconcile.remotes.sftp.probe import open_anyhow, try_out
 from reconcile.remotes.sftp.purge import empty_blindly, empty_trash, purge
 from reconcile.remotes.sftp.session import Session
@@ -116,9 +116,9 @@ def _enter(site: Site, ours: bytes, footing: Footing, parts: AbstractSet[bytes])
         steps.append(rename_mark(site, footing.fresh))
     else:
         mark = footing.fresh or likely
-        path = ours + b"/" + os.fsencode(mark)
-        opened = yield from _make_job_folder(site, ours, path, missing)
-        steps.append(_write_mark(site, path, footing.lineage, opened))
+        folder, file = mark_paths(ours, mark)
+        opened = yield from _make_job_folder(site, [ours, *folder], file, missing)
+        steps.append(_write_mark(site, file, footing.lineage, opened))
         site.marks = (mark,)
     yield steps
     return listing
@@ -268,15 +268,15 @@ def _missing(path: bytes, known: Sequence[Attrs | Status]) -> Recipe[list[bytes]
 
 
 def _make_job_folder(
-    site: Site, ours: bytes, mark: bytes, missing: Sequence[bytes]
+    site: Site, ours: Sequence[bytes], mark: bytes, missing: Sequence[bytes]
 ) -> Recipe[Handle | Status]:
-    """DEST with the modes the server gives, ``.reconcile``, the job's folder and its mark, which is opened.
+    """DEST with the modes the server gives, ``.reconcile``, ``ours``, and the mark's file, which is opened.
 
     RACE: where somebody puts a link in the place of a folder within a round trip, an empty folder
     and file are made behind it; then it is refused.
     """
     base = [wire.mkdir(path, 0o777) for path in missing]
-    folders = (site.workdir, ours)
+    folders = (site.workdir, *ours)
     above = _above(site.workdir)
     if above not in (site.base, b"/"):
         yield from _check_base(site, missing, (yield base))
