@@ -235,6 +235,12 @@ _OPTIONS = [
         "differ are kept in the trash there and replaced, nothing else is touched.",
     ),
     click.option(
+        "--keep-remote-links",
+        is_flag=True,
+        help="Leave a link on the remote where there is a folder here (uploads -> ../shared/uploads), and "
+        "bring nothing into it.",
+    ),
+    click.option(
         "--exclude",
         multiple=True,
         metavar="PATTERN",

@@ -43,6 +43,7 @@ class Flags:
     target: str
     mirror: bool = False
     adopt_existing: bool = False
+    keep_remote_links: bool = False
     exclude: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     exclude_from: tuple[str, ...] = ()
@@ -106,6 +107,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
         options=Options(
             mirror=flags.mirror,
             adopt_existing=flags.adopt_existing or flags.start_over,
+            keep_remote_links=flags.keep_remote_links,
             remote_workdir=_remote_workdir(flags.remote_workdir),
             filters=_filter_lines(flags),
             growing=_growing(flags.growing),

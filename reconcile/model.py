@@ -239,7 +239,7 @@ class Reason(StrEnum):
     PREREQUISITE = "prerequisite"
     MISSING = "missing"
     STAYS = "stays"  # it is not ours to move
-    KEPT = "kept"  # it makes room, and goes to the part of the trash that is not purged
+    KEPT = "kept"  # it stays, or makes room and goes to the part of the trash that is not purged
     IMMOVABLE = "immovable"  # the remote does not rename it to there
     FAILED = "failed"
 
@@ -524,6 +524,7 @@ class Options:
 
     mirror: bool = False
     adopt_existing: bool = False
+    keep_remote_links: bool = False  # where there is a directory here
     remote_workdir: str | None = None
     filters: tuple[str, ...] = ()  # gitignore lines in order: excludes, then includes as "!"
     growing: tuple[str, ...] = ()  # gitignore lines: what may be sent while more is added to it

@@ -12,6 +12,7 @@ from itertools import chain
 
 from reconcile.arrivals import arriving, keep_back, wait
 from reconcile.diff import Inside, ancestors, below, lookup, parent, same_content, same_meta, within
+from reconcile.linked import leave_links
 from reconcile.model import (
     Action,
     Change,
@@ -51,7 +52,10 @@ def make_plan(
     remote refused some, what would have been one is an upload and a delete. ``careful``: filters hide
     things from us, so that a directory is looked into before it is renamed.
     """
+    changes, forgotten, notes = leave_links(changes)
     draft = _Draft(old, pair(old, scan, changes, options.mirror, moves=moves), options, careful=careful)
+    draft.restamped.update(forgotten)
+    draft.notes += notes
     for change in changes:
         if change.new is not None and change.new.excluded:
             draft.restamped[change.path] = change.new

@@ -309,8 +309,9 @@ class _Run:
         """Drop what the remote does not show as we left it. ``marks``: those that are ours from now on."""
         self._connect()
         with self._phase("survey"):
-            keep_perms = self.job.options.keep_perms
-            seen = self.line.insist(lambda remote: drifted(old, remote, keep_perms=keep_perms))
+            options = self.job.options
+            perms, links = options.keep_perms, options.keep_remote_links
+            seen = self.line.insist(lambda remote: drifted(old, remote, keep_perms=perms, keep_links=links))
         if not seen and not marks:
             return old
         serial = max(old.serial, *map(serial_of, marks or old.marks or (BEFORE,))) + 1

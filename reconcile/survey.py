@@ -10,6 +10,7 @@ from dataclasses import replace
 from reconcile.claim import TagOf, matches, observed, shows
 from reconcile.diff import parent
 from reconcile.errors import Refused
+from reconcile.linked import foreign_link
 from reconcile.model import (
     NS,
     UNSEEN,
@@ -90,8 +91,13 @@ def _foreign(stat: RemoteStat, kind: Kind) -> Entry:
     return Entry(kind, stat.mode, stat.size, stat.mtime * NS, link=stat.link, tag=tag, foreign=True)
 
 
-def drifted(old: DirectorySnapshot, remote: Remote, *, keep_perms: bool) -> dict[str, Entry | None]:
-    """Effects on the snapshot: what the remote does not hold as we left it is dropped, a mode is as it is."""
+def drifted(
+    old: DirectorySnapshot, remote: Remote, *, keep_perms: bool, keep_links: bool = False
+) -> dict[str, Entry | None]:
+    """Effects on the snapshot: what the remote does not hold as we left it is dropped, a mode is as it is.
+
+    ``keep_links``: one in the place of a directory is known as such from then on.
+    """
     there: dict[str, RemoteStat | None] = dict(remote.walk(""))
     # A directory that can't be listed may still hold all it should.
     there.update(remote.observe([path for path, _ in old.walk() if path not in there]))
@@ -101,7 +107,8 @@ def drifted(old: DirectorySnapshot, remote: Remote, *, keep_perms: bool) -> dict
         if stat is UNSEEN:
             continue  # it may hold all it should
         if stat is None or not matches(stat, entry, remote.tag_of):
-            effects[path] = None
+            linked = stat is not None and (entry.kind, stat.kind) == (Kind.DIR, Kind.SYMLINK)
+            effects[path] = foreign_link(stat.link) if stat is not None and linked and keep_links else None
         elif keep_perms and stat.mode != entry.mode >= 0 and entry.kind is not Kind.SYMLINK:
             effects[path] = replace(entry, mode=stat.mode, stamp=None)  # else only its stamp is looked at
     return effects

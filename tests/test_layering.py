@@ -20,7 +20,7 @@ ROWS = (
     ("apply",),
     ("line", "scan", "doubt", "ignorefile", "survey", "state", "remotes"),
     (
-        *("source", "half", "rows", "fold", "plan", "twins", "guard", "room", "arrivals", "order"),
+        *("source", "half", "rows", "fold", "plan", "twins", "guard", "linked", "room", "arrivals", "order"),
         *("moves", "claim", "diff", "filters", "idle", "growing", "names"),
     ),
     ("home", "brackets", "way"),

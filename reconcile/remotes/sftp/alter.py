@@ -34,6 +34,7 @@ from reconcile.remotes.sftp.carry import (
 from reconcile.remotes.sftp.explain import explain, not_sent
 from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, clear, keep, meet
 from reconcile.remotes.sftp.links import look, matches, rename
+from reconcile.remotes.sftp.parents import blocked, meet_link
 from reconcile.remotes.sftp.refusal import why_not_moved
 from reconcile.remotes.sftp.site import (
     SPECIAL_BITS,
@@ -64,6 +65,8 @@ def set_meta(site: Site, action: Action) -> Recipe[Outcome]:
     if not isinstance(there, Attrs):
         failed = yield from explain(site, action.path, "change mode or time", there)
         return Outcome(action, {action.path: None} if absent(there) else {}, failed)
+    if new.kind is Kind.DIR and kind_of(there) is Kind.SYMLINK:
+        return blocked(site, action, (yield from meet_link(site, action.path)))
     if not (yield from matches(site, path, there, old or new)) and not intended(site, there, new):
         outcome = drift(action, describe(there, old or new))
         if site.options.on_drift is OnDrift.SKIP:

@@ -13,6 +13,7 @@ from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import clear, meet
 from reconcile.remotes.sftp.links import look
+from reconcile.remotes.sftp.parents import blocked, meet_link
 from reconcile.remotes.sftp.site import SPECIAL_BITS, Site, absent, act, kind_of
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Status
@@ -64,7 +65,8 @@ def missed(site: Site, now: Sequence[Action], broken: Sequence[Outcome]) -> list
 def make_directory(site: Site, action: Action) -> Recipe[Outcome]:
     """Make a directory we can work in; its final mode, if narrower, comes with a later setmeta."""
     outcome = yield from _make_directory(site, action)
-    site.parents[action.path] = outcome.problem
+    if action.path not in site.linked:
+        site.parents[action.path] = outcome.problem
     return outcome
 
 
@@ -75,6 +77,8 @@ def _make_directory(site: Site, action: Action) -> Recipe[Outcome]:
     wanted = 0o777 if mode is None else mode | 0o700
     path = site.at(action.path)
     status, there = yield [wire.mkdir(path, wanted), look(site, path)]
+    if isinstance(there, Attrs) and kind_of(there) is Kind.SYMLINK:
+        return blocked(site, action, (yield from meet_link(site, action.path)))
     if isinstance(there, Attrs) and kind_of(there) is not Kind.DIR:
         way = yield from meet(site, action, there, None)
         if isinstance(way, Outcome):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from reconcile.diff import parent
-from reconcile.model import Action, Kind, OnDrift, Problem, Reason
+from reconcile.linked import foreign_link, note_link
+from reconcile.model import Action, Entry, Kind, OnDrift, Op, Outcome, Problem, Reason, Stage
 from reconcile.order import touched
 from reconcile.remotes.sftp.explain import explain
-from reconcile.remotes.sftp.links import look
+from reconcile.remotes.sftp.links import look, read_link
 from reconcile.remotes.sftp.site import Site, absent, kind_of, problem
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import Attrs, Status
@@ -66,8 +67,35 @@ def _judge(site: Site, path: str, there: Attrs | Status) -> Recipe[Problem | Non
     if kind is Kind.DIR:
         site.note_group(path, there)
         return None
-    if kind is Kind.SYMLINK or site.options.on_drift is OnDrift.SKIP:
-        text = f"{path!r} is a {kind or 'special file'} on the remote, so nothing is written through it; "
+    if kind is Kind.SYMLINK:
+        return (yield from meet_link(site, path))
+    if site.options.on_drift is OnDrift.SKIP:
+        text = f"{path!r} is a {kind or 'special file'} on the remote; "
         text += "remove it there, and the directory is made again"
         return problem(path, Reason.DRIFT, text)
     return missing(path, f"has become a {kind or 'special file'} on the remote")
+
+
+def meet_link(site: Site, path: str) -> Recipe[Problem]:
+    """There is a link on the remote, and a directory here: what that means for what would go into it."""
+    if site.options.keep_remote_links:
+        site.linked[path] = foreign_link((yield from read_link(site.at(path))))
+    text = (
+        f"{path!r} is a symlink on the remote, so nothing is written through it; remove it there, and the "
+        "directory is made again, or leave it with --keep-remote-links"
+    )
+    trouble = site.parents[path] = problem(path, Reason.DRIFT, text)
+    return trouble
+
+
+def blocked(site: Site, action: Action, trouble: Problem) -> Outcome:
+    """Not tried, since a directory above, or what is in the place of one, is not what it should be."""
+    if (link := site.linked.get(trouble.path)) is not None:
+        effects: dict[str, Entry | None] = {trouble.path: link}
+        if action.op in (Op.MOVE, Op.PARK):
+            return Outcome(action, effects, problem(action.path, trouble.reason, trouble.message))
+        note = None if trouble.path in site.noted else note_link(trouble.path, Stage.APPLY)
+        site.noted.add(trouble.path)
+        return Outcome(action, effects, note=note, entries=0)
+    effects = {trouble.path: None} if trouble.reason is Reason.MISSING else {}
+    return Outcome(action, effects, problem(action.path, trouble.reason, trouble.message))

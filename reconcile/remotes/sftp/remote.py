@@ -45,7 +45,7 @@ from reconcile.remotes.sftp.lanes import Lanes
 from reconcile.remotes.sftp.listing import TOGETHER
 from reconcile.remotes.sftp.mark import find_marks
 from reconcile.remotes.sftp.others import look_at_others
-from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
+from reconcile.remotes.sftp.parents import blocked, look_at_parents, trouble_above
 from reconcile.remotes.sftp.publish import make_link
 from reconcile.remotes.sftp.quirks import pack
 from reconcile.remotes.sftp.refusal import bar
@@ -53,7 +53,7 @@ from reconcile.remotes.sftp.remove import delete, width
 from reconcile.remotes.sftp.secret import Secrets
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.settle import settle
-from reconcile.remotes.sftp.site import LIMITS, NO_FSYNC, Site, problem
+from reconcile.remotes.sftp.site import LIMITS, NO_FSYNC, Site
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.unproven import look_again, note_published
 from reconcile.remotes.sftp.upload import SPREAD_FROM, upload
@@ -279,7 +279,7 @@ class SftpRemote:
     def _recipe(self, action: Action, source: Source) -> Recipe[Outcome]:
         site = self._site
         if (trouble := trouble_above(site, action)) is not None:
-            return _blocked(action, trouble)
+            return _blocked(site, action, trouble)
         recipe = self._recipe_for(action, source)
         return unless_taken(site, action, recipe) if action.path in site.twins else recipe
 
@@ -380,8 +380,6 @@ def _lists_a_tree(site: Site, action: Action) -> bool:
     return (action.op is Op.DELETE and action.kind is Kind.DIR) or looks_inside(site, action)
 
 
-def _blocked(action: Action, trouble: Problem) -> Recipe[Outcome]:
-    """Not tried, since a directory above is not what it should be."""
+def _blocked(site: Site, action: Action, trouble: Problem) -> Recipe[Outcome]:
     yield from ()
-    effects = {trouble.path: None} if trouble.reason is Reason.MISSING else {}
-    return Outcome(action, effects, problem(action.path, trouble.reason, trouble.message))
+    return blocked(site, action, trouble)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from reconcile.diff import parent
+from reconcile.linked import note_left
 from reconcile.model import Action, Entry, Kind, Op, Outcome, Problem, Reason
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
@@ -77,6 +78,9 @@ def delete(site: Site, action: Action) -> Recipe[Outcome]:
             return Outcome(action, gone)
         return Outcome(action, problem=(yield from explain(site, action.path, "delete", there)))
     is_ours = yield from matches(site, path, there, old)
+    if old.kind is Kind.DIR and kind_of(there) is Kind.SYMLINK and site.options.keep_remote_links:
+        site.forget_parents(action.path)
+        return Outcome(action, gone, note=note_left(action.path), entries=0)
     if action.keep or not is_ours:
         way = Way.KEEP if is_ours else (yield from meet(site, action, there, old))
         if isinstance(way, Outcome):

@@ -107,6 +107,8 @@ class Site:
         default_factory=PathDict
     )  # directories looked at; None: as they should be
     twins: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of the plan
+    linked: dict[str, Entry] = field(default_factory=dict)  # links that stay where there is a directory here
+    noted: set[str] = field(default_factory=set)  # of them
     stuck: list[Problem] = field(default_factory=list)  # what earlier runs left and could not be removed
     discarded: list[Discarded] = field(default_factory=list)  # what is in the run's trash, to be purged
     now: int | None = None  # seconds of the server's clock, when it made the run's folder
