@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -144,6 +145,34 @@ def test_a_server_that_tells_them_apart_gets_both(
         result = run(Job(str(source), target, str(tmp_path / "state"), Options(), login), Heard())
         assert result.problems == []
         assert contents(tmp_path / "remote/dest") == ["1", "2", "3", "4", "5", "6"]
+
+
+def test_names_that_the_server_spells_in_its_own_way_are_ours(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree: Tree = {
+        "caf\u00e9": {"na\u00efve": "1", "deeper": {"\u00e9": "2"}},
+        "\u00fc": "3",
+        "x": {"\u00e4": "4"},
+    }
+    build_tree(source, tree)
+    (tmp_path / "remote").mkdir()
+    there = tmp_path / "remote/dest"
+    with start_quirky(tmp_path / "remote", Quirk.DECOMPOSES) as server:
+        target, login = reach(server, tmp_path / "known_hosts", "/dest", monkeypatch)
+        job = Job(str(source), target, str(tmp_path / "state"), Options(mirror=True), login)
+        looking = replace(job, options=replace(job.options, refresh=True))
+        assert run(job, Heard()).problems == []
+        assert run(looking, Heard()).done == []
+        (source / "\u00fc").write_text("changed")
+        shutil.rmtree(source / "caf\u00e9")
+        (source / "x").rename(source / "\u00f6")
+        result = run(job, Heard())
+        assert result.problems == result.notes == []
+        assert contents(there) == ["4", "changed"]
+        assert kept(there) == []
+        assert not (there / "cafe\u0301").exists()
+        assert run(looking, Heard()).done == []
 
 
 @pytest.mark.parametrize(

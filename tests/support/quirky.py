@@ -49,6 +49,7 @@ class Quirk(Enum):
     SYMLINK_REVERSED = auto()  # SYMLINK takes the path of the link first: asyncssh, npm ssh2, MySecureShell
     SYMLINK_DENIED = auto()
     CASELESS = auto()  # a name is found whatever its case and composition: macOS, Windows, FAT
+    DECOMPOSES = auto()  # names are kept in decomposed form: HFS+
     UNORDERED = auto()  # what comes in one packet is carried out the last first: handlers in parallel
     CLAIMS_OPENSSH = auto()  # announces what OpenSSH does
     ORDERED_AT_FIRST = auto()  # the same, but only after a directory was removed
@@ -73,6 +74,8 @@ class QuirkyFiles(Files):
     quirks: frozenset[Quirk] = frozenset()
 
     def _descend(self, stack: list[int], names: list[bytes], follow: bool) -> Place:
+        if Quirk.DECOMPOSES in self.quirks:
+            names = [os.fsencode(unicodedata.normalize("NFD", os.fsdecode(name))) for name in names]
         if Quirk.CASELESS not in self.quirks:
             return super()._descend(stack, names, follow)
         found: list[bytes] = []

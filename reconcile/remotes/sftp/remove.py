@@ -21,6 +21,7 @@ from reconcile.remotes.sftp.site import Site, absent, act, inside, kind_of, prob
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.trash import discard
 from reconcile.remotes.sftp.wire import OK, Attrs, Status
+from reconcile.twins import fold_name
 
 Found = dict[str, Attrs]
 
@@ -152,8 +153,11 @@ def _not_ours(site: Site, path: bytes, found: Found, members: Mapping[str, Entry
     """What has to stay: unknown to us, excluded, or changed by somebody else."""
     staying: set[str] = set()
     links: list[tuple[str, Entry]] = []
+    # A server may spell names in its own way: all small, or with its accents apart.
+    missing = members.keys() - found.keys() if found.keys() - members.keys() else ()
+    spelled = {fold_name(name): name for name in missing}
     for name, attrs in found.items():
-        entry = members.get(name)
+        entry = members.get(name) or members.get(spelled.get(fold_name(name), name) if spelled else name)
         if entry is None and _is_debris(site, name, attrs):
             continue
         if entry is None or entry.excluded:
