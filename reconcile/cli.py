@@ -231,8 +231,8 @@ _OPTIONS = [
     click.option(
         "--adopt-existing",
         is_flag=True,
-        help="First run against a folder that holds files: equal size and time counts as sent, files that "
-        "differ are kept in the trash there and replaced, nothing else is touched.",
+        help="First run against a folder that holds files: equal size and time, or equal content, counts as "
+        "sent, files that differ are kept in the trash there and replaced, nothing else is touched.",
     ),
     click.option(
         "--keep-remote-links",

@@ -253,7 +253,9 @@ class _Run:
         if old is None:
             self._connect()
             with self._phase("survey"):
-                return self.line.insist(lambda remote: take_over(self.job, self.found, self.source, remote))
+                return self.line.insist(
+                    lambda remote: take_over(self.job, self.found, self.source, remote, self.reporter.say)
+                )
         if leftover is not None and (leftover.lineage, leftover.serial) != (old.lineage, old.serial):
             leftover = None  # a snapshot of later has all that is in it
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from reconcile.claim import TagOf, matches, observed, shows
@@ -46,13 +46,17 @@ def check_blank(job: Job, remote: Remote, others: Sequence[str] = ()) -> None:
         raise Refused(_full_remote(str(job.target), first[0], others))
 
 
-def take_over(job: Job, found: Scan, source: Source, remote: Remote) -> DirectorySnapshot:
-    """The first snapshot of a job whose remote is full already."""
+def take_over(
+    job: Job, found: Scan, source: Source, remote: Remote, say: Callable[[str], None]
+) -> DirectorySnapshot:
+    """The first snapshot of a job whose remote is full already. ``say`` is told what may take long."""
     there = dict(remote.walk(""))
     wanted = dict(found.walk()) if there else {}
     links = [(path, e) for path, e in wanted.items() if e.kind is Kind.SYMLINK and path in there]
+    wanted |= read_contents(source, links)[0]
+    same = _same_content(there, wanted, source, remote, say)
     names: dict[str, dict[str, Entry]] = {"": {}}
-    for path, entry in adopt(there, wanted | read_contents(source, links)[0], remote.tag_of).items():
+    for path, entry in (adopt(there, wanted, remote.tag_of) | same).items():
         if entry.kind is Kind.DIR:
             names.setdefault(path, {})
         names.setdefault(parent(path), {})[path.rpartition("/")[2]] = entry
@@ -62,7 +66,7 @@ def take_over(job: Job, found: Scan, source: Source, remote: Remote) -> Director
 def adopt(there: Mapping[str, RemoteStat], wanted: Mapping[str, Entry], tag_of: TagOf) -> dict[str, Entry]:
     """What a remote that is already full holds of what we want to bring.
 
-    Equal kind, size and mtime: the remote has it. A difference is marked foreign,
+    Equal kind, size and mtime: the remote has it. A difference that stands is marked foreign,
     so that it is kept in the trash when ours replaces it. What we don't want to
     bring is not taken into the snapshot, and so never deleted.
     """
@@ -84,6 +88,39 @@ def _shows_beyond(stat: RemoteStat, new: Entry) -> bool:
     We set such times to the nearest that it can. What others set is shown without its upper bits.
     """
     return (stat.kind, stat.size) == (Kind.FILE, new.size) and stat.mtime == new.mtime % TIMES != new.mtime
+
+
+def _same_content(
+    there: Mapping[str, RemoteStat],
+    wanted: Mapping[str, Entry],
+    source: Source,
+    remote: Remote,
+    say: Callable[[str], None],
+) -> dict[str, Entry]:
+    """Files that are there and have the size of ours, but no time that proves it: read back, and the same."""
+    doubtful = [
+        (path, new)
+        for path, new in wanted.items()
+        if (stat := there.get(path)) is not None
+        and stat.kind is new.kind is Kind.FILE
+        and stat.size == new.size
+        and not shows(stat, new, remote.tag_of)
+        and not _shows_beyond(stat, new)
+    ]
+    if not doubtful:
+        return {}
+    size = sum(new.size for _, new in doubtful)
+    say(
+        f"{len(doubtful):,} files there have the size of ours, and no time that proves them to be the same: "
+        f"they are read back and compared ({size:,} bytes)"
+    )
+    ours = read_contents(source, doubtful)[0]
+    theirs = remote.read_digests([(path, new.size) for path, new in ours.items()])
+    return {
+        path: replace(observed(ours[path], there[path]), mtime_ns=there[path].mtime * NS, stamp=None)
+        for path, digest in theirs
+        if digest is not None and digest == ours[path].digest
+    }
 
 
 def _foreign(stat: RemoteStat, kind: Kind) -> Entry:
@@ -125,7 +162,7 @@ def _full_remote(target: str, first: str, others: Sequence[str]) -> str:
     return (
         f"{target} already holds something ({first!r} for one), {known} "
         "If this is where the folder belongs, run once with --adopt-existing: "
-        "what is equal in size and time counts as sent, what differs is kept in the trash on the remote "
+        "what is equal counts as sent, what differs is kept in the trash on the remote "
         "before it is replaced, and nothing else there is touched. "
         "Look at it first with 'reconcile plan --adopt-existing'."
     )

@@ -137,6 +137,12 @@ class Remote(Protocol):
     def walk(self, top: str) -> Iterator[tuple[str, RemoteStat]]:
         """Everything below ``top``, parents first, our own files left out. Nothing if ``top`` is absent."""
 
+    def read_digests(self, files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, bytes | None]]:
+        """The xxh3-128 of each file's content, read back; with its size in bytes. None: it can't be read.
+
+        No path may be a link, or lead through one: a walk has shown that.
+        """
+
     def tag_of(self, wish: Entry) -> Tag | None:
         """What a file will show that has arrived as wished. None: that can't be known before."""
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reconcile.errors import ProtocolError
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.wire import Attrs, Extended, Handle, Names, Reply, Status, Version
+from reconcile.remotes.sftp.wire import Attrs, Data, Extended, Handle, Names, Reply, Status, Version
 from reconcile.remotes.sftp.words import one_line
 
 U32 = st.integers(0, 2**32 - 1)
@@ -24,6 +24,7 @@ REPLIES: st.SearchStrategy[Reply] = st.one_of(
     ATTRS,
     st.builds(Names, st.lists(st.tuples(st.binary(max_size=300), ATTRS), max_size=5).map(tuple)),
     st.builds(Extended, st.binary(max_size=100)),
+    st.builds(Data, st.binary(max_size=100)),
 )
 CONVERSATIONS = st.lists(st.tuples(U32, REPLIES), max_size=8)
 
@@ -52,6 +53,8 @@ def packet(ident: int, reply: Reply) -> bytes:
             kind, body = wire.NAME, struct.pack(">I", len(names)) + b"".join(lines)
         case Extended(data):
             kind, body = wire.EXTENDED_REPLY, data
+        case Data(data):
+            kind, body = wire.DATA, string(data)
         case Version():
             raise AssertionError
     return struct.pack(">IBI", len(body) + 5, kind, ident) + body
@@ -135,7 +138,7 @@ def test_text_is_a_greeting_only_at_the_beginning() -> None:
         decode([b"W\0lcome!\n"])
 
 
-@pytest.mark.parametrize("kind", [0, 1, 3, 99, 103, 106, 255])
+@pytest.mark.parametrize("kind", [0, 1, 3, 99, 100, 106, 255])
 def test_a_packet_no_request_asks_for_is_refused(kind: int) -> None:
     with pytest.raises(ProtocolError, match=str(kind)):
         decode([struct.pack(">IBII", 9, kind, 1, 0)])

@@ -276,6 +276,10 @@ class MemoryRemote:
             if not top or path.startswith(f"{top}/"):
                 yield path, _stat(node)
 
+    def read_digests(self, files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, bytes | None]]:
+        for path, _ in files:
+            yield path, digest(self.tree[path].content)
+
     def tag_of(self, wish: Entry) -> Tag | None:
         return Tag(wish.size, wish.mtime)
 

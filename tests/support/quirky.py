@@ -58,6 +58,8 @@ class Quirk(Enum):
     ENDS_IN_HASTE = auto()  # ends when it is asked anything before it has told its version
     ANOTHER_DISK = auto()  # every directory named "disk" is on a file system of its own: a mount, a data set
     FORBIDS_COLON = auto()  # takes no name with a colon, and does not say why: FAT, CIFS
+    READS_SHORT = auto()  # READ gives less than was asked for
+    READ_DENIED = auto()  # lets nobody read what was put there: a drop box
     READDIR_ENDLESS = auto()  # has lost its place in a directory, and lists it for ever
     LIMITS_HUGE = auto()  # "no limit" is told as 2**62 bytes
     SPEAKS_FIRST = auto()  # a login script says hello where SFTP should begin
@@ -129,9 +131,13 @@ class QuirkyFiles(Files):
     def open(self, path: str, flags: int, attr: Attributes) -> paramiko.SFTPHandle:
         """OPEN."""
         self._check_name(path)
+        if Quirk.READ_DENIED in self.quirks and not flags & (os.O_WRONLY | os.O_RDWR):
+            raise PermissionError(errno.EACCES, "no reading here")
         if Quirk.WANTS_TRUNC in self.quirks and flags & os.O_CREAT and not flags & os.O_TRUNC:
             raise FileNotFoundError(errno.ENOENT, "No such file")
         opened = super().open(path, flags, attr)
+        if Quirk.READS_SHORT in self.quirks and isinstance(opened, File):
+            return _Sparing(opened.fd)
         if Quirk.QUOTA_AT_CLOSE in self.quirks and flags & os.O_CREAT:
             return _Charged(opened, Path(os.fsdecode(self.root)) / path.lstrip("/"))
         return opened
@@ -181,6 +187,14 @@ class _Charged(File):
         folder = next(above for above in self._path.parents if above.name == ".reconcile").parent
         if is_open and sum(each.stat().st_size for each in folder.rglob("*") if each.is_file()) > QUOTA:
             self._path.unlink()
+
+
+class _Sparing(File):
+    """A file of which each READ gives a few bytes."""
+
+    def read(self, offset: int, length: int) -> bytes:
+        """READ."""
+        return super().read(offset, min(length, 10_000))
 
 
 class QuirkySession(Session):

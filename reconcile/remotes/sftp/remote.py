@@ -48,6 +48,7 @@ from reconcile.remotes.sftp.others import look_at_others
 from reconcile.remotes.sftp.parents import blocked, look_at_parents, trouble_above
 from reconcile.remotes.sftp.publish import make_link
 from reconcile.remotes.sftp.quirks import pack
+from reconcile.remotes.sftp.readback import FILES, read_digest
 from reconcile.remotes.sftp.refusal import bar
 from reconcile.remotes.sftp.remove import delete, width
 from reconcile.remotes.sftp.secret import Secrets
@@ -309,6 +310,14 @@ class SftpRemote:
     def walk(self, top: str) -> Iterator[tuple[str, RemoteStat]]:
         """See ``Remote``."""
         return walk(self._session, self._site, top, self._site.at_most(2 * TOGETHER), self._reporter.say)
+
+    def read_digests(self, files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, bytes | None]]:
+        """The digest of each file's content as the server has it."""
+        recipes = (self._read_digest(path, size) for path, size in files)
+        return self._session.run(recipes, min(FILES, self._in_flight))
+
+    def _read_digest(self, path: str, size: int) -> Recipe[tuple[str, bytes | None]]:
+        return path, (yield from read_digest(self._site.at(path), size))
 
     def tag_of(self, wish: Entry) -> Tag | None:
         """See ``Remote``."""

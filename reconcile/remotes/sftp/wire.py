@@ -26,9 +26,9 @@ NO_ID = -1  # of the VERSION reply, the only one without an id
 
 # Packet types, draft section 3.
 INIT, VERSION_REPLY = 1, 2
-OPEN, CLOSE, WRITE, LSTAT, SETSTAT, FSETSTAT = 3, 4, 6, 7, 9, 10
+OPEN, CLOSE, READ, WRITE, LSTAT, SETSTAT, FSETSTAT = 3, 4, 5, 6, 7, 9, 10
 OPENDIR, READDIR, REMOVE, MKDIR, RMDIR, REALPATH, STAT, RENAME, READLINK, SYMLINK = range(11, 21)
-STATUS, HANDLE, NAME, ATTRS, EXTENDED, EXTENDED_REPLY = 101, 102, 104, 105, 200, 201
+STATUS, HANDLE, DATA, NAME, ATTRS, EXTENDED, EXTENDED_REPLY = 101, 102, 103, 104, 105, 200, 201
 
 # Status codes, draft section 7.
 FX_OK, FX_EOF, FX_NO_SUCH_FILE, FX_PERMISSION_DENIED, FX_FAILURE, FX_BAD_MESSAGE = range(6)
@@ -39,7 +39,7 @@ _SIZE, _OWNER, _PERMISSIONS, _TIMES, _EXTENDED = 1, 2, 4, 8, 0x80000000
 _KNOWN_FLAGS = _SIZE | _OWNER | _PERMISSIONS | _TIMES | _EXTENDED
 
 # Draft, section 6.3. With CREAT and EXCL: never over something that is there.
-_WRITE = 0x02
+_READ, _WRITE = 0x01, 0x02
 _NEW_FILE = _WRITE | 0x08 | 0x20
 _TRUNCATE = 0x10
 
@@ -63,6 +63,12 @@ class Handle(NamedTuple):
     """An open file or directory on the server."""
 
     handle: bytes
+
+
+class Data(NamedTuple):
+    """Answer to READ: what is there, or less of it."""
+
+    data: bytes
 
 
 class Attrs(NamedTuple):
@@ -111,7 +117,7 @@ class Space(NamedTuple):
     read_only: bool
 
 
-Reply: TypeAlias = Status | Handle | Attrs | Names | Extended | Version
+Reply: TypeAlias = Status | Handle | Data | Attrs | Names | Extended | Version
 
 OK = Status(FX_OK, "")
 
@@ -168,6 +174,17 @@ def open_again(path: bytes, lane: int) -> Request:
     """Open a file that is there for writing, over another channel."""
     body = b"%b%b%b" % (_string(path), _U32.pack(_WRITE), _attributes(None, None))
     return Request(OPEN, body, Handle, lane=lane)
+
+
+def open_to_read(path: bytes) -> Request:
+    """Open a file that is there for reading; follows a link."""
+    body = b"%b%b%b" % (_string(path), _U32.pack(_READ), _attributes(None, None))
+    return Request(OPEN, body, Handle)
+
+
+def read(handle: bytes, offset: int, length: int) -> Request:
+    """Up to ``length`` bytes from ``offset`` on; a status EOF behind the end."""
+    return Request(READ, b"%b%b%b" % (_string(handle), _U64.pack(offset), _U32.pack(length)), Data)
 
 
 def write(handle: bytes, offset: int, data: bytes, lane: int = 0) -> Request:
@@ -407,6 +424,11 @@ def _handle(payload: bytes) -> Handle:
     return Handle(handle)
 
 
+def _data(payload: bytes) -> Data:
+    data, _ = _take(payload, 4)
+    return Data(data)
+
+
 def _take_attrs(payload: bytes, here: int) -> tuple[Attrs, int]:
     (flags,) = _U32.unpack_from(payload, here)
     here += 4
@@ -458,6 +480,7 @@ def _extended(payload: bytes) -> Extended:
 _DECODE: dict[int, Callable[[bytes], Reply]] = {
     STATUS: _status,
     HANDLE: _handle,
+    DATA: _data,
     NAME: _names,
     ATTRS: _attrs,
     EXTENDED_REPLY: _extended,

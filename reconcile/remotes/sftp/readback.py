@@ -1,0 +1,57 @@
+"""What a file on the server holds: read back and hashed, several at a time. Nothing of it is kept.
+
+What may live here: reading content off the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.steps import Farewell, Recipe
+from reconcile.remotes.sftp.wire import Data, Handle, Status
+from reconcile.source import new_hash
+
+if TYPE_CHECKING:
+    from xxhash import xxh3_128
+
+PIECE = 32 * 1024  # bytes that every server answers one READ with (draft, section 6.4)
+AHEAD = 8  # READs of one file that are under way
+FILES = 32  # that are read at a time: what comes must fit into memory
+
+
+def read_digest(path: bytes, size: int) -> Recipe[bytes | None]:
+    """The xxh3-128 of the ``size`` bytes of a file; None if it can't be read or has fewer."""
+    hasher = new_hash()
+    if not size:
+        return hasher.digest()
+    opened: Handle | Status = yield wire.open_to_read(path)
+    if isinstance(opened, Status):
+        return None
+    done = 0
+    while done < size:
+        ends = range(done, min(size, done + AHEAD * PIECE), PIECE)
+        wanted = [(start, min(PIECE, size - start)) for start in ends]
+        replies: list[Data | Status] = yield [
+            wire.read(opened.handle, start, length) for start, length in wanted
+        ]
+        read = _take_in(hasher, wanted, replies)
+        if not read:
+            break
+        done += read
+    yield Farewell(wire.close(opened.handle))
+    return hasher.digest() if done == size else None
+
+
+def _take_in(hasher: xxh3_128, wanted: Sequence[tuple[int, int]], replies: Sequence[Data | Status]) -> int:
+    """Hash what came in one piece from the beginning on; how many bytes. The rest has to be asked again."""
+    done = 0
+    for (_, length), reply in zip(wanted, replies, strict=True):
+        if not isinstance(reply, Data) or not 0 < len(reply.data) <= length:
+            break
+        hasher.update(reply.data)
+        done += len(reply.data)
+        if len(reply.data) < length:  # a server may answer with less
+            break
+    return done
