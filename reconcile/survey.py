@@ -54,9 +54,11 @@ def take_over(
     wanted = dict(found.walk()) if there else {}
     links = [(path, e) for path, e in wanted.items() if e.kind is Kind.SYMLINK and path in there]
     wanted |= read_contents(source, links)[0]
-    same = _same_content(there, wanted, source, remote, say)
+    adopted = adopt(there, wanted, remote.tag_of)
+    doubtful = [(p, wanted[p]) for p, entry in adopted.items() if _looks_alike(entry, wanted[p])]
+    adopted |= _same_content(doubtful, there, source, remote, say)
     names: dict[str, dict[str, Entry]] = {"": {}}
-    for path, entry in (adopt(there, wanted, remote.tag_of) | same).items():
+    for path, entry in adopted.items():
         if entry.kind is Kind.DIR:
             names.setdefault(path, {})
         names.setdefault(parent(path), {})[path.rpartition("/")[2]] = entry
@@ -90,23 +92,19 @@ def _shows_beyond(stat: RemoteStat, new: Entry) -> bool:
     return (stat.kind, stat.size) == (Kind.FILE, new.size) and stat.mtime == new.mtime % TIMES != new.mtime
 
 
+def _looks_alike(entry: Entry, new: Entry) -> bool:
+    """Whether a file that was taken for another's has the size of ours: only its time is no proof."""
+    return entry.foreign and entry.kind is new.kind is Kind.FILE and entry.size == new.size
+
+
 def _same_content(
+    doubtful: Sequence[tuple[str, Entry]],
     there: Mapping[str, RemoteStat],
-    wanted: Mapping[str, Entry],
     source: Source,
     remote: Remote,
     say: Callable[[str], None],
 ) -> dict[str, Entry]:
-    """Files that are there and have the size of ours, but no time that proves it: read back, and the same."""
-    doubtful = [
-        (path, new)
-        for path, new in wanted.items()
-        if (stat := there.get(path)) is not None
-        and stat.kind is new.kind is Kind.FILE
-        and stat.size == new.size
-        and not shows(stat, new, remote.tag_of)
-        and not _shows_beyond(stat, new)
-    ]
+    """Those of which the remote holds what we do: read back."""
     if not doubtful:
         return {}
     size = sum(new.size for _, new in doubtful)

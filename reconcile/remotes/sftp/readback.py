@@ -6,15 +6,11 @@ What may live here: reading content off the wire.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.steps import Farewell, Recipe
 from reconcile.remotes.sftp.wire import Data, Handle, Status
 from reconcile.source import new_hash
-
-if TYPE_CHECKING:
-    from xxhash import xxh3_128
 
 PIECE = 32 * 1024  # bytes that every server answers one READ with (draft, section 6.4)
 AHEAD = 8  # READs of one file that are under way
@@ -36,22 +32,23 @@ def read_digest(path: bytes, size: int) -> Recipe[bytes | None]:
         replies: list[Data | Status] = yield [
             wire.read(opened.handle, start, length) for start, length in wanted
         ]
-        read = _take_in(hasher, wanted, replies)
-        if not read:
+        pieces = _in_a_row(wanted, replies)
+        if not pieces:
             break
-        done += read
+        for piece in pieces:
+            hasher.update(piece)
+            done += len(piece)
     yield Farewell(wire.close(opened.handle))
     return hasher.digest() if done == size else None
 
 
-def _take_in(hasher: xxh3_128, wanted: Sequence[tuple[int, int]], replies: Sequence[Data | Status]) -> int:
-    """Hash what came in one piece from the beginning on; how many bytes. The rest has to be asked again."""
-    done = 0
+def _in_a_row(wanted: Sequence[tuple[int, int]], replies: Sequence[Data | Status]) -> list[bytes]:
+    """What came without a gap, from the beginning on. The rest has to be asked for again."""
+    pieces: list[bytes] = []
     for (_, length), reply in zip(wanted, replies, strict=True):
         if not isinstance(reply, Data) or not 0 < len(reply.data) <= length:
             break
-        hasher.update(reply.data)
-        done += len(reply.data)
+        pieces.append(reply.data)
         if len(reply.data) < length:  # a server may answer with less
             break
-    return done
+    return pieces
