@@ -119,6 +119,11 @@ class Line:
         """See ``Remote.marks``; none while there is no connection."""
         return self._remote.marks if self._remote is not None else ()
 
+    @property
+    def workdir(self) -> str:
+        """See ``Remote.workdir``; empty while there is no connection."""
+        return self._remote.workdir if self._remote is not None else ""
+
     def progress(self) -> None:
         """Something was achieved: a loss from now on counts as the first."""
         self._fruitless = 0

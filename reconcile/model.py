@@ -572,6 +572,7 @@ class Footing:
     fresh: str = ""  # the name it shall have from now on; "": the one it has
     known: bool = False  # we have been there: a mark must be there
     state: str = ""  # folder here that all this is from, for messages
+    workdir: str = ""  # folder there in which the job's was; "": not known, the usual one
 
 
 @noun

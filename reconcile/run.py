@@ -64,7 +64,7 @@ from reconcile.state.lock import find_run, hold_lock
 from reconcile.state.memo import Memo
 from reconcile.state.mounts import recall_mounts, remember_mounts
 from reconcile.state.overdue import note_overdue, read_overdue
-from reconcile.state.place import find_others, take_over_state
+from reconcile.state.place import find_others, recall_workdir, remember_workdir, take_over_state
 from reconcile.state.private import check_folder
 from reconcile.state.store import has_snapshot, read_snapshot, save_snapshot
 from reconcile.state.trouble import awaits_cleanup, describe_failing, recall_failing, update
@@ -166,13 +166,14 @@ def _is_sure(change: Change, options: Options) -> bool:
 def _footing(job: Job, old: DirectorySnapshot, leftover: Leftover | None = None) -> Footing:
     """What the snapshot, and the journal of a run that broke off, say of our folder on the remote."""
     marks = old.marks or (BEFORE,)
+    workdir = recall_workdir(job.state)
     if leftover is None:
-        return Footing(old.lineage, marks, known=old.serial > 1, state=job.state)
+        return Footing(old.lineage, marks, "", old.serial > 1, job.state, workdir)
     names = leftover.marks
     if leftover.began is not None:  # the names before are gone
         marks = leftover.began
     known = old.serial > 1 or bool(leftover.outcomes)
-    return Footing(old.lineage, (*marks, *names), names[-1] if names else "", known, job.state)
+    return Footing(old.lineage, (*marks, *names), names[-1] if names else "", known, job.state, workdir)
 
 
 @dataclass(slots=True)
@@ -458,6 +459,7 @@ class _Run:
                 if not self.line.in_doubt and not {begins, ends}.intersection(self.line.marks):
                     journal.discard()  # nothing was interrupted: it did not begin
                 raise
+            remember_workdir(self.job.state, self.line.workdir)
             journal.begin(self.line.marks)
             for outcome in apply(plan, self.line, self.source, self.stop):
                 journal.record(outcome)

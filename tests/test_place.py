@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,31 @@ def test_a_new_job_says_nothing_of_others_where_dest_is_empty(site: Site) -> Non
     build_tree(other, {"a": "a"})
     site.dest = site.folder / "elsewhere"
     assert site(other).counts == {"create": 1}
+
+
+def test_the_folder_on_the_server_goes_where_the_option_says(site: Site, tmp_path: Path) -> None:
+    source = site.turn(1)
+    one, other = tmp_path / "one", tmp_path / "deeper/other"
+    assert site(source).counts == {"create": 2}
+    for number, place in enumerate([one, other, None, other]):
+        flags = () if place is None else ("--remote-workdir", str(place))
+        assert site(source, "run", "--check-mark", *flags).counts == {}, "a look does not take it for wiped"
+        build_tree(source, {"page": f"page {number} again"})
+        assert site(source, "run", *flags).counts == {"modify": 1}
+        folders = [path for path in (one, other, site.dest / ".reconcile") if path.exists()]
+        assert folders == [place or site.dest / ".reconcile"]
+        assert site(source, "run", "--check-mark", *flags).counts == {}
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs another file system")
+def test_the_folder_on_the_server_begins_anew_on_another_file_system(site: Site) -> None:
+    source = site.turn(1)
+    assert site(source).counts == {"create": 2}
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        flags = ("--remote-workdir", f"{elsewhere}/work")
+        build_tree(source, {"page": "page again"})
+        assert site(source, "run", *flags).counts == {"modify": 1}
+        assert not (site.dest / ".reconcile").exists()
+        assert len(list(Path(elsewhere).glob("work/*/mark-*"))) == 1
+        again = site(source, "run", "--check-mark", *flags)
+        assert (again.code, again.counts) == (OK, {})

@@ -90,6 +90,10 @@ class Remote(Protocol):
     def marks(self) -> tuple[str, ...]:
         """Names of our mark that are there, as far as ``prepare``, ``find_marks`` or ``finish`` saw."""
 
+    @property
+    def workdir(self) -> str:
+        """Where our folder is, for the ``Footing`` of the next run."""
+
     def prepare(
         self,
         footing: Footing,

@@ -15,9 +15,11 @@ from reconcile.errors import UsageError
 from reconcile.model import Job, Target
 from reconcile.state.lock import hold_lock
 from reconcile.state.private import open_ours
+from reconcile.state.small import recall, remember
 from reconcile.state.snapshot import read_header
 from reconcile.state.store import NAME, has_snapshot, job_folder
 
+_WORKDIR = "workdir"
 _ENOUGH = 64 * 1024  # bytes in which a snapshot's header is
 
 
@@ -82,6 +84,24 @@ def take_over_state(job: Job) -> Job:
         except OSError:  # something is there already: it serves where it is
             return replace(job, state=job.former)
     return job
+
+
+def recall_workdir(folder: str) -> str:
+    """Where on the remote our folder was in the last run; "": not known."""
+    try:
+        path = recall(folder, _WORKDIR)
+    except ValueError:
+        path = ""
+    return path if isinstance(path, str) else ""
+
+
+def remember_workdir(folder: str, path: str) -> None:
+    """Note where it is. Never fails: the usual place is looked at anyway."""
+    try:
+        if path != recall_workdir(folder):
+            remember(folder, _WORKDIR, path)
+    except OSError:
+        pass
 
 
 def _header(folder: str) -> dict[str, object] | None:

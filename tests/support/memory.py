@@ -223,6 +223,7 @@ class MemoryRemote:
     traffic: Traffic = Traffic()
     unsynced: int = 0
     marks: tuple[str, ...] = ()
+    workdir: str = ""
 
     @property
     def parked(self) -> frozenset[int]:

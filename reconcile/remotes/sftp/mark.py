@@ -9,7 +9,7 @@ import os
 
 from reconcile.errors import Refused, Stale, Unreachable
 from reconcile.marks import BEFORE, explain_marks, is_mark
-from reconcile.model import Footing
+from reconcile.model import RESERVED_NAME, Footing
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.listing import Listing, list_directory
 from reconcile.remotes.sftp.site import Site, absent, act
@@ -25,7 +25,27 @@ def job_folder(site: Site, lineage: str) -> bytes:
 def find_marks(site: Site, footing: Footing) -> Recipe[None]:
     """Look whether the mark is one of ours. Raises Refused, or Stale."""
     ours = job_folder(site, footing.lineage)
-    judge(site, footing, ours, (yield from list_directory(site, ours)))
+    listing = yield from list_directory(site, ours)
+    if lacks_mark(footing, listing) and (former := (yield from find_former(site, footing))) is not None:
+        place, listing = former
+        ours = place + b"/" + os.fsencode(footing.lineage)
+    judge(site, footing, ours, listing)
+
+
+def lacks_mark(footing: Footing, listing: Listing) -> bool:
+    """Whether the mark should be there and is not."""
+    return footing.known and not any(is_mark(name) for name, _ in listing.names)
+
+
+def find_former(site: Site, footing: Footing) -> Recipe[tuple[bytes, Listing] | None]:
+    """Where the job's folder was before --remote-workdir was changed, and what is in it; None: nowhere."""
+    usual = site.base.rstrip(b"/") + b"/" + RESERVED_NAME.encode()
+    for place in dict.fromkeys((os.fsencode(footing.workdir), usual)):
+        if place and place != site.workdir:
+            listing = yield from list_directory(site, place + b"/" + os.fsencode(footing.lineage))
+            if not {name for name, _ in listing.names}.isdisjoint((*footing.marks, footing.fresh)):
+                return place, listing
+    return None
 
 
 def judge(site: Site, footing: Footing, ours: bytes, listing: Listing) -> None:
@@ -63,13 +83,13 @@ def rename_mark(site: Site, name: str) -> Recipe[None]:
     mark, *others = site.marks if name not in site.marks else (name, *(set(site.marks) - {name}))
     paths = [ours + os.fsencode(each) for each in (mark, *others)]
     renaming = [act(wire.rename(paths[0], ours + os.fsencode(name)))] if mark != name else []
-    replies = yield [*renaming, *map(_remove, paths[1:])]
+    replies = yield [*renaming, *map(remove_mark, paths[1:])]
     if renaming and replies.pop(0) is OK:
         mark = name
     site.marks = (mark, *(other for other, gone in zip(others, replies, strict=True) if not gone))
 
 
-def _remove(mark: bytes) -> Recipe[bool]:
+def remove_mark(mark: bytes) -> Recipe[bool]:
     """Remove one, whether it is a directory or a file."""
     yield wire.remove(mark + b"/" + BEFORE.encode())
     statuses: list[Status] = yield [wire.rmdir(mark), wire.remove(mark)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -121,6 +122,11 @@ class SftpRemote:
     def marks(self) -> tuple[str, ...]:
         """Names of our mark that are there."""
         return self._site.marks
+
+    @property
+    def workdir(self) -> str:
+        """Our folder, in which each job has its own."""
+        return os.fsdecode(self._site.workdir)
 
     def prepare(
         self,

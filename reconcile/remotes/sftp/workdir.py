@@ -13,6 +13,7 @@ import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -24,7 +25,17 @@ from reconcile.remotes.sftp.explain import READ_ONLY, explain, not_sent
 from reconcile.remotes.sftp.kept import Kept, count_kept, is_note, read_notes, settle_kept
 from reconcile.remotes.sftp.links import look, rename
 from reconcile.remotes.sftp.listing import TOGETHER, Listing, list_directory, read_names
-from reconcile.remotes.sftp.mark import job_folder, judge, judge_others, mark_paths, rename_mark, shown
+from reconcile.remotes.sftp.mark import (
+    find_former,
+    job_folder,
+    judge,
+    judge_others,
+    lacks_mark,
+    mark_paths,
+    remove_mark,
+    rename_mark,
+    shown,
+)
 from reconcile.remotes.sftp.probe import open_anyhow, try_out
 from reconcile.remotes.sftp.purge import empty_blindly, empty_trash, purge
 from reconcile.remotes.sftp.session import Session
@@ -110,6 +121,9 @@ def _enter(site: Site, ours: bytes, footing: Footing, parts: AbstractSet[bytes])
         return listing
     listing, beside = yield [read_names(site, ours, inside), read_names(site, site.workdir, around)]
     _note_others(site, beside, footing.lineage)
+    if lacks_mark(footing, listing) and (former := (yield from find_former(site, footing))) is not None:
+        listing = yield from _bring_along(site, ours, footing, *former)
+        footing = replace(footing, known=bool(listing.names))
     judge(site, footing, ours, listing)
     steps: list[Recipe[object]] = [_make_and_try(site, parts)]
     if site.marks:
@@ -122,6 +136,42 @@ def _enter(site: Site, ours: bytes, footing: Footing, parts: AbstractSet[bytes])
         site.marks = (mark,)
     yield steps
     return listing
+
+
+def _bring_along(
+    site: Site, ours: bytes, footing: Footing, place: bytes, listing: Listing
+) -> Recipe[Listing]:
+    """Move the job's folder to where --remote-workdir says now; returns what is in it then.
+
+    That is nothing where it can't be moved and nothing in it is needed any more: it begins anew.
+    """
+    yield from _make_parents(site, _above(site.workdir))
+    yield from _make(site, site.workdir)
+    old = place + b"/" + os.fsencode(footing.lineage)
+    if (yield from act(wire.rename(old, ours))) is OK:
+        yield wire.rmdir(place)  # if no other job's is in it
+        site.say_once(f"our folder on the remote was in {shown(place)}, and is in {shown(site.workdir)} now")
+        return listing
+    names = {name for name, _ in listing.names}
+    ended = {name.rpartition(".kept-")[0] for name in names if is_note(name)}
+    if not all(name in ended or is_mark(name) or is_note(name) for name in names):
+        raise Refused(
+            f"Our folder on the remote is in {shown(place)}, where an earlier run has left something, and "
+            f"can't be moved to {shown(site.workdir)}. Nothing was done. Run once with the --remote-workdir "
+            f"of before, or move {shown(old)} there with the server's own tools."
+        )
+    site.say_once(
+        f"our folder on the remote begins anew in {shown(site.workdir)}; what earlier runs have kept "
+        f"stays in {shown(place)}"
+    )
+    site.later.append(_leave_behind(place, old, [name for name in names if is_mark(name)]))
+    return Listing()
+
+
+def _leave_behind(place: bytes, old: bytes, marks: Sequence[str]) -> Recipe[None]:
+    yield [remove_mark(old + b"/" + os.fsencode(name)) for name in marks]
+    yield wire.rmdir(old)
+    yield wire.rmdir(place)
 
 
 def find_parked(session: Session, site: Site, lineage: str) -> frozenset[int]:
