@@ -27,7 +27,8 @@ SERVERS = {
         Quirk.SYMLINK_REVERSED,
         Quirk.RENAME_REPLACES,
     ),
-    "as asyncssh": (Quirk.SYMLINK_REVERSED,),
+    "as asyncssh": (Quirk.SYMLINK_REVERSED, Quirk.READLINK_LOST),
+    "as Conch": (Quirk.SYMLINK_REVERSED,),
     "out of order": (Quirk.UNORDERED, Quirk.LSTAT_FOLLOWS),
 }
 WHEN = 1_700_000_000  # seconds

@@ -45,6 +45,7 @@ class Quirk(Enum):
     READDIR_FOLLOWS = auto()  # so does READDIR, and a link to nowhere fails OPENDIR: paramiko's stub
     RENAME_FOLLOWS = auto()  # RENAME moves what a link leads to, and puts it where the other leads: ProFTPD
     RENAME_REPLACES = auto()  # RENAME drives out the file that is there: Go's pkg/sftp, MySecureShell
+    READLINK_LOST = auto()  # READLINK of a relative link fails: asyncssh with a chroot
     READLINK_WHOLE = auto()  # READLINK tells where a link leads, as a whole path: ProFTPD
     SYMLINK_REVERSED = auto()  # SYMLINK takes the path of the link first: asyncssh, npm ssh2, MySecureShell
     SYMLINK_DENIED = auto()
@@ -103,6 +104,8 @@ class QuirkyFiles(Files):
     def readlink(self, path: str) -> bytes:  # type: ignore[override]  # names are bytes
         """READLINK."""
         content = super().readlink(path)
+        if Quirk.READLINK_LOST in self.quirks and not content.startswith(b"/"):
+            raise OSError(errno.ENOENT, "File not found")
         if Quirk.READLINK_WHOLE in self.quirks:
             return os.path.normpath(os.path.join(os.path.dirname(os.fsencode(path)), content))
         return content

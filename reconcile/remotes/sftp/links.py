@@ -51,10 +51,16 @@ def content_of(reply: Names | Status) -> bytes | None:
     return reply.names[0][0] if isinstance(reply, Names) and len(reply.names) == 1 else None
 
 
-def read_link(path: bytes) -> Recipe[str | None]:
-    """The target of a symlink, None if it can't be read."""
-    reply: Names | Status = yield wire.readlink(path)
-    content = content_of(reply)
+def read_link(site: Site, path: bytes) -> Recipe[str | None]:
+    """The target of a symlink, None if it can't be read.
+
+    What READLINK fails to tell is where it leads in the end. (asyncssh's reads a relative one from
+    where the server was started.)
+    """
+    content = content_of((yield wire.readlink(path)))
+    if content is None and not site.quirks.verbatim:
+        end = content_of((yield wire.realpath(path)))
+        content = end if end != path else None
     return None if content is None else os.fsdecode(content)
 
 
@@ -65,7 +71,7 @@ def symlink(site: Site, content: bytes, path: bytes) -> Request:
 
 def holds(site: Site, path: bytes, link: str | None) -> Recipe[bool]:
     """Whether the link at a path is one with ``link`` in it, as far as the server tells."""
-    return leads_alike((yield from read_link(path)), link, above(site, path.rpartition(b"/")[0]))
+    return leads_alike((yield from read_link(site, path)), link, above(site, path.rpartition(b"/")[0]))
 
 
 def above(site: Site, directory: bytes) -> str | None:
@@ -114,7 +120,7 @@ def _make_anew(site: Site, source: bytes, target: bytes, link: str | None) -> Re
     """
     if not site.quirks.removes_links:
         return Status(wire.FX_FAILURE, NO_WAY)
-    content: str | None = link if link is not None else (yield from read_link(source))
+    content: str | None = link if link is not None else (yield from read_link(site, source))
     if content is None:
         return Status(wire.FX_FAILURE, NO_WAY)
     status = yield from act(symlink(site, os.fsencode(content), target))

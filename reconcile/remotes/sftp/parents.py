@@ -79,7 +79,7 @@ def _judge(site: Site, path: str, there: Attrs | Status) -> Recipe[Problem | Non
 def meet_link(site: Site, path: str) -> Recipe[Problem]:
     """There is a link on the remote, and a directory here: what that means for what would go into it."""
     if site.options.keep_remote_links:
-        site.linked[path] = foreign_link((yield from read_link(site.at(path))))
+        site.linked[path] = foreign_link((yield from read_link(site, site.at(path))))
     text = (
         f"{path!r} is a symlink on the remote, so nothing is written through it; remove it there, and the "
         "directory is made again, or leave it with --keep-remote-links"

@@ -54,7 +54,7 @@ def observe(site: Site, path: str) -> Recipe[tuple[str, RemoteStat | None]]:
     there = yield from look(site, where)
     if isinstance(there, Status):
         return path, None if absent(there) else UNSEEN
-    link = (yield from read_link(where)) if kind_of(there) is Kind.SYMLINK else None
+    link = (yield from read_link(site, where)) if kind_of(there) is Kind.SYMLINK else None
     return path, _remote_stat(site, path.rpartition("/")[0], there, link)
 
 
@@ -100,7 +100,7 @@ def _list(site: Site, path: str) -> Recipe[tuple[str, Listing, dict[str, str | N
     links = [name for name, attrs in listing.names if kind_of(attrs) is Kind.SYMLINK]
     targets: dict[str, str | None] = {}
     for some in batches(links, TOGETHER):
-        read = yield [read_link(inside(where.rstrip(b"/"), name)) for name in some]
+        read = yield [read_link(site, inside(where.rstrip(b"/"), name)) for name in some]
         targets.update(zip(some, read, strict=True))
     return path, listing, targets
 
