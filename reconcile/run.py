@@ -425,6 +425,8 @@ class _Run:
             if not plan.empty or not self.old.serial or awaits_cleanup(self.job.state):
                 with closing(self._begin(plan)) as journal:
                     self._apply(plan, journal, truth)
+            elif self.recovered:  # which was all there was to do
+                self.cleanup = self.line.insist(lambda remote: list(remote.finish()))
             if self.stop.requested and any(action.op is Op.PARK for action in plan.actions):
                 self.stop.check()  # something may still be parked: the journal knows
             with self._phase("commit"):
