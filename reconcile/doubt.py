@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from stat import S_ISDIR
 
-from reconcile.diff import parent, within
+from reconcile.diff import ancestors, lookup, parent, within
 from reconcile.filters import Filter
 from reconcile.model import (
     RESERVED_NAME,
@@ -28,8 +28,8 @@ from reconcile.model import (
 from reconcile.source import Source
 
 _LOST = (
-    "was a mount point and now is a plain folder that holds little or nothing of what it held; "
-    "what DEST holds of it stays. Mount it, or run once with --allow-mass-delete if that is how it should be"
+    "was a mount point, or held one, and what was in it is not there now; what DEST holds of it stays. "
+    "Mount it, or run once with --allow-mass-delete if that is how it should be"
 )
 _MOVED = (
     "is not there any more, and something new came while the source was looked at: it may have been moved; "
@@ -48,21 +48,26 @@ def leave_alone(found: Scan, doubts: Sequence[Problem]) -> Scan:
     )
 
 
-def lost_mounts(old: DirectorySnapshot, found: Scan, mounts: frozenset[str]) -> list[Problem]:
-    """Those of ``mounts``, which were mount points, that now are plain folders without their content.
+def lost_mounts(old: DirectorySnapshot, found: Scan, mounts: frozenset[str], chosen: Filter) -> list[Problem]:
+    """Those of ``mounts``, which were mount points, that are plain and without their content now, or gone.
 
     As with another disk at SRC itself (``guard``), more than half of the names at their top must be gone:
-    programs that write there make some of them anew.
+    programs that write there make some of them anew. Some mount points are there only while they
+    are used; one that is mounted under another name by now is not lost.
     """
-    lost = []
+    others = [path for path in found.mounts - mounts if path in found.dirs]
+    lost: dict[str, Problem] = {}
     for path in sorted(mounts - found.mounts):
-        here = found.dirs.get(path)
-        if here is None or within(path, found.unknown):
+        if within(path, found.unknown) or within(path, lost) or chosen.excludes(path, True):
             continue
+        if path not in found.dirs and lookup(found.dirs, path) is not None:
+            continue  # something else took its place
         known = {name for name, entry in _entries(old, path) if not (entry.retained or entry.excluded)}
-        if 2 * len(known - here.entries().keys()) > len(known):
-            lost.append(Problem(path, Stage.SCAN, Reason.MISSING, _LOST))
-    return lost
+        here = (found.dirs[each].entries().keys() for each in (path, *others) if each in found.dirs)
+        if known and not any(2 * len(known & names) >= len(known) for names in here):
+            top = next((each for each in [*ancestors(path)][::-1] if each not in found.dirs), path)
+            lost[top] = Problem(top, Stage.SCAN, Reason.MISSING, _LOST)
+    return list(lost.values())
 
 
 def still_mounts(found: Scan, mounts: frozenset[str]) -> frozenset[str]:

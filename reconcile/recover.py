@@ -10,6 +10,7 @@ from reconcile.claim import matches
 from reconcile.diff import Inside, join
 from reconcile.fold import fold
 from reconcile.model import (
+    UNSEEN,
     Action,
     DirectorySnapshot,
     Entry,
@@ -126,7 +127,11 @@ def _check_members(action: Action, remote: Remote) -> dict[str, Entry | None]:
     """Of a directory that has moved unseen: drop what is not as we know it."""
     known = {join(action.path, name): entry for name, entry in action.inside}
     seen = remote.observe(known)
-    return {path: None for path, stat in seen if not matches(stat, known[path], remote.tag_of)}
+    return {
+        path: None
+        for path, stat in seen
+        if stat is not UNSEEN and not matches(stat, known[path], remote.tag_of)
+    }
 
 
 def _read_digests(effects: Mapping[str, Entry | None], source: Source) -> Iterator[tuple[str, Entry | None]]:

@@ -133,8 +133,6 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
         if (this.tally.surprised or this.tally.immovable) and (again := this.plan_again(first)) is not None:
             last = again
             this.carry_out(last)
-        for told in tell_keys(this.tally.done, this.source.keys):
-            reporter.warn(told)
         problems = [*last.problems, *this.tally.problems, *this.cleanup]
         remember_device(job.state, job.source)
         note_overdue(job.state, this.tally.undeleted)
@@ -276,7 +274,7 @@ class _Run:
         """Leave alone what lost its mount, unless it was said that it may go."""
         before = recall_mounts(self.job.state)
         if not self.job.options.allow_mass_delete:
-            self.found = leave_alone(self.found, lost_mounts(self.old, self.found, before))
+            self.found = leave_alone(self.found, lost_mounts(self.old, self.found, before, self.filter))
         if repair:
             remember_mounts(self.job.state, still_mounts(self.found, before))
 
@@ -435,6 +433,9 @@ class _Run:
             self.stop.check()
         finally:
             self.stop.graceful = False
+            for told in tell_keys(self.tally.done, self.source.keys):
+                self.reporter.warn(told)
+            self.source.keys.clear()
 
     def _begin(self, plan: Plan) -> Journal:
         """Who we are and what we intend: on disk before the first remote write."""

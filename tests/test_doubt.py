@@ -92,6 +92,10 @@ def folder(*names: str) -> PlainDirectory:
     return PlainDirectory({name: file() for name in names})
 
 
+def lost_of(old: DirectorySnapshot, found: Scan, mounts: frozenset[str], chosen: Filter = ALL) -> list[str]:
+    return [problem.path for problem in lost_mounts(old, found, mounts, chosen)]
+
+
 @pytest.mark.parametrize(
     ("held", "holds", "lost"),
     [
@@ -106,10 +110,15 @@ def test_a_mount_point_that_lost_its_mount(held: tuple[str, ...], holds: tuple[s
     old = DirectorySnapshot({"": PlainDirectory({"m": Entry(Kind.DIR, 0o755)}), "m": folder(*held)})
     found = Scan({"": old.dirs[""], "m": folder(*holds)}, 0, 0)
     mounts = frozenset({"m"})
-    assert [problem.path for problem in lost_mounts(old, found, mounts)] == ["m"] * lost
-    assert lost_mounts(old, found, frozenset()) == []
-    assert lost_mounts(old, Scan(found.dirs, 0, 0, mounts=mounts), mounts) == []
-    assert lost_mounts(old, Scan({"": found.dirs[""]}, 0, 0, unknown=mounts), mounts) == []
+    assert lost_of(old, found, mounts) == ["m"] * lost
+    assert lost_of(old, found, frozenset()) == []
+    assert lost_of(old, Scan(found.dirs, 0, 0, mounts=mounts), mounts) == []
+    assert lost_of(old, Scan({"": found.dirs[""]}, 0, 0, unknown=mounts), mounts) == []
+    assert lost_of(old, Scan({"": folder()}, 0, 0), mounts) == ["m"] * bool(held), "gone with its mount"
+    assert lost_of(old, Scan({"": folder()}, 0, 0), mounts, make_filter(["/m"])) == []
+    assert lost_of(old, Scan({"": folder("m")}, 0, 0), mounts) == [], "a file took its place"
+    renamed = {"": PlainDirectory({"n": Entry(Kind.DIR, 0o755)}), "n": folder(*held)}
+    assert lost_of(old, Scan(renamed, 0, 0, mounts=frozenset({"n"})), mounts) == []
 
 
 def test_what_is_remembered_of_mounts() -> None:
@@ -154,6 +163,13 @@ def test_an_unmounted_disk_is_not_deleted(sshd: Sshd, source: Path, dest: Path, 
         assert "delete" not in ran.counts
     assert (dest / "f").read_text() == "other"
     assert (dest / "deep" / "disk" / "d" / "h").exists()
-    assert job.run("--allow-mass-delete").document["entries"]["delete"] == 8
+    (source / "deep" / "disk").rmdir()  # as some systems do with what is not mounted
+    (source / "deep").rename(source / "moved")
+    assert job("run").problems == {"disk": "missing", "deep": "missing"}
+    assert (dest / "deep" / "disk" / "d" / "h").exists()
+    assert (dest / "moved").exists()
+    (source / "moved").rename(source / "deep")
+    (source / "deep" / "disk").mkdir()
+    assert job.run("--allow-mass-delete").document["entries"]["delete"] == 9
     assert job.run().problems == {}
     assert not any((dest / "disk").iterdir())
