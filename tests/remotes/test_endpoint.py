@@ -9,7 +9,8 @@ import pytest
 
 from reconcile.errors import UsageError
 from reconcile.model import Target
-from reconcile.remotes.sftp.endpoint import Endpoint, find_endpoint
+from reconcile.remotes.sftp import endpoint
+from reconcile.remotes.sftp.endpoint import Endpoint, find_endpoint, refuse_proxy
 from reconcile.remotes.sftp.hostkeys import look_up
 
 NAS = Target("nas", "/", "me")
@@ -48,10 +49,40 @@ def test_what_leads_through_a_proxy_is_refused(home: Path, config: str) -> None:
         find(home, config)
 
 
+@pytest.mark.parametrize("included", ["Host nas\n ProxyJump bastion\n", "Include deeper\n", "Include loop\n"])
+@pytest.mark.parametrize(("before", "after"), [("", False), ("Host nas\n ProxyJump none\n", True)])
+def test_a_proxy_in_an_included_file_is_one(home: Path, included: str, before: str, after: bool) -> None:
+    """Nothing else is followed there."""
+    (home / ".ssh" / "work").write_text(f"Include loop\n{included}HostName elsewhere\n")
+    (home / ".ssh" / "deeper").write_text("ProxyJump=bastion\n")
+    (home / ".ssh" / "loop").write_text("Include ~/.ssh/wor?\n")
+    if after or "loop" in included:
+        assert find(home, f"{before}Host *\n Include work\n")[0].host == "nas"
+    else:
+        with pytest.raises(UsageError, match="through a proxy"):
+            find(home, f"{before}Host *\n Include work\n")
+    assert find(home, "Host other\n Include work\nHost *\n Port 22\n")[0].host == "nas"
+
+
+def test_a_proxy_of_the_whole_machine_is_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "SYSTEM_CONFIG", str(home / "ssh_config"))
+    (home / "ssh_config").write_text("Include ssh_config.d/*.conf\nHostName elsewhere\n")
+    (home / "ssh_config.d").mkdir()
+    refuse_proxy(NAS)
+    (home / "ssh_config.d" / "20.conf").write_text("Host vsock/*\n ProxyCommand x %h\n")
+    refuse_proxy(NAS)
+    (home / "ssh_config.d" / "30.conf").write_text("Match host n*\n ProxyCommand x %h\n")
+    with pytest.raises(UsageError, match=r"30\.conf reaches nas through a proxy"):
+        refuse_proxy(NAS)
+    (home / ".ssh" / "config").write_text("Host nas\n ProxyJump none\n")
+    refuse_proxy(NAS)
+
+
 @pytest.mark.parametrize(
     "config",
     [
         "Host nas\n ProxyJump none\n",
+        "Host nas\n ProxyJump none\nMatch exec true\n ProxyJump bastion\n",
         "Host nas\n ProxyCommand none\n",
         'Host nas\n ProxyJump "NONE"\n',
         "Host nas\n ProxyJump none # not here\nHost *\n ProxyJump bastion\n",
@@ -67,8 +98,8 @@ def test_no_proxy_is_none(home: Path, config: str) -> None:
 
 def test_what_is_left_out_is_named_only_where_it_may_apply(home: Path) -> None:
     config = 'Match exec "x y" host other\n  Port 1\nMatch host nas exec z\n  Port 2\nInclude conf.d/*\n'
-    endpoint, said = find(home, config)
-    assert endpoint.port == 22
+    found, said = find(home, config)
+    assert found.port == 22
     assert said == [
         "~/.ssh/config: Match exec (line 3) is not supported, its block is left out",
         "~/.ssh/config: Include (line 5) is not followed: what stands in conf.d/* does not count",
@@ -79,10 +110,10 @@ def test_what_is_not_followed_is_kept_for_when_connecting_fails(home: Path) -> N
     config = (
         "Host nas\n HostKeyAlias box\n IdentitiesOnly yes\n Compression yes\nHost *\n BindAddress 1.2.3.4\n"
     )
-    endpoint, said = find(home, config + "HostKeyAlias x\n VerifyHostKeyDNS no\nHost other\n Ciphers x\n")
+    found, said = find(home, config + "HostKeyAlias x\n VerifyHostKeyDNS no\nHost other\n Ciphers x\n")
     assert not said
-    assert endpoint.unheeded == ("BindAddress", "HostKeyAlias", "IdentitiesOnly")
-    assert "also says BindAddress, HostKeyAlias, IdentitiesOnly for this host" in endpoint.reservation
+    assert found.unheeded == ("BindAddress", "HostKeyAlias", "IdentitiesOnly")
+    assert "also says BindAddress, HostKeyAlias, IdentitiesOnly for this host" in found.reservation
 
 
 # A user without a home

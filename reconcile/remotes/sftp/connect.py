@@ -17,7 +17,7 @@ from reconcile.errors import TurnedAway, Unreachable
 from reconcile.model import Login, Target
 from reconcile.remotes.sftp import hostkeys
 from reconcile.remotes.sftp.dial import dial
-from reconcile.remotes.sftp.endpoint import Endpoint, find_endpoint
+from reconcile.remotes.sftp.endpoint import Endpoint, find_endpoint, refuse_proxy
 from reconcile.remotes.sftp.words import one_line
 
 if TYPE_CHECKING:  # paramiko takes its time to import: meanwhile the server starts up
@@ -212,7 +212,7 @@ def connect(
 
         secrets = Secrets(login)
     try:
-        return _connect(endpoint, login, say, patience, secrets)
+        return _connect(target, endpoint, login, say, patience, secrets)
     except Unreachable as error:
         if endpoint.reservation:
             raise type(error)(f"{error}{endpoint.reservation}") from None
@@ -220,7 +220,12 @@ def connect(
 
 
 def _connect(
-    endpoint: Endpoint, login: Login, say: Callable[[str], None], patience: float, secrets: Secrets
+    target: Target,
+    endpoint: Endpoint,
+    login: Login,
+    say: Callable[[str], None],
+    patience: float,
+    secrets: Secrets,
 ) -> Connection:
     started = time.monotonic() - secrets.waited
     known = hostkeys.look_up(endpoint.host, endpoint.port, login.known_hosts, secrets.read)
@@ -229,6 +234,7 @@ def _connect(
         from reconcile.remotes.sftp.prove import prove
         from reconcile.remotes.sftp.transport import Transport
 
+        refuse_proxy(target)  # now, as it takes paramiko to read; until here nothing was told but a name
         transport = Transport(sock, greeted=True)
     except BaseException:
         sock.close()

@@ -7,8 +7,10 @@ we don't connect, and what could make the difference is named when connecting fa
 from __future__ import annotations
 
 import getpass
+import glob
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,7 @@ from reconcile.model import Target
 from reconcile.remotes.sftp.hostkeys import DEFAULT_PORT
 
 CONFIG = "~/.ssh/config"
+SYSTEM_CONFIG = "/etc/ssh/ssh_config"  # of it, only proxies are heeded
 
 _LINE = re.compile(r"\s*(\w+)(?:\s*=\s*|\s+)(.+)")
 _KEYWORDS = ("hostname", "user", "port", "identityfile")
@@ -34,7 +37,7 @@ _SPELLED = {name.lower(): name for name in _UNHEEDED}
 _CRITERIA = ("all", "host", "originalhost", "user", "localuser")  # of Match: what needs only names
 _ALONE = ("all", "canonical", "final")  # those without an argument
 # Our own words in what paramiko reads: notes of what stands there, each under a name of its own.
-_PROXY, _PERHAPS, _SKIPPED, _NAMED = "rproxy", "rperhaps", "rskipped", "rnamed"
+_PROXY, _PERHAPS, _SKIPPED, _NAMED, _INCLUDED = "rproxy", "rperhaps", "rskipped", "rnamed", "rincluded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +66,11 @@ def find_endpoint(target: Target, say: Callable[[str], None]) -> Endpoint:
 
     Raises UsageError if the config can't be read or understood, or leads through a proxy.
     """
-    config = _read_config(target.host)
+    config = _read_config(CONFIG, target.host)
     for key, value in config.items():
         if key.startswith(_SKIPPED):
             say(f"{CONFIG}: {value}")
-    _check_proxy(target, config)
+    _settles_proxy(config, CONFIG, target.host)
     port = config.get("port", str(DEFAULT_PORT))
     if target.port is None and not (port.isdecimal() and 0 < int(port) < 65536):
         raise UsageError(f"{CONFIG}: Port {port} for {target.host} is no port. Correct it, or give --port.")
@@ -82,19 +85,54 @@ def find_endpoint(target: Target, say: Callable[[str], None]) -> Endpoint:
     )
 
 
-def _check_proxy(target: Target, config: Mapping[str, Any]) -> None:
-    """Raises UsageError where the config may lead through a proxy: who answers directly may be another."""
-    for key, doubt in ((_PROXY, ""), (_PERHAPS, " perhaps")):
-        line = config.get(key, "ProxyJump none")
-        if line.split()[1].strip('"').lower() == "none":
-            continue
-        raise UsageError(
-            f"{CONFIG} reaches {target.host}{doubt} through a proxy ({line}), which is not supported yet. "
-            "Not connected: what answers directly under that name may be another machine. Open a tunnel "
-            f"(ssh -N -L 2222:localhost:22 {target.host}) and give that as DEST "
-            f"(sftp://[user@]localhost:2222/path), or write 'ProxyJump none' for {target.host} above that "
-            "line if it can be reached directly."
-        )
+def refuse_proxy(target: Target) -> None:
+    """The same for the machine's own config, where the user's says nothing of it. Raises UsageError."""
+    config = _read_config(SYSTEM_CONFIG, target.host, strict=False)
+    if not _settles_proxy(_read_config(CONFIG, target.host), CONFIG, target.host):
+        _settles_proxy(config, SYSTEM_CONFIG, target.host)
+
+
+def _settles_proxy(
+    config: Mapping[str, Any], file: str, host: str, seen: set[str] | None = None, top: str = ""
+) -> bool:
+    """Whether a config says that there is no proxy, with the files that it includes: the first word counts.
+
+    Raises UsageError where it may lead through one: what answers directly may be another machine.
+    """
+    seen = set() if seen is None else seen
+    top = top or file
+    for key, value in config.items():
+        if key in (_PROXY, _PERHAPS):
+            if value.split()[1].strip('"').lower() != "none":
+                raise UsageError(_explain_proxy(value, file, host, " perhaps" if key == _PERHAPS else ""))
+            if key == _PROXY:
+                return True
+        elif key.startswith(_INCLUDED):
+            for each in _included(value, top):
+                if each not in seen:  # they may include each other
+                    seen.add(each)
+                    inner = _read_config(each, host, strict=False)
+                    if _settles_proxy(inner, each, host, seen, top):
+                        return True
+    return False
+
+
+def _included(patterns: str, top: str) -> Iterator[str]:
+    """The files that an Include names, relative ones beside the file that is read first."""
+    for pattern in patterns.split():
+        name = pattern.strip('"')
+        full = in_home(name if name.startswith("~") else os.path.join(os.path.dirname(top), name))
+        yield from sorted(glob.glob(full)) if full is not None else ()
+
+
+def _explain_proxy(line: str, file: str, host: str, doubt: str) -> str:
+    return (
+        f"{file} reaches {host}{doubt} through a proxy ({line}), which is not supported yet. "
+        "Not connected: what answers directly under that name may be another machine. Open a tunnel "
+        f"(ssh -N -L 2222:localhost:22 {host}) and give that as DEST "
+        f"(sftp://[user@]localhost:2222/path), or write 'ProxyJump none' for {host} into {CONFIG}, above "
+        "all that names a proxy, if it can be reached directly."
+    )
 
 
 def _own_name() -> str:
@@ -104,25 +142,28 @@ def _own_name() -> str:
         raise UsageError("can't tell your name on this machine: put a user into DEST (user@host)") from None
 
 
-def _read_config(host: str) -> Mapping[str, Any]:
-    path = in_home(CONFIG)
+def _read_config(file: str, host: str, *, strict: bool = True) -> Mapping[str, Any]:
+    """What a config says of a host. Raises UsageError for one that can't be read, if ``strict``."""
+    path = in_home(file)
     if path is None:
         return {}
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            lines = _usable_lines(file.read().splitlines())
-    except FileNotFoundError:
-        return {}
+        with open(path, encoding="utf-8", errors="surrogateescape") as opened:
+            lines = _usable_lines(opened.read().splitlines())
     except OSError as error:
-        raise UsageError(f"can't read {CONFIG}: {error.strerror}. Make it readable.") from None
+        if isinstance(error, FileNotFoundError) or not strict:
+            return {}
+        raise UsageError(f"can't read {file}: {error.strerror}. Make it readable.") from None
 
     from reconcile.remotes.sftp.ssh import paramiko
 
     try:
         return paramiko.SSHConfig.from_text("\n".join(lines)).lookup(host)
     except Exception as error:  # noqa: BLE001 - it raises whatever its parts raise, KeyError and ImportError too
+        if not strict:
+            return {}
         raise UsageError(
-            f"can't make sense of {CONFIG}: {error}. Correct it (ssh -G {host} shows what OpenSSH reads)."
+            f"can't make sense of {file}: {error}. Correct it (ssh -G {host} shows what OpenSSH reads)."
         ) from None
 
 
@@ -150,7 +191,7 @@ def _usable_lines(lines: list[str]) -> list[str]:
             usable.append(line)
         elif keyword == "include":
             what = f"Include (line {number}) is not followed: what stands in {value} does not count"
-            usable.append(f"{_SKIPPED}{number} {what}")
+            usable += f"{_SKIPPED}{number} {what}", f"{_INCLUDED}{number} {value}"
         elif keyword in _PROXIES:
             usable.append(f"{_PERHAPS if doubtful else _PROXY} {parsed[1]} {value}")
         elif keyword in _SPELLED and value.lower() not in ("no", "any"):  # which say nothing new
