@@ -21,6 +21,7 @@ T = TypeVar("T")
 Connect = Callable[[Job, Reporter, Memory], Remote]
 
 _HURRY = 0.0005  # seconds until a busy thread lets the one that connects go on, which is mostly waiting
+_LOOK_UP = 0.2  # seconds: a signal that comes just before a wait begins is heard only after it
 FIRST_WAIT = 0.5  # seconds before the first attempt that is not made at once
 
 
@@ -222,7 +223,8 @@ class _Opening:
 
     def wait(self) -> Remote:
         """The remote, once it is open; or what went wrong is raised."""
-        self._thread.join()
+        while self._thread.is_alive():
+            self._thread.join(_LOOK_UP)
         if self._error is not None:
             raise self._error
         assert self._remote is not None

@@ -30,10 +30,9 @@ if TYPE_CHECKING:  # paramiko takes its time to import: meanwhile the server sta
 
 T = TypeVar("T")
 
-_NOT_NOW = (
-    b"MaxStartups",
-    b"Not allowed at this time",
-)  # what sshd says instead of its version when it is busy
+_LOOK_UP = 0.2  # seconds: a signal that comes just before a wait begins is heard only after it
+# What sshd says instead of its version when it is busy.
+_NOT_NOW = (b"MaxStartups", b"Not allowed at this time")
 _NO_SSH = (b"HTTP/", b"220", b"<", b"* OK", b"+OK")  # web, FTP, SMTP, IMAP, POP: those won't learn it
 
 KEEPALIVE = 30  # seconds of silence, so that no router in between forgets the connection
@@ -274,7 +273,9 @@ def _negotiate(transport: Transport, known: hostkeys.Known, endpoint: Endpoint, 
     transport.banner_timeout = transport.handshake_timeout = seconds
     settled = threading.Event()
     transport.start_client(event=settled)
-    in_time = settled.wait(seconds)
+    give_up = time.monotonic() + seconds
+    while not (in_time := settled.wait(_LOOK_UP)) and time.monotonic() < give_up:
+        pass
     if in_time and transport.is_active():
         return
     error = transport.get_exception()
