@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from reconcile.errors import Refused
 from reconcile.model import Job, OnDrift, Options
+from reconcile.remotes.sftp import walk
 from reconcile.run import make_plan, run
 from tests.remotes.conformance import Heard
 from tests.remotes.conftest import JobTo
@@ -188,3 +190,106 @@ def test_links_that_change_leave_what_they_lead_to(
     assert kept(dest) == []
     theirs_is_whole(outside)
     assert [path for path in read_tree(dest / ".reconcile") if "/trash" in path or "/parked" in path] == []
+
+
+RING = (Quirk.READDIR_FOLLOWS, Quirk.LSTAT_FOLLOWS)
+BLIND = (*RING, Quirk.READLINK_DENIED, Quirk.REALPATH_ECHOES)
+
+
+@pytest.mark.parametrize(
+    ("quirks", "links"),
+    [(RING, 3), ((*RING, Quirk.READLINK_DENIED), 3), (BLIND, 1)],
+    ids=["seen by READLINK", "seen by REALPATH", "not to be seen"],
+)
+def test_a_walk_through_links_in_a_ring_ends(
+    quirks: tuple[Quirk, ...],
+    links: int,
+    job_to: JobTo,
+    source: Path,
+    dest: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where nothing tells them from directories, at a depth that no tree has."""
+    monkeypatch.setattr(walk, "MOST_DEEP", 20)
+    build_tree(source, {"f": File("f", mtime=WHEN)})
+    ring = {f"l{n}": Link("." if n else "..") for n in range(links)}
+    build_tree(dest, {"f": File("f", mtime=WHEN), "d": ring})
+    heard = Heard()
+    plan = make_plan(job_to(*quirks, options=Options(adopt_existing=True)), heard)
+    assert plan.plan.empty
+    assert plan.traffic.requests < 2000
+    assert any("directories deep" in said for said in heard.said) == (quirks is BLIND)
+
+
+def test_a_folder_that_is_shown_and_can_not_be_listed_is_not_empty(
+    job_to: JobTo, source: Path, dest: Path
+) -> None:
+    build_tree(source, {"f": "mine"})
+    build_tree(dest, {"theirs": "theirs", "dangling": Link("nowhere")})
+    with pytest.raises(Refused, match="can't be seen"):
+        run(job_to(Quirk.READDIR_FOLLOWS), Heard())
+    assert (dest / "theirs").read_text() == "theirs"
+
+
+def test_a_folder_that_can_not_be_listed_is_not_deleted(job_to: JobTo, source: Path, dest: Path) -> None:
+    build_tree(source, {"d": {"ours": "ours"}, "f": "f"})
+    job = job_to(Quirk.READDIR_FOLLOWS, options=Options(mirror=True, allow_mass_delete=True))
+    works(job)
+    build_tree(dest, {"d": {"theirs": "theirs", "dangling": Link("nowhere")}})
+    shutil.rmtree(source / "d")
+    (problem,) = run(job, Heard()).problems
+    assert problem.path == "d"
+    assert (dest / "d/theirs").read_text() == "theirs"
+
+
+@pytest.mark.parametrize("on_drift", OnDrift)
+def test_nothing_goes_through_a_link_that_somebody_planted(
+    on_drift: OnDrift, quirks: tuple[Quirk, ...], job_to: JobTo, source: Path, dest: Path, outside: Path
+) -> None:
+    build_tree(source, {"d": {"precious": "ours", "other": "o"}, "e": {"f": "f"}, "f": "f", "g": "g"})
+    job = job_to(*quirks, options=Options(mirror=True, on_drift=on_drift, allow_mass_delete=True))
+    works(job)
+    for path in ("d", "e"):
+        shutil.rmtree(dest / path)
+        (dest / path).symlink_to("../outside")
+    for path in ("f", "g"):
+        (dest / path).unlink()
+        (dest / path).symlink_to("../outside/precious")
+    build_tree(source, {"d": {"precious": "ours, changed", "new": "new"}, "f": "f, changed"})
+    (source / "d/other").unlink()
+    (source / "g").unlink()
+    shutil.rmtree(source / "e")
+    for _ in range(2):
+        run(job, Heard())
+        theirs_is_whole(outside)
+    assert (dest / "d").is_symlink()
+    assert (dest / "f").is_symlink() == (on_drift is OnDrift.SKIP)
+
+
+@pytest.mark.parametrize(
+    "quirks", [PROFTPD, (Quirk.READDIR_FOLLOWS,)], ids=["as ProFTPD", "as paramiko's stub"]
+)
+def test_a_trash_with_links_in_it_is_emptied_by_the_next_run(
+    quirks: tuple[Quirk, ...], job_to: JobTo, source: Path, dest: Path, outside: Path
+) -> None:
+    """What a run that broke off left, of a version that renamed links."""
+    build_tree(source, {"f": "f"})
+    job = job_to(*quirks)
+    works(job)
+    (lineage,) = (dest / ".reconcile").iterdir()
+    away = Link("../../../../../outside")
+    build_tree(lineage, {"dead": {"trash": {"1": away}, "staging": {"2": away}}})
+    build_tree(source, {"g": "g"})
+    works(job)
+    theirs_is_whole(outside)
+    assert not (lineage / "dead/staging").exists()
+
+
+def test_a_server_that_makes_no_links_is_told_once_a_path(job_to: JobTo, source: Path, dest: Path) -> None:
+    build_tree(source, {"f": "f", "l": Link("f")})
+    job = job_to(Quirk.SYMLINK_DENIED)
+    for _ in range(2):
+        (problem,) = run(job, Heard()).problems
+        assert problem.path == "l"
+        assert "--links skip" in problem.message
+        assert (dest / "f").read_text() == "f"

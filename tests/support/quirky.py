@@ -45,10 +45,12 @@ class Quirk(Enum):
     READDIR_FOLLOWS = auto()  # so does READDIR, and a link to nowhere fails OPENDIR: paramiko's stub
     RENAME_FOLLOWS = auto()  # RENAME moves what a link leads to, and puts it where the other leads: ProFTPD
     RENAME_REPLACES = auto()  # RENAME drives out the file that is there: Go's pkg/sftp, MySecureShell
+    READLINK_DENIED = auto()
     READLINK_LOST = auto()  # READLINK of a relative link fails: asyncssh with a chroot
     READLINK_WHOLE = auto()  # READLINK tells where a link leads, as a whole path: ProFTPD
     SYMLINK_REVERSED = auto()  # SYMLINK takes the path of the link first: asyncssh, npm ssh2, MySecureShell
     SYMLINK_DENIED = auto()
+    REALPATH_ECHOES = auto()  # REALPATH makes a path whole, and follows nothing
     CASELESS = auto()  # a name is found whatever its case and composition: macOS, Windows, FAT
     DECOMPOSES = auto()  # names are kept in decomposed form: HFS+
     UNORDERED = auto()  # what comes in one packet is carried out the last first: handlers in parallel
@@ -103,6 +105,8 @@ class QuirkyFiles(Files):
 
     def readlink(self, path: str) -> bytes:  # type: ignore[override]  # names are bytes
         """READLINK."""
+        if Quirk.READLINK_DENIED in self.quirks:
+            raise OSError(errno.EPERM, "nobody is told")
         content = super().readlink(path)
         if Quirk.READLINK_LOST in self.quirks and not content.startswith(b"/"):
             raise OSError(errno.ENOENT, "File not found")
@@ -110,12 +114,20 @@ class QuirkyFiles(Files):
             return os.path.normpath(os.path.join(os.path.dirname(os.fsencode(path)), content))
         return content
 
+    def canonicalize(self, path: str) -> bytes:  # type: ignore[override]  # names are bytes
+        """REALPATH."""
+        if Quirk.REALPATH_ECHOES in self.quirks:
+            return os.path.normpath(b"/" + os.fsencode(path))
+        return super().canonicalize(path)
+
     def symlink(self, target_path: str, path: str) -> int:
         """SYMLINK."""
         if Quirk.SYMLINK_DENIED in self.quirks:
             raise OSError(errno.EPERM, "no links here")
         if Quirk.SYMLINK_REVERSED in self.quirks:
             target_path, path = path, target_path
+        if Quirk.READLINK_WHOLE in self.quirks and target_path.startswith("/"):
+            target_path = os.fsdecode(self.root) + target_path  # what was told may be made again
         return super().symlink(target_path, path)
 
     def rename(self, oldpath: str, newpath: str) -> int:

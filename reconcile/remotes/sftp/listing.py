@@ -12,10 +12,11 @@ from typing import TypeVar
 
 from reconcile.model import Kind
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.links import link_or
+from reconcile.remotes.sftp.links import content_of, link_or
 from reconcile.remotes.sftp.site import Site, absent, inside, kind_of
 from reconcile.remotes.sftp.steps import Farewell, Recipe
 from reconcile.remotes.sftp.wire import Attrs, Handle, Names, Status
+from reconcile.twins import fold_name
 
 T = TypeVar("T")
 
@@ -99,6 +100,21 @@ def _see_links(site: Site, path: bytes, listing: Listing) -> Recipe[None]:
         for n, place, link in zip(some, places, links, strict=True):
             name, attrs = listing.names[n]
             listing.names[n] = name, link_or(attrs, link, place)
+    if site.quirks.verbatim is None and not site.claims_openssh:
+        yield from _see_ways(path, listing)
+
+
+def _see_ways(path: bytes, listing: Listing) -> Recipe[None]:
+    """The same of directories where READLINK may tell nothing: what leads elsewhere is a link."""
+    folders = [n for n, (_, attrs) in enumerate(listing.names) if kind_of(attrs) is Kind.DIR]
+    for some in batches(folders, BATCH):
+        places = [inside(path.rstrip(b"/"), listing.names[n][0]) for n in some]
+        ways: list[Names | Status] = yield [wire.realpath(place) for place in places]
+        for n, place, way in zip(some, places, ways, strict=True):
+            end = content_of(way)
+            if end is not None and fold_name(os.fsdecode(end.rstrip(b"/"))) != fold_name(os.fsdecode(place)):
+                name, attrs = listing.names[n]
+                listing.names[n] = name, link_or(attrs, way, place)
 
 
 def _take_names(reply: Names, listing: Listing) -> None:
