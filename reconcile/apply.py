@@ -86,6 +86,7 @@ def find_out(actions: Sequence[Action], remote: Remote) -> Iterator[Outcome]:
     ends = ((action, name) for action in parted for name, _ in action.inside)
     inner = dict(remote.observe(join(top or "", name) for a, name in ends for top in (a.source, a.path)))
     empty: set[int | None] = set()  # parking places that nothing has come to yet
+    unsent: list[Action] = []
     for action in actions:
         if action.op is Op.MOVE and action.parked in empty:
             continue
@@ -97,6 +98,9 @@ def find_out(actions: Sequence[Action], remote: Remote) -> Iterator[Outcome]:
             yield outcome
         elif action.op is Op.PARK:
             empty.add(action.parked)
+        elif action.op is Op.CREATE:
+            unsent.append(action)
+    yield from remote.rescue(unsent)
 
 
 def way_home(action: Action) -> Action:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from reconcile.names import is_lost, name_run
 from tests.support.command import Reconcile
 from tests.support.faults import Fault
 from tests.support.sshd import Sshd
-from tests.support.trees import build_tree, read_tree
+from tests.support.trees import assert_same_tree, build_tree, read_tree
 
 DAY = 86_400
 
@@ -25,10 +26,15 @@ def job(source: Path, dest: Path, state: Path, shim_sshd: Sshd) -> Reconcile:
 
 def die_while_sending(job: Reconcile, server: Sshd, tmp_path: Path) -> None:
     """The run is killed when its first file is about to be published."""
+    die_at(job, server, tmp_path, Fault("kill", 1, "RENAME", "/big"), "--adopt-existing")
+
+
+def die_at(job: Reconcile, server: Sshd, tmp_path: Path, fault: Fault, *flags: str) -> None:
+    """The run is killed at one request."""
     pid_file = tmp_path / "pid"
     pid_file.write_text("0")
-    server.arm(Fault("kill", 1, "RENAME", "/big", pid_file=str(pid_file)))
-    process = job.start("run", "--adopt-existing")
+    server.arm(replace(fault, pid_file=str(pid_file)))
+    process = job.start("run", *flags)
     pid_file.write_text(str(process.pid))
     process.wait(60)
 
@@ -144,3 +150,34 @@ def test_a_work_folder_of_somebody_else_is_told(job: Reconcile, source: Path, de
     build_tree(source, {"f": "22"})
     said = [note["message"] for note in job.run().document["notes"]]
     assert any("is user 12345's" in text for text in said)
+
+
+@pytest.mark.parametrize("at", [250, 350, 399])
+def test_what_a_dead_run_had_staged_whole_is_not_sent_again(
+    job: Reconcile, source: Path, dest: Path, shim_sshd: Sshd, tmp_path: Path, at: int
+) -> None:
+    build_tree(source, {f"d{d}": {f"f{n}": f"content {d} {n:03}" for n in range(100)} for d in range(4)})
+    die_at(job, shim_sshd, tmp_path, Fault("kill", at, "WRITE", "content", delay=0.0001))
+    arrived = [path for path in dest.rglob("f*") if path.is_file() and path.stat().st_size == 13]
+    shim_sshd.end_sessions()
+    planned = job.plan()
+    shim_sshd.requests()
+    ran = job.run()
+    assert ran.counts["create"] <= 400 - len(arrived) + 64, "those of one step may lack their time"
+    sent = shim_sshd.requests().requests["WRITE"]
+    assert sent <= ran.counts["create"] + 5
+    assert planned.counts == ran.counts
+    assert_same_tree(source, dest)
+    assert not staged(dest)
+    assert job.run("--refresh").counts == {}
+
+
+def test_what_is_staged_of_a_file_that_has_changed_since_is_sent_anew(
+    job: Reconcile, source: Path, dest: Path, shim_sshd: Sshd, tmp_path: Path
+) -> None:
+    build_tree(source, {"d": {f"f{n}": f"content {n:03}" for n in range(50)}})
+    die_at(job, shim_sshd, tmp_path, Fault("kill", 45, "WRITE", "content"))
+    build_tree(source, {"d": {f"f{n}": f"CONTENT {n:03}" for n in range(50)}})
+    job.run()
+    job.run()
+    assert_same_tree(source, dest)

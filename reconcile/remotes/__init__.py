@@ -123,6 +123,9 @@ class Remote(Protocol):
     def find_parked(self, lineage: str) -> None:
         """Look, and change nothing: which parking places of this job's earlier runs hold something."""
 
+    def rescue(self, actions: Sequence[Action]) -> Iterator[Outcome]:
+        """Bring to their end uploads of new files that a dead run had sent whole; others get no outcome."""
+
     def perform(
         self, actions: Sequence[Action], source: Source, stop: Stop | None = None
     ) -> Iterator[Outcome]:

@@ -248,6 +248,10 @@ class MemoryRemote:
     def find_parked(self, lineage: str) -> None:
         """``parked`` always knows."""
 
+    def rescue(self, actions: Sequence[Action]) -> Iterator[Outcome]:  # noqa: ARG002 - the protocol's
+        """Nothing is ever staged."""
+        return iter(())
+
     def perform(
         self,
         actions: Sequence[Action],

@@ -24,7 +24,8 @@ from reconcile.model import PERMISSIONS, Action, Entry, Kind, Only, Op, Outcome
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.foreign import POSIX_RENAME, Way
 from reconcile.remotes.sftp.parents import look_at, trouble_above
-from reconcile.remotes.sftp.site import SPECIAL_BITS, STAGING, Site, absent, act
+from reconcile.remotes.sftp.rescue import staging_place
+from reconcile.remotes.sftp.site import SPECIAL_BITS, Site, absent, act
 from reconcile.remotes.sftp.steps import Recipe, Room
 from reconcile.remotes.sftp.upload import AGAIN, Content, Notable, Sent, put_in_place
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
@@ -72,7 +73,7 @@ def make_bundles(site: Site, actions: Sequence[Action]) -> tuple[list[Bundle], l
         if not site.suits(path) or trouble_above(site, group[0]) is not None:
             others += group
         elif path in site.empty and path not in outer and _go_together(site, path, group):
-            bundles.append(Bundle(path, site.empty[path], site.fresh(STAGING), group))
+            bundles.append(Bundle(path, site.empty[path], staging_place(site, path), group))
         else:
             for action in group:
                 (in_step if _is_small(site, action) else others).append(action)
@@ -157,7 +158,9 @@ class Bundler:
         here = [action for action in actions if not site.is_elsewhere(parent(action.path))]
         self.left += [action for action in actions if site.is_elsewhere(parent(action.path))]
         [lane] = site.take_lanes(1)
-        staged, failed = yield from self._stage(here, [site.fresh(STAGING) for _ in here], lane)
+        staged, failed = yield from self._stage(
+            here, [staging_place(site, action.path) for action in here], lane
+        )
         return failed + (yield from self._put_each(staged))
 
     def _stage(

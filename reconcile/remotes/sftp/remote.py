@@ -52,6 +52,7 @@ from reconcile.remotes.sftp.quirks import pack
 from reconcile.remotes.sftp.readback import FILES, read_digest
 from reconcile.remotes.sftp.refusal import bar
 from reconcile.remotes.sftp.remove import delete, width
+from reconcile.remotes.sftp.rescue import rescue
 from reconcile.remotes.sftp.secret import Secrets
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.settle import settle
@@ -153,6 +154,12 @@ class SftpRemote:
     def find_parked(self, lineage: str) -> None:
         """See ``Remote``."""
         self._site.taken = find_parked(self._session, self._site, lineage)
+
+    def rescue(self, actions: Sequence[Action]) -> Iterator[Outcome]:
+        """See ``Remote``. Whether a dead run had them brought to the disk nobody knows."""
+        for outcome in rescue(self._session, self._site, actions):
+            self._unsynced += 1
+            yield outcome
 
     def perform(
         self, actions: Sequence[Action], source: Source, stop: Stop | None = None

@@ -117,6 +117,9 @@ class Site:
     )  # folders of other jobs in our working folder, and when names in them changed, by the server's clock
     is_lost: Callable[[str], bool] = _to_none  # whether a run of that name is dead, and its state is gone
     owner: int | None = None  # of our working folder, if it was there
+    staged: dict[bytes, bytes] = field(
+        default_factory=dict
+    )  # what dead runs had staged, by ``name_of`` its path
     keeps: int = 0  # things that this run has brought to the part of the trash that is not purged
     unopened: list[Action] = field(default_factory=list)  # uploads refused at OPEN, without a word
     uploads: int = 0  # files to be sent by the actions under way

@@ -44,10 +44,11 @@ def discard(site: Site, path: str, holds: Sequence[tuple[str, bool]] = ITSELF) -
 
 def _place(site: Site, path: str) -> bytes:
     """Somewhere in the trash. The name tells what it was, to who knows the plan: should this run not end."""
-    return site.fresh(b"trash", _name(path) + b"-")
+    return site.fresh(b"trash", name_of(path) + b"-")
 
 
-def _name(path: str) -> bytes:
+def name_of(path: str) -> bytes:
+    """What a path is called in a folder of ours."""
     return hashlib.blake2b(os.fsencode(path), digest_size=6).hexdigest().encode()
 
 
@@ -63,10 +64,10 @@ def foresee(actions: Sequence[Action]) -> Mapping[bytes, Discarded]:
         for name, entry in action.members:
             path = join(action.path, name)
             if entry.kind is not Kind.DIR:
-                known[_name(path)] = Discarded(b"", path, ITSELF)
+                known[name_of(path)] = Discarded(b"", path, ITSELF)
     for action in actions:
         is_tree = action.op is Op.DELETE and action.kind is Kind.DIR
         members = ((name, entry.kind is Kind.DIR) for name, entry in action.members)
         holds = [("", True), *members] if is_tree else ITSELF
-        known[_name(action.path)] = Discarded(b"", action.path, holds)
+        known[name_of(action.path)] = Discarded(b"", action.path, holds)
     return known

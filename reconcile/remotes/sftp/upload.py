@@ -21,7 +21,8 @@ from reconcile.remotes.sftp.links import look
 from reconcile.remotes.sftp.publish import STANDS, judge, publish
 from reconcile.remotes.sftp.purge import sweep
 from reconcile.remotes.sftp.refusal import BAD_NAME, NO_RENAME, Why, why_not_published
-from reconcile.remotes.sftp.site import STAGING, Site, absent, problem, tag_of, wire_time
+from reconcile.remotes.sftp.rescue import staging_place
+from reconcile.remotes.sftp.site import Site, absent, problem, tag_of, wire_time
 from reconcile.remotes.sftp.steps import Batch, Burst, Recipe, Room
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Request, Status
 from reconcile.source import Source, SourceError, digest_of, new_hash
@@ -55,7 +56,9 @@ def _upload(site: Site, action: Action, new: Entry, source: Source, sent: Sent) 
     """Stage and publish, beside the target where the staging folder does not suit."""
     directory = parent(action.path)
     if site.suits(directory):
-        outcome = yield from _stage_and_publish(site, action, new, source, sent, site.fresh(STAGING))
+        outcome = yield from _stage_and_publish(
+            site, action, new, source, sent, staging_place(site, action.path)
+        )
         if outcome is not None:
             return outcome
     if directory not in site.swept:

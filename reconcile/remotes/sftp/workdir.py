@@ -38,6 +38,7 @@ from reconcile.remotes.sftp.mark import (
 )
 from reconcile.remotes.sftp.probe import open_anyhow, try_out
 from reconcile.remotes.sftp.purge import empty_blindly, empty_trash, purge
+from reconcile.remotes.sftp.rescue import find_staged, take_staged
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.site import STAGING, Discarded, Site, absent, act, kind_of
 from reconcile.remotes.sftp.steps import Burst, Recipe
@@ -78,6 +79,9 @@ def make_workdir(
     kept = read_notes(ours, listing)
     dead = _fence_leftovers(session, site, ours, run, listing, kept)
     site.taken = _take_over(session, site, dead) if resume else None
+    site.staged.clear()
+    if resume:
+        take_staged(session, site, dead, lambda: _make_run_folder(site, {STAGING}))
     ours_there = foresee([action for action in before if _may_discard(site, action)]) if dead else {}
     cleared = (clear_run(session, site, folder, PARTS, ours_there) for folder in dead)
     site.stuck = list(chain.from_iterable(cleared))
@@ -175,14 +179,16 @@ def _leave_behind(place: bytes, old: bytes, marks: Sequence[str]) -> Recipe[None
 
 
 def find_parked(session: Session, site: Site, lineage: str) -> frozenset[int]:
-    """Numbers of the parking places of this job that hold something now, whichever run's they are."""
-    listing = session.call(list_directory(site, job_folder(site, lineage)))
-    places = [
-        job_folder(site, lineage) + b"/" + os.fsencode(name) + b"/" + PARKED
-        for name, attrs in listing.names
-        if kind_of(attrs) is Kind.DIR
-    ]
-    found = session.run((list_directory(site, place) for place in places), TOGETHER)
+    """Numbers of the parking places of this job that hold something now, whichever run's they are.
+
+    What is staged is noted, too.
+    """
+    ours = job_folder(site, lineage)
+    listing = session.call(list_directory(site, ours))
+    runs = {name: attrs.mtime for name, attrs in listing.names if kind_of(attrs) is Kind.DIR}
+    folders = [ours + b"/" + os.fsencode(name) for name in sorted(runs, key=runs.__getitem__, reverse=True)]
+    find_staged(session, site, folders)
+    found = session.run((list_directory(site, folder + b"/" + PARKED) for folder in folders), TOGETHER)
     return frozenset(int(name) for listing in found for name, _ in listing.names if name.isdigit())
 
 

@@ -1,0 +1,114 @@
+"""What a dead run had staged and not yet put in place: found by name, size, time, and published.
+
+What may live here: taking it over from the dead run's folder, which is fenced off, and putting in
+place what is whole. A staged file gets its time last, after all its content.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from reconcile.diff import parent
+from reconcile.model import PERMISSIONS, Action, Kind, Op, Outcome
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.links import look
+from reconcile.remotes.sftp.listing import BATCH, TOGETHER, Listing, batches, list_directory
+from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
+from reconcile.remotes.sftp.session import Session
+from reconcile.remotes.sftp.site import STAGING, Site, absent, act, inside, intended, tag_of
+from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.sftp.trash import name_of, owner_of
+from reconcile.remotes.sftp.wire import OK, Attrs, Status
+
+MOMENT = 3600  # seconds; by more a server's clock is not wrong
+
+
+def staging_place(site: Site, path: str) -> bytes:
+    """Where a file, or all of a directory, is staged. The name tells what it is, to who knows the plan."""
+    return site.fresh(STAGING, name_of(path) + b"-")
+
+
+def take_staged(
+    session: Session, site: Site, dead: Sequence[bytes], make: Callable[[], Recipe[None]]
+) -> None:
+    """Bring to this run's staging folder, which ``make`` makes, what ``dead`` runs had, the last first."""
+    for folder in dead:
+        listing = session.call(list_directory(site, folder + b"/" + STAGING))
+        if listing.names:
+            session.call(make())
+        moves = [
+            (folder + b"/" + STAGING + b"/" + name, site.fresh(STAGING, owner_of(name) + b"-"))
+            for name in (os.fsencode(name) for name, _ in listing.names)
+            if b"-" in name and owner_of(name) not in site.staged
+        ]
+        for some in batches(moves, BATCH):
+            statuses = session.call(_send([wire.rename(old, new) for old, new in some]))
+            taken = (new for (_, new), status in zip(some, statuses, strict=True) if status is OK)
+            site.staged.update((owner_of(new), new) for new in taken)
+
+
+def find_staged(session: Session, site: Site, runs: Sequence[bytes]) -> None:
+    """Look, and change nothing: what ``runs``, the last one first, have staged."""
+    for folder in runs:
+        staging = folder + b"/" + STAGING
+        for name, _ in session.call(list_directory(site, staging)).names:
+            site.staged.setdefault(owner_of(os.fsencode(name)), staging + b"/" + os.fsencode(name))
+
+
+def _send(requests: Sequence[wire.Request]) -> Recipe[list[Status]]:
+    statuses: list[Status] = yield requests
+    return statuses
+
+
+def rescue(session: Session, site: Site, actions: Sequence[Action]) -> Iterator[Outcome]:
+    """Put in place what is staged whole of new files; those of which it is not get no outcome.
+
+    Where no folder of this run was made, nothing is changed: that is what would be.
+    """
+    wanted = [action for action in actions if action.op is Op.CREATE and action.kind is Kind.FILE]
+    if not site.staged or not wanted:
+        return
+    for _ in session.run(look_at_parents(site, wanted), BATCH):
+        pass  # what they find is noted in ``site``
+    folders = {name_of(parent(action.path)) for action in wanted} & site.staged.keys()
+    listed = session.run((_list(site, name) for name in folders), TOGETHER)
+    found = {name: dict(listing.names) for name, listing in listed}
+    recipes = (_publish(site, action, found.get(name_of(parent(action.path)), {})) for action in wanted)
+    yield from (outcome for outcome in session.run(recipes, BATCH) if outcome is not None)
+
+
+def _is_settled(site: Site, there: Attrs) -> bool:
+    """Whether its time was set, and is not by chance that of a WRITE: of several one may be missing."""
+    return there.size <= site.block or there.mtime < time.time() - MOMENT
+
+
+def _list(site: Site, name: bytes) -> Recipe[tuple[bytes, Listing]]:
+    return name, (yield from list_directory(site, site.staged[name]))
+
+
+def _publish(site: Site, action: Action, beside: dict[str, Attrs]) -> Recipe[Outcome | None]:
+    new = action.new
+    assert new is not None
+    last = action.path.rpartition("/")[2]
+    there: Attrs | Status | None = beside.get(last)
+    if there is not None:
+        place = inside(site.staged[name_of(parent(action.path))], last)
+    elif (place_ := site.staged.get(name_of(action.path))) is not None:
+        place, there = place_, (yield from look(site, place_))
+    if not isinstance(there, Attrs) or trouble_above(site, action) is not None:
+        return None
+    mode = site.mode_for(new)
+    if mode is not None and there.mode & PERMISSIONS != mode:
+        return None
+    if not intended(site, there, new) or not _is_settled(site, there):
+        return None
+    target = site.at(action.path)
+    # RACE: but for OpenSSH, a server may overwrite what comes here since we look.
+    only_looks = not site.run
+    if (only_looks or not site.quirks.refuses) and not absent((yield from look(site, target))):
+        return None
+    if not only_looks and (yield from act(wire.rename(place, target))) is not OK:
+        return None
+    return Outcome(action, {action.path: site.recorded(new, tag_of(there), new.digest, mode)})
