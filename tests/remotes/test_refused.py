@@ -14,7 +14,7 @@ from reconcile.model import Action, Job, OnDrift, Op, Options, Reason, Result
 from reconcile.run import run
 from tests.remotes.conformance import Heard
 from tests.remotes.test_quirks import learned
-from tests.support.quirky import HANDLES, Quirk
+from tests.support.quirky import HANDLES, Quirk, QuirkyFiles
 from tests.support.trees import Tree, assert_same_tree, build_tree, read_tree
 
 JobTo = Callable[..., Job]
@@ -278,3 +278,14 @@ def test_a_quota_that_shows_at_close_is_named_and_ends_the_uploads(
     assert [said for said in heard.said if "quota" in said] != []
     assert result.traffic.bytes_sent < 150 * 9_000
     assert len(result.done) == 5
+
+
+def test_once_renames_are_allowed_again_all_is_sent(
+    job_to: JobTo, source: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_tree(source, small(5))
+    job = job_to(Quirk.RENAME_DENIED)
+    assert len(run(job, Heard()).problems) == 5
+    monkeypatch.setattr(QuirkyFiles, "_check_rename", lambda *_: None)
+    well(job)
+    assert_same_tree(source, there)

@@ -125,8 +125,7 @@ def _try_renames(site: Site, *, together: bool) -> Recipe[None]:
     elif onto is OK:
         site.quirks = replace(site.quirks, refuses=False)
     elif isinstance(away, Status) and away.code in _NEVER and all(isinstance(r, Handle) for r in opened):
-        site.renames = False
-        site.quirks = replace(site.quirks, refuses=False)
+        site.quirks = replace(site.quirks, refuses=False, renames=False)
     yield from _clear_away(opened, [one, other, third])
 
 

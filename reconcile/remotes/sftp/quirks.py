@@ -35,6 +35,7 @@ class Quirks:
     """Plain values, each None until it is known: nothing relies on it, and the careful way is taken."""
 
     ordered: bool | None = None  # requests of a channel are carried out in the order in which they are sent
+    renames: bool | None = None  # False: RENAME is denied even in our own folder: looked at again in each run
     refuses: bool | None = None  # RENAME of a file to where another is fails, and leaves both
     makes_links: bool | None = None  # SYMLINK makes one
     path_first: bool | None = None  # SYMLINK takes the path of the link before what it leads to

@@ -44,7 +44,7 @@ def why_not_published(site: Site, path: str, staged: bytes, status: Status) -> R
     if tried is OK:
         yield wire.remove(neutral)
         return Why.NAME
-    if (yield from _is_barred(site)):
+    if (yield from is_barred(site)):
         return Why.BARRED
     if in_our_folder and tried.code == wire.FX_FAILURE and (yield from note_elsewhere(site, path)):
         return Why.PLACE
@@ -58,7 +58,7 @@ def why_not_moved(site: Site, path: str, failed: Problem, status: Status) -> Rec
     """
     if status.code not in _UNCLEAR or failed.reason is Reason.NO_SPACE:
         return failed
-    if (yield from _is_barred(site)):
+    if (yield from is_barred(site)):
         return failed
     if not (yield from _takes_name(site, path)):
         return replace(failed, reason=Reason.BAD_NAME, message=f"rename something to it: {BAD_NAME}")
@@ -66,14 +66,7 @@ def why_not_moved(site: Site, path: str, failed: Problem, status: Status) -> Rec
     return replace(failed, reason=Reason.IMMOVABLE)
 
 
-def bar(site: Site) -> None:
-    """Send no more content, as it could not be put in place."""
-    if site.full is None:
-        site.full = problem("", Reason.DENIED, NO_RENAME)
-        site.say_once(f"{NO_RENAME}. No content is sent in this run; all else goes on")
-
-
-def _is_barred(site: Site) -> Recipe[bool]:
+def is_barred(site: Site) -> Recipe[bool]:
     """Whether the server denies a rename even inside our own folder: then nothing can be put in place."""
     if site.renames is None:
         yield from try_to_make(site, {STAGING})
@@ -82,9 +75,11 @@ def _is_barred(site: Site) -> Recipe[bool]:
         if isinstance(opened, Handle):
             yield wire.close(opened.handle)
             site.renames = (yield from act(wire.rename(one, other))) is OK
+            site.quirks = replace(site.quirks, renames=None if site.renames else False)
             yield wire.remove(other if site.renames else one)
-    if site.renames is False:
-        bar(site)
+    if site.renames is False and site.full is None:  # no more content is sent: it could not be put in place
+        site.full = problem("", Reason.DENIED, NO_RENAME)
+        site.say_once(f"{NO_RENAME}. No content is sent in this run; all else goes on")
     return site.renames is False
 
 

@@ -50,7 +50,7 @@ from reconcile.remotes.sftp.parents import blocked, look_at_parents, trouble_abo
 from reconcile.remotes.sftp.publish import make_link
 from reconcile.remotes.sftp.quirks import pack
 from reconcile.remotes.sftp.readback import FILES, read_digest
-from reconcile.remotes.sftp.refusal import bar
+from reconcile.remotes.sftp.refusal import is_barred
 from reconcile.remotes.sftp.remove import delete, width
 from reconcile.remotes.sftp.rescue import rescue
 from reconcile.remotes.sftp.secret import Secrets
@@ -168,8 +168,8 @@ class SftpRemote:
         session, site = self._session, self._site
         actions, nested = set_nested_apart(actions)
         site.uploads = sum(map(_sends_a_file, actions))
-        if site.uploads and site.renames is False:
-            bar(site)
+        if site.uploads and site.quirks.renames is False:
+            session.call(is_barred(site))
         if site.uploads and site.options.fsync is Fsync.ALWAYS and not site.caps.fsync:
             site.say_once(NO_FSYNC)
         looks = look_at_parents(site, actions)
