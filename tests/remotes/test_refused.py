@@ -289,3 +289,18 @@ def test_once_renames_are_allowed_again_all_is_sent(
     monkeypatch.setattr(QuirkyFiles, "_check_rename", lambda *_: None)
     well(job)
     assert_same_tree(source, there)
+
+
+@pytest.mark.parametrize("filters", [("*.tmp",), ()])
+def test_what_is_moved_across_with_filters_in_force_arrives_too(
+    filters: tuple[str, ...], job_to: JobTo, source: Path, there: Path
+) -> None:
+    job = job_to(Quirk.ANOTHER_DISK, options=Options(mirror=True, filters=filters))
+    build_tree(source, {"disk": {"x": "x"}, "album": {"sub": small(3), **small(5)}})
+    well(job)
+    (there / "album/theirs.tmp").write_text("excluded")
+    (source / "album").rename(source / "disk/album")
+    run(job, Heard())
+    assert_same_tree(source, there, ignore={"album"})
+    assert (there / "album/theirs.tmp").read_text() == "excluded"
+    assert well(job).done == []

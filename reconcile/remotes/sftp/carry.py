@@ -16,6 +16,7 @@ from reconcile.remotes.sftp.foreign import keep
 from reconcile.remotes.sftp.links import look, rename
 from reconcile.remotes.sftp.listing import BATCH, TOGETHER, batches
 from reconcile.remotes.sftp.purge import remove_in_turn
+from reconcile.remotes.sftp.refusal import why_not_moved
 from reconcile.remotes.sftp.remove import Found, list_tree
 from reconcile.remotes.sftp.site import SPECIAL_BITS, Site, absent, inside, kind_of, problem
 from reconcile.remotes.sftp.steps import Recipe
@@ -134,7 +135,8 @@ def _part(
                 elif isinstance(end, Problem):
                     return end
                 else:
-                    return (yield from explain(site, join(path, child), "rename", end))
+                    failed = yield from explain(site, join(path, child), "rename", end)
+                    return (yield from why_not_moved(site, join(path, child), failed, end))
         level = deeper
     return None
 
