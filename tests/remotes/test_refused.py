@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from reconcile.model import Action, Job, OnDrift, Op, Options, Reason, Result
+from reconcile.remotes.sftp import lanes
 from reconcile.run import run
 from tests.remotes.conformance import Heard
 from tests.remotes.test_quirks import learned
@@ -304,3 +305,23 @@ def test_what_is_moved_across_with_filters_in_force_arrives_too(
     assert_same_tree(source, there, ignore={"album"})
     assert (there / "album/theirs.tmp").read_text() == "excluded"
     assert well(job).done == []
+
+
+@pytest.mark.parametrize(("quirks", "agree"), [((), True), ((Quirk.CHANNELS_APART,), False)])
+def test_more_channels_are_used_where_they_show_the_same_folder(
+    quirks: tuple[Quirk, ...],
+    agree: bool,
+    job_to: JobTo,
+    source: Path,
+    there: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes, "A_LANE", 100_000)
+    monkeypatch.setattr(lanes, "FAR", 0.0)
+    job = job_to(*quirks)
+    build_tree(source, {f"f{n}": os.urandom(300_000) for n in range(6)})
+    for _ in range(2):
+        well(job)
+        assert learned(job).lanes_agree is agree
+        assert_same_tree(source, there)
+        build_tree(source, {f"f{n}": os.urandom(300_000) for n in range(6)})

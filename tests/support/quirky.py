@@ -68,6 +68,7 @@ class Quirk(Enum):
     SPEAKS_FIRST = auto()  # a login script says hello where SFTP should begin
     FORGES_LINES = auto()  # its words hold lines that look like ours, and control codes
     RENAME_DENIED = auto()  # of anything: ProFTPD with <Limit RNFR>
+    CHANNELS_APART = auto()  # each sees only what it made itself: processes that cache, as rclone's
     FEW_HANDLES = auto()  # has five at a time, and refuses more without a word
     WANTS_TRUNC = auto()  # knows OPEN's flags from a table, and new files only with TRUNC in it: npm ssh2
     QUOTA_AT_CLOSE = auto()  # lets a file be written, and removes it when that makes too much: ProFTPD
@@ -90,8 +91,33 @@ class QuirkyFiles(Files):
             found.append(next((each for each in there if _fold(each) == _fold(name)), name))
         return super()._descend(stack, found, follow)
 
+    def session_started(self) -> None:
+        """A channel begins."""
+        self._absent: set[str] = set()  # paths looked at in vain, and not made over this channel since
+
+    def _remember(self, path: str) -> None:
+        self._absent.discard(path)
+
+    def _check_seen(self, path: str) -> None:
+        if path in self._absent:
+            raise FileNotFoundError(errno.ENOENT, "No such file")
+
+    def remove(self, path: str) -> int:
+        """REMOVE."""
+        self._check_seen(path)
+        return super().remove(path)
+
     def lstat(self, path: str) -> Attributes:
         """LSTAT."""
+        self._check_seen(path)
+        try:
+            return self._lstat(path)
+        except FileNotFoundError:
+            if Quirk.CHANNELS_APART in self.quirks:
+                self._absent.add(path)
+            raise
+
+    def _lstat(self, path: str) -> Attributes:
         return super().stat(path) if Quirk.LSTAT_FOLLOWS in self.quirks else super().lstat(path)
 
     def list_folder(self, path: str) -> list[Attributes]:
@@ -148,6 +174,9 @@ class QuirkyFiles(Files):
         self._check_name(path)
         if Quirk.READ_DENIED in self.quirks and not flags & (os.O_WRONLY | os.O_RDWR):
             raise PermissionError(errno.EACCES, "no reading here")
+        if flags & os.O_CREAT:
+            self._remember(path)
+        self._check_seen(path)
         if Quirk.WANTS_TRUNC in self.quirks and flags & os.O_CREAT and not flags & os.O_TRUNC:
             raise FileNotFoundError(errno.ENOENT, "No such file")
         opened = super().open(path, flags, attr)
@@ -162,6 +191,7 @@ class QuirkyFiles(Files):
         if Quirk.FORGES_LINES in self.quirks and ".reconcile" not in path:
             raise OSError(errno.EIO, FORGED)
         self._check_name(path)
+        self._remember(path)
         return super().mkdir(path, attr)
 
     def _check_rename(self, old: str, new: str) -> None:
@@ -171,6 +201,7 @@ class QuirkyFiles(Files):
         if Quirk.ANOTHER_DISK in self.quirks and (disks[0] != disks[1] or new.endswith("/disk")):
             raise OSError(errno.EXDEV, "Failure")
         self._check_name(new)
+        self._remember(new)
 
     def _check_name(self, path: str) -> None:
         if Quirk.FORBIDS_COLON in self.quirks and ":" in path:

@@ -104,6 +104,11 @@ class Channel:
         channel = self._channel
         return channel.recv_ready() or bool(channel.eof_received) or channel.closed
 
+    @property
+    def window(self) -> int:
+        """Bytes that the server takes right now: all that it ever does at a time, if nothing is under way."""
+        return int(self._channel.out_window_size)
+
     def tell(self, arrival: Arrival) -> None:
         """Have ``arrival`` set when something comes, or nothing more."""
         self._channel.in_buffer.set_event(arrival)

@@ -175,6 +175,8 @@ class SftpRemote:
         looks = look_at_parents(site, actions)
         for _ in session.run(chain([make_parts(site, actions)], looks), self._in_flight):
             pass  # what they find is noted in ``site``
+        if site.uploads:
+            self._lanes.prove()
         failed: list[Outcome] = []
         actions, twins = set_twins_apart(site, actions)
         left = yield from self._perform_together(actions, source, stop, failed)

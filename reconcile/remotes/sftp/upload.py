@@ -74,7 +74,9 @@ def _stage_and_publish(
 ) -> Recipe[Outcome | None]:
     """None: see ``put_in_place``."""
     path, wish = action.path, action if new is action.new else replace(action, new=new)
-    lane, *more = site.take_lanes(1 + new.size // SPREAD_FROM if new.size > site.block else 1)
+    # Only in OpenSSH's ways a file may be written through several handles, for all we know.
+    is_spread = new.size > site.block and site.quirks.ordered
+    lane, *more = site.take_lanes(1 + new.size // SPREAD_FROM if is_spread else 1)
     opening = site.open_new(staged, site.mode_for(new), lane)
     way: Way | Outcome = Way.FREE
     opened: Handle | Status
