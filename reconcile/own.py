@@ -16,7 +16,6 @@ from reconcile.filters import Filter
 from reconcile.model import (
     Action,
     DirectorySnapshot,
-    Job,
     Kind,
     Op,
     Own,
@@ -67,12 +66,12 @@ def _job_folders(folder: str) -> Iterator[str]:
         return  # the scan says so
 
 
-def work_in_dest(job: Job) -> tuple[Own, ...]:
+def work_in_dest(dest: str, workdir: str | None) -> tuple[Own, ...]:
     """The folder of --remote-workdir, if it is within DEST."""
-    inside = (job.options.remote_workdir or "").removeprefix(f"{job.target.path.rstrip('/')}/")
-    if inside == (job.options.remote_workdir or ""):
+    top = f"{dest.rstrip('/')}/"
+    if workdir is None or not workdir.startswith(top):
         return ()
-    return (Own(inside, "is, on the server, the folder of --remote-workdir"),)
+    return (Own(workdir.removeprefix(top), "is, on the server, the folder of --remote-workdir"),)
 
 
 def line_for(own: Own) -> str:

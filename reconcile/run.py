@@ -216,7 +216,7 @@ class _Run:
         with self._phase("scan"):
             root = os.path.realpath(job.source)  # once: it may be a link, and turn
             lines = (*read_ignore_file(root), *options.filters)
-            own, work = options.own, work_in_dest(job)
+            own, work = options.own, work_in_dest(job.target.path, options.remote_workdir)
             self.filter = make_filter((*lines, *map(line_for, (*own, *work))))
             meanwhile = self.line.open_soon if sure_to_connect else None
             self.found = scan(root, self.filter, options, meanwhile)
@@ -475,7 +475,9 @@ class _Run:
 
     def _connect(self) -> None:
         with self._phase("connect"):
-            self.line.remote  # noqa: B018 - it is opened when it is first asked for
+            remote = self.line.remote
+        if self.job.options.remote_workdir is not None:  # by now it is known what ~ and links lead to
+            refuse_shared(work_in_dest(remote.base, remote.workdir), self.source, self.filter)
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:

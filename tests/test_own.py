@@ -196,3 +196,16 @@ def test_a_work_folder_in_dest_is_not_shared_with_a_folder_of_the_source(
         assert {"f", "b", "b/g", "w", "w/w"} <= names(dest)
         assert "b/work" not in names(dest)
         (source / "f").write_text("once more")
+
+
+def test_a_work_folder_in_dest_by_another_name_is_not_shared_either(
+    sshd: Sshd, tree: MakeTree, source: Path, dest: Path, state: Path
+) -> None:
+    tree({"f": "x", "work": {"w": "1"}})
+    dest.mkdir()
+    (dest.parent / "link").symlink_to(dest)
+    flags = ["--remote-workdir", f"{dest}/work", *sshd.endpoint.flags()]
+    ran = Reconcile(source, sshd.url(dest.parent / "link"), state, flags)("run")
+    assert ran.code == 4
+    assert "'work'" in ran.document["message"]
+    assert not list(dest.iterdir())

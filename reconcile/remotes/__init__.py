@@ -91,6 +91,10 @@ class Remote(Protocol):
         """Names of our mark that are there, as far as ``prepare``, ``find_marks`` or ``finish`` saw."""
 
     @property
+    def base(self) -> str:
+        """Where DEST is."""
+
+    @property
     def workdir(self) -> str:
         """Where our folder is, for the ``Footing`` of the next run."""
 

@@ -223,6 +223,7 @@ class MemoryRemote:
     traffic: Traffic = Traffic()
     unsynced: int = 0
     marks: tuple[str, ...] = ()
+    base: str = ""
     workdir: str = ""
 
     @property

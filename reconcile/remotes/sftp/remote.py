@@ -125,6 +125,11 @@ class SftpRemote:
         return self._site.marks
 
     @property
+    def base(self) -> str:
+        """DEST, links resolved."""
+        return os.fsdecode(self._site.base)
+
+    @property
     def workdir(self) -> str:
         """Our folder, in which each job has its own."""
         return os.fsdecode(self._site.workdir)
