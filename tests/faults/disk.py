@@ -79,9 +79,9 @@ class Recorder:
         return fd
 
     def open_file(self, file: str | int, mode: str = "r", buffering: int = -1) -> IO[Any]:
-        if not isinstance(file, int):
-            assert mode == "rb", "a new file is opened by os.open"
+        if mode == "rb":
             return open(file, mode)
+        assert isinstance(file, int), "a new file is opened by os.open"
         raw = _Raw(self, file, self._open[file])
         return io.BufferedWriter(raw, buffering) if buffering else raw
 

@@ -182,3 +182,17 @@ def test_no_answer_while_what_a_third_hand_wrote_is_kept(
     drifted: Case, tally: Counter[str], kind: str, do: Do
 ) -> None:
     give_no_answer(drifted, tally, kind, do)
+
+
+def test_what_is_no_sftp_is_not_asked_for_again(ready: Case) -> None:
+    scenario = ready.scenario
+    ready.begin()
+    scenario.sshd.requests()
+    scenario.sshd.arm(Fault("garbage", 1, kind="RENAME"))
+    ran = scenario.run(*MIRROR, "--retries", "5", "--retry-max-wait", "0.1")
+    assert not scenario.sshd.armed
+    assert ran.code == UNREACHABLE, describe(ran)
+    assert "Nothing was done" not in ran.document["message"]
+    assert not any("connecting again" in note["message"] for note in ran.document["notes"])
+    scenario.sshd.end_sessions()
+    scenario.settle(*MIRROR)

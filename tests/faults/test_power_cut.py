@@ -12,7 +12,7 @@ from reconcile.errors import Refused
 from reconcile.model import Action, DirectorySnapshot, Entry, Kind, Op, Outcome, Stamp, Tag, Target
 from reconcile.rows import pack_directory
 from reconcile.state import journal as journals
-from reconcile.state import store
+from reconcile.state import private, store
 from reconcile.state.journal import begin_journal, discard_journal, read_journal
 from reconcile.state.store import read_snapshot, save_snapshot
 from tests.faults.disk import Recorder, power_cuts
@@ -60,7 +60,7 @@ def test_at_every_step(
     outcomes = [Outcome(action, {action.path: action.new}) for action in actions[:5]]
     recorder = Recorder(str(folder))
     with monkeypatch.context() as patch:
-        recorder.watch(patch, store, journals)
+        recorder.watch(patch, store, journals, private)
         journal = begin_journal(str(folder), "lineage", 1, 0, [actions[:2], actions[2:]])
         recorder.mark("journaled")
         for outcome in outcomes:
@@ -104,7 +104,7 @@ def test_the_first_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     folder.mkdir()
     recorder = Recorder(str(folder))
     with monkeypatch.context() as patch:
-        recorder.watch(patch, store)
+        recorder.watch(patch, store, private)
         save_snapshot(str(folder), make_snapshot(1, 5))
         recorder.mark("saved")
     for number, (count, files) in enumerate(power_cuts(recorder.steps)):
