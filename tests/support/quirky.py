@@ -143,7 +143,7 @@ class QuirkyFiles(Files):
     def canonicalize(self, path: str) -> bytes:  # type: ignore[override]  # names are bytes
         """REALPATH."""
         if Quirk.REALPATH_ECHOES in self.quirks:
-            return os.path.normpath(b"/" + os.fsencode(path))
+            return os.path.normpath(b"/" + os.fsencode(path).lstrip(b"/"))
         return super().canonicalize(path)
 
     def symlink(self, target_path: str, path: str) -> int:

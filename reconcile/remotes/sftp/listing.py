@@ -104,6 +104,11 @@ def _see_links(site: Site, path: bytes, listing: Listing) -> Recipe[None]:
         yield from _see_ways(path, listing)
 
 
+def _spelt(path: bytes) -> str:
+    """A path as far as it matters where it leads."""
+    return fold_name(os.fsdecode(b"/".join(filter(None, path.split(b"/")))))
+
+
 def _see_ways(path: bytes, listing: Listing) -> Recipe[None]:
     """The same of directories where READLINK may tell nothing: what leads elsewhere is a link."""
     folders = [n for n, (_, attrs) in enumerate(listing.names) if kind_of(attrs) is Kind.DIR]
@@ -112,7 +117,7 @@ def _see_ways(path: bytes, listing: Listing) -> Recipe[None]:
         ways: list[Names | Status] = yield [wire.realpath(place) for place in places]
         for n, place, way in zip(some, places, ways, strict=True):
             end = content_of(way)
-            if end is not None and fold_name(os.fsdecode(end.rstrip(b"/"))) != fold_name(os.fsdecode(place)):
+            if end is not None and _spelt(end) != _spelt(place):
                 name, attrs = listing.names[n]
                 listing.names[n] = name, link_or(attrs, way, place)
 
