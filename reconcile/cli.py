@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from reconcile import __version__
-from reconcile.errors import Exit, Interrupted, ReconcileError
+from reconcile.errors import Exit, Interrupted, ReconcileError, UsageError
 from reconcile.model import Fsync, Links, OnDrift, OnStale, Options, Stop
 
 if TYPE_CHECKING:
@@ -528,6 +528,10 @@ def serve(
     from reconcile.remotes.sftp import server
     from reconcile.state.store import default_state_base
 
+    try:
+        state: str | None = default_state_base()
+    except UsageError:  # a user without a home: the host key is made anew each time
+        state = None
     server.serve(
         folder,
         host=bind,
@@ -535,7 +539,7 @@ def serve(
         user=user,
         password_env=password_env,
         authorized_keys=authorized_keys,
-        state=default_state_base(),
+        state=state,
         say=click.echo,
     )
     return Exit.OK

@@ -582,8 +582,9 @@ def test_errors_of_the_local_system_are_no_bugs(place: Place, tree: Build, cli: 
 
 def test_serve_says_how_to_connect(place: Place, tree: Build) -> None:
     tree({"a": "one"})
+    password = {"SITE_PASSWORD": f"{PASSWORD}\n"}  # as out of a file
     with place.start(
-        "serve", str(place.served), "--user", "you", "--password-env", "SITE_PASSWORD"
+        *("serve", str(place.served), "--user", "you", "--password-env", "SITE_PASSWORD"), env=password
     ) as process:
         assert process.stdout is not None
         line = process.stdout.readline().decode()
@@ -597,6 +598,20 @@ def test_serve_says_how_to_connect(place: Place, tree: Build) -> None:
         process.communicate(timeout=30)
     assert process.returncode == 0
     assert (place.served / "new" / "a").read_text() == "one"
+
+
+def test_serve_needs_no_home(place: Place) -> None:
+    nobody = "import os, sys; os.getuid = lambda: 54321; from reconcile.cli import main; main(sys.argv[1:])"
+    environment = {name: value for name, value in os.environ.items() if name != "HOME"}
+    with subprocess.Popen(
+        [sys.executable, "-c", nobody, "serve", str(place.served)],
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"serving ")
+        process.terminate()
 
 
 def test_demo(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,16 +11,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from paramiko.server import InteractiveQuery
 
 from reconcile.errors import TurnedAway, Unreachable, Untrusted, UsageError
-from reconcile.model import Login, Target
+from reconcile.model import Job, Login, Target
 from reconcile.remotes.sftp.connect import connect
 from reconcile.remotes.sftp.secret import Secrets
+from reconcile.remotes.sftp.server import Server
 from reconcile.remotes.sftp.session import Session
+from reconcile.run import run
+from tests.remotes.conformance import Heard
 from tests.support.doors import Door, doorkeeper, dribbling
 from tests.support.sshd import Sshd, make_key, start_sshd
 
@@ -266,6 +270,25 @@ def test_more_questions_than_anybody_would_ask_are_not_made_room_for(tmp_path: P
         pytest.raises(Unreachable, match="hung up while we logged in"),
     ):
         log_in(port, tmp_path, secrets=Secrets(Login(interactive=True)), interactive=True)
+
+
+def test_typing_is_none_of_the_run_s_time(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def type_slowly(_prompt: str) -> str:
+        time.sleep(1.5)
+        return SECRET
+
+    monkeypatch.setattr(getpass, "getpass", type_slowly)
+    (tmp_path / "shown").mkdir()
+    with Server(tmp_path / "shown", user="me", password=SECRET) as server:
+        login = Login(known_hosts=str(tmp_path / "hosts"), accept_new_host_key=True, interactive=True)
+        job = Job(str(source), Target("127.0.0.1", "/dest", "me", server.port), str(tmp_path / "state"))
+        began = time.monotonic()
+        result = run(replace(job, login=login), Heard())
+        took = time.monotonic() - began
+    assert took - result.duration_s >= 1.4
+    assert took - sum(result.phases.values()) >= 1.4
 
 
 # Unknown hosts

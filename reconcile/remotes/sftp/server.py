@@ -187,17 +187,17 @@ def serve(
     user: str | None = None,
     password_env: str | None = None,
     authorized_keys: str | None = None,
-    state: str,
+    state: str | None,
     say: Callable[[str], None],
 ) -> None:
     """Serve ``root`` until SIGINT or SIGTERM. Must run in the main thread.
 
-    The host key is kept in the folder ``state``. ``say`` is told how to connect;
+    The host key is kept in the folder ``state``, if there is one. ``say`` is told how to connect;
     without credentials it is told a random password. Raises UsageError.
     """
     password = None
     if password_env is not None:
-        password = os.environ.get(password_env)
+        password = os.environ.get(password_env, "").rstrip("\r\n")  # as the other end takes it
         if not password:
             raise UsageError(f"--password-env {password_env}: that variable is not set, or empty")
     server = Server(
@@ -207,7 +207,7 @@ def serve(
         user=user or "reconcile",
         password=password,
         authorized_keys=authorized_keys,
-        host_key_file=os.path.join(state, "serve_host_key"),
+        host_key_file=None if state is None else os.path.join(state, "serve_host_key"),
     )
     ended = threading.Event()
 
