@@ -325,3 +325,29 @@ def test_more_channels_are_used_where_they_show_the_same_folder(
         assert learned(job).lanes_agree is agree
         assert_same_tree(source, there)
         build_tree(source, {f"f{n}": os.urandom(300_000) for n in range(6)})
+
+
+@pytest.mark.parametrize("quirks", [(Quirk.NAMES_AS_TEXT,), (Quirk.NAMES_AS_TEXT, Quirk.CLAIMS_OPENSSH)])
+def test_names_that_the_server_would_change_are_told_and_not_brought(
+    quirks: tuple[Quirk, ...], job_to: JobTo, source: Path, there: Path
+) -> None:
+    job = job_to(*quirks)
+    build_tree(
+        source,
+        {"caf\udce8": "grave", "ok": "ok", "ü": "u", "d\udcff": {"inside": "i"}} | {"caf\udce9": "acute"},
+    )
+    for _ in range(2):
+        result = run(job, Heard())
+        told = {problem.path: problem.reason for problem in result.problems}
+        assert told.pop("d\udcff/inside") in (Reason.BAD_NAME, Reason.PREREQUISITE)
+        assert told == dict.fromkeys(("caf\udce8", "caf\udce9", "d\udcff"), Reason.BAD_NAME)
+        assert {path for path in read_tree(there) if not path.startswith(OURS)} == {"ok", "ü"}
+    assert learned(job).keeps_bytes is False
+
+
+def test_names_that_are_kept_as_they_are_arrive(job_to: JobTo, source: Path, there: Path) -> None:
+    job = job_to()
+    build_tree(source, {b"caf\xe8": "grave", b"d\xff": {"inside": "i"}})
+    well(job)
+    assert_same_tree(source, there)
+    assert learned(job).keeps_bytes

@@ -69,6 +69,7 @@ class Quirk(Enum):
     FORGES_LINES = auto()  # its words hold lines that look like ours, and control codes
     RENAME_DENIED = auto()  # of anything: ProFTPD with <Limit RNFR>
     CHANNELS_APART = auto()  # each sees only what it made itself: processes that cache, as rclone's
+    NAMES_AS_TEXT = auto()  # puts another letter for each byte that is no UTF-8: npm ssh2
     FEW_HANDLES = auto()  # has five at a time, and refuses more without a word
     WANTS_TRUNC = auto()  # knows OPEN's flags from a table, and new files only with TRUNC in it: npm ssh2
     QUOTA_AT_CLOSE = auto()  # lets a file be written, and removes it when that makes too much: ProFTPD
@@ -82,6 +83,8 @@ class QuirkyFiles(Files):
     def _descend(self, stack: list[int], names: list[bytes], follow: bool) -> Place:
         if Quirk.DECOMPOSES in self.quirks:
             names = [os.fsencode(unicodedata.normalize("NFD", os.fsdecode(name))) for name in names]
+        if Quirk.NAMES_AS_TEXT in self.quirks:
+            names = [name.decode(errors="replace").encode() for name in names]
         if Quirk.CASELESS not in self.quirks:
             return super()._descend(stack, names, follow)
         found: list[bytes] = []

@@ -45,6 +45,7 @@ from reconcile.remotes.sftp.kept import Kept
 from reconcile.remotes.sftp.lanes import Lanes
 from reconcile.remotes.sftp.listing import TOGETHER
 from reconcile.remotes.sftp.mark import find_marks
+from reconcile.remotes.sftp.names import set_odd_apart
 from reconcile.remotes.sftp.others import look_at_others
 from reconcile.remotes.sftp.parents import blocked, look_at_parents, trouble_above
 from reconcile.remotes.sftp.publish import make_link
@@ -171,6 +172,8 @@ class SftpRemote:
     ) -> Iterator[Outcome]:
         """Carry out one level of actions."""
         session, site = self._session, self._site
+        actions, unnamed = session.call(set_odd_apart(site, actions))
+        yield from unnamed
         actions, nested = set_nested_apart(actions)
         site.uploads = sum(map(_sends_a_file, actions))
         if site.uploads and site.quirks.renames is False:

@@ -1,0 +1,69 @@
+"""Names that the server does not keep as they are: found out before anything is called so.
+
+What may live here: names that are no UTF-8. A server that handles names as text turns such
+bytes into others, so that two names become one, and none is what it is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from reconcile.model import Action, Op, Outcome, Reason
+from reconcile.remotes.sftp.listing import list_directory
+from reconcile.remotes.sftp.site import STAGING, Site, inside, problem
+from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.sftp.wire import Handle, Status, close, remove
+from reconcile.remotes.sftp.workdir import try_to_make
+
+_ODD = "caf\udce9"
+_CHANGED = (
+    "the name is not UTF-8, and the server would change it; not brought. Give it another here, or exclude it"
+)
+
+
+def set_odd_apart(site: Site, actions: Sequence[Action]) -> Recipe[tuple[Sequence[Action], list[Outcome]]]:
+    """The actions of a level without those that would give something a name that the server changes."""
+    odd = {id(action) for action in actions if _gives_a_name(action) and _is_odd(action.path)}
+    if not odd:
+        return actions, []
+    if site.quirks.keeps_bytes is None:
+        yield from _try_name(site)
+    if site.quirks.keeps_bytes is not False:
+        return actions, []
+    refused = [
+        Outcome(action, problem=problem(action.path, Reason.BAD_NAME, _CHANGED))
+        for action in actions
+        if id(action) in odd
+    ]
+    return [action for action in actions if id(action) not in odd], refused
+
+
+def _gives_a_name(action: Action) -> bool:
+    """What was parked is brought to its place whatever that is called: it may be the only copy."""
+    return action.op in (Op.CREATE, Op.MKDIR) or (action.op is Op.MOVE and action.parked is None)
+
+
+def _is_odd(path: str) -> bool:
+    if path.isascii():
+        return False
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _try_name(site: Site) -> Recipe[None]:
+    """Make a file with such a name in our own folder, and see what it is called then."""
+    yield from try_to_make(site, {STAGING})
+    folder = site.run + b"/" + STAGING
+    path = inside(folder, _ODD)
+    opened: Handle | Status = yield site.open_new(path, 0o600)
+    if not isinstance(opened, Handle):
+        return  # told of each: its name may be refused, or something else
+    yield close(opened.handle)
+    listing = yield from list_directory(site, folder)
+    yield remove(path)
+    if listing.failed is None:
+        site.quirks = replace(site.quirks, keeps_bytes=_ODD in dict(listing.names))
