@@ -76,13 +76,11 @@ class Line:
 
         But for the imports, at which nothing else gains by taking turns.
         """
-        if self._remote is None and self._opening is None and not self._may_ask():
-            self._opening = _Opening(self._open)
+        # A key is not enrolled before that is sure to be needed; a question waits until then.
+        if self._remote is None and self._opening is None and not self._job.login.accept_new_host_key:
+            aside = _Aside(self._reporter)
+            self._opening = _Opening(lambda: self._connect(self._job, aside, self._memory), aside)
             load()
-
-    def _may_ask(self) -> bool:
-        """Whether connecting may prompt, or enrol a key: not before it is sure to be needed."""
-        return self._job.login.interactive or self._job.login.accept_new_host_key
 
     def _open(self) -> Remote:
         return self._connect(self._job, self._reporter, self._memory)
@@ -198,11 +196,31 @@ def _why(failed: BaseException | None) -> str:
     )
 
 
+class _Aside:
+    """The reporter, for a connection that is made beside other work: it asks nothing before its turn."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.turn = threading.Event()
+        self.unwanted = False
+        self._reporter = reporter
+        self.phase, self.say, self.warn = reporter.phase, reporter.say, reporter.warn
+        self.planned, self.refused, self.sent = reporter.planned, reporter.refused, reporter.sent
+        self.retrying, self.outcome = reporter.retrying, reporter.outcome
+
+    def asking(self) -> None:
+        """Not before somebody waits for the connection. Raises Unreachable if nobody ever will."""
+        self.turn.wait()
+        if self.unwanted:
+            raise Unreachable("nobody waits for the connection any more")
+        self._reporter.asking()
+
+
 class _Opening:
     """A connection that is being made by a thread of its own."""
 
-    def __init__(self, connect: Callable[[], Remote]) -> None:
+    def __init__(self, connect: Callable[[], Remote], aside: _Aside) -> None:
         self._connect = connect
+        self._aside = aside
         self._remote: Remote | None = None
         self._error: BaseException | None = None
         self._unwanted = False
@@ -223,6 +241,7 @@ class _Opening:
 
     def wait(self) -> Remote:
         """The remote, once it is open; or what went wrong is raised."""
+        self._aside.turn.set()
         while self._thread.is_alive():
             self._thread.join(_LOOK_UP)
         if self._error is not None:
@@ -232,7 +251,8 @@ class _Opening:
 
     def abandon(self) -> None:
         """Nobody waits for it any more. Does not wait either: a dead host may take its time."""
-        self._unwanted = True
+        self._unwanted = self._aside.unwanted = True
+        self._aside.turn.set()
         if not self._thread.is_alive() and self._remote is not None:
             self._remote.close()
 

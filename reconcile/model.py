@@ -669,6 +669,9 @@ class Reporter(Protocol):
     def warn(self, message: str) -> None:
         """The same, and not to be missed: told also to who asked for quiet, though nothing failed."""
 
+    def asking(self) -> None:
+        """A question is about to be put to the user: what is shown makes way for it."""
+
     def refused(self, plan: Plan) -> None:
         """The plan is not applied: its guard is about to say why."""
 

@@ -651,3 +651,24 @@ def test_a_mass_delete_shows_its_plan_and_is_refused_also_after_a_run_without_mi
     code, out, err = cli("run", *place.args, "--mirror", "--allow-mass-delete")
     assert "59 deleted" in out
     assert "kept there" not in out
+
+
+def test_a_terminal_connects_early_and_asks_when_it_is_its_turn(place: Place, tree: Build) -> None:
+    """The connection is made beside the scan; its question comes once all that is shown meanwhile is gone."""
+    tree({f"f{number:03}": f"{number}" for number in range(200)})
+    mine, side = pty.openpty()
+    streams = {"stdin": side, "stdout": side, "stderr": side}
+    with place.start("run", *place.args[:-2], **streams, start_new_session=True) as process:
+        said = b""
+        while b"Password" not in said:
+            said += os.read(mine, 1000)
+        while termios.tcgetattr(side)[3] & termios.ECHO:
+            time.sleep(0.01)
+        os.write(mine, PASSWORD.encode() + b"\n")
+        while b"200 created" not in said:
+            said += os.read(mine, 1000)
+        assert process.wait(timeout=30) == 0
+    assert said.count(b"Password") == 1
+    assert said.index(b"looking at the source") < said.index(b"Password")
+    os.close(mine)
+    os.close(side)

@@ -195,7 +195,7 @@ class Opener:
         from reconcile.remotes.sftp.remote import open_sftp  # imports paramiko: only now is it needed
         from reconcile.remotes.sftp.secret import Secrets
 
-        self._secrets = self._secrets or Secrets(job.login)
+        self._secrets = self._secrets or Secrets(job.login, reporter.asking)
         return open_sftp(job, reporter, memory, self._secrets)
 
 

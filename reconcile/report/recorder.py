@@ -49,6 +49,9 @@ class Recorder:
         self.said.append((self._phase, message))
         return True
 
+    def asking(self) -> None:
+        pass
+
     def refused(self, plan: Plan) -> None:
         self.result = replace(self.result, plan=plan)
         self.parked = parking(plan.actions)

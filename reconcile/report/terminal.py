@@ -73,6 +73,9 @@ class TerminalReporter(PlainReporter):
             self._progress.stop()
             self._progress = None
 
+    def asking(self) -> None:
+        self.close()
+
     def ask_patience(self) -> None:
         self.out.force("\r\x1b[K")  # the progress display is drawn again below
         super().ask_patience()

@@ -55,6 +55,9 @@ class Heard:
 
     warn = say
 
+    def asking(self) -> None:
+        """Nothing is shown."""
+
     def refused(self, plan: object) -> None:
         """Nothing."""
 

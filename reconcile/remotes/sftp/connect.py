@@ -231,7 +231,7 @@ def _connect(
     patience: float,
     secrets: Secrets,
 ) -> Connection:
-    started = time.monotonic() - secrets.waited
+    started = time.monotonic() - secrets.paused
     known = hostkeys.look_up(endpoint.host, endpoint.port, login.known_hosts, secrets.read)
     sock = dial(endpoint.host, endpoint.port, login.timeout)
     try:
@@ -245,7 +245,7 @@ def _connect(
         raise
 
     def seconds_left() -> float:
-        return started + secrets.waited + login.timeout - time.monotonic()
+        return started + secrets.paused + login.timeout - time.monotonic()
 
     try:
         transport.use_compression(login.compress)

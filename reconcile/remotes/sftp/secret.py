@@ -11,7 +11,7 @@ import re
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from reconcile.errors import UsageError
@@ -28,10 +28,14 @@ class Secrets:
     """What a variable holds or the user types. Nothing of it is ever shown or logged.
 
     What the user has typed is given again, unasked, until it turns out to be wrong.
+    ``before_asking`` returns when the user may be asked.
     """
 
-    def __init__(self, login: Login) -> None:
+    def __init__(self, login: Login, before_asking: Callable[[], None] = lambda: None) -> None:
         self.interactive = login.interactive
+        self._before_asking = before_asking
+        self._held = 0.0  # seconds until it returned
+        self._held_since: float | None = None
         self.given: str | None = None
         self._opened_key = False
         self._typed: dict[str, str] = {}  # by prompt; right, as far as is known
@@ -52,6 +56,12 @@ class Secrets:
         """Seconds spent at prompts so far, which are neither the server's fault nor ours."""
         since = self._asking_since
         return self._spent + (time.monotonic() - since if since is not None else 0.0)
+
+    @property
+    def paused(self) -> float:
+        """The same, and those until the user could be asked: while the connection did not go on."""
+        since = self._held_since
+        return self.waited + self._held + (time.monotonic() - since if since is not None else 0.0)
 
     def read(self, path: str) -> bytes:
         """A file of the user's. A pipe (``<(…)`` in a shell) can be read only once: that is kept."""
@@ -108,7 +118,10 @@ class Secrets:
         """What the user types, unseen but with ``echo``; None where nobody is there."""
         if not self.interactive:
             return None
+        self._held_since = began = time.monotonic()
+        self._before_asking()
         self._asking_since = time.monotonic()
+        self._held, self._held_since = self._held + self._asking_since - began, None
         try:
             return _read_shown(prompt) if echo else getpass.getpass(prompt)
         except EOFError:
