@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from reconcile.marks import is_mark
 from reconcile.model import Kind
 from reconcile.remotes import Memory
 from reconcile.remotes.sftp import wire
@@ -83,7 +84,7 @@ def _look_at(session: Session, site: Site, ours: bytes, now: int) -> int:
     folders = {
         ours + b"/" + os.fsencode(name): attrs.mtime
         for name, attrs in listing.names
-        if kind_of(attrs) is Kind.DIR and not is_note(name)
+        if kind_of(attrs) is Kind.DIR and not is_note(name) and not is_mark(name)
     }
     asked = [_inspect(site, folder, at, now) for folder, at in folders.items() if folder not in marked]
     runs = list(session.run(asked, TOGETHER // 4))
