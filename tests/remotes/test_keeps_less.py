@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -416,3 +417,43 @@ def test_what_others_own_keeps_its_mode_and_time_and_comes_to_an_end(
     assert [action.op for action in moved.done] == [Op.MOVE]
     assert run(looking(job), Heard()).done == []
     assert sorted(os.listdir(dest / "d")) == ["moved"]
+
+
+class CachedFiles(Files):
+    """Of some files the time of writing shows until the cache has caught up: rclone. It keeps no modes."""
+
+    caught_up = False
+
+    def lstat(self, path: str) -> Attributes:
+        seen = super().lstat(path)
+        if path.endswith(("3", "7")) and not self.caught_up:
+            seen.st_mtime = int(time.time())
+        return seen
+
+    def chattr(self, path: str, attr: Attributes) -> int:
+        attr.st_mode = None
+        return super().chattr(path, attr)
+
+
+def test_files_that_showed_another_time_at_first_are_ours(
+    tmp_path: Path, job_to: Callable[[type[Files]], Job], source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of moves and deletes stays behind, and what is known of modes is not forgotten for it."""
+    job = job_to(CachedFiles)
+    build_tree(source, {"d": {f"f{n}": Content(f"{n}" * 50, mode=0o640, mtime=ODD + n) for n in range(40)}})
+    first, second, third = Heard(), Heard(), Heard()
+    assert run(job, first).problems == []
+    monkeypatch.setattr(CachedFiles, "caught_up", True)
+    for name in ("f3", "f4"):
+        (source / "d" / name).unlink()
+    for name in ("f13", "f14"):
+        (source / "d" / name).rename(source / name)
+    result = run(job, second)
+    assert result.problems == result.notes == []
+    assert sorted(action.op for action in result.done) == [Op.DELETE, Op.DELETE, Op.MOVE, Op.MOVE]
+    assert run(looking(job), third).done == []
+    assert len(first.said) == 1
+    assert second.said == third.said == []
+    there = tmp_path / "remote/dest"
+    assert {*os.listdir(there / "d")} == {*os.listdir(source / "d")}
+    assert list(there.glob(".reconcile/*/*/trash/kept/*")) == []

@@ -47,8 +47,10 @@ def try_attributes(site: Site, path: bytes, opened: Handle, *, together: bool) -
         seen = [(yield wire.lstat(path))]
     attrs = [there for there in seen if isinstance(there, Attrs)]
     if len(attrs) == len(seen):
-        site.quirks = _judge(site.quirks, attrs, modes=modes, times=times)
-        _tell(site)
+        before = replace(site.quirks, doubted=None)
+        site.quirks = _judge(before, attrs, modes=modes, times=times)
+        if site.quirks != before:
+            _tell(site)
     yield Farewell(wire.remove(path))
 
 
@@ -56,6 +58,7 @@ def _judge(quirks: Quirks, seen: Sequence[Attrs], *, modes: bool, times: bool) -
     """What was learned; ``modes``, ``times``: whether they were not refused."""
     kept = all(there.mode & PERMISSIONS == mode for there, mode in zip(seen, MODES, strict=False))
     quirks = replace(quirks, takes_modes=modes, keeps_modes=modes and kept, takes_times=times)
+    quirks = replace(quirks, time_step=None, time_shift=None, late_times=None)
     pairs = [(time, there.mtime) for there, time in zip(seen, TIMES, strict=False)]
     late = len(pairs) > 1 and pairs[0][0] != pairs[0][1] and pairs[1][0] == pairs[1][1]
     if not times:
@@ -71,7 +74,6 @@ def _judge(quirks: Quirks, seen: Sequence[Attrs], *, modes: bool, times: bool) -
         keeps_times=True,
         time_step=step if step != 1 else None,
         time_shift=shift or None,
-        late_times=None,
     )
 
 

@@ -55,6 +55,7 @@ class Quirks:
     time_step: int | None = None  # seconds that times are rounded down to; negative: up
     time_shift: int | None = None  # seconds that they are off then
     late_times: bool | None = None  # a time holds only where it is set after CLOSE
+    doubted: bool | None = None  # something else was seen since: to be tried again, and believed until then
 
     def shown(self, time: int) -> int:
         """What time shows where ``time`` was set."""
@@ -63,7 +64,7 @@ class Quirks:
     @property
     def untried(self) -> bool:
         """Whether what is found out by trying has not been yet."""
-        if self.keeps_modes is None or self.keeps_times is None:
+        if self.doubted or self.keeps_modes is None or self.keeps_times is None:
             return True
         listed = self.readdir_shows is not None or self.makes_links is False
         return self.ordered is None or self.refuses is None or self.makes_links is None or not listed

@@ -239,7 +239,7 @@ class Site:
     def doubt(self) -> None:
         """The server did otherwise than was learned: read all back now, and learn anew in the next run."""
         self.keeps_tags = False
-        self.quirks = replace(self.quirks, keeps_modes=None, keeps_times=None)
+        self.quirks = replace(self.quirks, doubted=True)
 
     def as_set(self, mode: int | None, shown: Attrs) -> bool:
         """Whether a mode that was sent shows, as far as the server is known to keep any."""
