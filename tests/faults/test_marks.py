@@ -96,3 +96,24 @@ def found_by_then(scenario: Scenario) -> frozenset[bytes]:
     """What is kept of the one side's may be of either age."""
     kept = scenario.dest.glob(".reconcile/*/*/trash/kept/**/*")
     return frozenset(path.read_bytes() for path in kept if path.is_file())
+
+
+@pytest.mark.parametrize("at", [1, 2])
+@pytest.mark.parametrize("do", ["refused", "believed", "unanswered"])
+def test_the_renaming_of_the_mark_goes_wrong(small: Scenario, do: str, at: int) -> None:
+    """As the run begins, or as it ends."""
+    small.restore()
+    faults = {
+        "refused": Fault("answer", at, kind="RENAME", path="/mark-", status=4),
+        "believed": Fault("answer", at, kind="RENAME", path="/mark-", status=0),
+        "unanswered": Fault("cut", at, kind="RENAME", path="/mark-", when="after"),
+    }
+    small.sshd.arm(faults[do])
+    small.run_well(*MIRROR, "--retry-max-wait", "0.1")
+    assert not small.sshd.armed
+    small.check()
+    ran = small.run_well(*MIRROR, "--check-mark")
+    assert noticed(ran) == (do == "believed"), "which costs a listing, once"
+    assert ran.counts == {}
+    assert not noticed(small.run_well(*MIRROR, "--check-mark"))
+    assert len(marks(small)) == 1
