@@ -18,7 +18,7 @@ from tests.support.sshd import Sshd
 from tests.support.trees import Tree
 
 MakeTree = Callable[[Tree], Path]
-LARGE = 8 << 20  # bytes: takes long enough that something is added meanwhile
+LARGE = 2 << 20  # bytes: takes long enough that something is added meanwhile
 
 
 @pytest.fixture

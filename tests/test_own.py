@@ -168,7 +168,7 @@ def test_a_private_key_is_known_by_its_content(content: str, is_key: bool) -> No
 def test_a_real_private_key_is_known(tmp_path: Path) -> None:
     for form in ("RFC4716", "PEM", "PKCS8"):
         path = tmp_path / form
-        subprocess.run(["ssh-keygen", "-q", "-t", "rsa", "-m", form, "-N", "", "-f", str(path)], check=True)
+        subprocess.run(["ssh-keygen", "-q", "-t", "ecdsa", "-m", form, "-N", "", "-f", str(path)], check=True)
         assert is_private_key(path.read_bytes())
         assert not is_private_key(Path(f"{path}.pub").read_bytes())
 
