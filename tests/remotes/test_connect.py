@@ -372,6 +372,19 @@ def test_an_unknown_name_is_named(home: Path, host: str) -> None:
     assert "can't find the host" in refusal(Target(host, "/", "me"), Login())
 
 
+@pytest.mark.parametrize(("error", "lasting"), [(socket.EAI_AGAIN, False), (socket.EAI_NONAME, True)])
+def test_a_name_may_be_found_later_where_nobody_could_be_asked(
+    home: Path, monkeypatch: pytest.MonkeyPatch, error: int, lasting: bool
+) -> None:
+    def resolve(*_: object, **__: object) -> None:
+        raise socket.gaierror(error, "not found")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with pytest.raises(Unreachable, match="can't find the host 'host': not found") as caught:
+        connect(Target("host", "/", "me"), Login(), quiet)
+    assert isinstance(caught.value, TurnedAway) is lasting
+
+
 def greet(greeting: bytes) -> Callable[[socket.socket], None]:
     def answer(sock: socket.socket) -> None:
         with sock:

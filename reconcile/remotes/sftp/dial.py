@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 
 from reconcile import __version__
-from reconcile.errors import Unreachable
+from reconcile.errors import TurnedAway, Unreachable
 
 HELLO = f"SSH-2.0-reconcile_{__version__}\r\n".encode()  # RFC 4253, section 4.2
 
@@ -22,7 +22,10 @@ def dial(host: str, port: int, seconds: float) -> socket.socket:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, ValueError) as error:  # UnicodeError: no name that could be a host's
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise Unreachable(
+        # A resolver that can't be asked just now says EAI_AGAIN; a name that there is not stays so.
+        may_pass = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
+        error_type = Unreachable if may_pass else TurnedAway
+        raise error_type(
             f"can't find the host {host!r}: {reason}. Check its spelling, or the network."
         ) from None
     give_up = time.monotonic() + seconds
