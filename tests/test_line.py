@@ -1,70 +1,85 @@
-"""The line to the remote: opened early, and in nobody's way."""
+"""Which connections are tried again, the first and the later ones. No network."""
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Sequence
 
+import pytest
+
+from reconcile.errors import ConnectionLost, ProtocolError, TurnedAway, Unreachable, Untrusted
 from reconcile.line import Line
-from reconcile.model import Job, Login, Reporter, Stop, Target
+from reconcile.model import Job, Options, Reporter, Stop, Target
 from reconcile.remotes import FORGETFUL, Memory, Remote
-from reconcile.report import Recorder
-from tests.support.memory import LocalTree, MemoryRemote
+from reconcile.report.recorder import Recorder
+from tests.support.memory import MemoryRemote
 
-JOB = Job("/source", Target("host", "/"), "/state", login=Login(interactive=True))
-
-
-class Asked(Recorder):
-    """Notes when it is told that a question comes."""
-
-    def __init__(self) -> None:
-        super().__init__("run")
-        self.asked = 0
-
-    def asking(self) -> None:
-        self.asked += 1
+AWAY = Unreachable("nobody answers")
+LOST = ConnectionLost("it broke")
 
 
-class Server:
-    """A server that wants an answer of the user."""
+class Calls:
+    """A host that takes some calls badly before it takes one well."""
 
-    def __init__(self) -> None:
-        self.reached, self.ended = threading.Event(), threading.Event()
-        self.lets_in = False
+    def __init__(self, *failures: Unreachable) -> None:
+        self.failures = list(failures)
+        self.count = 0
+        self.recorder = Recorder("run")
 
-    def __call__(self, _job: Job, reporter: Reporter, _memory: Memory) -> Remote:
-        self.reached.set()
-        try:
-            reporter.asking()
-            self.lets_in = True
-        finally:
-            self.ended.set()
-        return MemoryRemote({}, LocalTree())
+    def __call__(self, _job: Job, _reporter: Reporter, _memory: Memory) -> Remote:
+        self.count += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return MemoryRemote({}, None)  # type: ignore[arg-type]  # nothing is asked of it
 
-
-def test_a_question_waits_until_somebody_waits_for_the_connection() -> None:
-    reporter, server = Asked(), Server()
-    line = Line(JOB, reporter, server, Stop(), FORGETFUL)
-    line.open_soon()
-    assert server.reached.wait(30)
-    assert not server.ended.wait(0.05)  # it does not come to its end by itself
-    assert reporter.asked == 0
-    assert line.remote is not None
-    assert (reporter.asked, server.lets_in) == (1, True)
+    def line(self, retries: int = 3) -> Line:
+        """A line that does not wait between two calls."""
+        options = Options(retries=retries, retry_max_wait=0.0)
+        job = Job("/src", Target("host", "/"), "/state", options)
+        return Line(job, self.recorder, self, Stop(), FORGETFUL)
 
 
-def test_a_question_that_nobody_waits_for_is_never_put() -> None:
-    reporter, server = Asked(), Server()
-    line = Line(JOB, reporter, server, Stop(), FORGETFUL)
-    line.open_soon()
-    line.close()
-    assert server.ended.wait(30)
-    assert (reporter.asked, server.lets_in) == (0, False)
+@pytest.mark.parametrize("failures", [[AWAY], [AWAY] * 3, [LOST, AWAY, LOST]])
+def test_the_first_connection_is_tried_as_often_as_the_later_ones(failures: Sequence[Unreachable]) -> None:
+    calls = Calls(*failures)
+    line = calls.line()
+    assert line.remote.traffic.requests == 0
+    assert line.was_open
+    assert calls.count == len(failures) + 1
+    words = [message for _, message in calls.recorder.said]
+    assert ("not connected (nobody answers)" in words[0]) == (failures[0] is AWAY)
+    assert words[0].endswith("attempt 1 of 3")
 
 
-def test_no_key_is_enrolled_before_that_is_needed() -> None:
-    server = Server()
-    job = Job("/source", Target("host", "/"), "/state", login=Login(accept_new_host_key=True))
-    line = Line(job, Asked(), server, Stop(), FORGETFUL)
-    line.open_soon()
-    assert not server.reached.is_set()
-    assert line.remote is not None
+def test_in_the_end_it_is_given_up() -> None:
+    calls = Calls(*[AWAY] * 9)
+    with pytest.raises(Unreachable, match="nobody answers"):
+        _ = calls.line(retries=3).remote
+    assert calls.count == 4
+    calls = Calls(*[AWAY] * 9)
+    with pytest.raises(Unreachable, match="nobody answers"):
+        _ = calls.line(retries=0).remote
+    assert calls.count == 1
+    assert not calls.recorder.said
+
+
+@pytest.mark.parametrize("lasting", [TurnedAway("no"), Untrusted("who are you"), ProtocolError("no SFTP")])
+@pytest.mark.parametrize("before", [0, 1])
+def test_what_will_not_change_is_not_tried_again(lasting: Unreachable, before: int) -> None:
+    calls = Calls(*[AWAY] * before, lasting, AWAY)
+    with pytest.raises(type(lasting)):
+        _ = calls.line().remote
+    assert calls.count == before + 1
+
+
+def test_who_had_let_us_in_may_do_so_again() -> None:
+    """A server that is starting up lets nobody in for a while; but another host key stays another."""
+    calls = Calls()
+    line = calls.line()
+    assert line.remote.traffic.requests == 0
+    calls.failures = [AWAY, TurnedAway("not yet")]
+    line.reopen(LOST)
+    assert calls.count == 4
+    calls.failures = [Untrusted("who are you"), AWAY]
+    with pytest.raises(Untrusted):
+        line.reopen(LOST)
+    assert calls.count == 5
