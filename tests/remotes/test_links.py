@@ -293,3 +293,21 @@ def test_a_server_that_makes_no_links_is_told_once_a_path(job_to: JobTo, source:
         assert problem.path == "l"
         assert "--links skip" in problem.message
         assert (dest / "f").read_text() == "f"
+
+
+@pytest.mark.parametrize("on_drift", [OnDrift.BACKUP, OnDrift.OVERWRITE])
+def test_a_move_to_where_somebody_planted_a_link_leaves_what_that_leads_to(
+    on_drift: OnDrift, quirks: tuple[Quirk, ...], job_to: JobTo, source: Path, dest: Path, outside: Path
+) -> None:
+    build_tree(source, {"f": "the one", "g": "another", "l": Link("f"), "h": "a third"})
+    job = job_to(*quirks, options=Options(mirror=True, on_drift=on_drift, allow_mass_delete=True))
+    works(job)
+    for path in ("g", "h"):
+        (dest / path).unlink()
+        (dest / path).symlink_to("../outside/precious")
+        (source / path).unlink()
+    (source / "f").rename(source / "g")
+    (source / "l").rename(source / "h")
+    works(job)
+    assert_same_tree(source, dest)
+    theirs_is_whole(outside)

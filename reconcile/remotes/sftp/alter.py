@@ -33,7 +33,7 @@ from reconcile.remotes.sftp.carry import (
 )
 from reconcile.remotes.sftp.explain import explain, not_sent
 from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, clear, keep, meet
-from reconcile.remotes.sftp.links import look, matches, rename
+from reconcile.remotes.sftp.links import look, make_room, matches, rename
 from reconcile.remotes.sftp.parents import blocked, meet_link
 from reconcile.remotes.sftp.refusal import why_not_moved
 from reconcile.remotes.sftp.site import (
@@ -302,18 +302,17 @@ def park(site: Site, action: Action) -> Recipe[Outcome]:
 
 def _rename(site: Site, action: Action, source: bytes, *, replacing: bool) -> Recipe[Status]:
     """RACE: what came to the target since we looked may be overwritten, and surely is where we replace."""
-    assert action.moved is not None
-    target, link = site.at(action.path), action.moved.link
-    in_one_step = POSIX_RENAME in site.extensions and (site.quirks.moves_links or not _is_a_link(action))
-    if replacing and in_one_step:
+    moved = action.moved
+    assert moved is not None
+    target = site.at(action.path)
+    if replacing and (status := (yield from make_room(site, target))) is not OK:
+        return status
+    in_one_step = site.quirks.moves_links or moved.kind is not Kind.SYMLINK
+    if replacing and in_one_step and POSIX_RENAME in site.extensions:
         return (yield from act(wire.posix_rename(source, target)))
     if replacing:
         site.say_once(NO_REPLACE)
-        if (status := (yield from act(wire.remove(target)))) is not OK:
+        status = yield from act(wire.remove(target))
+        if status is not OK and not absent(status):
             return status
-    return (yield from rename(site, source, target, link))
-
-
-def _is_a_link(action: Action) -> bool:
-    """Whether what is moved is one, or what it replaces."""
-    return any(each is not None and each.kind is Kind.SYMLINK for each in (action.moved, action.old))
+    return (yield from rename(site, source, target, moved.link))

@@ -28,10 +28,10 @@ def discard(site: Site, path: str, holds: Sequence[tuple[str, bool]] = ITSELF) -
     it is a directory.
     """
     source = site.at(path)
-    if not site.has_trash:
-        return (yield from act(wire.remove(source)))
     if not site.quirks.moves_links and (yield from is_link(site, source)):
         return (yield from remove_link(site, source))
+    if not site.has_trash:
+        return (yield from act(wire.remove(source)))
     place = _place(site, path)
     status = yield from rename(site, source, place)
     if status is OK:
