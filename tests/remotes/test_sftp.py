@@ -409,6 +409,30 @@ def test_across_a_mount_files_are_staged_beside_their_target(
         subprocess.run(["umount", "-l", dest / "disk"], check=True)
 
 
+def test_a_full_disk_below_dest_stops_only_what_goes_there(
+    open_remote: OpenRemote, source: Path, tmp_path: Path, small_disk: Path
+) -> None:
+    dest = tmp_path / "dest"
+    dest.mkdir()
+    subprocess.run(["mount", "--bind", small_disk, _made(dest / "disk")], check=True)
+    try:
+        bench = Bench(open_remote, source, dest, Options())
+        bench.upload({"disk": {"sub": {}}, "main": {}})
+        big = {f"f{n}": bytes(200_000) for n in range(12)}
+        build_tree(source, {"disk": {"sub": big}, "main": {**big, "small": "s"}})
+        paths = [f"{top}/f{n}" for n in range(12) for top in ("disk/sub", "main")]
+        outcomes = bench.perform(*map(bench.create, [*paths, "main/small"]))
+        told = {o.action.path: o.problem.reason for o in outcomes if o.problem is not None}
+        assert set(told.values()) == {Reason.NO_SPACE}
+        assert 0 < len([path for path in told if path.startswith("disk/")]) == len(told) < 12
+        assert [said for said in bench.heard.said if "full" in said and "disk" in said] != []
+        bench.end()
+        bench.remote.close()
+        bench.source.close()
+    finally:
+        subprocess.run(["umount", "-l", dest / "disk"], check=True)
+
+
 def test_files_get_the_group_that_their_directory_hands_down(
     open_remote: OpenRemote, source: Path, dest: Path
 ) -> None:
