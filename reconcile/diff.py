@@ -139,10 +139,7 @@ def diff(old: DirectorySnapshot, scan: Scan, filter: Filter, options: Options) -
     changes: list[Change] = []
     for path in old.dirs.keys() | scan.dirs.keys():
         known, found = old.dirs.get(path), scan.dirs.get(path)
-        # Retained and excluded entries were looked at under the same options; only a
-        # mirror still has to delete the retained ones.
-        quiet = shortcut and known is not None and not (known.hidden and options.mirror)
-        if quiet and known is not None and found is not None and known.raw == found.raw:
+        if shortcut and known is not None and found is not None and _is_same(known, found, options):
             continue
         if scan.unknown and within(path, scan.unknown):
             continue
@@ -153,6 +150,15 @@ def diff(old: DirectorySnapshot, scan: Scan, filter: Filter, options: Options) -
             found.forget()  # all of it is in the changes, of a first run a million
     changes.sort(key=lambda change: change.path)
     return changes
+
+
+def _is_same(known: Directory, found: Directory, options: Options) -> bool:
+    """Whether nothing changed in a directory since it was looked at under the same options.
+
+    Of what its bytes do not show, a mirror still has to delete what is retained, and what had
+    no stamp may be gone.
+    """
+    return known.raw == found.raw and not (known.hidden and (options.mirror or known.unsettled))
 
 
 def _is_settled(entry: Entry | None, options: Options) -> bool:

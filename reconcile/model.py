@@ -126,6 +126,10 @@ class Directory(Protocol):
     def retained(self) -> int:
         """How many of its entries are retained, those that are excluded as well left out."""
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether it hides entries that are neither retained nor excluded: those without a stamp."""
+
     def entries(self) -> Mapping[str, Entry]:
         """Name to entry, sorted by name."""
 
@@ -157,6 +161,11 @@ class PlainDirectory:
     def retained(self) -> int:
         """How many of its entries are retained, those that are excluded as well left out."""
         return sum(entry.retained and not entry.excluded for entry in self.names.values())
+
+    @property
+    def unsettled(self) -> bool:
+        """Always looked into."""
+        return True
 
     def entries(self) -> Mapping[str, Entry]:
         """Name to entry, sorted by name."""

@@ -17,7 +17,7 @@ form, a list of everything the row does not say, for any other entry.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 from typing import Any
@@ -48,7 +48,7 @@ class ScannedDirectory:
 
     __slots__ = ("_entries", "raw")
 
-    hidden = False
+    hidden = unsettled = False
     retained = 0
 
     def __init__(self, stamps: bytes) -> None:
@@ -84,10 +84,15 @@ class PackedDirectory:
     @property
     def retained(self) -> int:
         """How many of its entries are retained, those that are excluded as well left out."""
-        if not self.hidden:
-            return 0
-        flags = (fact[_FLAGS] for fact in _unpack(self.facts)[1])
-        return sum(each & (_RETAINED | _EXCLUDED) == _RETAINED for each in flags)
+        return sum(each & (_RETAINED | _EXCLUDED) == _RETAINED for each in self._hidden_flags())
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether it hides entries that are neither retained nor excluded."""
+        return not all(each & (_RETAINED | _EXCLUDED) for each in self._hidden_flags())
+
+    def _hidden_flags(self) -> Iterator[int]:
+        return (fact[_FLAGS] for fact in _unpack(self.facts)[1]) if self.hidden else iter(())
 
     def entries(self) -> Mapping[str, Entry]:
         """Name to entry, sorted by name. Raises ValueError if the bytes are no directory."""

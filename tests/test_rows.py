@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconcile.model import NS, UNKNOWN_MODE, Entry, Kind, Stamp, Tag
+from reconcile.diff import diff, fingerprint
+from reconcile.filters import Filter
+from reconcile.model import NS, UNKNOWN_MODE, DirectorySnapshot, Entry, Kind, Options, Scan, Stamp, Tag
 from reconcile.rows import PackedDirectory, pack_directory, pack_stamps, scanned
 
 NAMES = st.one_of(
@@ -165,3 +167,18 @@ def test_names_that_are_none(names: list[str]) -> None:
     flat = [item for name in names for item in (name, S_IFREG | 0o600, 0, 0, 0, 0)]
     with pytest.raises(ValueError):
         scanned(pack_stamps(flat)).entries()
+
+
+def test_what_was_saved_without_a_stamp_and_is_gone_is_a_change() -> None:
+    """Of two directories with the same bytes: what was too new to be trusted is not in them."""
+    stamp = Stamp(ino=7, size=3, mtime_ns=5 * NS, ctime_ns=6 * NS, mode=S_IFREG | 0o640)
+    trusted = Entry(Kind.FILE, 0o640, 3, 5 * NS, digest=b"D" * 16, stamp=stamp, tag=Tag(3, 5))
+    fresh = replace(trusted, stamp=None)
+    kept, options = replace(fresh, retained=True), Options()
+    found = Scan({"": scanned(pack_directory({"trusted": trusted}).raw)}, 0, 0)
+    for hidden, changed in ((fresh, ["hidden"]), (kept, [])):
+        old = DirectorySnapshot(
+            {"": pack_directory({"hidden": hidden, "trusted": trusted})},
+            settled=fingerprint(options, Filter()),
+        )
+        assert [change.path for change in diff(old, found, Filter(), options)] == changed

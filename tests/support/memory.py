@@ -88,6 +88,10 @@ class ScannedDirectory:
     def retained(self) -> int:
         return PlainDirectory(self.names).retained
 
+    @property
+    def unsettled(self) -> bool:
+        return any(_is_hidden(e) and not (e.retained or e.excluded) for e in self.names.values())
+
     def entries(self) -> Mapping[str, Entry]:
         return dict(sorted(self.names.items()))
 
