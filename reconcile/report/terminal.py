@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 BAR_WIDTH, NAME_WIDTH = 20, 24  # characters; all of it fits into 80 with most names
 REFRESH_S = 0.1  # seconds between two drawings of the progress display
 _COLOURS = {"+": "green", "~": "yellow", "→": "cyan", "-": "red", "*": "bold"}
-# Not while connecting: there may be a prompt.
 _WAITING = {
     "scan": "looking at the source",
+    "load": "reading what is known of DEST",
+    "connect": "connecting",
     "hash": "reading changed files",
     "survey": "looking at DEST",
     "recover": "finding out what the run before has done",
