@@ -16,6 +16,7 @@ ROWS = (
     ("__main__",),
     ("cli", "demo", "serve"),
     ("config", "report", "run"),
+    ("phases",),
     ("recover", "own", "sparse"),
     ("apply",),
     ("line", "scan", "doubt", "ignorefile", "survey", "state", "remotes"),

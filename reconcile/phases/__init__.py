@@ -1,0 +1,1 @@
+"""The phases of a run, each a function of what it holds open (``held``): look, load, decide, carry out."""

@@ -1,0 +1,97 @@
+"""The plan is applied, and what is then true is saved."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import closing
+from dataclasses import replace
+
+from reconcile.apply import apply
+from reconcile.diff import fingerprint
+from reconcile.errors import Refused, Unreachable
+from reconcile.fold import Fold
+from reconcile.marks import name_mark
+from reconcile.model import (
+    Op,
+    Plan,
+)
+from reconcile.own import (
+    tell_keys,
+)
+from reconcile.phases.held import Held
+from reconcile.phases.load import footing_of
+from reconcile.rows import pack_directory
+from reconcile.state.journal import Journal, begin_journal, discard_journal
+from reconcile.state.place import remember_workdir
+from reconcile.state.store import save_snapshot
+from reconcile.state.trouble import awaits_cleanup
+
+
+def carry_out(run: Held, plan: Plan) -> None:
+    """Apply the plan and save what is then true. If it breaks off, the journal stays."""
+    truth = Fold(run.old, plan.restamped, run.trusted_ns, pack_directory)
+    run.stop.graceful = True
+    try:
+        if not plan.empty or not run.old.serial or awaits_cleanup(run.job.state):
+            with closing(_begin(run, plan)) as journal:
+                _apply(run, plan, journal, truth)
+        elif run.recovered:  # which was all there was to do
+            run.cleanup = run.line.insist(lambda remote: list(remote.finish()))
+        if run.stop.requested and any(action.op is Op.PARK for action in plan.actions):
+            run.stop.check()  # something may still be parked: the journal knows
+        with run.phase("commit"):
+            _commit(run, truth)
+            discard_journal(run.job.state)
+        run.stop.check()
+    finally:
+        run.stop.graceful = False
+        for told in tell_keys(run.tally.done, run.source.keys):
+            run.reporter.warn(told)
+        run.source.keys.clear()
+
+
+def _begin(run: Held, plan: Plan) -> Journal:
+    """Who we are and what we intend: on disk before the first remote write."""
+    run.connect()  # nothing is written, here or there, if it can't be reached
+    with run.phase("commit"):
+        if not run.old.serial:
+            run.old = replace(run.old, serial=1)
+            save_snapshot(run.job.state, run.old)
+        old = run.old
+        marks = [name_mark(old.serial + 1, uuid.uuid4().hex[:12]) for _ in ("it begins", "it ends")]
+        return begin_journal(run.job.state, old.lineage, old.serial, run.trusted_ns, plan.levels, marks)
+
+
+def _apply(run: Held, plan: Plan, journal: Journal, truth: Fold) -> None:
+    begins, ends = journal.marks
+    with run.phase("apply"):
+        run.reporter.planned(plan)
+        footing = footing_of(run.job, run.old)
+        footing = replace(footing, marks=(*footing.marks, begins, ends), fresh=begins)
+        try:
+            run.line.prepare(footing, plan)
+        except (Refused, Unreachable):
+            if not run.line.in_doubt and not {begins, ends}.intersection(run.line.marks):
+                journal.discard()  # nothing was interrupted: it did not begin
+            raise
+        remember_workdir(run.job.state, run.line.workdir)
+        journal.begin(run.line.marks)
+        for outcome in apply(plan, run.line, run.source, run.stop):
+            journal.record(outcome)
+            truth.follow(outcome)
+            run.tally.add(outcome)
+            run.reporter.outcome(outcome)
+        # Over another connection, preparing clears what the last one left, too.
+        run.cleanup = run.line.insist(lambda remote: list(remote.finish(ends)))
+        run.marks = run.line.marks if {begins, ends}.intersection(run.line.marks) else run.old.marks
+
+
+def _commit(run: Held, truth: Fold) -> None:
+    new = truth.onto(run.old)
+    if run.marks not in ((), new.marks):
+        new = replace(new, marks=run.marks)
+    settled = fingerprint(run.job.options, run.filter)
+    if new is run.old and new.serial and new.settled == settled:
+        return
+    run.old = replace(new, serial=run.old.serial + 1, taken_ns=run.found.started_ns, settled=settled)
+    save_snapshot(run.job.state, run.old)

@@ -1,0 +1,111 @@
+"""What is to be done: diff, plan and guard. Nothing is done yet."""
+
+from __future__ import annotations
+
+import os
+
+from reconcile import plan as planning
+from reconcile.diff import diff, fill, infer, unread, within
+from reconcile.doubt import leave_alone, moved_meanwhile
+from reconcile.errors import Refused
+from reconcile.guard import count_rehashed, guard, tell_gone
+from reconcile.model import (
+    Change,
+    DirectorySnapshot,
+    Op,
+    Options,
+    Plan,
+    Problem,
+    Reason,
+    Since,
+    Stage,
+)
+from reconcile.phases.held import Held
+from reconcile.source import read_contents
+from reconcile.state.device import is_other_device
+from reconcile.state.overdue import read_overdue
+from reconcile.state.place import find_others
+from reconcile.state.trouble import describe_failing, recall_failing
+from reconcile.survey import check_blank
+
+
+def decide(run: Held, first: DirectorySnapshot, spent: int | None = None) -> Plan:
+    """Diff the snapshot with the scan, plan, guard.
+
+    ``first`` is what the run began with, ``spent`` how many entries it has deleted since.
+    """
+    options = run.job.options
+    changes = _find_changes(run)
+    if any(_is_sure(change, options) for change in changes):
+        run.line.open_soon()
+    with run.phase("hash"):
+        contents, problems = read_contents(run.source, unread(changes))
+    with run.phase("diff"):
+        changes = infer(fill(changes, contents, {problem.path for problem in problems}), options)
+        moves, careful = not run.tally.immovable, not run.filter.empty
+        plan = planning.make_plan(
+            run.old, run.found, changes, options, problems, moves=moves, careful=careful
+        )
+        other_device = is_other_device(run.job.state, run.job.source)
+        overdue = read_overdue(run.job.state)
+        try:
+            guard(plan, first, run.found, options, other_device=other_device, overdue=overdue, spent=spent)
+        except Refused:
+            if spent is None:
+                run.reporter.refused(plan)
+            raise
+    if (gone := tell_gone(plan, run.old, run.found)) is not None:
+        run.reporter.warn(gone)
+    if not run.old.serial and not options.adopt_existing:
+        run.connect()  # which was under way beside all this
+        with run.phase("survey"):
+            others = [place.source for place in find_others(os.path.dirname(run.job.state), run.job.target)]
+            run.line.insist(lambda remote: check_blank(run.job, remote, others))
+    for directory in run.found.dirs.values():
+        directory.forget()
+    return plan
+
+
+def decide_again(run: Held, first: DirectorySnapshot) -> Plan | None:
+    """Once more, with what is known by now: what failed may go well. None: the guard is against it."""
+    done = sum(action.entries for action in run.tally.done if action.op is Op.DELETE)
+    done -= count_rehashed(run.tally.done)
+    try:
+        plan = decide(run, first, done)
+    except Refused as refused:
+        run.tally.problems.append(Problem("", Stage.PLAN, Reason.FAILED, str(refused)))
+        return None
+    run.tally.problems.clear()
+    run.tally.undeleted.clear()
+    return plan
+
+
+def _find_changes(run: Held) -> list[Change]:
+    """What differs, but for what can't be told; the first time that is looked at again."""
+    options = run.job.options
+    with run.phase("diff"):
+        changes = infer(diff(run.old, run.found, run.filter, options), options)
+        if not run.looked_again:
+            run.looked_again = True
+            doubts = moved_meanwhile(changes, run.found, run.filter, run.source)
+            run.found = leave_alone(run.found, doubts)
+            changes = [change for change in changes if not within(change.path, run.found.unknown)]
+    return changes
+
+
+def _is_sure(change: Change, options: Options) -> bool:
+    """Whether it takes a connection whatever reading the files will show."""
+    old, new = change.old, change.new
+    if old is None or new is None:
+        return old is None or options.mirror
+    return (old.kind, old.size) != (new.kind, new.size)
+
+
+def foresee_failing(run: Held, plan: Plan) -> dict[str, Since]:
+    """What failed in the last run: said, if it is to be done again, and counted for what fails now."""
+    failing = recall_failing(run.job.state)
+    planned = {action.path for action in plan.actions}
+    again = {path: since for (path, _), since in failing.items() if path in planned}
+    if again:
+        run.reporter.say(describe_failing(again))
+    return {path: since for (path, _), since in failing.items()}

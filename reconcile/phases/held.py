@@ -1,0 +1,122 @@
+"""What one run holds open, from its beginning to its end: no phase lives here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Self
+
+from reconcile.errors import ReconcileError, amend
+from reconcile.filters import Filter
+from reconcile.growing import note_grown
+from reconcile.guard import count_kept
+from reconcile.line import Line
+from reconcile.model import (
+    DirectorySnapshot,
+    Job,
+    Plan,
+    Problem,
+    Reporter,
+    Result,
+    Scan,
+    Stop,
+    Tally,
+)
+from reconcile.own import (
+    refuse_shared,
+    work_in_dest,
+)
+from reconcile.remotes import Opener
+from reconcile.source import Source
+
+_DONE = "What was done before that stays, and the next run knows of it."
+_PUT_IN_ORDER = "Nothing was done but to put in order what the interrupted run had left."
+
+
+@dataclass(slots=True)
+class Held:
+    """What one run holds open: the source, the line to the remote, and the clock."""
+
+    job: Job
+    reporter: Reporter
+    line: Line
+    stop: Stop
+    opener: Opener
+    filter: Filter = field(default_factory=Filter)
+    found: Scan = field(default_factory=lambda: Scan({}, 0, 0))
+    old: DirectorySnapshot = DirectorySnapshot({})
+    tally: Tally = field(default_factory=Tally)
+    cleanup: list[Problem] = field(default_factory=list)
+    looked_again: bool = False
+    marks: tuple[str, ...] = ()  # on the remote since this run has renamed it
+    recovered: bool = False  # what an interrupted run had left
+    phases: dict[str, float] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
+    stack: ExitStack = field(default_factory=ExitStack)
+    _source: Source | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.stack.close()
+        if isinstance(error, ReconcileError) and (self.tally.done or self.recovered):
+            amend(error, _DONE if self.tally.done else _PUT_IN_ORDER)
+
+    @property
+    def source(self) -> Source:
+        """The folder, open."""
+        assert self._source is not None
+        return self._source
+
+    def connect(self) -> None:
+        """Be connected from now on. Raises Refused where our folder there has a place in SRC, too."""
+        with self.phase("connect"):
+            remote = self.line.remote
+        if self.job.options.remote_workdir is not None:  # by now it is known what ~ and links lead to
+            refuse_shared(work_in_dest(remote.base, remote.workdir), self.source, self.filter)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Tell that a phase begins, and measure how long it takes."""
+        began = self._now
+        self.reporter.phase(name)
+        try:
+            yield
+        finally:
+            self.phases[name] = self.phases.get(name, 0.0) + self._now - began
+
+    @property
+    def _now(self) -> float:
+        """Seconds on a clock that stands still while the user types."""
+        return time.monotonic() - self.opener.waited
+
+    @property
+    def trusted_ns(self) -> int:
+        """Stamps that are younger, in nanoseconds since the epoch, prove nothing the next time."""
+        return self.found.started_ns - self.found.grace_ns
+
+    def result(self, command: str, plan: Plan, problems: Sequence[Problem]) -> Result:
+        """Everything a report needs."""
+        return Result(
+            command=command,
+            source=self.job.source,
+            target=str(self.job.target),
+            plan=plan,
+            ended=self.tally.ended,
+            problems=problems,
+            notes=[*plan.notes, *self.tally.notes, *note_grown(self.tally.done, self.source.grown)],
+            connected=self.line.was_open,
+            traffic=self.line.traffic,
+            duration_s=self._now - self.began,
+            phases=self.phases,
+            entries=self.found.entry_count,
+            unsynced=self.line.unsynced,
+            kept=self._kept(plan if command == "plan" else Plan()),
+        )
+
+    def _kept(self, plan: Plan) -> int:
+        """What is gone here and stays there, once ``plan`` is carried out. A mirror keeps nothing."""
+        return 0 if self.job.options.mirror else count_kept(self.old) + plan.gone - plan.back

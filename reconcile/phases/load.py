@@ -1,0 +1,145 @@
+"""What the remote holds: the snapshot, what became of a run that broke off, and what others did since."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reconcile.errors import Stale
+from reconcile.fold import fold
+from reconcile.marks import BEFORE, serial_of
+from reconcile.model import (
+    DirectorySnapshot,
+    Footing,
+    Job,
+    OnStale,
+    Options,
+)
+from reconcile.phases.held import Held
+from reconcile.recover import foresee, recover
+from reconcile.state.journal import Leftover, discard_journal, read_journal
+from reconcile.state.lock import find_run
+from reconcile.state.place import recall_workdir
+from reconcile.state.private import check_folder
+from reconcile.state.store import read_snapshot, save_snapshot
+from reconcile.survey import blank, drifted, take_over
+
+
+def load(run: Held, *, repair: bool) -> DirectorySnapshot:
+    """What the remote holds: from the snapshot, and from the journal of a run that broke off.
+
+    Without ``repair`` nothing is changed, neither here nor there.
+    """
+    with run.phase("load"):
+        check_folder(run.job.state)
+        old = leftover = None
+        at_work = None if repair else find_run(run.job.state)
+        if at_work is not None:
+            run.reporter.say(f"a run of this job is at work{at_work}; this plan is from before it")
+        if not run.job.options.start_over:
+            old = read_snapshot(run.job.state, run.job.source, run.job.target, run.job.formerly)
+        if old is not None and old.source != run.job.source:
+            old = replace(old, source=run.job.source)
+            if repair:  # the link by which it was found may turn
+                save_snapshot(run.job.state, old)
+        if old is not None and at_work is None:
+            leftover = read_journal(run.job.state)
+    if old is None and not run.job.options.adopt_existing:
+        return blank(run.job)  # see ``plan``
+    if old is None:
+        run.connect()
+        with run.phase("survey"):
+            return run.line.insist(
+                lambda remote: take_over(run.job, run.found, run.source, remote, run.reporter.say)
+            )
+    if leftover is not None and (leftover.lineage, leftover.serial) != (old.lineage, old.serial):
+        leftover = None  # a snapshot of later has all that is in it
+    try:
+        if leftover is not None:
+            old = _recover(run, old, leftover, repair=repair)
+        elif asks_the_remote(run.job.options):
+            _look_at_mark(run, footing_of(run.job, old))
+    except Stale as stale:
+        if leftover is not None:  # what it left open is seen in the listing
+            old = fold(old, leftover.outcomes, {}, leftover.trusted_ns)
+        return catch_up(run, old, stale, repair=repair)
+    if run.job.options.refresh:
+        old = _refresh(run, old, repair=repair)
+    return old
+
+
+def asks_the_remote(options: Options) -> bool:
+    """Whether it takes a connection before there is a plan."""
+    return options.refresh or options.check_mark or options.start_over
+
+
+def footing_of(job: Job, old: DirectorySnapshot, leftover: Leftover | None = None) -> Footing:
+    """What the snapshot, and the journal of a run that broke off, say of our folder on the remote."""
+    marks = old.marks or (BEFORE,)
+    workdir = recall_workdir(job.state)
+    if leftover is None:
+        return Footing(old.lineage, marks, "", old.serial > 1, job.state, workdir)
+    names = leftover.marks
+    if leftover.began is not None:  # the names before are gone
+        marks = leftover.began
+    known = old.serial > 1 or bool(leftover.outcomes)
+    return Footing(old.lineage, (*marks, *names), names[-1] if names else "", known, job.state, workdir)
+
+
+def catch_up(run: Held, old: DirectorySnapshot, stale: Stale, *, repair: bool) -> DirectorySnapshot:
+    """What of the snapshot is true of a remote that others have changed, or rolled back.
+
+    Raises ``stale`` if that is not wanted.
+    """
+    if run.job.options.on_stale is OnStale.REFUSE:
+        raise stale
+    run.reporter.warn(f"{stale.why}; DEST is listed, and what is not as it was left comes again")
+    new = _refresh(run, old, stale.marks, repair=repair)
+    if repair:
+        discard_journal(run.job.state)
+    return new
+
+
+def _look_at_mark(run: Held, footing: Footing) -> None:
+    """Raises Stale where it is not ours, Refused where it is gone."""
+    run.connect()
+    with run.phase("survey"):
+        run.line.insist(lambda remote: remote.find_marks(footing))
+
+
+def _refresh(
+    run: Held, old: DirectorySnapshot, marks: tuple[str, ...] = (), *, repair: bool
+) -> DirectorySnapshot:
+    """Drop what the remote does not show as we left it. ``marks``: those that are ours from now on."""
+    run.connect()
+    with run.phase("survey"):
+        options = run.job.options
+        perms, links = options.keep_perms, options.keep_remote_links
+        seen = run.line.insist(lambda remote: drifted(old, remote, keep_perms=perms, keep_links=links))
+    if not seen and not marks:
+        return old
+    serial = max(old.serial, *map(serial_of, marks or old.marks or (BEFORE,))) + 1
+    new = fold(old, [], seen, run.trusted_ns)
+    new = replace(new, serial=serial, settled="", marks=marks or old.marks)
+    if repair:  # known for good, whatever becomes of this run
+        save_snapshot(run.job.state, new)
+    return new
+
+
+def _recover(run: Held, old: DirectorySnapshot, leftover: Leftover, *, repair: bool) -> DirectorySnapshot:
+    count = len(leftover.open)
+    run.reporter.say(f"the run before was interrupted; looking at {count:,} paths it left open")
+    footing = footing_of(run.job, old, leftover)
+    if not repair:
+        _look_at_mark(run, footing)
+    run.connect()
+    with run.phase("recover"):
+        if not repair:
+            return run.line.insist(lambda remote: foresee(old, leftover, remote, run.source))
+        run.line.prepare(footing, resume=True, before=leftover.actions)
+        marks = run.line.marks if footing.fresh in run.line.marks else footing.marks
+        new = run.line.insist(lambda remote: recover(old, leftover, remote, run.source))
+        new = replace(new, serial=old.serial + 1, settled="", marks=marks)
+        save_snapshot(run.job.state, new)
+        discard_journal(run.job.state)
+        run.recovered = True
+        return new

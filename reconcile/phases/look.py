@@ -1,0 +1,65 @@
+"""The first phase: the folder is scanned, and what is ours or to be noted in it is told."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from reconcile.doubt import leave_alone, lost_mounts, still_mounts
+from reconcile.filters import make_filter
+from reconcile.growing import Growing
+from reconcile.idle import idle_patterns
+from reconcile.ignorefile import read_ignore_file
+from reconcile.model import (
+    Plan,
+)
+from reconcile.own import (
+    line_for,
+    note_own,
+    refuse_shared,
+    tell_secrets,
+    tell_sent_before,
+    work_in_dest,
+)
+from reconcile.phases.held import Held
+from reconcile.scan import scan
+from reconcile.source import Source
+from reconcile.sparse import tell_sparse
+from reconcile.state.growing import known_growing
+from reconcile.state.mounts import recall_mounts, remember_mounts
+
+
+def look(run: Held, *, sure_to_connect: bool = False) -> None:
+    """Scan the folder, and connect meanwhile if that is sure to be needed."""
+    job, options = run.job, run.job.options
+    with run.phase("scan"):
+        root = os.path.realpath(job.source)  # once: it may be a link, and turn
+        lines = (*read_ignore_file(root), *options.filters)
+        own, work = options.own, work_in_dest(job.target.path, options.remote_workdir)
+        run.filter = make_filter((*lines, *map(line_for, (*own, *work))))
+        meanwhile = run.line.open_soon if sure_to_connect else None
+        run.found = scan(root, run.filter, options, meanwhile)
+        may_grow = Growing(options.growing, known_growing(job.state))
+        source = run._source = run.stack.enter_context(Source(root, options.links, may_grow))
+        chosen = make_filter(lines)
+        refuse_shared(work, source, chosen)
+        run.found = replace(run.found, notes=(*run.found.notes, *note_own((*own, *work), source)))
+    for idle in idle_patterns(chosen, (job.source, root), lambda name: source.look(name) is not None):
+        run.reporter.say(idle)
+
+
+def mind_mounts(run: Held, *, repair: bool) -> None:
+    """Leave alone what lost its mount, unless it was said that it may go."""
+    before = recall_mounts(run.job.state)
+    if not run.job.options.allow_mass_delete:
+        run.found = leave_alone(run.found, lost_mounts(run.old, run.found, before, run.filter))
+    if repair:
+        remember_mounts(run.job.state, still_mounts(run.found, before))
+
+
+def tell_contents(run: Held, plan: Plan) -> None:
+    """What is not to be overlooked in what is to be sent: afterwards is too late."""
+    for sparse in tell_sparse(plan, run.source):
+        run.reporter.say(sparse)
+    for told in (*tell_sent_before(run.job.options.own, run.old), *tell_secrets(plan)):
+        run.reporter.warn(told)
