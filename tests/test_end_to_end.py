@@ -116,7 +116,7 @@ def test_deleting_a_tree_lists_each_directory_once(
     job.run("--mirror", "--allow-mass-delete")
     assert set(os.listdir(dest)) == {".reconcile", "kept"}
     requests = shim_sshd.requests().requests
-    assert requests["OPENDIR"] == 1 + 4, requests  # of our own folder, and of what goes
+    assert requests["OPENDIR"] == 2 + 4, requests  # of our own folder and the job's in it, and of what goes
     assert requests["REMOVE"] == 3
 
 
@@ -131,8 +131,9 @@ def test_renaming_a_directory_of_a_thousand_files_is_one_action(
     ran = job.run()
     assert ran.counts == {"move": 1}
     assert ran.document["entries"]["move"] == 1001
-    assert ran.document["requests"] < 20
-    assert shim_sshd.requests().total < 20
+    # Besides the rename: connecting, our folders and what is in them, the mark's two names.
+    assert ran.document["requests"] < 22
+    assert shim_sshd.requests().total < 22
     assert_same_tree(source, dest)
 
 
@@ -481,9 +482,10 @@ def test_a_killed_run_is_finished_by_the_next(
     arrived = line.kill()
     assert 500 <= arrived < 3000
     planned = line.job.plan()
-    assert planned.counts == {"create": 3000 - arrived}
+    left = planned.counts["create"]
+    assert left <= 3000 - arrived, "what had arrived whole is not sent twice, published or not"
     ran = line.job.run()
-    assert ran.counts == {"create": 3000 - arrived}, "nothing is sent twice"
+    assert ran.counts == planned.counts == {"create": left}
     assert_same_tree(source, dest)
     assert_no_leftovers(dest)
     assert line.job.run().counts == {}
