@@ -109,18 +109,18 @@ def test_an_equal_site_is_adopted_as_it_is(
 
 
 def to_file(source: Path) -> None:
-    for path in ("current", "config", "out", "outdir"):
+    for path in ("current", "config", "out", "outdir", "lost"):
         (source / path).unlink()
         (source / path).write_text("a file now")
 
 
 def delete(source: Path) -> None:
-    for path in ("current", "config", "out", "outdir", "d/up", "d/self"):
+    for path in ("current", "config", "out", "outdir", "lost", "d/up", "d/self"):
         (source / path).unlink()
 
 
 def turn(source: Path) -> None:
-    for path in ("current", "config", "out", "outdir"):
+    for path in ("current", "config", "out", "outdir", "lost"):
         (source / path).unlink()
     build_tree(
         source,
@@ -129,13 +129,14 @@ def turn(source: Path) -> None:
             "config": Link("nowhere"),
             "out": Link("../../outside/deep/x"),
             "outdir": Link("../../outside/deep"),
+            "lost": Link("nowhere/else"),
         },
     )
 
 
 def move(source: Path) -> None:
     (source / "sub").mkdir()
-    for path in ("current", "config", "out", "outdir"):
+    for path in ("current", "config", "out", "outdir", "lost"):
         (source / path).rename(source / "sub" / path)
 
 
@@ -154,7 +155,7 @@ def from_files(source: Path) -> None:
 
 
 def to_folder(source: Path) -> None:
-    for path in ("current", "config", "out", "outdir"):
+    for path in ("current", "config", "out", "outdir", "lost"):
         (source / path).unlink()
         build_tree(source, {path: {"inside": "ours"}})
 
@@ -172,6 +173,7 @@ ONE_DEEPER: dict[str, object] = {
     **TREE,
     "out": Link("../../outside/precious"),
     "outdir": Link("../../outside"),
+    "lost": Link("nowhere"),
 }
 
 

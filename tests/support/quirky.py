@@ -6,7 +6,7 @@ import errno
 import os
 import unicodedata
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import Enum, auto
 from pathlib import Path
 from types import MappingProxyType
@@ -121,7 +121,10 @@ class QuirkyFiles(Files):
             raise
 
     def _lstat(self, path: str) -> Attributes:
-        return super().stat(path) if Quirk.LSTAT_FOLLOWS in self.quirks else super().lstat(path)
+        with suppress(FileNotFoundError):  # what leads nowhere shows as a link, on ProFTPD too
+            if Quirk.LSTAT_FOLLOWS in self.quirks:
+                return super().stat(path)
+        return super().lstat(path)
 
     def list_folder(self, path: str) -> list[Attributes]:
         """OPENDIR."""

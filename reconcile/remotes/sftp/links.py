@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import replace
 
 from reconcile.claim import is_left, leads_alike
 from reconcile.model import Entry, Kind
@@ -23,14 +22,15 @@ _NOTHING = Attrs(0, 0, 0)
 
 
 def look(site: Site, path: bytes) -> Recipe[Attrs | Status]:
-    """LSTAT, of a link too where the server's tells of what it leads to."""
+    """LSTAT, of a link too where the server's tells of what it leads to.
+
+    A link that it shows proves nothing: one to nowhere is shown everywhere.
+    """
     there: Attrs | Status
     if site.quirks.lstat_shows:
         there = yield wire.lstat(path)
         return there
     there, link = yield [wire.lstat(path), wire.readlink(path)]
-    if isinstance(there, Attrs) and kind_of(there) is Kind.SYMLINK:
-        site.quirks = replace(site.quirks, lstat_shows=True)
     if isinstance(there, Attrs):
         return link_or(there, link, path)
     seen = link_or(_NOTHING, link, path)
