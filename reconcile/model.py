@@ -324,6 +324,7 @@ class Op(StrEnum):
     PARK = "park"  # first half of a move that needs its own way freed; not counted
 
 
+_FILE, _CREATE, _MODIFY = Kind.FILE, Op.CREATE, Op.MODIFY  # a member is twice as dear by way of its class
 COUNTED_OPS = (Op.CREATE, Op.MODIFY, Op.MOVE, Op.DELETE, Op.MKDIR, Op.SETMETA)
 
 
@@ -358,9 +359,9 @@ class Action:
     @property
     def bytes(self) -> int:
         """Content bytes that have to be sent."""
-        if self.op in (Op.CREATE, Op.MODIFY) and self.new is not None and self.new.kind is Kind.FILE:
-            return self.new.size
-        return 0
+        new, op = self.new, self.op
+        sends = new is not None and new.kind is _FILE and (op is _CREATE or op is _MODIFY)
+        return new.size if sends and new is not None else 0
 
 
 @noun
@@ -410,6 +411,9 @@ class Tally:
 
     def add(self, outcome: Outcome) -> None:
         """One more action came to its end."""
+        if outcome.problem is None and outcome.entries is None and outcome.note is None:
+            self.done.append(outcome.action)  # as nearly all, of which there may be a million
+            return
         if (achieved := outcome.achieved) is not None:
             self.done.append(achieved)
         if outcome.problem is not None:

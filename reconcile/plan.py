@@ -146,11 +146,12 @@ class _Draft:
 
     def await_arrivals(self, structure: Sequence[list[Action]], unread: Iterable[tuple[str, Entry]]) -> None:
         """Let no delete take away the only copy of what is yet to come to another place."""
-        found = arriving(self.uploads, unread)
+        rooms = [level for level in structure if any(action.op is Op.DELETE for action in level)]
+        found = arriving(self.uploads, unread) if self.deletes or rooms else {}
         if not found:
             return
         self.deletes = [wait(action, found) for action in self.deletes]
-        for level in structure:
+        for level in rooms:
             level[:] = [keep_back(action, found) if action.op is Op.DELETE else action for action in level]
 
     def _vanish(self, path: str, origin: str, old: Entry) -> None:

@@ -62,21 +62,26 @@ class Source:
         """
         fd = self.open_now(path)
         try:
-            self._check_or_grown(fd, path, stamp)
-        except BaseException:
-            os.close(fd)
-            raise
+            self.check(fd, path, stamp)
+        except BaseException as error:
+            if not self._is_fine(error, path):
+                os.close(fd)
+                raise
         return fd
 
-    def _check_or_grown(self, fd: int, path: str, stamp: Stamp) -> bool:
+    def _has_grown(self, fd: int, path: str, stamp: Stamp) -> bool:
         """The same as ``check``, but true where something was added, and that is fine."""
         try:
             self.check(fd, path, stamp)
         except SourceError as error:
-            if error.reason is not Reason.GROWING or not self._may_grow(path):
+            if not self._is_fine(error, path):
                 raise
             return True
         return False
+
+    def _is_fine(self, error: BaseException, path: str) -> bool:
+        """Whether ``check`` has found no more than that something was added to what may grow."""
+        return isinstance(error, SourceError) and error.reason is Reason.GROWING and self._may_grow(path)
 
     def stamp(self, path: str) -> Stamp:
         """What a file that changed since the scan shows now, to try it once more. Raises SourceError."""
@@ -150,7 +155,7 @@ class Source:
                 if proof is not None:
                     proof.update(piece)
                 yield piece
-            if self._check_or_grown(fd, path, stamp):
+            if self._has_grown(fd, path, stamp):
                 read = digest_of(piece) if proof is None else proof.digest()
                 self._prove_unchanged(fd, path, stamp, read)
         except OSError as error:
@@ -168,7 +173,7 @@ class Source:
             offset += len(piece)
         if hasher.digest() != read:
             raise SourceError(Reason.CHANGED, "changed, and not only grew, while it was read")
-        self._check_or_grown(fd, path, stamp)
+        self._has_grown(fd, path, stamp)
         self.grown.add(path)
 
     def read(self, path: str, stamp: Stamp) -> bytes:

@@ -449,15 +449,16 @@ def test_progress_counts_to_the_totals_of_the_plan() -> None:
     assert seen(out.getvalue()).rstrip().endswith("→ sftp://host/dest")
 
 
-def meter_of(sizes: Sequence[int]) -> tuple[Meter, list[Action]]:
-    actions = [create(f"f{number}", size) for number, size in enumerate(sizes)]
-    return Meter(Plan([actions]), 100.0), actions
+def meter_of(sizes: Sequence[int]) -> tuple[Meter, list[Action], list[Action]]:
+    """A meter, what is to be done, and what is done: empty yet but for a plan before."""
+    actions, done = [create(f"f{number}", size) for number, size in enumerate(sizes)], [create("before", 7)]
+    return Meter(Plan([actions]), done, 100.0), actions, done
 
 
 def test_what_is_sent_once_more_is_not_counted_twice() -> None:
-    meter, (first, second) = meter_of([1000, 9000])
+    meter, (first, second), done = meter_of([1000, 9000])
     meter.sent(1000, "f0")
-    meter.ended(Outcome(first))
+    done.append(first)
     meter.sent(8000, "f1")
     assert meter.tell(101.0) == "9.0 kB of 10.0 kB, 1/2 files, 9.0 kB/s, 0.1 s left: f1"
     meter.rewind(110.0)
@@ -466,14 +467,23 @@ def test_what_is_sent_once_more_is_not_counted_twice() -> None:
     meter.sent(4500, "f1")
     assert meter.tell(111.0) == "5.5 kB of 10.0 kB, 1/2 files, 4.5 kB/s, 1.0 s left: f1"
     meter.sent(4500, "f1")
-    meter.ended(Outcome(second))
+    done.append(second)
     assert meter.tell(112.0) == "10.0 kB of 10.0 kB, 2/2 files, 4.5 kB/s"
+
+
+def test_what_settled_unseen_is_not_sent_once_more() -> None:
+    meter, (first, _), done = meter_of([1000, 9000])
+    meter.sent(1500, "f0")
+    done.append(first)
+    meter.rewind(110.0)
+    assert meter.shown == 1000
 
 
 def test_a_plan_that_sends_nothing_is_counted_in_steps() -> None:
     delete = Action(Op.DELETE, "old", old=FILE)
-    meter = Meter(Plan([[delete]]), 0.0)
-    meter.ended(Outcome(delete))
+    done: list[Action] = []
+    meter = Meter(Plan([[delete]]), done, 0.0)
+    done.append(delete)
     assert meter.tell(1.0) == "1/1 steps"
 
 

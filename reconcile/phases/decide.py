@@ -89,7 +89,8 @@ def _find_changes(run: Held) -> list[Change]:
             run.looked_again = True
             doubts = moved_meanwhile(changes, run.found, run.filter, run.source)
             run.found = leave_alone(run.found, doubts)
-            changes = [change for change in changes if not within(change.path, run.found.unknown)]
+            if unknown := run.found.unknown:
+                changes = [change for change in changes if not within(change.path, unknown)]
     return changes
 
 

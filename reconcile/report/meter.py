@@ -1,17 +1,24 @@
-"""How far a run has come: counted from what reporters are told. Pure; the time is given."""
+"""How far a run has come: counted from what reporters are told. Pure; the time is given.
+
+What ended is counted when somebody asks: a run may tell a million times, and nobody may look.
+"""
 
 from __future__ import annotations
 
-from reconcile.model import COUNTED_OPS, Action, Kind, Op, Outcome, Plan
+from collections.abc import Sequence
+from functools import cached_property
+
+from reconcile.model import COUNTED_OPS, Action, Kind, Op, Plan
 from reconcile.report.words import show_bytes, show_duration, show_name
 
 
 class Meter:
     """Of one plan that is applied: bytes where content is sent, else actions. ``now`` is in seconds."""
 
-    def __init__(self, plan: Plan, now: float) -> None:
-        self.size = plan.bytes_to_send
-        self.things = sum(1 for action in plan.actions if self._is_thing(action))
+    def __init__(self, plan: Plan, done: Sequence[Action], now: float) -> None:
+        self._plan = plan
+        self._done = done  # grows as actions end
+        self._counted = len(done)  # by now, or in a plan before
         self.size_done = self.things_done = 0
         self.at_work = ""  # the path of which content went out last
         self._settled = 0  # bytes of actions that have ended: what else went out may have to go again
@@ -23,14 +30,26 @@ class Meter:
         self.size_done += count
         self.at_work = path
 
-    def ended(self, outcome: Outcome) -> None:
-        """An action came to its end, well or not."""
-        self._settled += outcome.action.bytes
-        if self._is_thing(outcome.action):
-            self.things_done += 1
+    @cached_property
+    def size(self) -> int:
+        """Bytes that the plan sends."""
+        return self._plan.bytes_to_send
+
+    @cached_property
+    def things(self) -> int:
+        """Files to upload, or actions if there are none."""
+        return sum(1 for action in self._plan.actions if self._is_thing(action))
+
+    def count(self) -> None:
+        """Take in what has ended since the last time."""
+        for action in self._done[self._counted :]:
+            self._settled += action.bytes
+            self.things_done += self._is_thing(action)
+        self._counted = len(self._done)
 
     def rewind(self, now: float) -> None:
         """The connection broke: what was under way is sent once more."""
+        self.count()
         self.size_done = self._before = min(self.size_done, self._settled)
         self._began = now
 
@@ -55,6 +74,7 @@ class Meter:
 
     def tell(self, now: float) -> str:
         """How things stand, in one line: ``302 MB of 524 MB, 1/2 files, 20 MB/s, 11.0 s left: film.mp4``."""
+        self.count()
         parts = [f"{show_bytes(self.shown)} of {show_bytes(self.size)}"] if self.size else []
         parts.append(self.count_things())
         rate = self.rate(now)

@@ -27,16 +27,17 @@ class PlainReporter(Recorder):
         super().__init__(command)
         self.out, self.err = out, err
         self.quiet, self.verbose = quiet, verbose
-        self.meter = Meter(Plan(), 0.0)
-        self._told = time.monotonic()
+        self.meter = Meter(Plan(), (), 0.0)
+        self.due = time.monotonic() + TELL_EVERY_S  # when to say again how things stand
 
     def planned(self, plan: Plan) -> None:
         super().planned(plan)
-        self.meter = Meter(plan, time.monotonic())
+        self.meter = Meter(plan, self.tally.done, time.monotonic())
 
     def sent(self, count: int, path: str) -> None:
         self.meter.sent(count, path)
-        self.advance()
+        if time.monotonic() >= self.due:
+            self.advance()
 
     def retrying(self, lost: str, attempt: int, most: int, wait_s: float) -> None:
         self.meter.rewind(time.monotonic())
@@ -45,8 +46,8 @@ class PlainReporter(Recorder):
     def advance(self) -> None:
         """Something went on: a long run says now and then how it stands."""
         now = time.monotonic()
-        if now - self._told >= TELL_EVERY_S and not self.quiet:
-            self._told = now
+        self.due = now + TELL_EVERY_S
+        if not self.quiet:
             self.err.line(f"reconcile: {self.meter.tell(now)}")
 
     def tell(self, message: str, *, loud: bool = False) -> None:
@@ -55,10 +56,10 @@ class PlainReporter(Recorder):
 
     def outcome(self, outcome: Outcome) -> None:
         super().outcome(outcome)
-        self.meter.ended(outcome)
-        self.advance()
-        achieved = outcome.achieved
-        if self.verbose and achieved is not None and achieved.op in COUNTED_OPS:
+        if time.monotonic() >= self.due:
+            self.advance()
+        achieved = outcome.achieved if self.verbose else None
+        if achieved is not None and achieved.op in COUNTED_OPS:
             self.show(plans.describe(achieved, self.parked))
 
     def finish(self, result: Result, exit_code: int) -> None:

@@ -46,7 +46,7 @@ class TerminalReporter(PlainReporter):
         self.console, self.errors = console(out), console(err)
         self._status: Live | None = None
         self._progress: Progress | None = None
-        self._drawn = 0.0  # monotonic seconds
+        self.due = 0.0
 
     def phase(self, name: str) -> None:
         super().phase(name)
@@ -63,6 +63,7 @@ class TerminalReporter(PlainReporter):
             self._start_progress()
 
     def advance(self) -> None:
+        self.due = time.monotonic() + REFRESH_S
         self._draw()
 
     def close(self) -> None:
@@ -70,7 +71,7 @@ class TerminalReporter(PlainReporter):
             self._status.stop()
             self._status = None
         if self._progress is not None:
-            self._draw(now=True)
+            self._draw()
             self._progress.stop()
             self._progress = None
 
@@ -108,13 +109,12 @@ class TerminalReporter(PlainReporter):
         self._progress = progress.Progress(*columns, console=self.console, auto_refresh=False, transient=True)
         self._progress.add_task("", total=self.meter.total, things="", at_work="")
         self._progress.start()
-        self._draw(now=True)
+        self._draw()
 
-    def _draw(self, *, now: bool = False) -> None:
-        clock = time.monotonic()
-        if self._progress is None or (clock - self._drawn < REFRESH_S and not now):
+    def _draw(self) -> None:
+        if self._progress is None:
             return
-        self._drawn = clock
+        self.meter.count()
         name = words.show_name(self.meter.at_work.rpartition("/")[2]) if self.meter.at_work else ""
         self._progress.update(
             self._progress.task_ids[0],

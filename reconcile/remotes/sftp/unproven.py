@@ -21,12 +21,13 @@ def note_published(site: Site, outcome: Outcome) -> None:
     that was cut short is found by ``--refresh``.
     """
     action = outcome.action
-    if action.path in site.on_trust:
-        site.on_trust.discard(action.path)
-        held = outcome.effects.get(action.path)
-        # One that changed while it was read is as it was then. It is read again in the next run anyway.
-        if held is not None and held.size == action.bytes:
-            site.unproven.append(action)
+    if action.path not in site.on_trust:
+        return
+    site.on_trust.discard(action.path)
+    held = outcome.effects.get(action.path)
+    # One that changed while it was read is as it was then. It is read again in the next run anyway.
+    if held is not None and action.new is not None and held.size == action.new.size:
+        site.unproven.append(action)
 
 
 def look_again(site: Site, action: Action) -> Recipe[Outcome | None]:

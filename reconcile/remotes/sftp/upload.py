@@ -156,6 +156,7 @@ class Content:
         "entry",
         "handles",
         "mode",
+        "mtime",
         "path",
         "sent",
         "site",
@@ -186,7 +187,9 @@ class Content:
         self.sent = sent
         self.digest = b""
         self.mode = site.mode_for(entry)
-        self.tag = site.tag_of(entry) or Tag(entry.size, wire_time(entry))
+        time, quirks = wire_time(entry), site.quirks
+        self.mtime = time if site.sends_times else None
+        self.tag = Tag(entry.size, quirks.shown(time) if quirks.time_step or quirks.time_shift else time)
         self.unkept = False  # the server shows another mode
         self.trouble: Problem | None = None  # with the source
         self.written = False  # all of it, over several lanes: what follows the content is still to come
@@ -246,7 +249,7 @@ class Content:
     def ending(self) -> list[Request]:
         """What follows the content. The tag is read back where the server has to prove itself."""
         site, [(lane, handle)] = self.site, self.handles
-        wanted = wire_time(self.entry) if site.sends_times else None
+        wanted = self.mtime
         mtime = None if site.quirks.late_times else wanted
         requests = []
         if self.mode is not None or mtime is not None:
@@ -257,7 +260,12 @@ class Content:
         requests.append(wire.close(handle, lane))
         if mtime != wanted:
             requests.append(wire.setstat(self.staged, None, wanted, lane))
-        if site.reads_back() or mtime is None or self.written or site.is_elsewhere(parent(self.path)):
+        if (
+            site.reads_back()
+            or mtime is None
+            or self.written
+            or (site.elsewhere and site.is_elsewhere(parent(self.path)))
+        ):
             requests.append(wire.lstat(self.staged, lane))
         return requests
 
