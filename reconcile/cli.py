@@ -41,7 +41,7 @@ PEERS_OPTIONS = {
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Session:
     """What a command line has open while it runs."""
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from typing import NoReturn
 
 from reconcile.errors import UsageError
 from reconcile.filters import check_patterns, make_filter
 from reconcile.home import expand, in_home
-from reconcile.model import Fsync, Job, Links, Login, OnDrift, OnStale, Options, Target
+from reconcile.model import Fsync, Job, Links, Login, OnDrift, OnStale, Options, Target, noun
 
 FORMS = "sftp://[user@]host[:port]/absolute/path, sftp://host/~/path/in/home or user@host:path"
 OWN_HOME = "~ is your own home folder there; write that of others in full, such as /home/somebody/path"
@@ -32,7 +31,7 @@ _DEFAULTS = Options()
 _LONG = 1_000_000.0  # seconds; more is a slip of the finger, and too much for some clocks
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Flags:
     """The command line of ``plan`` and ``run``, checked for form by nobody yet.
 

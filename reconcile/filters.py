@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 
 from reconcile.brackets import put_back, take_out
 from reconcile.errors import UsageError
+from reconcile.model import noun
 
 _Rule = tuple[re.Pattern[str], bool]  # what matches it is excluded, or not
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Filter:
     """Says which paths are not to be looked at. Made by :func:`make_filter`."""
 

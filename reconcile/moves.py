@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from reconcile.diff import ancestors, below, lookup, movable, parent, same_content, within
-from reconcile.model import Change, Directory, DirectorySnapshot, Entry, Kind, Scan
+from reconcile.model import Change, Directory, DirectorySnapshot, Entry, Kind, Scan, noun
 
 # A digest that more vanished files share than this says little about directories.
 _VOTERS = 16
@@ -24,7 +24,7 @@ def basename(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Moves:
     """Directories and files that move: origin to final path."""
 
@@ -41,7 +41,7 @@ class Moves:
         return origin
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Pairing:
     """The old and the new state wherever they differ, with all directory moves already made.
 

@@ -80,7 +80,7 @@ def make_plan(
     )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Draft:
     """A plan while it is being made."""
 

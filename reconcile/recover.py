@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconcile.apply import by_depth, find_out, way_home
 from reconcile.claim import matches
@@ -20,6 +20,7 @@ from reconcile.model import (
     Problem,
     Reason,
     Stage,
+    noun,
 )
 from reconcile.remotes import Remote
 from reconcile.source import Source, SourceError
@@ -59,7 +60,7 @@ def foresee(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: 
     return fold(old, outcomes, {}, leftover.trusted_ns)
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class _Ways:
     """Where what was parked goes."""
 

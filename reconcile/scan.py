@@ -49,7 +49,7 @@ _NETWORK = frozenset(
 )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Frame:
     """A directory with subdirectories still to be entered."""
 

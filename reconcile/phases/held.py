@@ -35,7 +35,7 @@ _DONE = "What was done before that stays, and the next run knows of it."
 _PUT_IN_ORDER = "Nothing was done but to put in order what the interrupted run had left."
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Held:
     """What one run holds open: the source, the line to the remote, and the clock."""
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-from reconcile.model import COUNTED_OPS, UNKNOWN_MODE, Action, Kind, Op, Plan
+from reconcile.model import COUNTED_OPS, UNKNOWN_MODE, Action, Kind, Op, Plan, noun
 from reconcile.report.words import show_bytes, show_message, show_name
 
 SIGNS = {
@@ -23,7 +22,7 @@ PLAIN_REASONS = {"", "new", "content", "deleted"}  # the sign says as much
 META_REASONS = {"mode", "time", "mode and time"}  # which the difference itself tells better
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Line:
     """One line of a plan: a sign, names that are already escaped, and a remark."""
 

@@ -16,7 +16,6 @@ import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, chain, islice
 from typing import Any, BinaryIO
 
@@ -24,7 +23,7 @@ import msgpack  # type: ignore[import-untyped]
 import xxhash
 
 from reconcile.errors import ReconcileError, Refused
-from reconcile.model import Action, Entry, Kind, Op, Outcome, Problem, Reason, Stage, Stamp, Tag
+from reconcile.model import Action, Entry, Kind, Op, Outcome, Problem, Reason, Stage, Stamp, Tag, noun
 from reconcile.state.private import create
 from reconcile.state.store import make_folder, read_file, sync_folder
 
@@ -42,7 +41,7 @@ _KINDS = (Kind.FILE, Kind.DIR, Kind.SYMLINK)  # the position is what is written:
 _OPS = (Op.CREATE, Op.MODIFY, Op.MOVE, Op.DELETE, Op.MKDIR, Op.SETMETA, Op.PARK)
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Leftover:
     """A journal that a run left behind which did not come to its end."""
 

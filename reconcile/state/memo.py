@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from reconcile.model import noun
 from reconcile.state import small
 
 LEARNED = "server"  # as ``remotes`` calls it
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Memo:
     """See ``remotes.Memory``. Never fails: what is lost is learned anew. Only a run ``keeps`` something."""
 

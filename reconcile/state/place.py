@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconcile.errors import UsageError
-from reconcile.model import Job, Target
+from reconcile.model import Job, Target, noun
 from reconcile.state.lock import hold_lock
 from reconcile.state.private import open_ours
 from reconcile.state.small import recall, remember
@@ -23,7 +23,7 @@ _WORKDIR = "workdir"
 _ENOUGH = 64 * 1024  # bytes in which a snapshot's header is
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Place:
     """Where a job's state is, and the SRC it is of."""
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from reconcile.errors import Refused
-from reconcile.model import RESERVED_NAME, Capabilities, Job
+from reconcile.model import RESERVED_NAME, Capabilities, Job, noun
 from reconcile.remotes import Memory
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.foreign import POSIX_RENAME
@@ -27,7 +26,7 @@ RESERVE = 16  # handles left over for what is not counted
 SYMLINK_ORDER = b"symlink-order@rjk.greenend.org.uk"
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class _Found:
     """What the server says."""
 

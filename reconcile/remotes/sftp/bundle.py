@@ -39,7 +39,7 @@ IN_STEP_BYTES = 512 * 1024  # of them in all, if they are several
 Staged: TypeAlias = tuple[Action, Entry, bytes]  # what is published, as what, and where it is now
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Bundle:
     """One directory on its way."""
 

@@ -11,12 +11,11 @@ import glob
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from reconcile.errors import UsageError
 from reconcile.home import in_home
-from reconcile.model import Target
+from reconcile.model import Target, noun
 from reconcile.remotes.sftp.hostkeys import DEFAULT_PORT
 
 CONFIG = "~/.ssh/config"
@@ -40,7 +39,7 @@ _ALONE = ("all", "canonical", "final")  # those without an argument
 _PROXY, _PERHAPS, _SKIPPED, _NAMED, _INCLUDED = "rproxy", "rperhaps", "rskipped", "rnamed", "rincluded"
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Endpoint:
     """Whom to call, and as whom."""
 

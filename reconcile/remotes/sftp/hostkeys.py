@@ -13,10 +13,10 @@ import hmac
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from reconcile.errors import Untrusted, UsageError
 from reconcile.home import NO_HOME, in_home
+from reconcile.model import noun
 
 GLOBAL_FILE = "/etc/ssh/ssh_known_hosts"
 USER_FILE = "~/.ssh/known_hosts"
@@ -29,7 +29,7 @@ _AUTHORITY = "@cert-authority"
 _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Line:
     """One usable line: a key that somebody wrote down."""
 
@@ -44,7 +44,7 @@ class Line:
         return f"{self.file}, line {self.number}: {self.kind} {fingerprint(self.key)}"
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Known:
     """All that is written down about one host."""
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from reconcile.model import Kind
+from reconcile.model import Kind, noun
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.listing import Listing, list_directory
 from reconcile.remotes.sftp.purge import purge
@@ -24,7 +24,7 @@ from reconcile.remotes.sftp.steps import Recipe
 _MARK = re.compile(rb"(.+)\.kept-([0-9]+)")
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class KeptRun:
     """What an ended run has left."""
 
@@ -34,7 +34,7 @@ class KeptRun:
     mark: bytes
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Kept:
     """All that is kept of a job's, as far as it is known."""
 

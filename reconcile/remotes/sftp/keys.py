@@ -7,7 +7,6 @@ import binascii
 import io
 import os
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from cryptography.hazmat.primitives.serialization import (
@@ -19,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from reconcile.errors import TurnedAway, UsageError
 from reconcile.home import in_home
-from reconcile.model import Login
+from reconcile.model import Login, noun
 from reconcile.remotes.sftp.agent import agent_keys
 from reconcile.remotes.sftp.secret import Secrets
 from reconcile.remotes.sftp.ssh import paramiko
@@ -35,7 +34,7 @@ _NO_CERTIFICATES = "certificates are not supported yet."
 _NO_LONGER = "DSA keys are no longer supported, by OpenSSH neither. Make a new one: ssh-keygen -t ed25519"
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Offer:
     """A key to show, and what to call it in a message."""
 
@@ -43,7 +42,7 @@ class Offer:
     key: paramiko.PKey
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class _KeyFile:
     """What a private key file says without being opened."""
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from reconcile.marks import is_mark
-from reconcile.model import Kind
+from reconcile.model import Kind, noun
 from reconcile.remotes import Memory
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.kept import is_note, read_notes
@@ -31,7 +30,7 @@ NEVER = 2**62
 DEAD = b".dead"
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class _Run:
     """A run of somebody else's."""
 

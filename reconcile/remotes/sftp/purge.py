@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 
-from reconcile.model import Kind, Problem
+from reconcile.model import Kind, Problem, noun
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.foreign import keep
 from reconcile.remotes.sftp.listing import BATCH, TOGETHER, batches, list_directory
@@ -124,7 +123,7 @@ def _send(requests: Sequence[wire.Request]) -> Recipe[None]:
     yield requests
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class _Found:
     """A directory in a trash. ``whole``: None of the trash itself."""
 
@@ -133,7 +132,7 @@ class _Found:
     whole: _Whole | None
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class _Whole:
     """Something that was discarded."""
 

@@ -7,10 +7,10 @@ are learned is in ``probe``, or beside what shows them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, TypeAlias, get_type_hints
 
-from reconcile.model import Capabilities
+from reconcile.model import Capabilities, noun
 
 Version: TypeAlias = list[str]  # of a server: its SSH banner, and the extensions with their versions
 
@@ -30,7 +30,7 @@ _OF_OPENSSH: Mapping[bytes, bytes | None] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Quirks:
     """Plain values, each None until it is known: nothing relies on it, and the careful way is taken."""
 

@@ -28,6 +28,7 @@ from reconcile.model import (
     Reason,
     Stage,
     Tag,
+    noun,
 )
 from reconcile.paths import PathDict
 from reconcile.remotes.sftp import wire
@@ -57,7 +58,7 @@ def _to_nobody(_message: str) -> None:
     """Until there is a reporter."""
 
 
-@dataclass(frozen=True, slots=True)
+@noun
 class Discarded:
     """Something in a trash, and what is ours of it."""
 
@@ -66,7 +67,7 @@ class Discarded:
     holds: Sequence[tuple[str, bool]]  # paths in it, itself ("") and parents first; whether directories
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Site:
     """An open DEST: mutable, since a server shows what it can't do only when asked."""
 
