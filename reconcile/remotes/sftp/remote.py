@@ -297,7 +297,7 @@ class SftpRemote:
             action = outcome.action
             if _sends_a_file(action):
                 self._unsynced += not self._site.syncs(action.bytes)
-                note_published(self._site, outcome)
+                note_published(self._site, action)
             yield outcome
 
     def _recipe(self, action: Action, source: Source) -> Recipe[Outcome]:

@@ -95,8 +95,8 @@ class Site:
     trials: int = TRIALS  # publishes yet to be read back
     empty: dict[str, int | None] = field(default_factory=dict)  # directories made by this run: their modes
     keeps_tags: bool = True  # what we sent and set is what the server shows afterwards, as far as was seen
-    on_trust: set[str] = field(default_factory=set)  # files that nobody has looked at, not yet published
-    unproven: list[Action] = field(default_factory=list)  # the same, published
+    unproven: list[Action] = field(default_factory=list)  # files published on trust
+    otherwise: set[str] = field(default_factory=set)  # files that had changed, and came as they were
     elsewhere: set[str] = field(default_factory=set)  # directories on another file system than our folder
     swept: set[str] = field(default_factory=set)  # directories in which nothing of dead runs is staged
     renames: bool | None = None  # whether the server renames anything at all

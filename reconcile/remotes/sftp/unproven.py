@@ -14,19 +14,14 @@ from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import Attrs
 
 
-def note_published(site: Site, outcome: Outcome) -> None:
-    """Remember a file that nobody has looked at since it was sent.
+def note_published(site: Site, action: Action) -> None:
+    """Remember a file that nobody need have looked at since it was sent: the trust may have gone meanwhile.
 
+    One that changed while it was read is as it was then; it is read again in the next run anyway.
     RACE: where the connection is lost before the trust is, they are forgotten: then a file
     that was cut short is found by ``--refresh``.
     """
-    action = outcome.action
-    if action.path not in site.on_trust:
-        return
-    site.on_trust.discard(action.path)
-    held = outcome.effects.get(action.path)
-    # One that changed while it was read is as it was then. It is read again in the next run anyway.
-    if held is not None and action.new is not None and held.size == action.new.size:
+    if site.quirks.ordered and action.path not in site.otherwise:
         site.unproven.append(action)
 
 

@@ -43,6 +43,7 @@ def upload(site: Site, action: Action, source: Source, sent: Sent) -> Recipe[Out
     if outcome.problem is not None and outcome.problem.reason in AGAIN:
         again = _as_it_is_now(source, action.path, action.new)
         if again is not None:
+            site.otherwise.add(action.path)
             outcome = yield from _upload(site, action, again, source, sent)
             settled = {
                 path: entry and replace(entry, stamp=None)  # just changed: to be read again next time
@@ -271,10 +272,7 @@ class Content:
 
     def went_well(self, notable: Notable) -> bool:
         """Whether the answers leave nothing to find out."""
-        well = not notable and not self.handles and self.site.trusted
-        if well:
-            self.site.on_trust.add(self.path)
-        return well
+        return not notable and not self.handles and self.site.trusted
 
     def conclude(self, notable: Notable) -> Recipe[Entry | Problem]:
         """Verify, and see what went wrong; with a problem the staging file is removed."""
