@@ -287,14 +287,28 @@ def test_a_trash_with_links_in_it_is_emptied_by_the_next_run(
     assert not (lineage / "dead/staging").exists()
 
 
-def test_a_server_that_makes_no_links_is_told_once_a_path(job_to: JobTo, source: Path, dest: Path) -> None:
+@pytest.mark.parametrize(
+    "quirks",
+    [
+        (Quirk.SYMLINK_DENIED,),
+        (Quirk.SYMLINK_FROM_LOGIN,),
+        (Quirk.SYMLINK_FROM_LOGIN, Quirk.SYMLINK_REVERSED),
+        (Quirk.SYMLINK_FROM_LOGIN, Quirk.CLAIMS_OPENSSH),
+    ],
+    ids=str,
+)
+def test_a_server_that_makes_no_links_is_told_once_a_path(
+    quirks: tuple[Quirk, ...], job_to: JobTo, source: Path, dest: Path, served: Path
+) -> None:
     build_tree(source, {"f": "f", "l": Link("f")})
-    job = job_to(Quirk.SYMLINK_DENIED)
-    for _ in range(2):
-        (problem,) = run(job, Heard()).problems
+    job = job_to(*quirks)
+    for refresh in (False, True):
+        (problem,) = run(replace(job, options=Options(refresh=refresh)), Heard()).problems
         assert problem.path == "l"
         assert "--links skip" in problem.message
         assert (dest / "f").read_text() == "f"
+        assert not (dest / "l").is_symlink()
+        assert [path for path in served.rglob("*") if path.is_symlink()] == kept(dest) == []
 
 
 @pytest.mark.parametrize("on_drift", [OnDrift.BACKUP, OnDrift.OVERWRITE])

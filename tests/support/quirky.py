@@ -50,6 +50,7 @@ class Quirk(Enum):
     READLINK_WHOLE = auto()  # READLINK tells where a link leads, as a whole path: ProFTPD
     SYMLINK_REVERSED = auto()  # SYMLINK takes the path of the link first: asyncssh, npm ssh2, MySecureShell
     SYMLINK_DENIED = auto()
+    SYMLINK_FROM_LOGIN = auto()  # SYMLINK makes a path whole, as if the link were in the login folder: Conch
     REALPATH_ECHOES = auto()  # REALPATH makes a path whole, and follows nothing
     CASELESS = auto()  # a name is found whatever its case and composition: macOS, Windows, FAT
     DECOMPOSES = auto()  # names are kept in decomposed form: HFS+
@@ -158,6 +159,8 @@ class QuirkyFiles(Files):
             raise OSError(errno.EPERM, "no links here")
         if Quirk.SYMLINK_REVERSED in self.quirks:
             target_path, path = path, target_path
+        if Quirk.SYMLINK_FROM_LOGIN in self.quirks:
+            target_path = os.path.join(os.fsdecode(self.root), target_path)
         if Quirk.READLINK_WHOLE in self.quirks and target_path.startswith("/"):
             target_path = os.fsdecode(self.root) + target_path  # what was told may be made again
         return super().symlink(target_path, path)

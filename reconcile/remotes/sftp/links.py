@@ -118,7 +118,7 @@ def _make_anew(site: Site, source: bytes, target: bytes, link: str | None) -> Re
     What it holds is as the server tells it, unless we know. Where the server does not tell that
     literally it may hold a whole path afterwards.
     """
-    if not site.quirks.removes_links:
+    if not site.quirks.removes_links or site.quirks.makes_links is False:
         return Status(wire.FX_FAILURE, NO_WAY)
     content: str | None = link if link is not None else (yield from read_link(site, source))
     if content is None:

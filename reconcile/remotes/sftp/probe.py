@@ -182,9 +182,11 @@ def _try_link(site: Site, *, together: bool) -> Recipe[Status | None]:
         put, read_after, seen_after = replaced
         takes_it = takes_it and put is OK and not _is_link(read_after, seen_after)
     content = content_of(read) if isinstance(read, Names) else None
+    # Conch's lead from the login folder, wherever they are: what is beside it is not seen through it.
+    is_true = content in (None, b".") or isinstance((yield wire.lstat(stays + b"/stays")), Attrs)
     site.quirks = replace(
         site.quirks,
-        makes_links=True,
+        makes_links=is_true,
         path_first=bool(site.quirks.path_first),
         lstat_shows=_is_link(OK, shown),
         moves_links=takes_it,

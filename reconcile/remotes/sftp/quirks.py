@@ -37,7 +37,7 @@ class Quirks:
     ordered: bool | None = None  # requests of a channel are carried out in the order in which they are sent
     renames: bool | None = None  # False: RENAME is denied even in our own folder: looked at again in each run
     refuses: bool | None = None  # RENAME of a file to where another is fails, and leaves both
-    makes_links: bool | None = None  # SYMLINK makes one
+    makes_links: bool | None = None  # SYMLINK makes one that leads where it says
     path_first: bool | None = None  # SYMLINK takes the path of the link before what it leads to
     lstat_shows: bool | None = None  # LSTAT of a link tells of the link; else of what it leads to
     readdir_shows: bool | None = None  # READDIR does
