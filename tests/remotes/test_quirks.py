@@ -15,7 +15,7 @@ from tests.remotes.conformance import Heard
 from tests.remotes.conftest import JobTo
 from tests.support.quirky import OPENSSH, Quirk
 from tests.support.sshd import Sshd
-from tests.support.trees import assert_same_tree, build_tree, read_tree
+from tests.support.trees import File, Link, assert_same_tree, build_tree, read_tree
 
 PLAIN = Quirks(
     ordered=False,
@@ -117,6 +117,43 @@ def test_openssh_proves_itself(sshd: Sshd, source: Path, dest: Path, tmp_path: P
     job = Job(str(source), at.target(dest), str(tmp_path / "state"), Options(), at.login())
     assert run(job, Heard()).problems == []
     assert learned(job) == replace(PLAIN, ordered=True)
+
+
+def believe(job: Job, **facts: bool) -> None:
+    """What was true of the server until somebody set it up otherwise, under the same version."""
+    value = Memo(job.state, keeps=False).recall()
+    assert isinstance(value, dict)
+    Memo(job.state, keeps=True).remember(pack(replace(learned(job), **facts), value["version"]))
+
+
+@pytest.mark.parametrize("also", [(), (Quirk.CLAIMS_OPENSSH,)], ids=str)
+def test_a_server_that_makes_links_by_now_gets_them(
+    also: tuple[Quirk, ...], job_to: JobTo, source: Path, served: Path
+) -> None:
+    build_tree(source, {"f": "f"})
+    job = job_to(*also)
+    assert run(job, Heard()).problems == []
+    believe(job, makes_links=False)
+    build_tree(source, {"link": Link("f")})
+    assert [problem.path for problem in run(job, Heard()).problems] == ["link"]
+    assert run(job, Heard()).problems == []
+    assert_same_tree(source, served / "dest")
+    assert learned(job).makes_links
+
+
+def test_a_refresh_asks_anew_what_the_server_did_not_keep(job_to: JobTo, source: Path, served: Path) -> None:
+    build_tree(source, {"f": "f"})
+    job = job_to()
+    assert run(job, Heard()).problems == []
+    believe(job, takes_modes=False, keeps_modes=False, takes_times=False, keeps_times=False)
+    assert run(replace(job, options=Options(refresh=True)), Heard()).problems == []
+    build_tree(source, {"tries": "it out"})
+    assert run(job, Heard()).problems == []
+    assert learned(job) == PLAIN
+    build_tree(source, {"g": File("g", 0o640, mtime=1_500_000_000)})
+    assert run(job, Heard()).problems == []
+    there = read_tree(served / "dest")["g"]
+    assert (there.mode, there.mtime) == (0o640, 1_500_000_000)
 
 
 @pytest.mark.parametrize("first", [(Quirk.ENDS_IN_HASTE,), (Quirk.ENDS_UNASKED,), ()], ids=str)

@@ -190,6 +190,7 @@ def _no_links(site: Site, path: str) -> Problem:
     if site.quirks.makes_links is None:
         text = "how the server makes links could not be tried out, so none is made; the next run tries again"
         return problem(path, Reason.FAILED, text)
+    site.ask_anew()
     text = (
         "the server makes no links, or none that lead where they should; --links skip leaves them out, "
         "--links follow brings what they lead to"

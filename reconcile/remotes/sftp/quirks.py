@@ -62,6 +62,11 @@ class Quirks:
         return rounded(time, self.time_step or 1) + (self.time_shift or 0)
 
     @property
+    def lacking(self) -> bool:
+        """Whether something was found not to work that whoever runs the server may allow."""
+        return False in (self.makes_links, self.keeps_modes, self.keeps_times)
+
+    @property
     def untried(self) -> bool:
         """Whether what is found out by trying has not been yet."""
         if self.doubted or self.keeps_modes is None or self.keeps_times is None:

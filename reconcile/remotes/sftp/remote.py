@@ -90,6 +90,8 @@ class SftpRemote:
         self._reporter = reporter
         self._memory = memory
         self._known = site.quirks  # what the memory holds
+        if site.options.refresh and site.quirks.lacking:
+            site.ask_anew()
         self._unsynced = 0
         self._kept = Kept()
         self._lanes = Lanes(connection, session, site)

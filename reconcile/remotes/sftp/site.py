@@ -240,6 +240,10 @@ class Site:
     def doubt(self) -> None:
         """The server did otherwise than was learned: read all back now, and learn anew in the next run."""
         self.keeps_tags = False
+        self.ask_anew()
+
+    def ask_anew(self) -> None:
+        """Learn in this run, or in the next if it is too late for that, whether all is still so."""
         self.quirks = replace(self.quirks, doubted=True)
 
     def as_set(self, mode: int | None, shown: Attrs) -> bool:
