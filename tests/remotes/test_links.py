@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from reconcile.errors import Refused
 from reconcile.model import Job, OnDrift, Options
 from reconcile.remotes.sftp import walk
 from reconcile.run import make_plan, run
+from reconcile.state.memo import Memo
 from tests.remotes.conformance import Heard
 from tests.remotes.conftest import JobTo
 from tests.support.quirky import Quirk
@@ -192,6 +194,31 @@ def test_links_that_change_leave_what_they_lead_to(
     assert kept(dest) == []
     theirs_is_whole(outside)
     assert [path for path in read_tree(dest / ".reconcile") if "/trash" in path or "/parked" in path] == []
+
+
+@pytest.mark.parametrize("change", [to_file, delete, turn, move])
+def test_what_links_lead_to_stays_on_a_server_that_follows_them_since_yesterday(
+    change: Callable[[Path], None], job_to: JobTo, source: Path, dest: Path, outside: Path
+) -> None:
+    """The version that it tells is the same."""
+    build_tree(source, {"t": ONE_DEEPER})
+    job = job_to(*PROFTPD)
+    works(job)
+    memory = Memo(job.state, keeps=True)
+    known = memory.recall()
+    assert isinstance(known, dict)
+    known["quirks"] |= dict.fromkeys(("lstat_shows", "readdir_shows", "moves_links", "verbatim"), True)
+    memory.remember(known)
+    change(source / "t")
+    run(job, Heard())
+    theirs_is_whole(outside)
+    assert (dest / "t/config.live").read_text() == "config"
+    assert sorted(read_tree(dest / "t/releases/5")) == [f"p{n}" for n in range(5)]
+    works(job)
+    theirs_is_whole(outside)
+    works(replace(job, options=Options(mirror=True, refresh=True)))
+    theirs_is_whole(outside)
+    assert_same_tree(source, dest)
 
 
 RING = (Quirk.READDIR_FOLLOWS, Quirk.LSTAT_FOLLOWS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 
 from reconcile.claim import is_left, leads_alike
 from reconcile.model import Entry, Kind
@@ -81,6 +82,8 @@ def above(site: Site, directory: bytes) -> str | None:
 
 def matches(site: Site, path: bytes, attrs: Attrs, entry: Entry) -> Recipe[bool]:
     """Whether the server still shows what we believe: kind, and the tag or the target of the link."""
+    if entry.kind is Kind.SYMLINK and kind_of(attrs) is not Kind.SYMLINK:
+        attrs = yield from _look_twice(site, path, attrs)
     if kind_of(attrs) is not entry.kind:
         return False
     if entry.kind is Kind.SYMLINK:
@@ -88,6 +91,19 @@ def matches(site: Site, path: bytes, attrs: Attrs, entry: Entry) -> Recipe[bool]
     if entry.kind is Kind.DIR:
         return True
     return is_left(tag_of(attrs), entry, site.tag_of(entry))
+
+
+def _look_twice(site: Site, path: bytes, attrs: Attrs) -> Recipe[Attrs]:
+    """``attrs`` of what was our link. Where it is one still, the server is another than the one we knew,
+    of the same version: then nothing is believed of what it does with links.
+    """
+    seen = link_or(attrs, (yield wire.readlink(path)), path)
+    if seen is not attrs:
+        site.quirks = replace(
+            site.quirks, lstat_shows=False, readdir_shows=False, moves_links=False, verbatim=None
+        )
+        site.ask_anew()
+    return seen
 
 
 def rename(site: Site, source: bytes, target: bytes, link: str | None = None) -> Recipe[Status]:
