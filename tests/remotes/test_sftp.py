@@ -509,7 +509,8 @@ def test_a_full_disk_is_told_once_and_ends_the_uploads_but_not_the_deletes(
     outcomes = bench.perform(*(bench.create(f"s{n}") for n in range(1000)))
     done = [outcome for outcome in outcomes if outcome.done]
     assert 10 < len(done) < 200  # a file system of 1 MiB
-    assert bench.remote.traffic.requests - before <= 8 * len(done)
+    looked_again = 3  # published before the disk was full, when the server was still trusted
+    assert bench.remote.traffic.requests - before <= 8 * len(done) + looked_again
     for outcome in outcomes:
         if outcome.problem is not None:
             assert outcome.problem.reason is Reason.NO_SPACE
