@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from reconcile import __version__
-from reconcile.errors import Exit, Interrupted, ReconcileError, UsageError
-from reconcile.model import Fsync, Links, OnDrift, OnStale, Options, Stop
+from reconcile.core.errors import Exit, Interrupted, ReconcileError, UsageError
+from reconcile.core.model import Fsync, Links, OnDrift, OnStale, Options, Stop
 
 if TYPE_CHECKING:
     from reconcile.report import Recorder
@@ -525,7 +525,7 @@ def serve(
 
     Ends with Ctrl-C. Without a password or keys given, a random password is made and printed.
     """
-    from reconcile.remotes.sftp import server
+    from reconcile.serve import server
     from reconcile.state.store import default_state_base
 
     try:

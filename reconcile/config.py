@@ -1,4 +1,4 @@
-"""What the user typed → :class:`reconcile.model.Job`. Flags only, so far.
+"""What the user typed → :class:`reconcile.core.model.Job`. Flags only, so far.
 
 Whatever is wrong with it is a :class:`UsageError` that names the way out. A DEST is never echoed:
 it may hold a password. Apart from ``--exclude-from`` no file is read here, and the source is not
@@ -11,10 +11,10 @@ import os
 import re
 from typing import NoReturn
 
-from reconcile.errors import UsageError
-from reconcile.filters import check_patterns, make_filter
+from reconcile.core.errors import UsageError
+from reconcile.core.filters import check_patterns, make_filter
+from reconcile.core.model import Fsync, Job, Links, Login, OnDrift, OnStale, Options, Target, noun
 from reconcile.home import expand, in_home
-from reconcile.model import Fsync, Job, Links, Login, OnDrift, OnStale, Options, Target, noun
 
 FORMS = "sftp://[user@]host[:port]/absolute/path, sftp://host/~/path/in/home or user@host:path"
 OWN_HOME = "~ is your own home folder there; write that of others in full, such as /home/somebody/path"
@@ -83,7 +83,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     Raises :class:`UsageError` for anything that can be known to be wrong without looking at the source
     or the remote.
     """
-    from reconcile.own import find_own  # late: these bring msgpack
+    from reconcile.source.own import find_own  # late: these bring msgpack
     from reconcile.state.place import find_place
     from reconcile.state.store import default_state_base
 

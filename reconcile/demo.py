@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reconcile.config import Flags, make_job
-from reconcile.model import RESERVED_NAME, Result
+from reconcile.core.model import RESERVED_NAME, Result
 from reconcile.report import Outlet, make_reporter
 from reconcile.run import make_plan, run
 
@@ -166,7 +166,7 @@ def _tree(root: Path) -> Iterator[tuple[str, tuple[object, ...]]]:
 @contextmanager
 def _server_for(folder: Path) -> Iterator[Flags]:
     """A server on a free loopback port, its state and ours in folders that go away with it."""
-    from reconcile.remotes.sftp.server import Server
+    from reconcile.serve.server import Server
 
     (folder / "server").mkdir()
     password = secrets.token_urlsafe(12)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from reconcile.errors import UsageError
+from reconcile.core.errors import UsageError
 
 NO_HOME = "this user has no home folder (HOME is not set, and the system knows of none)"
 

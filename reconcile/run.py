@@ -6,15 +6,16 @@ import os
 from contextlib import closing
 from dataclasses import replace
 
-from reconcile.errors import Stale
-from reconcile.line import Connect, Line
-from reconcile.model import Job, Reporter, Result, Stop
+from reconcile.apply.connection import Connect, Line
+from reconcile.core.errors import Stale
+from reconcile.core.model import Job, Reporter, Result, Stop
 from reconcile.phases.carry_out import carry_out
 from reconcile.phases.decide import decide, decide_again, foresee_failing
 from reconcile.phases.held import Held
 from reconcile.phases.load import asks_the_remote, catch_up, load
 from reconcile.phases.look import look, mind_mounts, tell_contents
 from reconcile.remotes import Opener, recall_caps
+from reconcile.source.way import open_root
 from reconcile.state.device import remember_device
 from reconcile.state.growing import note_growing
 from reconcile.state.lock import hold_lock
@@ -23,7 +24,6 @@ from reconcile.state.overdue import note_overdue
 from reconcile.state.place import take_over_state
 from reconcile.state.store import has_snapshot
 from reconcile.state.trouble import update
-from reconcile.way import open_root
 
 
 def make_plan(

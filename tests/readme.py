@@ -20,7 +20,7 @@ from typing import Any
 import click
 
 from reconcile.cli import commands
-from reconcile.remotes.sftp.server import Server
+from reconcile.serve.server import Server
 from tests.benchmarks.table import seconds
 
 ROOT = Path(__file__).parents[1]

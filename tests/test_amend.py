@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from reconcile.config import Flags, make_job
-from reconcile.errors import ConnectionLost, Refused, UsageError, amend
-from reconcile.model import Job, Outcome, Reporter
+from reconcile.core.errors import ConnectionLost, Refused, UsageError, amend
+from reconcile.core.model import Job, Outcome, Reporter
 from reconcile.remotes import Memory, Remote, open_remote
 from reconcile.report import make_reporter
 from reconcile.run import run

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcile.apply import apply
-from reconcile.arrivals import lost
-from reconcile.diff import diff, fill, infer, unread
-from reconcile.errors import Refused
-from reconcile.guard import guard
-from reconcile.line import Line
-from reconcile.model import Action, Kind, Op, Options, Outcome, Plan, Problem, Reason, Stage, Stop
-from reconcile.plan import make_plan
+from reconcile.apply.connection import Line
+from reconcile.apply.levels import apply
+from reconcile.core.arrivals import lost
+from reconcile.core.diff import diff, fill, infer, unread
+from reconcile.core.errors import Refused
+from reconcile.core.guard import guard
+from reconcile.core.model import Action, Kind, Op, Options, Outcome, Plan, Problem, Reason, Stage, Stop
+from reconcile.core.plan import make_plan
 from reconcile.remotes import FORGETFUL
 from tests.support.memory import MemoryRemote, Tree, visible
 from tests.test_pipeline_properties import JOB, SILENT, Steps, World, files, synced, trees

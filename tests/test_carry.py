@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.model import Reason
+from reconcile.core.model import Reason
 from tests.support.command import Reconcile
 from tests.support.faults import Fault
 from tests.support.sshd import Sshd

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reconcile.apply import apply
-from reconcile.fold import fold
-from reconcile.line import Line
-from reconcile.model import Action, DirectorySnapshot, Entry, Kind, Op, Options, Outcome, Plan, Stop
-from reconcile.order import MOST_IN_TURN, order
-from reconcile.recover import foresee, recover
+from reconcile.apply.connection import Line
+from reconcile.apply.levels import apply
+from reconcile.apply.recover import foresee, recover
+from reconcile.core.fold import fold
+from reconcile.core.model import Action, DirectorySnapshot, Entry, Kind, Op, Options, Outcome, Plan, Stop
+from reconcile.core.order import MOST_IN_TURN, order
 from reconcile.remotes import FORGETFUL
 from reconcile.state.journal import Leftover
 from tests.support.memory import LocalTree, MemoryRemote, Tree, pack, visible

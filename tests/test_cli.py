@@ -24,8 +24,8 @@ import pytest
 from reconcile import __version__
 from reconcile.cli import main
 from reconcile.demo import compare
-from reconcile.remotes.sftp.server import Server
 from reconcile.report.words import PATIENCE, show_name
+from reconcile.serve.server import Server
 from reconcile.state.lock import hold_lock
 from tests.support.doors import dropping_first
 from tests.support.processes import wait_for

@@ -9,8 +9,8 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from reconcile.config import Flags, make_job, misplaced_port, parse_target
-from reconcile.errors import UsageError
-from reconcile.model import Fsync, Links, OnDrift, Options, Target
+from reconcile.core.errors import UsageError
+from reconcile.core.model import Fsync, Links, OnDrift, Options, Target
 
 SECRET = "hunter2"
 

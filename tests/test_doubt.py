@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.diff import diff
-from reconcile.doubt import lost_mounts, moved_meanwhile, still_mounts
-from reconcile.filters import Filter, make_filter
-from reconcile.model import Change, DirectorySnapshot, Entry, Kind, Options, PlainDirectory, Scan
-from reconcile.scan import scan
-from reconcile.source import Source
+from reconcile.core.diff import diff
+from reconcile.core.filters import Filter, make_filter
+from reconcile.core.model import Change, DirectorySnapshot, Entry, Kind, Options, PlainDirectory, Scan
+from reconcile.source.doubt import lost_mounts, moved_meanwhile, still_mounts
+from reconcile.source.files import Source
+from reconcile.source.scan import scan
 from tests.support.command import Reconcile
 from tests.support.sshd import Sshd
 from tests.support.trees import build_tree

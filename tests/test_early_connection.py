@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from reconcile.line import Line
-from reconcile.model import Job, Login, Reporter, Stop, Target
+from reconcile.apply.connection import Line
+from reconcile.core.model import Job, Login, Reporter, Stop, Target
 from reconcile.remotes import FORGETFUL, Memory, Remote
 from reconcile.report import Recorder
 from tests.support.memory import LocalTree, MemoryRemote

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.marks import BEFORE, is_mark
+from reconcile.core.marks import BEFORE, is_mark
 from tests.support.command import Reconcile
 from tests.support.processes import wait_for
 from tests.support.proxy import Proxy

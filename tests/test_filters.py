@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconcile.errors import UsageError
-from reconcile.filters import make_filter
+from reconcile.core.errors import UsageError
+from reconcile.core.filters import make_filter
 
 
 @pytest.mark.parametrize(

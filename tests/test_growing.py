@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.growing import Growing
-from reconcile.model import Problem, Reason, Stage
+from reconcile.core.growing import Growing
+from reconcile.core.model import Problem, Reason, Stage
 from reconcile.state.growing import known_growing, note_growing
 from tests.support.command import Reconcile
 from tests.support.sshd import Sshd

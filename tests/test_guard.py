@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from reconcile.diff import diff, fill, infer, unread
-from reconcile.errors import Refused
-from reconcile.filters import Filter, make_filter
-from reconcile.guard import count_kept, count_rehashed, guard, tell_gone
-from reconcile.model import (
+from reconcile.core.diff import diff, fill, infer, unread
+from reconcile.core.errors import Refused
+from reconcile.core.filters import Filter, make_filter
+from reconcile.core.guard import count_kept, count_rehashed, guard, tell_gone
+from reconcile.core.model import (
     Action,
     Directory,
     DirectorySnapshot,
@@ -25,8 +25,8 @@ from reconcile.model import (
     Stamp,
     Tag,
 )
-from reconcile.plan import make_plan
-from reconcile.rows import pack_directory
+from reconcile.core.plan import make_plan
+from reconcile.state.rows import pack_directory
 
 MIRROR = Options(mirror=True)
 

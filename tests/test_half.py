@@ -13,20 +13,20 @@ from typing import Any
 
 import pytest
 
-from reconcile.errors import Locked
+from reconcile.core.errors import Locked
 from reconcile.state.lock import hold_lock
 
 ROOT = Path(__file__).parents[1]
 
 PROGRAM = """
 import json, os, signal, sys
-import reconcile.half, reconcile.scan
-from reconcile.filters import make_filter
-from reconcile.model import Links, Options
+import reconcile.source.fork, reconcile.source.scan
+from reconcile.core.filters import make_filter
+from reconcile.core.model import Links, Options
 
 top, how, links = sys.argv[1:]
 halves = []
-real = reconcile.scan.start_half
+real = reconcile.source.scan.start_half
 
 def start(work, root):
     if how == "dies":
@@ -47,12 +47,13 @@ def start(work, root):
     halves.append(half)
     return half
 
-reconcile.scan.start_half = start
-reconcile.scan.may_fork = lambda: True  # also on one core
+reconcile.source.scan.start_half = start
+reconcile.source.scan.may_fork = lambda: True  # also on one core
 
 def look(share_from, meanwhile=None):
-    reconcile.scan.SHARE_FROM = share_from
-    found = reconcile.scan.scan(top, make_filter(["excluded*"]), Options(links=Links(links)), meanwhile)
+    reconcile.source.scan.SHARE_FROM = share_from
+    scan = reconcile.source.scan.scan
+    found = scan(top, make_filter(["excluded*"]), Options(links=Links(links)), meanwhile)
     told = sorted(map(repr, [*found.problems, *found.notes]))
     dirs = {path: directory.raw.hex() for path, directory in sorted(found.dirs.items())}
     return [dirs, told, sorted(found.unknown), found.entry_count]
@@ -130,7 +131,7 @@ def test_what_vanishes_from_the_other_half_is_unknown(tmp_path: Path) -> None:
 
 LOCKED = """
 import os, signal, sys
-import reconcile.half
+import reconcile.source.fork
 from reconcile.state.lock import hold_lock
 
 with hold_lock(sys.argv[1]):
@@ -138,7 +139,7 @@ with hold_lock(sys.argv[1]):
         print("working", flush=True)
         signal.pause()
         yield
-    half = reconcile.half.start_half(work, os.open("/", os.O_RDONLY))
+    half = reconcile.source.fork.start_half(work, os.open("/", os.O_RDONLY))
     signal.pause()
 """
 
@@ -162,7 +163,7 @@ def test_the_lock_does_not_outlive_the_run(tmp_path: Path) -> None:
 
 def test_threads_keep_it_in_one_process() -> None:
     program = (
-        "import threading; from reconcile.half import may_fork; "
+        "import threading; from reconcile.source.fork import may_fork; "
         "threading.Thread(target=threading.Event().wait, daemon=True).start(); print(may_fork())"
     )
     assert subprocess.check_output([sys.executable, "-c", program], cwd=ROOT, text=True) == "False\n"

@@ -26,12 +26,12 @@ import pytest
 
 from reconcile.cli import commands, main
 from reconcile.config import Flags, make_job
-from reconcile.errors import Exit, ReconcileError
-from reconcile.model import Job, Reason, Reporter, Result
+from reconcile.core.errors import Exit, ReconcileError
+from reconcile.core.model import Job, Reason, Reporter, Result
 from reconcile.remotes import Memory, Remote, open_remote
-from reconcile.remotes.sftp.confined import Attributes, File, Files
-from reconcile.remotes.sftp.server import Server
 from reconcile.run import run
+from reconcile.serve.files import Attributes, File, Files
+from reconcile.serve.server import Server
 from tests.remotes.conformance import Heard
 from tests.support.command import Ran, Reconcile
 from tests.support.sshd import Sshd, make_key

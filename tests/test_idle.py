@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from reconcile.filters import make_filter
-from reconcile.idle import idle_patterns
+from reconcile.core.filters import make_filter
+from reconcile.core.idle import idle_patterns
 
 
 def told(*lines: str, top: tuple[str, ...] = ()) -> list[str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.errors import Refused, UsageError
-from reconcile.ignorefile import read_ignore_file
+from reconcile.core.errors import Refused, UsageError
+from reconcile.source.ignorefile import read_ignore_file
 
 
 def test_the_ignore_file(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.names import is_lost, name_run
+from reconcile.state.names import is_lost, name_run
 from tests.support.command import Reconcile
 from tests.support.faults import Fault
 from tests.support.sshd import Sshd

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from reconcile.errors import ConnectionLost, ProtocolError, TurnedAway, Unreachable, Untrusted
-from reconcile.line import Line
-from reconcile.model import Job, Options, Reporter, Stop, Target
+from reconcile.apply.connection import Line
+from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway, Unreachable, Untrusted
+from reconcile.core.model import Job, Options, Reporter, Stop, Target
 from reconcile.remotes import FORGETFUL, Memory, Remote
 from reconcile.report.recorder import Recorder
 from tests.support.memory import MemoryRemote

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.model import Kind, Op, Options, Reason
+from reconcile.core.model import Kind, Op, Options, Reason
 from tests.support.command import Reconcile
 from tests.support.memory import LocalTree
 from tests.support.sshd import Sshd

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.fold import FUTURE_NS, fold
-from reconcile.model import DirectorySnapshot, Entry, Kind, PlainDirectory, Stamp
+from reconcile.core.fold import FUTURE_NS, fold
+from reconcile.core.model import DirectorySnapshot, Entry, Kind, PlainDirectory, Stamp
 from tests.support.command import Reconcile
 from tests.support.sshd import Sshd
 from tests.support.trees import Tree

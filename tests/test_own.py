@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.filters import make_filter
-from reconcile.model import Own
-from reconcile.own import find_own, line_for
-from reconcile.source import is_private_key
+from reconcile.core.filters import make_filter
+from reconcile.core.model import Own
+from reconcile.source.files import is_private_key
+from reconcile.source.own import find_own, line_for
 from tests.support.command import Ran, Reconcile
 from tests.support.sshd import Sshd
 from tests.support.trees import Tree, read_tree

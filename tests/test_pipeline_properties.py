@@ -9,13 +9,13 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from reconcile import fold as folding
-from reconcile.apply import apply
-from reconcile.diff import ancestors, diff, fill, fingerprint, infer, unread
-from reconcile.filters import Filter, make_filter
-from reconcile.fold import fold
-from reconcile.line import Line
-from reconcile.model import (
+from reconcile.apply.connection import Line
+from reconcile.apply.levels import apply
+from reconcile.core import fold as folding
+from reconcile.core.diff import ancestors, diff, fill, fingerprint, infer, unread
+from reconcile.core.filters import Filter, make_filter
+from reconcile.core.fold import fold
+from reconcile.core.model import (
     DirectorySnapshot,
     Job,
     Kind,
@@ -28,7 +28,7 @@ from reconcile.model import (
     Stop,
     Target,
 )
-from reconcile.plan import make_plan
+from reconcile.core.plan import make_plan
 from reconcile.remotes import FORGETFUL
 from reconcile.report import Recorder
 from tests.support.memory import LocalTree, MemoryRemote, Node, Tree, pack, visible

@@ -6,8 +6,8 @@ import click
 import pytest
 
 from reconcile.cli import commands
-from reconcile.errors import Exit
-from reconcile.model import Op
+from reconcile.core.errors import Exit
+from reconcile.core.model import Op
 from tests.readme import README, insert, make_blocks, names
 
 TEXT = README.read_text()

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcile.errors import Exit
-from reconcile.model import (
+from reconcile.core.errors import Exit
+from reconcile.core.model import (
     Action,
     Entry,
     Kind,
@@ -663,19 +663,19 @@ def test_a_closed_pipe_ends_no_run() -> None:
 
 SCAN_ON_A_TERMINAL = """
 import os, sys, threading
-import reconcile.scan
-from reconcile.filters import Filter
-from reconcile.model import Options
+import reconcile.source.scan
+from reconcile.core.filters import Filter
+from reconcile.core.model import Options
 from reconcile.report import make_reporter
 
-reconcile.scan.SHARE_FROM = 3
-reconcile.half._cores = lambda: 2
+reconcile.source.scan.SHARE_FROM = 3
+reconcile.source.fork._cores = lambda: 2
 forked = []
-real = reconcile.scan.start_half
-reconcile.scan.start_half = lambda *given: forked.append(real(*given)) or forked[-1]
+real = reconcile.source.scan.start_half
+reconcile.source.scan.start_half = lambda *given: forked.append(real(*given)) or forked[-1]
 reporter = make_reporter("run")
 reporter.phase("scan")
-found = reconcile.scan.scan(sys.argv[1], Filter(), Options(), None)
+found = reconcile.source.scan.scan(sys.argv[1], Filter(), Options(), None)
 reporter.close()
 print(type(reporter).__name__, threading.active_count(), len(forked), found.entry_count)
 """

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconcile.diff import diff, fingerprint
-from reconcile.filters import Filter
-from reconcile.model import NS, UNKNOWN_MODE, DirectorySnapshot, Entry, Kind, Options, Scan, Stamp, Tag
-from reconcile.rows import PackedDirectory, pack_directory, pack_stamps, scanned
+from reconcile.core.diff import diff, fingerprint
+from reconcile.core.filters import Filter
+from reconcile.core.model import NS, UNKNOWN_MODE, DirectorySnapshot, Entry, Kind, Options, Scan, Stamp, Tag
+from reconcile.state.rows import PackedDirectory, pack_directory, pack_stamps, scanned
 
 NAMES = st.one_of(
     st.sampled_from(["a", "a.b", "\udcff", "x [/x]".replace("/", ""), "\n", "é", "n" * 255]),

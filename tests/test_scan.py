@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import pytest
 
-from reconcile.errors import Refused
-from reconcile.filters import Filter, make_filter
-from reconcile.ignorefile import read_ignore_file
-from reconcile.model import Kind, Links, Options, Reason, Scan, Stamp
-from reconcile.scan import GRACE_NS, OPEN_LIMIT, scan
+from reconcile.core.errors import Refused
+from reconcile.core.filters import Filter, make_filter
+from reconcile.core.model import Kind, Links, Options, Reason, Scan, Stamp
+from reconcile.source.ignorefile import read_ignore_file
+from reconcile.source.scan import GRACE_NS, OPEN_LIMIT, scan
 
 ALL = make_filter([])
 

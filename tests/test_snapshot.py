@@ -14,11 +14,11 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcile.errors import Refused
-from reconcile.filters import make_filter
-from reconcile.model import DirectorySnapshot, Entry, Kind, Options, PlainDirectory
-from reconcile.rows import PackedDirectory
-from reconcile.scan import scan
+from reconcile.core.errors import Refused
+from reconcile.core.filters import make_filter
+from reconcile.core.model import DirectorySnapshot, Entry, Kind, Options, PlainDirectory
+from reconcile.source.scan import scan
+from reconcile.state.rows import PackedDirectory
 from reconcile.state.snapshot import FORMAT, MAGIC, load
 from tests.golden.make_snapshot import HERE, dumped, golden_snapshot
 from tests.test_rows import ENTRIES, NAMES

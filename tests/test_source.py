@@ -13,12 +13,12 @@ from stat import S_IFREG
 import pytest
 import xxhash
 
-from reconcile.errors import Refused
-from reconcile.filters import make_filter
-from reconcile.model import Kind, Links, Options, Reason, Stamp
-from reconcile.scan import scan
-from reconcile.source import PIECE, Source, SourceError, digest_of, new_hash, read_contents
-from reconcile.way import HELD
+from reconcile.core.errors import Refused
+from reconcile.core.filters import make_filter
+from reconcile.core.model import Kind, Links, Options, Reason, Stamp
+from reconcile.source.files import PIECE, Source, SourceError, digest_of, new_hash, read_contents
+from reconcile.source.scan import scan
+from reconcile.source.way import HELD
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.model import Action, Entry, Kind, Op, Plan
-from reconcile.source import Source
-from reconcile.sparse import LARGE, tell_sparse
+from reconcile.core.model import Action, Entry, Kind, Op, Plan
+from reconcile.source.files import Source
+from reconcile.source.sparse import LARGE, tell_sparse
 
 
 def told(source: Path) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.marks import BEFORE, explain_marks, is_mark, name_mark
+from reconcile.core.marks import BEFORE, explain_marks, is_mark, name_mark
 from reconcile.state.snapshot import dump
 from reconcile.state.store import read_snapshot
 from tests.faults.scenario import noticed

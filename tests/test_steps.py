@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from reconcile.diff import diff, fill, infer, unread
-from reconcile.errors import Refused
-from reconcile.filters import Filter
-from reconcile.fold import fold
-from reconcile.model import (
+from reconcile.apply.adopt import check_blank
+from reconcile.core.diff import diff, fill, infer, unread
+from reconcile.core.errors import Refused
+from reconcile.core.filters import Filter
+from reconcile.core.fold import fold
+from reconcile.core.model import (
     Action,
     Capabilities,
     Change,
@@ -31,11 +32,10 @@ from reconcile.model import (
     Scan,
     Target,
 )
-from reconcile.moves import pair
-from reconcile.paths import PathDict
-from reconcile.plan import make_plan
+from reconcile.core.moves import pair
+from reconcile.core.paths import PathDict
+from reconcile.core.plan import make_plan
 from reconcile.remotes.sftp.site import Site
-from reconcile.survey import check_blank
 from tests.support.memory import LocalTree, MemoryRemote, pack
 
 MANY = 60

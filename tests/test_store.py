@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.errors import ReconcileError, Refused
-from reconcile.model import DirectorySnapshot, Entry, Kind, Target
-from reconcile.rows import pack_directory
+from reconcile.core.errors import ReconcileError, Refused
+from reconcile.core.model import DirectorySnapshot, Entry, Kind, Target
 from reconcile.state import store
+from reconcile.state.rows import pack_directory
 from reconcile.state.snapshot import load
 from reconcile.state.store import default_state_base, job_folder, read_snapshot, save_snapshot
 from tests.golden.make_snapshot import dumped

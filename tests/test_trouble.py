@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.model import Problem, Reason, Since, Stage
+from reconcile.core.model import Problem, Reason, Since, Stage
 from reconcile.state import device, trouble
 from reconcile.state.small import recall, remember
 

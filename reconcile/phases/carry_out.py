@@ -6,23 +6,23 @@ import uuid
 from contextlib import closing
 from dataclasses import replace
 
-from reconcile.apply import apply
-from reconcile.diff import fingerprint
-from reconcile.errors import Refused, Unreachable
-from reconcile.fold import Fold
-from reconcile.marks import name_mark
-from reconcile.model import (
+from reconcile.apply.levels import apply
+from reconcile.core.diff import fingerprint
+from reconcile.core.errors import Refused, Unreachable
+from reconcile.core.fold import Fold
+from reconcile.core.marks import name_mark
+from reconcile.core.model import (
     Op,
     Plan,
 )
-from reconcile.own import (
-    tell_keys,
-)
 from reconcile.phases.held import Held
 from reconcile.phases.load import footing_of
-from reconcile.rows import pack_directory
+from reconcile.source.own import (
+    tell_keys,
+)
 from reconcile.state.journal import Journal, begin_journal, discard_journal
 from reconcile.state.place import remember_workdir
+from reconcile.state.rows import pack_directory
 from reconcile.state.store import save_snapshot
 from reconcile.state.trouble import awaits_cleanup
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from reconcile import plan as planning
-from reconcile.diff import diff, fill, infer, unread, within
-from reconcile.doubt import leave_alone, moved_meanwhile
-from reconcile.errors import Refused
-from reconcile.guard import count_rehashed, guard, tell_gone
-from reconcile.model import (
+from reconcile.apply.adopt import check_blank
+from reconcile.core import plan as planning
+from reconcile.core.diff import diff, fill, infer, unread, within
+from reconcile.core.errors import Refused
+from reconcile.core.guard import count_rehashed, guard, tell_gone
+from reconcile.core.model import (
     Change,
     DirectorySnapshot,
     Op,
@@ -21,12 +21,12 @@ from reconcile.model import (
     Stage,
 )
 from reconcile.phases.held import Held
-from reconcile.source import read_contents
+from reconcile.source.doubt import leave_alone, moved_meanwhile
+from reconcile.source.files import read_contents
 from reconcile.state.device import is_other_device
 from reconcile.state.overdue import read_overdue
 from reconcile.state.place import find_others
 from reconcile.state.trouble import describe_failing, recall_failing
-from reconcile.survey import check_blank
 
 
 def decide(run: Held, first: DirectorySnapshot, spent: int | None = None) -> Plan:

@@ -8,12 +8,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Self
 
-from reconcile.errors import ReconcileError, amend
-from reconcile.filters import Filter
-from reconcile.growing import note_grown
-from reconcile.guard import count_kept
-from reconcile.line import Line
-from reconcile.model import (
+from reconcile.apply.connection import Line
+from reconcile.core.errors import ReconcileError, amend
+from reconcile.core.filters import Filter
+from reconcile.core.growing import note_grown
+from reconcile.core.guard import count_kept
+from reconcile.core.model import (
     DirectorySnapshot,
     Job,
     Plan,
@@ -24,12 +24,12 @@ from reconcile.model import (
     Stop,
     Tally,
 )
-from reconcile.own import (
+from reconcile.remotes import Opener
+from reconcile.source.files import Source
+from reconcile.source.own import (
     refuse_shared,
     work_in_dest,
 )
-from reconcile.remotes import Opener
-from reconcile.source import Source
 
 _DONE = "What was done before that stays, and the next run knows of it."
 _PUT_IN_ORDER = "Nothing was done but to put in order what the interrupted run had left."

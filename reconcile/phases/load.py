@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconcile.errors import Stale
-from reconcile.fold import fold
-from reconcile.marks import BEFORE, serial_of
-from reconcile.model import (
+from reconcile.apply.adopt import blank, drifted, take_over
+from reconcile.apply.recover import foresee, recover
+from reconcile.core.errors import Stale
+from reconcile.core.fold import fold
+from reconcile.core.marks import BEFORE, serial_of
+from reconcile.core.model import (
     DirectorySnapshot,
     Footing,
     Job,
@@ -15,13 +17,11 @@ from reconcile.model import (
     Options,
 )
 from reconcile.phases.held import Held
-from reconcile.recover import foresee, recover
 from reconcile.state.journal import Leftover, discard_journal, read_journal
 from reconcile.state.lock import find_run
 from reconcile.state.place import recall_workdir
 from reconcile.state.private import check_folder
 from reconcile.state.store import read_snapshot, save_snapshot
-from reconcile.survey import blank, drifted, take_over
 
 
 def load(run: Held, *, repair: bool) -> DirectorySnapshot:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from reconcile.doubt import leave_alone, lost_mounts, still_mounts
-from reconcile.filters import make_filter
-from reconcile.growing import Growing
-from reconcile.idle import idle_patterns
-from reconcile.ignorefile import read_ignore_file
-from reconcile.model import (
+from reconcile.core.filters import make_filter
+from reconcile.core.growing import Growing
+from reconcile.core.idle import idle_patterns
+from reconcile.core.model import (
     Plan,
 )
-from reconcile.own import (
+from reconcile.phases.held import Held
+from reconcile.source.doubt import leave_alone, lost_mounts, still_mounts
+from reconcile.source.files import Source
+from reconcile.source.ignorefile import read_ignore_file
+from reconcile.source.own import (
     line_for,
     note_own,
     refuse_shared,
@@ -21,10 +23,8 @@ from reconcile.own import (
     tell_sent_before,
     work_in_dest,
 )
-from reconcile.phases.held import Held
-from reconcile.scan import scan
-from reconcile.source import Source
-from reconcile.sparse import tell_sparse
+from reconcile.source.scan import scan
+from reconcile.source.sparse import tell_sparse
 from reconcile.state.growing import known_growing
 from reconcile.state.mounts import recall_mounts, remember_mounts
 

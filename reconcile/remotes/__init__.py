@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from reconcile.model import (
+from reconcile.core.model import (
     Action,
     Capabilities,
     Entry,
@@ -25,10 +25,10 @@ from reconcile.model import (
     Tag,
     Traffic,
 )
-from reconcile.source import Source
+from reconcile.source.files import Source
 
 if TYPE_CHECKING:  # with it comes all of what is slow to import
-    from reconcile.remotes.sftp.secret import Secrets
+    from reconcile.remotes.ssh.secret import Secrets
 
 NOTHING = Plan()
 
@@ -176,7 +176,7 @@ def recall_caps(memory: Memory) -> Capabilities:
 
 def load() -> None:
     """Import what ``open_remote`` needs and is slow to import. A thread that is at it is waited for."""
-    import reconcile.remotes.sftp.prove  # noqa: F401 - only for it to be there
+    import reconcile.remotes.ssh.auth  # noqa: F401 - only for it to be there
 
 
 class Opener:
@@ -193,7 +193,7 @@ class Opener:
     def __call__(self, job: Job, reporter: Reporter, memory: Memory = FORGETFUL) -> Remote:
         """Connect to the job's target. Raises Unreachable, or Refused where DEST is no directory."""
         from reconcile.remotes.sftp.remote import open_sftp  # imports paramiko: only now is it needed
-        from reconcile.remotes.sftp.secret import Secrets
+        from reconcile.remotes.ssh.secret import Secrets
 
         self._secrets = self._secrets or Secrets(job.login, reporter.asking)
         return open_sftp(job, reporter, memory, self._secrets)

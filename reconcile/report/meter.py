@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from reconcile.model import COUNTED_OPS, Action, Kind, Op, Plan
+from reconcile.core.model import COUNTED_OPS, Action, Kind, Op, Plan
 from reconcile.report.words import show_bytes, show_duration, show_name
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from reconcile.model import COUNTED_OPS, UNKNOWN_MODE, Action, Kind, Op, Plan, noun
+from reconcile.core.model import COUNTED_OPS, UNKNOWN_MODE, Action, Kind, Op, Plan, noun
 from reconcile.report.words import show_bytes, show_message, show_name
 
 SIGNS = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from reconcile.model import Outcome, Plan, Result, Tally
+from reconcile.core.model import Outcome, Plan, Result, Tally
 from reconcile.report import words
 from reconcile.report.plans import parking
 

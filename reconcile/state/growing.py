@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
-from reconcile.model import Problem, Reason
+from reconcile.core.model import Problem, Reason
 from reconcile.state.small import recall, remember
 
 NAME = "growing"

@@ -22,8 +22,8 @@ from typing import Any, BinaryIO
 import msgpack  # type: ignore[import-untyped]
 import xxhash
 
-from reconcile.errors import ReconcileError, Refused
-from reconcile.model import Action, Entry, Kind, Op, Outcome, Problem, Reason, Stage, Stamp, Tag, noun
+from reconcile.core.errors import ReconcileError, Refused
+from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Problem, Reason, Stage, Stamp, Tag, noun
 from reconcile.state.private import create
 from reconcile.state.store import make_folder, read_file, sync_folder
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from reconcile.errors import Locked, ReconcileError
+from reconcile.core.errors import Locked, ReconcileError
 from reconcile.state.private import check_folder, create, open_ours
 from reconcile.state.store import make_folder
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconcile.model import noun
+from reconcile.core.model import noun
 from reconcile.state import small
 
 LEARNED = "server"  # as ``remotes`` calls it

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
-from reconcile.arrivals import lost
-from reconcile.model import Action
+from reconcile.core.arrivals import lost
+from reconcile.core.model import Action
 from reconcile.state.small import recall, remember
 
 NAME = "overdue"

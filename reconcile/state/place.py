@@ -11,8 +11,8 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 
-from reconcile.errors import UsageError
-from reconcile.model import Job, Target, noun
+from reconcile.core.errors import UsageError
+from reconcile.core.model import Job, Target, noun
 from reconcile.state.lock import hold_lock
 from reconcile.state.private import open_ours
 from reconcile.state.small import recall, remember

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from reconcile.errors import Refused
+from reconcile.core.errors import Refused
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _ROOT = 0  # could do everything anyway

@@ -1,4 +1,4 @@
-"""The format of a snapshot file: bytes ↔ :class:`reconcile.model.DirectorySnapshot`. No I/O.
+"""The format of a snapshot file: bytes ↔ :class:`reconcile.core.model.DirectorySnapshot`. No I/O.
 
     magic "RECONSNP" · format version, 4 bytes, big-endian · body · xxh3-128 of all before, 16 bytes
 
@@ -18,10 +18,10 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped]
 import xxhash
 
-from reconcile.errors import Refused
-from reconcile.marks import is_mark
-from reconcile.model import Directory, DirectorySnapshot
-from reconcile.rows import PackedDirectory, pack_directory
+from reconcile.core.errors import Refused
+from reconcile.core.marks import is_mark
+from reconcile.core.model import Directory, DirectorySnapshot
+from reconcile.state.rows import PackedDirectory, pack_directory
 
 MAGIC = b"RECONSNP"
 FORMAT = 1

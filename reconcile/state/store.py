@@ -15,9 +15,9 @@ from functools import partial
 
 import xxhash
 
-from reconcile.errors import ReconcileError, Refused, UsageError
+from reconcile.core.errors import ReconcileError, Refused, UsageError
+from reconcile.core.model import DirectorySnapshot, Target
 from reconcile.home import NO_HOME
-from reconcile.model import DirectorySnapshot, Target
 from reconcile.state.private import create, open_ours
 from reconcile.state.snapshot import dump, load
 

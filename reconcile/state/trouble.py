@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from reconcile.model import Problem, Since, Stage
+from reconcile.core.model import Problem, Since, Stage
 from reconcile.state.small import recall, remember
 
 NAME = "problems"

@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from reconcile.marks import is_mark
+from reconcile.core.marks import is_mark
 from tests.faults.runner import Runner
 from tests.support.command import Ran
 from tests.support.sshd import Sshd

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.marks import is_mark
-from reconcile.remotes.sftp.confined import Attributes, File, Files
-from reconcile.remotes.sftp.server import Server
+from reconcile.core.marks import is_mark
+from reconcile.serve.files import Attributes, File, Files
+from reconcile.serve.server import Server
 from tests.faults.conftest import TORTURE
 from tests.support.command import Ran, Reconcile
 from tests.support.trees import File as Content

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.marks import is_mark
+from reconcile.core.marks import is_mark
 from tests.faults.conftest import TORTURE
 from tests.faults.failures import Failures
 from tests.faults.runner import Runner

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.errors import Refused
-from reconcile.model import Action, DirectorySnapshot, Entry, Kind, Op, Outcome, Stamp, Tag, Target
-from reconcile.rows import pack_directory
+from reconcile.core.errors import Refused
+from reconcile.core.model import Action, DirectorySnapshot, Entry, Kind, Op, Outcome, Stamp, Tag, Target
 from reconcile.state import journal as journals
 from reconcile.state import private, store
 from reconcile.state.journal import begin_journal, discard_journal, read_journal
+from reconcile.state.rows import pack_directory
 from reconcile.state.store import read_snapshot, save_snapshot
 from tests.faults.disk import Recorder, power_cuts
 

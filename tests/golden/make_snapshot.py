@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from stat import S_IFLNK, S_IFREG
 
-from reconcile.model import NS, UNKNOWN_MODE, DirectorySnapshot, Entry, Kind, Stamp, Tag
-from reconcile.rows import pack_directory
+from reconcile.core.model import NS, UNKNOWN_MODE, DirectorySnapshot, Entry, Kind, Stamp, Tag
+from reconcile.state.rows import pack_directory
 from reconcile.state.snapshot import FORMAT, dump
 
 HERE = Path(__file__).parent

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.apply import way_home
-from reconcile.errors import Refused
-from reconcile.model import (
+from reconcile.apply.levels import way_home
+from reconcile.core.errors import Refused
+from reconcile.core.model import (
     UNKNOWN_MODE,
     Action,
     Entry,
@@ -33,7 +33,7 @@ from reconcile.model import (
     Tag,
 )
 from reconcile.remotes import NOTHING, Remote
-from reconcile.source import Source, SourceError, digest_of
+from reconcile.source.files import Source, SourceError, digest_of
 from tests.support.trees import Dir, File, Link, Tree, assert_same_tree, build_tree, read_tree
 
 LINEAGE, RUN = "lineage", "run"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.model import Job, Op, Options, Result
-from reconcile.remotes.sftp.confined import Attributes, File, Files
-from reconcile.remotes.sftp.server import Server
+from reconcile.core.model import Job, Op, Options, Result
 from reconcile.run import run
+from reconcile.serve.files import Attributes, File, Files
+from reconcile.serve.server import Server
 from tests.remotes.conformance import Heard
 from tests.support.quirky import reach
 from tests.support.sshd import Sshd

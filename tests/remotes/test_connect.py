@@ -19,18 +19,18 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from reconcile.errors import TurnedAway, Unreachable, UsageError
-from reconcile.model import Login, Target
+from reconcile.core.errors import TurnedAway, Unreachable, UsageError
+from reconcile.core.model import Login, Target
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.connect import Connection, connect
-from reconcile.remotes.sftp.hostkeys import fingerprint
-from reconcile.remotes.sftp.packets import Packets, Stream
-from reconcile.remotes.sftp.server import Server
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.ssh import takes_runs
 from reconcile.remotes.sftp.steps import Burst, Recipe
-from reconcile.remotes.sftp.transport import Transport
 from reconcile.remotes.sftp.wire import Attrs
+from reconcile.remotes.ssh.connect import Connection, connect
+from reconcile.remotes.ssh.known_hosts import fingerprint
+from reconcile.remotes.ssh.library import takes_runs
+from reconcile.remotes.ssh.packets import Packets, Stream
+from reconcile.remotes.ssh.transport import Transport
+from reconcile.serve.server import Server
 from tests.support.doors import Door, answering, doorkeeper
 from tests.support.processes import end_tree, wait_for
 from tests.support.sshd import Sshd, make_key, start_sshd
@@ -477,7 +477,7 @@ def test_new_keys_in_the_middle_tear_nothing(
         reply: Attrs = yield wire.lstat(path)
         return reply
 
-    monkeypatch.setattr("reconcile.remotes.sftp.transport.Transport", Counting)
+    monkeypatch.setattr("reconcile.remotes.ssh.transport.Transport", Counting)
     if ours:
         monkeypatch.setattr(Packets, "REKEY_BYTES", 100_000)
     settings = () if ours else ("RekeyLimit 100K",)
@@ -545,7 +545,7 @@ def test_a_closed_channel_takes_no_more(tmp_path: Path) -> None:
 def test_paramiko_comes_without_what_we_do_not_use() -> None:
     """A third of the time that it takes to begin."""
     program = (
-        "import reconcile.remotes.sftp.prove, sys, importlib;"
+        "import reconcile.remotes.ssh.auth, sys, importlib;"
         "print([n for n in ('asyncio', 'importlib.metadata') if n in sys.modules], 'invoke' in sys.modules);"
         "from importlib import metadata; print(metadata.version('paramiko') > '')"
     )

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.errors import UsageError
-from reconcile.model import Target
-from reconcile.remotes.sftp import endpoint
-from reconcile.remotes.sftp.endpoint import Endpoint, find_endpoint, refuse_proxy
-from reconcile.remotes.sftp.hostkeys import look_up
+from reconcile.core.errors import UsageError
+from reconcile.core.model import Target
+from reconcile.remotes.ssh import config as endpoint
+from reconcile.remotes.ssh.config import Endpoint, find_endpoint, refuse_proxy
+from reconcile.remotes.ssh.known_hosts import look_up
 
 NAS = Target("nas", "/", "me")
 

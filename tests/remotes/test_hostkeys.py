@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.errors import Unreachable, UsageError
-from reconcile.remotes.sftp.hostkeys import Known, check, fingerprint, look_up
+from reconcile.core.errors import Unreachable, UsageError
+from reconcile.remotes.ssh.known_hosts import Known, check, fingerprint, look_up
 
 
 def make_blob(fill: str, kind: str = "ssh-ed25519") -> bytes:

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.claim import HOUR, claim
-from reconcile.model import (
+from reconcile.core.model import (
     NS,
     Action,
     Entry,
@@ -27,9 +26,10 @@ from reconcile.model import (
     Tag,
     Target,
 )
-from reconcile.remotes.sftp.confined import Attributes, File, Files
-from reconcile.remotes.sftp.server import Server
+from reconcile.core.observe import HOUR, claim
 from reconcile.run import run
+from reconcile.serve.files import Attributes, File, Files
+from reconcile.serve.server import Server
 from tests.remotes.conformance import Heard
 from tests.support.sshd import Sshd
 from tests.support.trees import Dir, Tree, assert_same_tree, build_tree, read_tree

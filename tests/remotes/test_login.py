@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 from paramiko.server import InteractiveQuery
 
-from reconcile.errors import TurnedAway, Unreachable, Untrusted, UsageError
-from reconcile.model import Job, Login, Target
-from reconcile.remotes.sftp.connect import connect
-from reconcile.remotes.sftp.secret import Secrets
-from reconcile.remotes.sftp.server import Server
+from reconcile.core.errors import TurnedAway, Unreachable, Untrusted, UsageError
+from reconcile.core.model import Job, Login, Target
 from reconcile.remotes.sftp.session import Session
+from reconcile.remotes.ssh.connect import connect
+from reconcile.remotes.ssh.secret import Secrets
 from reconcile.run import run
+from reconcile.serve.server import Server
 from tests.remotes.conformance import Heard
 from tests.support.doors import Door, doorkeeper, dribbling
 from tests.support.sshd import Sshd, make_key, start_sshd

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.model import Job, Options, Reason, Result
+from reconcile.core.model import Job, Options, Reason, Result
+from reconcile.core.twins import fold_name
 from reconcile.run import run
-from reconcile.twins import fold_name
 from tests.remotes.conformance import Heard
 from tests.support.quirky import Quirk, reach, start_quirky
 from tests.support.trees import File, Tree, build_tree

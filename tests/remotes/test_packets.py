@@ -25,9 +25,9 @@ from paramiko.common import (
     MSG_GLOBAL_REQUEST,
 )
 
-from reconcile.remotes.sftp import packets as packet_layer
-from reconcile.remotes.sftp import ssh
-from reconcile.remotes.sftp.packets import Packets, Stream
+from reconcile.remotes.ssh import library as ssh
+from reconcile.remotes.ssh import packets as packet_layer
+from reconcile.remotes.ssh.packets import Packets, Stream
 
 Sent: TypeAlias = tuple[int, int, bytes | int]  # kind, channel, and what is in it
 KEY, IV, BLOCK, TAG = bytes(16), bytes(12), 16, 16
@@ -151,8 +151,8 @@ def test_without_runs_packets_go_one_by_one(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_paramiko_that_we_do_not_know_is_named() -> None:
     program = (
         "import paramiko; del paramiko.Channel._wait_for_send_window\n"
-        "from reconcile.errors import ReconcileError\n"
-        "try: import reconcile.remotes.sftp.prove\n"
+        "from reconcile.core.errors import ReconcileError\n"
+        "try: import reconcile.remotes.ssh.auth\n"
         "except ReconcileError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

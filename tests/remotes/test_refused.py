@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.model import Action, Job, OnDrift, Op, Options, Reason, Result
+from reconcile.core.model import Action, Job, OnDrift, Op, Options, Reason, Result
 from reconcile.remotes.sftp import lanes
 from reconcile.run import run
 from tests.remotes.conformance import Heard

@@ -18,16 +18,16 @@ from typing import Any
 
 import pytest
 
-from reconcile.errors import Unreachable, UsageError
-from reconcile.model import Job, Login, Options, Target
+from reconcile.core.errors import Unreachable, UsageError
+from reconcile.core.model import Job, Login, Options, Target
 from reconcile.remotes import Remote
 from reconcile.remotes import open_remote as really_open
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.confined import Files
-from reconcile.remotes.sftp.connect import Channel, connect
-from reconcile.remotes.sftp.server import Server
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.wire import Attrs, Handle, Names, Request, Status
+from reconcile.remotes.ssh.connect import Channel, connect
+from reconcile.serve.files import Files
+from reconcile.serve.server import Server
 from tests.remotes.conformance import Conformance, Heard, OpenRemote
 from tests.support.processes import end_tree
 from tests.support.sshd import Sshd, make_key
@@ -440,7 +440,7 @@ def test_a_link_that_is_swapped_in_is_not_followed(
 def test_without_descriptors_nothing_leads_out_either(
     root: Path, planted: Path, outside: Path, path: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reconcile.remotes.sftp.confined._BY_DESCRIPTOR", False)
+    monkeypatch.setattr("reconcile.serve.files._BY_DESCRIPTOR", False)
     files = Files.__new__(Files)
     files.root = os.fsencode(root)
     for follow in (True, False) if path != b"/file" else (True,):
@@ -554,7 +554,7 @@ def test_a_fault_is_one_method_away(root: Path, tmp_path: Path, monkeypatch: pyt
 def test_serve_says_how_to_connect_and_ends_on_a_signal(root: Path, tmp_path: Path, number: int) -> None:
     (root / "file").touch()
     program = (
-        "import sys; from reconcile.remotes.sftp.server import serve;"
+        "import sys; from reconcile.serve.server import serve;"
         "serve(sys.argv[1], state=sys.argv[2], say=lambda line: print(line, flush=True))"
     )
     command = [sys.executable, "-c", program, str(root), str(tmp_path / "state")]

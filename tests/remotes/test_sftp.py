@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.errors import ConnectionLost, Refused, Unreachable
-from reconcile.model import (
+from reconcile.apply.adopt import drifted
+from reconcile.core.errors import ConnectionLost, Refused, Unreachable
+from reconcile.core.model import (
     Action,
     DirectorySnapshot,
     Entry,
@@ -33,7 +34,6 @@ from reconcile.remotes.sftp import session as pump
 from reconcile.remotes.sftp import site, wire
 from reconcile.remotes.sftp.quirks import Quirks
 from reconcile.remotes.sftp.remote import SftpRemote
-from reconcile.survey import drifted
 from tests.remotes.conformance import LINEAGE, RUN, Bench, Conformance, Heard, OpenRemote
 from tests.support.faults import Fault
 from tests.support.sshd import Sshd

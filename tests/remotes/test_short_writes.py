@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.model import Job, Login, Options, Target
-from reconcile.remotes.sftp.confined import Attributes, File, Files
-from reconcile.remotes.sftp.server import Server
+from reconcile.core.model import Job, Login, Options, Target
 from reconcile.remotes.sftp.site import TRIALS
 from reconcile.run import run
+from reconcile.serve.files import Attributes, File, Files
+from reconcile.serve.server import Server
 from tests.remotes.conformance import Heard
 from tests.support.command import Reconcile
 from tests.support.faults import Fault, write_faults

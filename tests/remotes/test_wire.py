@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconcile.errors import ProtocolError
+from reconcile.core.errors import ProtocolError
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.wire import Attrs, Data, Extended, Handle, Names, Reply, Status, Version
-from reconcile.remotes.sftp.words import one_line
+from reconcile.remotes.words import one_line
 
 U32 = st.integers(0, 2**32 - 1)
 ATTRS = st.builds(Attrs, size=st.integers(0, 2**64 - 1), mode=U32, mtime=U32, gid=U32, uid=U32)

@@ -13,7 +13,7 @@ import paramiko
 from paramiko.common import AUTH_FAILED, AUTH_PARTIALLY_SUCCESSFUL, AUTH_SUCCESSFUL, OPEN_SUCCEEDED
 from paramiko.server import InteractiveQuery
 
-from reconcile.remotes.sftp.transport import Transport
+from reconcile.remotes.ssh.transport import Transport
 
 
 @dataclass

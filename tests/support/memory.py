@@ -11,8 +11,8 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from reconcile.diff import join, parent
-from reconcile.model import (
+from reconcile.core.diff import join, parent
+from reconcile.core.model import (
     NS,
     Action,
     Capabilities,

@@ -13,12 +13,12 @@ from types import MappingProxyType
 
 import pytest
 
-from reconcile.model import Login, Target
+from reconcile.core.model import Login, Target
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.answers import Session
-from reconcile.remotes.sftp.confined import Attributes, File, Files, Place
-from reconcile.remotes.sftp.server import Server
-from reconcile.remotes.sftp.ssh import paramiko
+from reconcile.remotes.ssh.library import paramiko
+from reconcile.serve.files import Attributes, File, Files, Place
+from reconcile.serve.server import Server
+from reconcile.serve.session import Session
 
 PASSWORD_VARIABLE = "TEST_PASSWORD"
 

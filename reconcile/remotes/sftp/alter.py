@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from reconcile.model import (
+from reconcile.core.model import (
     PERMISSIONS,
     UNKNOWN_MODE,
     Action,

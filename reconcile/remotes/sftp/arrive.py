@@ -9,8 +9,8 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 
-from reconcile.errors import Refused
-from reconcile.model import RESERVED_NAME, Capabilities, Job, noun
+from reconcile.core.errors import Refused
+from reconcile.core.model import RESERVED_NAME, Capabilities, Job, noun
 from reconcile.remotes import Memory
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.foreign import POSIX_RENAME

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reconcile.model import PERMISSIONS
+from reconcile.core.model import PERMISSIONS
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.quirks import Quirks, rounded
 from reconcile.remotes.sftp.site import Site

@@ -19,8 +19,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from reconcile.diff import parent
-from reconcile.model import PERMISSIONS, Action, Entry, Kind, Only, Op, Outcome
+from reconcile.core.diff import parent
+from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Only, Op, Outcome
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.foreign import POSIX_RENAME, Way
 from reconcile.remotes.sftp.parents import look_at, trouble_above
@@ -29,7 +29,7 @@ from reconcile.remotes.sftp.site import SPECIAL_BITS, Site, absent, act
 from reconcile.remotes.sftp.steps import Recipe, Room
 from reconcile.remotes.sftp.upload import AGAIN, Content, Notable, Sent, put_in_place
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
-from reconcile.source import Source
+from reconcile.source.files import Source
 
 FEWEST, MOST = 3, 1000  # files in a bundle
 MOST_BYTES = 64 * 1024 * 1024

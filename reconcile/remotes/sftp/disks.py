@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 
-from reconcile.diff import parent
-from reconcile.model import RESERVED_PREFIX
+from reconcile.core.diff import parent
+from reconcile.core.model import RESERVED_PREFIX
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.site import Site, act, inside
 from reconcile.remotes.sftp.steps import Recipe

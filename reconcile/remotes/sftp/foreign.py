@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from enum import Enum, auto
 
-from reconcile.diff import parent
-from reconcile.model import Action, Entry, Kind, OnDrift, Outcome, Problem
+from reconcile.core.diff import parent
+from reconcile.core.model import Action, Entry, Kind, OnDrift, Outcome, Problem
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.disks import kept_on, note_elsewhere
 from reconcile.remotes.sftp.explain import explain

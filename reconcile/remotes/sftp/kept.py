@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from reconcile.model import Kind, noun
+from reconcile.core.model import Kind, noun
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.listing import Listing, list_directory
 from reconcile.remotes.sftp.purge import purge

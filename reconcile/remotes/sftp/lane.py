@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from reconcile.errors import ConnectionLost, ProtocolError
+from reconcile.core.errors import ConnectionLost, ProtocolError
 from reconcile.remotes.sftp import wire
 
 RECEIVE = 256 * 1024  # bytes taken at once

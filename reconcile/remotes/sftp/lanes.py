@@ -9,15 +9,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from reconcile.model import Action
+from reconcile.core.model import Action
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.connect import Channel, Connection
 from reconcile.remotes.sftp.lane import Lane
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.site import STAGING, Site
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.upload import SPREAD_FROM
 from reconcile.remotes.sftp.wire import Attrs, Handle, Status
+from reconcile.remotes.ssh.connect import Channel, Connection
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

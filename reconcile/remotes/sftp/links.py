@@ -10,8 +10,8 @@ import os
 import stat
 from dataclasses import replace
 
-from reconcile.claim import is_left, leads_alike
-from reconcile.model import Entry, Kind
+from reconcile.core.model import Entry, Kind
+from reconcile.core.observe import is_left, leads_alike
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.site import Site, act, kind_of, tag_of
 from reconcile.remotes.sftp.steps import Recipe

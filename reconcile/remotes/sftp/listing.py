@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from reconcile.model import Kind
+from reconcile.core.model import Kind
+from reconcile.core.twins import fold_name
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.links import content_of, link_or
 from reconcile.remotes.sftp.site import Site, absent, inside, kind_of
 from reconcile.remotes.sftp.steps import Farewell, Recipe
 from reconcile.remotes.sftp.wire import Attrs, Handle, Names, Status
-from reconcile.twins import fold_name
 
 T = TypeVar("T")
 

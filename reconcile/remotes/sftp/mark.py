@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 
-from reconcile.errors import Refused, Stale, Unreachable
-from reconcile.marks import BEFORE, explain_marks, is_mark
-from reconcile.model import RESERVED_NAME, Footing
+from reconcile.core.errors import Refused, Stale, Unreachable
+from reconcile.core.marks import BEFORE, explain_marks, is_mark
+from reconcile.core.model import RESERVED_NAME, Footing
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.listing import Listing, list_directory
 from reconcile.remotes.sftp.site import Site, absent, act

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reconcile.model import Action, Op, Outcome, Reason
+from reconcile.core.model import Action, Op, Outcome, Reason
 from reconcile.remotes.sftp.listing import list_directory
 from reconcile.remotes.sftp.site import STAGING, Site, inside, problem
 from reconcile.remotes.sftp.steps import Recipe

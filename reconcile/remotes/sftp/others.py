@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
-from reconcile.marks import is_mark
-from reconcile.model import Kind, noun
+from reconcile.core.marks import is_mark
+from reconcile.core.model import Kind, noun
 from reconcile.remotes import Memory
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.kept import is_note, read_notes

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from reconcile.diff import parent
-from reconcile.linked import foreign_link, note_link
-from reconcile.model import Action, Entry, Kind, OnDrift, Op, Outcome, Problem, Reason, Stage
-from reconcile.order import touched
+from reconcile.core.diff import parent
+from reconcile.core.linked import foreign_link, note_link
+from reconcile.core.model import Action, Entry, Kind, OnDrift, Op, Outcome, Problem, Reason, Stage
+from reconcile.core.order import touched
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.links import look, read_link
 from reconcile.remotes.sftp.site import Site, absent, kind_of, problem

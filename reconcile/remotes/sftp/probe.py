@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TypeAlias
 
-from reconcile.model import Kind
+from reconcile.core.model import Kind
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.attributes import try_attributes
 from reconcile.remotes.sftp.foreign import POSIX_RENAME

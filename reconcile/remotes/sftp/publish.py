@@ -12,7 +12,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-from reconcile.model import PERMISSIONS, Action, Entry, Kind, Outcome, Problem, Reason
+from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Outcome, Problem, Reason
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, clear, keep, meet
@@ -30,7 +30,7 @@ from reconcile.remotes.sftp.site import (
 )
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import OK, Attrs, Status
-from reconcile.source import Source, SourceError
+from reconcile.source.files import Source, SourceError
 
 
 class Published(NamedTuple):

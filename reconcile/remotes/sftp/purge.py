@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
-from reconcile.model import Kind, Problem, noun
+from reconcile.core.model import Kind, Problem, noun
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.foreign import keep
 from reconcile.remotes.sftp.listing import BATCH, TOGETHER, batches, list_directory

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, TypeAlias, get_type_hints
 
-from reconcile.model import Capabilities, noun
+from reconcile.core.model import Capabilities, noun
 
 Version: TypeAlias = list[str]  # of a server: its SSH banner, and the extensions with their versions
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.steps import Farewell, Recipe
 from reconcile.remotes.sftp.wire import Data, Handle, Status
-from reconcile.source import new_hash
+from reconcile.source.files import new_hash
 
 PIECE = 32 * 1024  # bytes that every server answers one READ with (draft, section 6.4)
 AHEAD = 8  # READs of one file that are under way

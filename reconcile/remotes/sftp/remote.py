@@ -9,9 +9,9 @@ from functools import partial
 from itertools import chain, zip_longest
 from typing import TypeVar
 
-from reconcile.diff import parent
-from reconcile.errors import ConnectionLost, ProtocolError, TurnedAway
-from reconcile.model import (
+from reconcile.core.diff import parent
+from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway
+from reconcile.core.model import (
     Action,
     Capabilities,
     Entry,
@@ -30,15 +30,13 @@ from reconcile.model import (
     Tag,
     Traffic,
 )
-from reconcile.names import is_lost
-from reconcile.order import not_tried
+from reconcile.core.order import not_tried
 from reconcile.remotes import NOTHING, Memory
 from reconcile.remotes.sftp.alter import move, park, set_meta
 from reconcile.remotes.sftp.arrive import arrive
 from reconcile.remotes.sftp.bundle import IN_STEP, Bundler, make_bundles
 from reconcile.remotes.sftp.carry import looks_inside
 from reconcile.remotes.sftp.clash import set_twins_apart, unless_taken
-from reconcile.remotes.sftp.connect import Connection, connect
 from reconcile.remotes.sftp.directory import make_directory, missed, next_to_make, set_nested_apart
 from reconcile.remotes.sftp.explain import what_fits
 from reconcile.remotes.sftp.kept import Kept
@@ -54,7 +52,6 @@ from reconcile.remotes.sftp.readback import FILES, read_digest
 from reconcile.remotes.sftp.refusal import is_barred
 from reconcile.remotes.sftp.remove import delete, width
 from reconcile.remotes.sftp.rescue import rescue
-from reconcile.remotes.sftp.secret import Secrets
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.settle import settle
 from reconcile.remotes.sftp.site import LIMITS, NO_FSYNC, Site
@@ -63,7 +60,10 @@ from reconcile.remotes.sftp.unproven import look_again, note_published
 from reconcile.remotes.sftp.upload import SPREAD_FROM, upload
 from reconcile.remotes.sftp.walk import observe, walk
 from reconcile.remotes.sftp.workdir import find_parked, leave, make_parts, make_workdir, parts_for
-from reconcile.source import Source
+from reconcile.remotes.ssh.connect import Connection, connect
+from reconcile.remotes.ssh.secret import Secrets
+from reconcile.source.files import Source
+from reconcile.state.names import is_lost
 
 T = TypeVar("T")
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from reconcile.diff import parent
-from reconcile.linked import note_left
-from reconcile.model import Action, Entry, Kind, Op, Outcome, Problem, Reason
+from reconcile.core.diff import parent
+from reconcile.core.linked import note_left
+from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Problem, Reason
+from reconcile.core.twins import fold_name
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import Way, clear, meet
@@ -21,7 +22,6 @@ from reconcile.remotes.sftp.site import Site, absent, act, inside, kind_of, prob
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.trash import discard
 from reconcile.remotes.sftp.wire import OK, Attrs, Status
-from reconcile.twins import fold_name
 
 Found = dict[str, Attrs]
 

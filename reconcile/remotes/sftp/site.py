@@ -11,8 +11,8 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from reconcile.diff import ancestors, parent
-from reconcile.model import (
+from reconcile.core.diff import ancestors, parent
+from reconcile.core.model import (
     NS,
     PERMISSIONS,
     RESERVED_PREFIX,
@@ -30,7 +30,7 @@ from reconcile.model import (
     Tag,
     noun,
 )
-from reconcile.paths import PathDict
+from reconcile.core.paths import PathDict
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.quirks import Quirks, Version
 from reconcile.remotes.sftp.steps import Recipe

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconcile.model import Action, Outcome, Reason
+from reconcile.core.model import Action, Outcome, Reason
 from reconcile.remotes.sftp.links import look
 from reconcile.remotes.sftp.site import Site, problem, tag_of
 from reconcile.remotes.sftp.steps import Recipe

@@ -12,8 +12,19 @@ from dataclasses import replace
 from itertools import cycle
 from typing import TypeAlias
 
-from reconcile.diff import parent
-from reconcile.model import PERMISSIONS, Action, Entry, Only, Outcome, Problem, Reason, Stamp, Tag, unkept
+from reconcile.core.diff import parent
+from reconcile.core.model import (
+    PERMISSIONS,
+    Action,
+    Entry,
+    Only,
+    Outcome,
+    Problem,
+    Reason,
+    Stamp,
+    Tag,
+    unkept,
+)
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain, not_sent, removed_at_close
 from reconcile.remotes.sftp.foreign import Way
@@ -25,7 +36,7 @@ from reconcile.remotes.sftp.rescue import staging_place
 from reconcile.remotes.sftp.site import Site, absent, problem, tag_of, wire_time
 from reconcile.remotes.sftp.steps import Batch, Burst, Recipe, Room
 from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Request, Status
-from reconcile.source import Source, SourceError, digest_of, new_hash
+from reconcile.source.files import Source, SourceError, digest_of, new_hash
 
 Sent = Callable[[int, str], None]  # bytes, path
 _PUT = "put the file in place"

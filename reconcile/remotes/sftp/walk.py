@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 
-from reconcile.errors import Refused, Unreachable
-from reconcile.model import PERMISSIONS, RESERVED_NAME, RESERVED_PREFIX, UNSEEN, Kind, RemoteStat
+from reconcile.core.errors import Refused, Unreachable
+from reconcile.core.model import PERMISSIONS, RESERVED_NAME, RESERVED_PREFIX, UNSEEN, Kind, RemoteStat
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.links import above, look, read_link
 from reconcile.remotes.sftp.listing import HIDDEN, TOGETHER, Listing, batches, list_for_sure

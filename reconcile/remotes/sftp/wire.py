@@ -11,8 +11,8 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-from reconcile.errors import ProtocolError
-from reconcile.remotes.sftp.words import one_line
+from reconcile.core.errors import ProtocolError
+from reconcile.remotes.words import one_line
 
 VERSION = 3
 MAX_PACKET = (

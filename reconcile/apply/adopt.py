@@ -1,0 +1,166 @@
+"""What the remote holds before we begin: looked at once, on a first run or when asked to."""
+
+from __future__ import annotations
+
+import shlex
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from reconcile.core.diff import parent
+from reconcile.core.errors import Refused
+from reconcile.core.linked import foreign_link
+from reconcile.core.model import (
+    NS,
+    UNSEEN,
+    DirectorySnapshot,
+    Entry,
+    Job,
+    Kind,
+    PlainDirectory,
+    RemoteStat,
+    Scan,
+    Tag,
+)
+from reconcile.core.observe import TagOf, matches, observed, shows
+from reconcile.remotes import Remote
+from reconcile.source.files import Source, read_contents
+
+TIMES = 1 << 32  # seconds that SFTP v3 can tell apart: from 1970 to 2106
+
+
+def blank(job: Job) -> DirectorySnapshot:
+    """The snapshot of a job that has none: the remote is taken to be empty."""
+    return DirectorySnapshot(
+        {"": PlainDirectory({})}, lineage=str(uuid.uuid4()), source=job.source, target=str(job.target)
+    )
+
+
+def check_blank(job: Job, remote: Remote, others: Sequence[str] = ()) -> None:
+    """Raises Refused if the remote is not empty after all.
+
+    ``others``: the sources of other jobs that are known to send there.
+    """
+    first = next(remote.walk(""), None)  # one is enough: the rest is not listed
+    if first is not None:
+        raise Refused(_full_remote(str(job.target), first[0], others))
+
+
+def take_over(
+    job: Job, found: Scan, source: Source, remote: Remote, say: Callable[[str], None]
+) -> DirectorySnapshot:
+    """The first snapshot of a job whose remote is full already. ``say`` is told what may take long."""
+    there = dict(remote.walk(""))
+    wanted = dict(found.walk()) if there else {}
+    links = [(path, e) for path, e in wanted.items() if e.kind is Kind.SYMLINK and path in there]
+    wanted |= read_contents(source, links)[0]
+    adopted = adopt(there, wanted, remote.tag_of)
+    doubtful = [(p, wanted[p]) for p, entry in adopted.items() if _looks_alike(entry, wanted[p])]
+    adopted |= _same_content(doubtful, there, source, remote, say)
+    names: dict[str, dict[str, Entry]] = {"": {}}
+    for path, entry in adopted.items():
+        if entry.kind is Kind.DIR:
+            names.setdefault(path, {})
+        names.setdefault(parent(path), {})[path.rpartition("/")[2]] = entry
+    return replace(blank(job), dirs={path: PlainDirectory(entries) for path, entries in names.items()})
+
+
+def adopt(there: Mapping[str, RemoteStat], wanted: Mapping[str, Entry], tag_of: TagOf) -> dict[str, Entry]:
+    """What a remote that is already full holds of what we want to bring.
+
+    Equal kind, size and mtime: the remote has it. A difference that stands is marked foreign,
+    so that it is kept in the trash when ours replaces it. What we don't want to
+    bring is not taken into the snapshot, and so never deleted.
+    """
+    entries: dict[str, Entry] = {}
+    for path, new in wanted.items():
+        stat = there.get(path)
+        if stat is None or stat.kind is None:
+            continue
+        if shows(stat, new, tag_of) or (tag_of(new) is not None and _shows_beyond(stat, new)):
+            entries[path] = replace(observed(new, stat), stamp=None)
+        else:
+            entries[path] = _foreign(stat, stat.kind)
+    return entries
+
+
+def _shows_beyond(stat: RemoteStat, new: Entry) -> bool:
+    """Whether the remote holds a file as old or as new as ours, beyond what SFTP can carry.
+
+    We set such times to the nearest that it can. What others set is shown without its upper bits.
+    """
+    return (stat.kind, stat.size) == (Kind.FILE, new.size) and stat.mtime == new.mtime % TIMES != new.mtime
+
+
+def _looks_alike(entry: Entry, new: Entry) -> bool:
+    """Whether a file that was taken for another's has the size of ours: only its time is no proof."""
+    return entry.foreign and entry.kind is new.kind is Kind.FILE and entry.size == new.size
+
+
+def _same_content(
+    doubtful: Sequence[tuple[str, Entry]],
+    there: Mapping[str, RemoteStat],
+    source: Source,
+    remote: Remote,
+    say: Callable[[str], None],
+) -> dict[str, Entry]:
+    """Those of which the remote holds what we do: read back."""
+    if not doubtful:
+        return {}
+    size = sum(new.size for _, new in doubtful)
+    say(
+        f"{len(doubtful):,} files there have the size of ours, and no time that proves them to be the same: "
+        f"they are read back and compared ({size:,} bytes)"
+    )
+    ours = read_contents(source, doubtful)[0]
+    theirs = remote.read_digests([(path, new.size) for path, new in ours.items()])
+    return {
+        path: replace(observed(ours[path], there[path]), mtime_ns=there[path].mtime * NS, stamp=None)
+        for path, digest in theirs
+        if digest is not None and digest == ours[path].digest
+    }
+
+
+def _foreign(stat: RemoteStat, kind: Kind) -> Entry:
+    tag = Tag(stat.size, stat.mtime) if kind is Kind.FILE else None
+    return Entry(kind, stat.mode, stat.size, stat.mtime * NS, link=stat.link, tag=tag, foreign=True)
+
+
+def drifted(
+    old: DirectorySnapshot, remote: Remote, *, keep_perms: bool, keep_links: bool = False
+) -> dict[str, Entry | None]:
+    """Effects on the snapshot: what the remote does not hold as we left it is dropped, a mode is as it is.
+
+    ``keep_links``: one in the place of a directory is known as such from then on.
+    """
+    there: dict[str, RemoteStat | None] = dict(remote.walk(""))
+    # A directory that can't be listed may still hold all it should.
+    there.update(remote.observe([path for path, _ in old.walk() if path not in there]))
+    effects: dict[str, Entry | None] = {}
+    for path, entry in old.walk():
+        stat = there.get(path)
+        if stat is UNSEEN:
+            continue  # it may hold all it should
+        if stat is None or not matches(stat, entry, remote.tag_of):
+            linked = stat is not None and (entry.kind, stat.kind) == (Kind.DIR, Kind.SYMLINK)
+            effects[path] = foreign_link(stat.link) if stat is not None and linked and keep_links else None
+        elif keep_perms and stat.mode != entry.mode >= 0 and entry.kind is not Kind.SYMLINK:
+            effects[path] = replace(entry, mode=stat.mode, stamp=None)  # else only its stamp is looked at
+    return effects
+
+
+def _full_remote(target: str, first: str, others: Sequence[str]) -> str:
+    known = "and no snapshot tells where that came from. Nothing was done."
+    if others:
+        names = " and ".join(map(repr, others))
+        known = (
+            f"and what is remembered of it is of another SRC: {names}. Nothing was done. If SRC was moved "
+            f"from there, run once with --moved-from {shlex.quote(others[0])}: nothing is sent again then."
+        )
+    return (
+        f"{target} already holds something ({first!r} for one), {known} "
+        "If this is where the folder belongs, run once with --adopt-existing: "
+        "what is equal counts as sent, what differs is kept in the trash on the remote "
+        "before it is replaced, and nothing else there is touched. "
+        "Look at it first with 'reconcile plan --adopt-existing'."
+    )

@@ -1,0 +1,265 @@
+"""The line to the remote: opened when it is first needed, and again when it is lost."""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from itertools import chain
+from typing import TypeVar
+
+from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway, Unreachable, Untrusted
+from reconcile.core.model import Action, Footing, Job, Plan, Reporter, Stop, Traffic
+from reconcile.remotes import NOTHING, Memory, Remote, load
+from reconcile.state.names import name_run
+
+T = TypeVar("T")
+
+Connect = Callable[[Job, Reporter, Memory], Remote]
+
+_HURRY = 0.0005  # seconds until a busy thread lets the one that connects go on, which is mostly waiting
+_LOOK_UP = 0.2  # seconds: a signal that comes just before a wait begins is heard only after it
+FIRST_WAIT = 0.5  # seconds before the first attempt that is not made at once
+
+
+class Line:
+    """Holds the connection of one run. ``remote`` is always the one to use now."""
+
+    def __init__(self, job: Job, reporter: Reporter, connect: Connect, stop: Stop, memory: Memory) -> None:
+        self._job = job
+        self._reporter = reporter
+        self._connect = connect
+        self._stop = stop
+        self._memory = memory
+        self._remote: Remote | None = None
+        self._opening: _Opening | None = None
+        self._footing: Footing | None = None  # None: nothing was prepared yet
+        self._plan = NOTHING
+        self._before_us: Iterable[Action] = ()  # what dead runs were about to do
+        self._before = Traffic()
+        self._unsynced = 0  # of connections before
+        self._fruitless = 0  # losses in a row without an outcome between them
+        self.was_open = False
+        self.in_doubt = False  # a connection broke while it was prepared
+
+    @property
+    def remote(self) -> Remote:
+        """The open remote, after some attempts perhaps.
+
+        Raises Unreachable, or Refused where DEST is no directory.
+        """
+        if self._remote is None:
+            opening, self._opening = self._opening, None
+            try:
+                self._remote = opening.wait() if opening is not None else self._open()
+            except (ProtocolError, TurnedAway):
+                raise  # no SFTP that we speak, or not for us: another attempt would not change that
+            except Unreachable as failed:
+                self.reopen(failed)
+            self.was_open = True
+        assert self._remote is not None
+        return self._remote
+
+    def insist(self, question: Callable[[Remote], T]) -> T:
+        """Ask the remote, over as many connections as it takes, what may be asked more than once."""
+        while True:
+            try:
+                return question(self.remote)
+            except ConnectionLost as lost:
+                self.reopen(lost)
+
+    def open_soon(self) -> None:
+        """It will be needed: begin to connect beside what is going on, as connecting is mostly waiting.
+
+        But for the imports, at which nothing else gains by taking turns.
+        """
+        # A key is not enrolled before that is sure to be needed; a question waits until then.
+        if self._remote is None and self._opening is None and not self._job.login.accept_new_host_key:
+            aside = _Aside(self._reporter)
+            self._opening = _Opening(lambda: self._connect(self._job, aside, self._memory), aside)
+            load()
+
+    def _open(self) -> Remote:
+        return self._connect(self._job, self._reporter, self._memory)
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over all connections."""
+        now = self._remote.traffic if self._remote is not None else Traffic()
+        return _add(self._before, now)
+
+    @property
+    def unsynced(self) -> int:
+        """Files published over all connections that are not known to be on the server's disk."""
+        return self._unsynced + (self._remote.unsynced if self._remote is not None else 0)
+
+    def prepare(
+        self, footing: Footing, plan: Plan = NOTHING, *, resume: bool = False, before: Iterable[Action] = ()
+    ) -> None:
+        """Make a folder of ours on the remote, under a new name. See ``Remote.prepare``."""
+        self._footing, self._plan, self._before_us = footing, plan, before
+        self.in_doubt = False
+        try:
+            self._prepare(self.remote, footing, resume=resume)
+        except ConnectionLost as lost:
+            self.in_doubt = True
+            self.reopen(lost)
+
+    def _prepare(self, remote: Remote, footing: Footing, *, resume: bool) -> None:
+        before = chain(self._before_us, self._plan.actions)
+        remote.prepare(footing, name_run(self._job.state), self._plan, resume=resume, before=before)
+        self._footing = replace(footing, known=True)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """See ``Remote.marks``; none while there is no connection."""
+        return self._remote.marks if self._remote is not None else ()
+
+    @property
+    def workdir(self) -> str:
+        """See ``Remote.workdir``; empty while there is no connection."""
+        return self._remote.workdir if self._remote is not None else ""
+
+    def progress(self) -> None:
+        """Something was achieved: a loss from now on counts as the first."""
+        self._fruitless = 0
+
+    def reopen(self, lost: Unreachable) -> None:
+        """Connect again after a loss, fence the old folder off and take over what was parked.
+
+        Or for the first time, after an attempt that failed. Waits longer and longer, with jitter, up to
+        ``--retry-max-wait`` seconds; a signal need not wait for that. Raises the loss again once
+        ``--retries`` attempts in a row were in vain, and at once what no attempt will change.
+        """
+        self._stop.check()
+        most = self._job.options.retries
+        self._fruitless += 1
+        if self._fruitless > most:
+            raise lost
+        graceful, self._stop.graceful = self._stop.graceful, False
+        try:
+            for number in range(1, most + 1):
+                pause = self._pause_before(number)
+                self._reporter.retrying(_why(lost), number, most, pause)
+                time.sleep(pause)
+                try:
+                    return self._reopen()
+                except Unreachable as failed:
+                    lost = failed
+                    if not self._may_pass(failed):
+                        break
+            raise lost
+        finally:
+            self._stop.graceful = graceful
+
+    def _pause_before(self, number: int) -> float:
+        """Seconds: none where a connection has just broken, else more each time, and in step with nobody."""
+        doublings = min(number - (2 if self.was_open else 1), 30)
+        if doublings < 0:
+            return 0.0
+        pause: float = FIRST_WAIT * 2**doublings + random.random()  # noqa: S311 - no secret
+        return min(pause, self._job.options.retry_max_wait)
+
+    def _may_pass(self, error: Unreachable) -> bool:
+        """Whether another attempt may go better. A server that is starting up lets nobody in for a while."""
+        lasting = (Untrusted, ProtocolError) if self.was_open else (TurnedAway, ProtocolError)
+        return not isinstance(error, lasting)
+
+    def _reopen(self) -> None:
+        self._hang_up()
+        self._remote = self._open()
+        if self._footing is not None:
+            self._prepare(self._remote, self._footing, resume=True)
+
+    def close(self) -> None:
+        """Hang up; may be called twice."""
+        if self._opening is not None:
+            self._opening.abandon()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._remote is not None:
+            self._before = _add(self._before, self._remote.traffic)
+            self._unsynced += self._remote.unsynced
+            self._remote.close()
+            self._remote = None
+
+
+def _why(failed: BaseException | None) -> str:
+    return (
+        f"the connection was lost ({failed})"
+        if isinstance(failed, ConnectionLost)
+        else f"not connected ({failed})"
+    )
+
+
+class _Aside:
+    """The reporter, for a connection that is made beside other work: it asks nothing before its turn."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.turn = threading.Event()
+        self.unwanted = False
+        self._reporter = reporter
+        self.phase, self.say, self.warn = reporter.phase, reporter.say, reporter.warn
+        self.planned, self.refused, self.sent = reporter.planned, reporter.refused, reporter.sent
+        self.retrying, self.outcome = reporter.retrying, reporter.outcome
+
+    def asking(self) -> None:
+        """Not before somebody waits for the connection. Raises Unreachable if nobody ever will."""
+        self.turn.wait()
+        if self.unwanted:
+            raise Unreachable("nobody waits for the connection any more")
+        self._reporter.asking()
+
+
+class _Opening:
+    """A connection that is being made by a thread of its own."""
+
+    def __init__(self, connect: Callable[[], Remote], aside: _Aside) -> None:
+        self._connect = connect
+        self._aside = aside
+        self._remote: Remote | None = None
+        self._error: BaseException | None = None
+        self._unwanted = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(_HURRY)
+        try:
+            self._remote = self._connect()
+        except BaseException as error:  # noqa: BLE001 — raised again where it is waited for
+            self._error = error
+        finally:
+            sys.setswitchinterval(usual)
+        if self._unwanted and self._remote is not None:
+            self._remote.close()
+
+    def wait(self) -> Remote:
+        """The remote, once it is open; or what went wrong is raised."""
+        self._aside.turn.set()
+        while self._thread.is_alive():
+            self._thread.join(_LOOK_UP)
+        if self._error is not None:
+            raise self._error
+        assert self._remote is not None
+        return self._remote
+
+    def abandon(self) -> None:
+        """Nobody waits for it any more. Does not wait either: a dead host may take its time."""
+        self._unwanted = self._aside.unwanted = True
+        self._aside.turn.set()
+        if not self._thread.is_alive() and self._remote is not None:
+            self._remote.close()
+
+
+def _add(one: Traffic, other: Traffic) -> Traffic:
+    return Traffic(
+        one.requests + other.requests,
+        one.bytes_sent + other.bytes_sent,
+        one.bytes_received + other.bytes_received,
+    )

@@ -1,0 +1,214 @@
+"""A plan and a line to the remote in, a stream of outcomes out.
+
+Owns the order: a level begins when the one before has ended, and an action whose
+prerequisite failed is not tried. The remote owns its concurrency. One failing
+action never blocks the others. When the connection is lost it is made again, the
+remote is asked what became of the actions under way, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from reconcile.apply.connection import Line
+from reconcile.core.diff import ancestors, join
+from reconcile.core.errors import ConnectionLost
+from reconcile.core.model import Action, Kind, Op, Outcome, Plan, Stop
+from reconcile.core.observe import claim, claim_parted, is_parted, questions
+from reconcile.core.order import not_tried, touched
+from reconcile.remotes import Remote
+from reconcile.source.files import Source
+
+
+def apply(plan: Plan, line: Line, source: Source, stop: Stop) -> Iterator[Outcome]:
+    """Carry out ``plan``. Outcomes come as they happen, each once.
+
+    Once ``stop`` is requested no action is begun any more, and those under way are
+    brought to their end. Raises ``ConnectionLost`` when the line stays dead; what has no outcome by
+    then is unknown.
+    """
+    failed = _Failed(problem.path for problem in plan.problems)
+    for level in plan.levels:
+        ready, held_up = failed.sort_out(level)
+        stranded: list[Outcome] = []
+        for action, culprit in held_up:
+            outcome = Outcome(action, problem=not_tried(action, culprit))
+            if failed.is_parked(action):
+                stranded.append(outcome)
+            else:
+                yield outcome
+        for outcome in _perform(ready, line, source, stop):
+            if not outcome.done:
+                failed.add(outcome.action)
+                if failed.is_parked(outcome.action) and outcome.action.path not in outcome.effects:
+                    stranded.append(outcome)
+                    continue
+            yield outcome
+        for outcome in _bring_home(stranded, line, source):
+            home = outcome.action.source
+            if home is not None and home in outcome.effects:
+                failed.add_path(home)
+            yield outcome
+
+
+def _perform(actions: Sequence[Action], line: Line, source: Source, stop: Stop) -> Iterator[Outcome]:
+    """One level, over as many connections as it takes."""
+    left = actions
+    lost: ConnectionLost | None = None
+    while left and not stop.requested:
+        ended: list[Action] = []
+        try:
+            if lost is not None:
+                line.reopen(lost)
+                outcomes = find_out(left, line.remote)
+            else:
+                outcomes = line.remote.perform(left, source, stop)
+            for outcome in outcomes:
+                ended.append(outcome.action)
+                line.progress()
+                yield outcome
+            if lost is None:
+                return
+            lost = None
+        except ConnectionLost as error:
+            if error is lost:  # no more retries
+                raise
+            lost = error
+        known = set(map(id, ended))
+        left = [action for action in left if id(action) not in known]
+
+
+def find_out(actions: Sequence[Action], remote: Remote) -> Iterator[Outcome]:
+    """Ask the remote what became of ``actions``; those that were not done get no outcome."""
+    seen = dict(remote.observe({path: None for action in actions for path in questions(action)}))
+    parted = [action for action in actions if is_parted(action, seen)]
+    ends = ((action, name) for action in parted for name, _ in action.inside)
+    inner = dict(remote.observe(join(top or "", name) for a, name in ends for top in (a.source, a.path)))
+    empty: set[int | None] = set()  # parking places that nothing has come to yet
+    unsent: list[Action] = []
+    for action in actions:
+        if action.op is Op.MOVE and action.parked in empty:
+            continue
+        if is_parted(action, seen):
+            outcome = claim_parted(action, inner, remote.tag_of)
+        else:
+            outcome = claim(action, seen, remote.tag_of, remote.parked)
+        if outcome is not None:
+            yield outcome
+        elif action.op is Op.PARK:
+            empty.add(action.parked)
+        elif action.op is Op.CREATE:
+            unsent.append(action)
+    yield from remote.rescue(unsent)
+
+
+def way_home(action: Action) -> Action:
+    """The move that brings what is parked, and can't go where it should, back to where it was."""
+    assert action.source is not None
+    return replace(action, path=action.source, new=action.moved, old=None, carried={})
+
+
+def _bring_home(stranded: Sequence[Outcome], line: Line, source: Source) -> Iterator[Outcome]:
+    """Go the way home, also in a run that was asked to end; the outcomes with what is then true.
+
+    Not before the level has ended: whatever was to come to the old place has come by then.
+    """
+    homes = [way_home(outcome.action) for outcome in stranded]
+    at_home: set[int] = set()
+    for group in by_depth(homes):
+        at_home |= {id(outcome.action) for outcome in _perform(group, line, source, Stop()) if outcome.done}
+    for home, outcome in zip(homes, stranded, strict=True):
+        if id(home) in at_home:
+            yield replace(outcome, effects={**outcome.effects, home.path: home.new})
+        else:
+            yield outcome
+
+
+def by_depth(actions: Iterable[Action]) -> list[list[Action]]:
+    """In groups, those in the topmost directories first: others may be in what these bring."""
+    depths: dict[int, list[Action]] = {}
+    for action in actions:
+        depths.setdefault(action.path.count("/"), []).append(action)
+    return [depths[depth] for depth in sorted(depths)]
+
+
+class _Failed:
+    """The paths of failed actions. What lies on, above or below them must wait for the next run."""
+
+    def __init__(self, unread: Iterable[str]) -> None:
+        self._unread = frozenset(unread)  # what the plan had to leave out
+        self._at: set[str] = set()
+        self._inside: dict[str, str] = {}
+        self._parks: set[int] = set()  # numbers of the parking places that stayed empty
+
+    def add(self, action: Action) -> None:
+        """Remember a failure. Of metadata nothing else depends."""
+        if action.op is Op.SETMETA:
+            return
+        if action.op is Op.PARK and action.parked is not None:
+            self._parks.add(action.parked)
+        for path in touched(action):
+            self.add_path(path)
+
+    def add_path(self, path: str) -> None:
+        """Nothing can be done here any more in this run."""
+        self._at.add(path)
+        for top in ancestors(path):
+            self._inside.setdefault(top, path)
+
+    def is_parked(self, action: Action) -> bool:
+        """Whether what the action moves was moved aside."""
+        return action.op is Op.MOVE and action.parked is not None and action.parked not in self._parks
+
+    def sort_out(self, level: Sequence[Action]) -> tuple[Sequence[Action], Sequence[tuple[Action, str]]]:
+        """What can be done of a level, and what must wait, with the failed path that it depends on."""
+        held_up: dict[int, tuple[Action, str]] = {}
+        coming: dict[str, Action] = {}
+        before = -1
+        while before != len(held_up):
+            before = len(held_up)
+            for action in level:
+                if id(action) not in held_up and (culprit := self.prerequisite_of(action)) is not None:
+                    coming = coming or {other.path: other for other in level}
+                    self._hold_up(action, culprit, coming, held_up)
+        return [action for action in level if id(action) not in held_up], list(held_up.values())
+
+    def _hold_up(
+        self,
+        action: Action,
+        culprit: str,
+        coming: Mapping[str, Action],
+        held_up: dict[int, tuple[Action, str]],
+    ) -> None:
+        """What was moved aside and can't go on goes home: who was ``coming`` there must wait, too."""
+        while id(action) not in held_up:
+            held_up[id(action)] = action, culprit
+            self.add(action)
+            if not self.is_parked(action) or action.source is None:
+                return
+            self.add_path(action.source)
+            if action.source not in coming:
+                return
+            action, culprit = coming[action.source], action.path
+
+    def prerequisite_of(self, action: Action) -> str | None:
+        """The failed path that ``action`` depends on, if there is one."""
+        for path in action.awaits:
+            if path in self._at or path in self._unread:
+                return path
+        if not self._at:
+            return None
+        if action.op is Op.MOVE and action.parked in self._parks:
+            return action.source
+        for path in touched(action):
+            for top in ancestors(path):
+                if top in self._at:
+                    return top
+            if _takes_tree(action) and path in self._inside:
+                return self._inside[path]
+        return None
+
+
+def _takes_tree(action: Action) -> bool:
+    return action.op in (Op.MOVE, Op.DELETE, Op.PARK) and action.kind is Kind.DIR

@@ -1,0 +1,160 @@
+"""What an interrupted run left: fence, observe, fold. Then the next run scans and diffs anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from reconcile.apply.levels import by_depth, find_out, way_home
+from reconcile.core.diff import Inside, join
+from reconcile.core.fold import fold
+from reconcile.core.model import (
+    UNSEEN,
+    Action,
+    DirectorySnapshot,
+    Entry,
+    Kind,
+    Op,
+    Outcome,
+    Problem,
+    Reason,
+    Stage,
+    noun,
+)
+from reconcile.core.observe import matches
+from reconcile.remotes import Remote
+from reconcile.source.files import Source, SourceError
+from reconcile.state.journal import Leftover
+
+
+def recover(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: Source) -> DirectorySnapshot:
+    """The snapshot that is true after the interrupted run, whose folder is fenced off.
+
+    Puts back what it had parked. Raises ConnectionLost; recovery then begins anew.
+    """
+    outcomes = list(_know(old, leftover, remote, source))
+    ways = _choose_ways(leftover, outcomes, remote)
+    outcomes += map(_came_home, ways.at_home)
+    homes = [way_home(action) for action in ways.back]
+    meant = {id(home): action for home, action in zip(homes, ways.back, strict=True)}
+    for group in by_depth(homes):
+        for outcome in remote.perform(group, source):
+            action = meant[id(outcome.action)]
+            if outcome.done:
+                outcomes.append(_came_home(action))
+            elif action.path in ways.free:  # what it was in is gone, say
+                ways.on.append(action)
+    for group in by_depth(ways.on):
+        outcomes += remote.perform(group, source)
+    return fold(old, outcomes, {}, leftover.trusted_ns)
+
+
+def foresee(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: Source) -> DirectorySnapshot:
+    """What ``recover`` would come to, for a plan: looks, and changes nothing."""
+    remote.find_parked(old.lineage)
+    outcomes = list(_know(old, leftover, remote, source))
+    ways = _choose_ways(leftover, outcomes, remote)
+    outcomes += map(_came_home, [*ways.at_home, *ways.back])
+    for action in ways.on:
+        outcomes.append(Outcome(action, {} if action.kind is Kind.DIR else {action.path: action.new}))
+    return fold(old, outcomes, {}, leftover.trusted_ns)
+
+
+@noun
+class _Ways:
+    """Where what was parked goes."""
+
+    at_home: list[Action]  # it is back already
+    back: list[Action]  # to its old place
+    on: list[Action]  # to where it was meant to go
+    free: set[str]  # where that is possible
+
+
+def _choose_ways(leftover: Leftover, outcomes: Sequence[Outcome], remote: Remote) -> _Ways:
+    """Back; where the old place is taken by now, on. Where both are it stays: nothing is driven out.
+
+    Then whatever is parked and comes from there must go on, too: in a chain each has the place of the next.
+    """
+    stranded = _stranded(leftover, outcomes)
+    arrived = {
+        outcome.action.path for outcome in outcomes if outcome.done and outcome.action.op is not Op.PARK
+    }
+    seen = dict(remote.observe({path: None for a in stranded for path in (a.source or "", a.path)}))
+
+    def is_taken(path: str, action: Action, replaced: Entry | None = None) -> bool:
+        there = seen[path]
+        if there is None or matches(there, replaced, remote.tag_of):
+            return False
+        # A directory that did not come in the run may be what stayed of this one, or of another.
+        return action.kind is not Kind.DIR or there.kind is not Kind.DIR or path in arrived
+
+    ways = _Ways([], [], [], {a.path for a in stranded if not is_taken(a.path, a, a.old)})
+    left: dict[str, Action] = {}
+    for action in stranded:
+        home = action.source or ""
+        gone = remote.parked is not None and action.parked not in remote.parked
+        if gone and matches(seen[home], action.moved, remote.tag_of):
+            ways.at_home.append(action)
+        else:
+            left[home] = action
+    waiting = [home for home in sorted(left, reverse=True) if is_taken(home, left[home])]
+    while waiting:
+        if (onward := left.pop(waiting.pop(), None)) is not None:
+            if onward.path in ways.free:
+                ways.on.append(onward)
+            waiting.append(onward.path)
+    ways.back.extend(left.values())
+    return ways
+
+
+def _came_home(action: Action) -> Outcome:
+    home = way_home(action)
+    return Outcome(action, {home.path: home.new}, _interrupted(action))
+
+
+def _know(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: Source) -> Iterator[Outcome]:
+    """The journal's outcomes, and for actions without one what the remote shows of them."""
+    yield from leftover.outcomes
+    now = fold(old, leftover.outcomes, {}, leftover.trusted_ns)
+    open_ = [replace(action, inside=Inside(now.dirs, action.source or "")) for action in leftover.open]
+    for outcome in find_out(open_, remote):
+        if outcome.done and outcome.action.op is Op.MOVE and outcome.action.kind is Kind.DIR:
+            yield replace(outcome, effects=_check_members(outcome.action, remote))
+        else:
+            yield replace(outcome, effects=dict(_read_digests(outcome.effects, source)))
+
+
+def _check_members(action: Action, remote: Remote) -> dict[str, Entry | None]:
+    """Of a directory that has moved unseen: drop what is not as we know it."""
+    known = {join(action.path, name): entry for name, entry in action.inside}
+    seen = remote.observe(known)
+    return {
+        path: None
+        for path, stat in seen
+        if stat is not UNSEEN and not matches(stat, known[path], remote.tag_of)
+    }
+
+
+def _read_digests(effects: Mapping[str, Entry | None], source: Source) -> Iterator[tuple[str, Entry | None]]:
+    """Claimed content was read while it was sent; if the file has not changed since, so once more."""
+    for path, entry in effects.items():
+        if entry is not None and entry.kind is Kind.FILE and entry.digest is None and entry.stamp is not None:
+            try:
+                entry = replace(entry, digest=source.digest(path, entry.stamp))
+            except SourceError:
+                pass  # it changed meanwhile: the diff will see that
+        yield path, entry
+
+
+def _stranded(leftover: Leftover, outcomes: Sequence[Outcome]) -> list[Action]:
+    """Moves whose content is still in its parking place."""
+    parked = {o.action.parked for o in outcomes if o.action.op is Op.PARK and o.done}
+    for outcome in outcomes:
+        action = outcome.action
+        if action.op is Op.MOVE and (outcome.done or action.source in outcome.effects):
+            parked.discard(action.parked)
+    return [a for a in leftover.actions if a.op is Op.MOVE and a.parked is not None and a.parked in parked]
+
+
+def _interrupted(action: Action) -> Problem:
+    return Problem(action.path, Stage.RECOVER, Reason.FAILED, "moved back: the run before was interrupted")

@@ -1,0 +1,167 @@
+"""What became of the actions → what is true now: ``new = fold(old, outcomes)``.
+
+What may live here: that, and nothing of how it came to be. A scan is never saved
+as it is: the snapshot says what the remote holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import TypeAlias
+
+from reconcile.core.diff import parent
+from reconcile.core.model import Directory, DirectorySnapshot, Entry, Kind, Op, Outcome, PlainDirectory
+from reconcile.core.paths import PathDict
+
+Pack: TypeAlias = Callable[[Mapping[str, Entry]], Directory]
+REST_EVERY = 10_000  # outcomes
+FUTURE_NS = 300_000_000_000  # past what is trusted: more than any clock's tick, and than servers are off
+
+
+def fold(
+    old: DirectorySnapshot,
+    outcomes: Iterable[Outcome],
+    restamped: Mapping[str, Entry | None],
+    trusted_ns: int,
+) -> DirectorySnapshot:
+    """The snapshot that is true after ``outcomes``; ``old`` itself if nothing changed."""
+    truth = Fold(old, restamped, trusted_ns)
+    for outcome in outcomes:
+        truth.follow(outcome)
+    return truth.onto(old)
+
+
+class Fold:
+    """A snapshot that follows a run, outcome by outcome.
+
+    A stamp younger than ``trusted_ns`` is dropped: the file may yet change within
+    the tick of its clock, so its content is looked at again next time. ``pack``
+    is for directories of which nothing more is likely to be told: they take less room.
+    """
+
+    def __init__(
+        self,
+        old: DirectorySnapshot,
+        restamped: Mapping[str, Entry | None],
+        trusted_ns: int,
+        pack: Pack = PlainDirectory,
+    ) -> None:
+        self._tree = _Tree(old.dirs, pack)
+        self._trusted_ns = trusted_ns
+        self._followed = 0
+        for path, entry in restamped.items():
+            self._tree.put(path, _distrust(entry, trusted_ns))
+
+    def follow(self, outcome: Outcome) -> None:
+        """Take in what an outcome says."""
+        tree, trusted_ns = self._tree, self._trusted_ns
+        _follow(tree, outcome)
+        if outcome.action.carried and outcome.done:
+            for path, entry in outcome.action.carried.items():
+                tree.put(path, _distrust(entry, trusted_ns))
+        for path, entry in outcome.effects.items():
+            tree.put(path, _distrust(entry, trusted_ns))
+        self._followed += 1
+        if not self._followed % REST_EVERY:
+            tree.rest()
+
+    def onto(self, old: DirectorySnapshot) -> DirectorySnapshot:
+        """``old`` with what is true now; ``old`` itself if nothing changed."""
+        dirs = self._tree.close()
+        return old if dirs is None else replace(old, dirs=dirs)
+
+
+def _follow(tree: _Tree, outcome: Outcome) -> None:
+    """Let the tree follow what was renamed on the remote with all that is in it."""
+    action = outcome.action
+    if action.op is Op.PARK and outcome.done:
+        tree.take(action.path, action.parked)
+    elif action.op is Op.MOVE and action.source is not None:
+        if action.parked is None and outcome.done:
+            tree.take(action.source, None)
+        if outcome.done:
+            tree.drop(action.path, action.parked)
+        elif action.parked is not None and action.source in outcome.effects:  # it was put back
+            tree.drop(action.source, action.parked)
+
+
+def _distrust(entry: Entry | None, trusted_ns: int) -> Entry | None:
+    if entry is None or entry.stamp is None:
+        return entry
+    mtime_ns, ctime_ns = entry.stamp.mtime_ns, entry.stamp.ctime_ns
+    if max(mtime_ns, ctime_ns) <= trusted_ns:
+        return entry
+    if 0 < ctime_ns <= trusted_ns and mtime_ns > trusted_ns + FUTURE_NS:
+        return entry  # set on purpose, long ago: who writes to it now brings it back to now
+    return replace(entry, stamp=None)
+
+
+class _Tree:
+    """Snapshot directories under change: copied on the first write to each."""
+
+    def __init__(self, dirs: Mapping[str, Directory], pack: Pack) -> None:
+        self._pack = pack
+        self._dirs = PathDict(dict(dirs))
+        self._open: dict[str, dict[str, Entry]] = {}
+        self._busy: set[str] = set()  # directories of which something was told since the last rest
+        self._held: dict[int | None, tuple[Entry, dict[str, Directory]]] = {}
+        self._changed = False
+
+    def put(self, path: str, entry: Entry | None) -> None:
+        """Set or, with None, drop one path; a dropped directory takes all below along."""
+        if entry is None and parent(path) not in self._dirs:
+            return
+        names = self._names(parent(path))
+        name = path.rpartition("/")[2]
+        before = names.get(name)
+        if before == entry:
+            return
+        self._changed = True
+        if before is not None and before.kind is Kind.DIR and (entry is None or entry.kind is not Kind.DIR):
+            for key in self._dirs.cut(path):
+                self._open.pop(key, None)
+        if entry is None:
+            del names[name]
+            return
+        names[name] = entry
+        if entry.kind is Kind.DIR and path not in self._dirs:
+            self._dirs[path] = PlainDirectory({})
+
+    def take(self, path: str, place: int | None) -> None:
+        """Take a path with everything below it out of the tree, and hold it at ``place``."""
+        entry = self._names(parent(path)).pop(path.rpartition("/")[2])
+        inside = {
+            key[len(path) :]: PlainDirectory(self._open.pop(key)) if key in self._open else directory
+            for key, directory in self._dirs.cut(path).items()
+        }
+        self._held[place] = entry, inside
+        self._changed = True
+
+    def drop(self, path: str, place: int | None) -> None:
+        """Let down at ``path`` what is held at ``place``."""
+        entry, inside = self._held.pop(place)
+        self.put(path, None)
+        self._names(parent(path))[path.rpartition("/")[2]] = entry
+        for rest, directory in inside.items():
+            self._dirs[path + rest] = directory
+
+    def rest(self) -> None:
+        """Pack the directories of which nothing was told for a while."""
+        for path in self._open.keys() - self._busy:
+            self._dirs[path] = self._pack(self._open.pop(path))
+        self._busy.clear()
+
+    def close(self) -> Mapping[str, Directory] | None:
+        """All directories, or None if nothing was changed."""
+        if not self._changed:
+            return None
+        return self._dirs | {path: PlainDirectory(names) for path, names in self._open.items()}
+
+    def _names(self, directory: str) -> dict[str, Entry]:
+        self._busy.add(directory)
+        names = self._open.get(directory)
+        if names is None:
+            packed = self._dirs.setdefault(directory, PlainDirectory({}))
+            names = self._open[directory] = dict(packed.entries())
+        return names

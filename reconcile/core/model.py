@@ -1,0 +1,712 @@
+"""Every noun that crosses a module boundary.
+
+Pure: frozen, slotted dataclasses and enums; no I/O, no third party. Paths are
+relative to the job's base, separated by ``/``, the base itself is ``""``.
+Names are bytes of the file system, held as ``str`` with ``surrogateescape``.
+Times named ``_ns`` are integer nanoseconds since the epoch, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
+from itertools import islice
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar, dataclass_transform
+
+from reconcile.core.errors import Interrupted
+from reconcile.core.marks import BEFORE
+
+_T = TypeVar("_T")
+
+
+@dataclass_transform(frozen_default=True)
+def noun(cls: type[_T]) -> type[_T]:
+    """A frozen, slotted dataclass: frozen to the type checker, which costs nothing at run time.
+
+    ``dataclass(frozen=True)`` makes each object four times as dear, and a run makes one
+    or more for each path that changed. Writing and compiling a ``__repr__`` for each class
+    is half of what it takes to make one, at every start: all share this one.
+    """
+    cls.__repr__ = _show  # type: ignore[method-assign]  # dataclass() would do the same
+    return dataclass(slots=True, unsafe_hash=True, repr=False)(cls)
+
+
+def _show(thing: Any) -> str:
+    """What a dataclass would make of it."""
+    shown = ", ".join(f"{each.name}={getattr(thing, each.name)!r}" for each in fields(thing) if each.repr)
+    return f"{type(thing).__qualname__}({shown})"
+
+
+NS = 1_000_000_000
+PERMISSIONS = 0o777
+RESERVED_NAME = ".reconcile"
+RESERVED_PREFIX = ".reconcile-"
+
+
+class Kind(StrEnum):
+    """What an entry is. Everything else (FIFO, socket, device) is skipped."""
+
+    FILE = "file"
+    DIR = "dir"
+    SYMLINK = "symlink"
+
+
+@noun
+class Stamp:
+    """What a scan sees for free. Equal stamps mean equal content.
+
+    ``mode`` is the raw ``st_mode``. There is no device number: it changes over
+    reboots and in CI.
+    """
+
+    ino: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    mode: int
+
+
+@noun
+class Tag:
+    """The remote's own view of a file after publish: size and mtime in whole seconds.
+
+    The drift check compares with this; SFTP v3 carries no finer time
+    (draft-ietf-secsh-filexfer-02, section 5).
+    """
+
+    size: int
+    mtime: int
+
+
+@noun
+class Entry:
+    """One path: what the remote holds, and the local file it came from.
+
+    In a scan the same type says what the remote should come to hold; ``digest``
+    and ``link`` are then None until somebody had a reason to read them.
+    """
+
+    kind: Kind
+    mode: int  # 0777 bits, as sent; UNKNOWN_MODE if never sent
+    size: int = 0
+    mtime_ns: int = 0  # as sent, or as the server gave it where times are ignored
+    digest: bytes | None = None  # xxh3-128 of the content of a file
+    link: str | None = None  # target of a symlink
+    stamp: Stamp | None = None  # None: look at the content again next time
+    tag: Tag | None = None  # files only
+    retained: bool = False  # deleted locally, kept on the remote
+    excluded: bool = False  # hidden from the diff by a filter, kept verbatim
+    foreign: bool = False  # found on the remote, not put there by us: kept in the trash when replaced
+
+    @property
+    def mtime(self) -> int:
+        """Modification time in whole seconds, as SFTP carries it."""
+        return self.mtime_ns // NS
+
+    @property
+    def wished_mode(self) -> int:
+        """The mode that was asked for, kept or not."""
+        return self.mode if self.mode >= UNKNOWN_MODE else unkept(self.mode)
+
+
+UNKNOWN_MODE = -1
+
+
+def unkept(mode: int) -> int:
+    """The mode of an entry that shall have this one, which the remote does not keep."""
+    return -2 - mode
+
+
+class Directory(Protocol):
+    """The entries of one directory, possibly still packed."""
+
+    @property
+    def raw(self) -> bytes:
+        """The packed stamps. Equal bytes: nothing changed in this directory."""
+
+    @property
+    def hidden(self) -> bool:
+        """Whether it holds entries that ``raw`` does not show (retained, excluded, unstamped)."""
+
+    @property
+    def retained(self) -> int:
+        """How many of its entries are retained, those that are excluded as well left out."""
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether it hides entries that are neither retained nor excluded: those without a stamp."""
+
+    def entries(self) -> Mapping[str, Entry]:
+        """Name to entry, sorted by name."""
+
+    def forget(self) -> None:
+        """Keep of the entries what is packed: they take ten times the room."""
+
+
+@noun
+class PlainDirectory:
+    """A directory held as a mapping: what a fold makes before it is packed."""
+
+    names: Mapping[str, Entry]
+
+    def __post_init__(self) -> None:
+        if not all(map(str.__lt__, self.names, islice(self.names, 1, None))):
+            object.__setattr__(self, "names", dict(sorted(self.names.items())))
+
+    @property
+    def raw(self) -> bytes:
+        """Nothing: it compares equal to no scanned directory."""
+        return b""
+
+    @property
+    def hidden(self) -> bool:
+        """Always looked into."""
+        return True
+
+    @property
+    def retained(self) -> int:
+        """How many of its entries are retained, those that are excluded as well left out."""
+        return sum(entry.retained and not entry.excluded for entry in self.names.values())
+
+    @property
+    def unsettled(self) -> bool:
+        """Always looked into."""
+        return True
+
+    def entries(self) -> Mapping[str, Entry]:
+        """Name to entry, sorted by name."""
+        return self.names
+
+    def forget(self) -> None:
+        """Nothing is packed."""
+
+
+@noun
+class DirectorySnapshot:
+    """What the remote holds, as far as we know: the memory between two runs.
+
+    ``dirs`` maps each directory's path to its entries; a directory is listed in
+    its parent's entries and has a key of its own, empty or not. The base is
+    always there.
+    """
+
+    dirs: Mapping[str, Directory]
+    lineage: str = ""  # uuid of the job's first run; names our folder on the remote
+    serial: int = 0  # counts saves
+    source: str = ""  # path of SRC, as it was given
+    target: str = ""  # canonical URL of DEST
+    taken_ns: int = 0
+    settled: str = ""  # fingerprint of the options under which hidden entries were last looked at
+    marks: tuple[str, ...] = ()  # names of the mark on the remote that mean: nobody was there since
+
+    def walk(self) -> Iterator[tuple[str, Entry]]:
+        """Every path with its entry, the base left out."""
+        for path, directory in self.dirs.items():
+            prefix = f"{path}/" if path else ""
+            for name, entry in directory.entries().items():
+                yield prefix + name, entry
+
+
+@noun
+class Scan:
+    """The local tree as it was found."""
+
+    dirs: Mapping[str, Directory]
+    started_ns: int
+    grace_ns: int  # stamps newer than started_ns - grace_ns are not trusted
+    problems: Sequence[Problem] = ()
+    notes: Sequence[Problem] = ()  # what was left out on purpose: FIFOs, sockets, devices
+    unknown: frozenset[str] = frozenset()  # paths we could not look at: nothing at or below is touched
+    mounts: frozenset[str] = frozenset()  # directories on another device than the one above them
+    entry_count: int = 0
+
+    def walk(self) -> Iterator[tuple[str, Entry]]:
+        """Every path with its entry, the base left out."""
+        return DirectorySnapshot(self.dirs).walk()
+
+
+class Stage(StrEnum):
+    """Where in a run a problem came up."""
+
+    SCAN = "scan"
+    HASH = "hash"
+    PLAN = "plan"
+    APPLY = "apply"
+    RECOVER = "recover"
+    CLEANUP = "cleanup"  # what could not be removed
+
+
+class Reason(StrEnum):
+    """Why something did not happen."""
+
+    UNREADABLE = "unreadable"
+    VANISHED = "vanished"
+    CHANGED = "changed"  # the source changed while it was read
+    GROWING = "growing"  # the source grew while it was read
+    SPECIAL = "special"  # FIFO, socket, device
+    RESERVED = "reserved"  # a name that is ours
+    LOOP = "loop"
+    BAD_NAME = "bad-name"
+    DRIFT = "drift"  # the remote holds something we did not put there
+    DENIED = "denied"
+    NO_SPACE = "no-space"
+    UNSUPPORTED = "unsupported"
+    PREREQUISITE = "prerequisite"
+    MISSING = "missing"
+    STAYS = "stays"  # it is not ours to move
+    KEPT = "kept"  # it stays, or makes room and goes to the part of the trash that is not purged
+    IMMOVABLE = "immovable"  # the remote does not rename it to there
+    FAILED = "failed"
+
+
+@noun
+class Problem:
+    """One path that could not be done. Data, not an exception: the rest goes on."""
+
+    path: str
+    stage: Stage
+    reason: Reason
+    message: str
+
+
+@noun
+class Since:
+    """How long a path has been failing."""
+
+    day: str  # of the first run that told, ISO 8601, local
+    runs: int  # in a row, the last one counted
+
+
+@noun
+class Change:
+    """One path that differs. ``old`` is the remote, ``new`` the wish; None is absence."""
+
+    path: str
+    old: Entry | None
+    new: Entry | None
+
+
+class Only(Mapping[str, Entry | None]):
+    """A single effect. A run may have a million, and a dictionary takes four times the memory."""
+
+    __slots__ = ("_entry", "_path")
+
+    def __init__(self, path: str, entry: Entry | None) -> None:
+        self._path = path
+        self._entry = entry
+
+    def __getitem__(self, path: str) -> Entry | None:
+        if path != self._path:
+            raise KeyError(path)
+        return self._entry
+
+    def __iter__(self) -> Iterator[str]:
+        yield self._path
+
+    def __len__(self) -> int:
+        return 1
+
+    def items(self) -> ItemsView[str, Entry | None]:
+        """As of any mapping, and quicker than it would come about."""
+        return {self._path: self._entry}.items()
+
+
+_NOTHING: Mapping[str, Entry | None] = MappingProxyType({})
+
+
+def _nothing() -> Mapping[str, Entry | None]:
+    return _NOTHING
+
+
+class Op(StrEnum):
+    """What an action does."""
+
+    CREATE = "create"
+    MODIFY = "modify"
+    MOVE = "move"
+    DELETE = "delete"
+    MKDIR = "mkdir"
+    SETMETA = "setmeta"
+    PARK = "park"  # first half of a move that needs its own way freed; not counted
+
+
+_FILE, _CREATE, _MODIFY = Kind.FILE, Op.CREATE, Op.MODIFY  # a member is twice as dear by way of its class
+COUNTED_OPS = (Op.CREATE, Op.MODIFY, Op.MOVE, Op.DELETE, Op.MKDIR, Op.SETMETA)
+
+
+@noun
+class Action:
+    """One step on the remote. A move or a delete may be a whole subtree."""
+
+    op: Op
+    path: str  # for a park: the path that is vacated
+    new: Entry | None = None  # what ``path`` shall hold; None for a delete or a park
+    old: Entry | None = None  # what we believe ``path`` holds now (of a park: holds before)
+    source: str | None = None  # moves: where the content is now
+    moved: Entry | None = None  # moves: what we believe ``source`` holds
+    parked: int | None = None  # parks and moves from a parking place: its number
+    members: tuple[tuple[str, Entry], ...] = ()  # subtree delete: all we know below ``path``, relative to it
+    keep: bool = False  # what ``path`` holds goes to the trash and stays there
+    whole: bool = False  # a directory delete that makes room: all goes, and is kept if it isn't all ours
+    carried: Mapping[str, Entry | None] = field(default_factory=_nothing)  # also true once a directory moved
+    careful: bool = False  # a directory's move: what is excluded, or not ours, is not to come along
+    inside: Iterable[tuple[str, Entry]] = ()  # a directory's move: all we know below it, relative to it
+    entries: int = 1  # paths this action settles
+    awaits: tuple[str, ...] = ()  # deletes: uploads that bring the same content elsewhere, and come first
+    reason: str = ""  # for people: "new", "content", "mode", "was a directory"…
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of what is acted on."""
+        entry = self.new or self.moved or self.old
+        assert entry is not None
+        return entry.kind
+
+    @property
+    def bytes(self) -> int:
+        """Content bytes that have to be sent."""
+        new, op = self.new, self.op
+        sends = new is not None and new.kind is _FILE and (op is _CREATE or op is _MODIFY)
+        return new.size if sends and new is not None else 0
+
+
+@noun
+class Outcome:
+    """What is now true of an action. ``effects`` hold even if there is a problem.
+
+    A done move of a directory has no effects of its own: ``fold`` renames all
+    that the snapshot knows below it.
+    """
+
+    action: Action
+    effects: Mapping[str, Entry | None] = field(default_factory=_nothing)
+    problem: Problem | None = None
+    note: Problem | None = None
+    again: bool = False  # takes back what was told of the same action before
+    entries: int | None = None  # paths it settled, where that is less than the action's
+
+    @property
+    def achieved(self) -> Action | None:
+        """The action as far as it went; None if nothing came of it."""
+        if self.problem is not None or self.entries == 0:
+            return None
+        return self.action if self.entries is None else replace(self.action, entries=self.entries)
+
+    @property
+    def done(self) -> bool:
+        """Whether the action came to its end."""
+        return self.problem is None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of a run's actions so far. Of what is done nothing else is kept: it may be a million."""
+
+    done: list[Action] = field(default_factory=list)  # in the order they ended
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
+    undone: set[int] = field(default_factory=set)  # ids of those in ``done`` that were taken back
+    undeleted: list[Action] = field(default_factory=list)
+    surprised: bool = False  # a failed one showed that something we believed in is not as we left it
+    immovable: bool = False  # something could not be renamed
+
+    @property
+    def ended(self) -> Sequence[Action]:
+        """What is done, and was not taken back."""
+        return [action for action in self.done if id(action) not in self.undone] if self.undone else self.done
+
+    def add(self, outcome: Outcome) -> None:
+        """One more action came to its end."""
+        if outcome.problem is None and outcome.entries is None and outcome.note is None:
+            self.done.append(outcome.action)  # as nearly all, of which there may be a million
+            return
+        if (achieved := outcome.achieved) is not None:
+            self.done.append(achieved)
+        if outcome.problem is not None:
+            self.problems.append(outcome.problem)
+            if outcome.action.op is Op.DELETE:
+                self.undeleted.append(outcome.action)
+            self.surprised |= any(entry is None or entry.retained for entry in outcome.effects.values())
+            self.immovable |= outcome.problem.reason is Reason.IMMOVABLE
+            if outcome.again:
+                self.undone.add(id(outcome.action))
+        if outcome.note is not None:
+            self.notes.append(outcome.note)
+
+
+@noun
+class Plan:
+    """Levels of actions. A level waits for the one before; those of one level are independent.
+
+    But for new directories: one may lie in another of its level, which then comes before it.
+    """
+
+    levels: Sequence[Sequence[Action]] = ()
+    restamped: Mapping[str, Entry | None] = field(default_factory=dict)  # true without any action
+    problems: Sequence[Problem] = ()
+    notes: Sequence[Problem] = ()
+    bytes_avoided: int = 0  # bytes of changed paths that need no upload
+    twins: Mapping[str, Sequence[str]] = field(default_factory=dict)  # see ``find_twins``
+    gone: int = 0  # entries newly gone here, which stay there
+    back: int = 0  # entries that were gone here and stayed there, and now don't
+
+    @property
+    def actions(self) -> Iterator[Action]:
+        """All actions in order, parking steps included."""
+        for level in self.levels:
+            yield from level
+
+    @property
+    def bytes_to_send(self) -> int:
+        """Content bytes of all uploads."""
+        return sum(action.bytes for action in self.actions)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do on the remote."""
+        return not any(self.levels)
+
+
+class Links(StrEnum):
+    """What to do with local symlinks."""
+
+    KEEP = "keep"
+    FOLLOW = "follow"
+    SKIP = "skip"
+
+
+class OnDrift(StrEnum):
+    """What to do where the remote holds something we did not put there."""
+
+    BACKUP = "backup"  # into the run's trash, and kept there
+    SKIP = "skip"  # leave it alone: a problem
+    OVERWRITE = "overwrite"
+
+
+class OnStale(StrEnum):
+    """What to do where the mark on the remote is not the one that the snapshot knows."""
+
+    REFRESH = "refresh"  # list the remote first, and go on with what it shows
+    REFUSE = "refuse"
+
+
+class Fsync(StrEnum):
+    """Whether the server is asked to bring published files to its disk (fsync@openssh.com)."""
+
+    AUTO = "auto"  # where it costs little: few uploads, and large files
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+@noun
+class Target:
+    """A canonical DEST. ``path`` is absolute, or relative to the login folder if it starts with ``~/``."""
+
+    host: str
+    path: str
+    user: str | None = None
+    port: int | None = None
+    scheme: str = "sftp"
+
+    def __str__(self) -> str:
+        user = f"{self.user}@" if self.user else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = f":{self.port}" if self.port else ""
+        path = f"/{self.path}" if self.path.startswith("~") else self.path
+        return f"{self.scheme}://{user}{host}{port}{path}"
+
+
+@noun
+class Login:
+    """How to reach and prove ourselves to the server. No secret is ever held here."""
+
+    identity: str | None = None  # key file; if given, only this key is offered
+    known_hosts: str | None = None  # default ~/.ssh/known_hosts
+    accept_new_host_key: bool = False
+    password_env: str | None = None  # name of the variable that holds the password
+    compress: bool = False
+    timeout: float = 30.0  # seconds to connect
+    interactive: bool = False  # may prompt on a terminal
+
+
+@noun
+class Own:
+    """Something of ours that may lie in SRC: it is never sent."""
+
+    path: str  # below SRC
+    what: str  # for people: what it is
+
+
+@noun
+class Options:
+    """What flags and config may change about a job."""
+
+    mirror: bool = False
+    adopt_existing: bool = False
+    keep_remote_links: bool = False  # where there is a directory here
+    remote_workdir: str | None = None
+    filters: tuple[str, ...] = ()  # gitignore lines in order: excludes, then includes as "!"
+    growing: tuple[str, ...] = ()  # gitignore lines: what may be sent while more is added to it
+    own: tuple[Own, ...] = ()  # left out whatever the filters say
+    links: Links = Links.KEEP
+    keep_times: bool = True
+    keep_perms: bool = True
+    ignore_inode: bool = False
+    ignore_ctime: bool = False
+    rehash: bool = False
+    max_delete: str | None = None  # "N" or "P%"
+    allow_mass_delete: bool = False
+    on_drift: OnDrift = OnDrift.BACKUP
+    keep: float | None = None  # seconds after which what is kept in the trash goes; None: never
+    refresh: bool = False  # walk the remote first, and drop what is not as we left it
+    on_stale: OnStale = OnStale.REFRESH
+    check_mark: bool = False  # look at the mark on the remote also where nothing is to be done
+    start_over: bool = False  # as if there were no snapshot, and adopt
+    fsync: Fsync = Fsync.AUTO
+    retries: int = 5  # reconnects in a row without progress
+    retry_max_wait: float = 60.0  # seconds between two of them at most
+    timeout: float = 60.0  # seconds without an answer after which the connection counts as lost
+    wait: float = 0.0  # seconds to wait for another run of this job to end
+
+
+@noun
+class Job:
+    """One source, one target and how to reconcile them."""
+
+    source: str  # absolute path, as it was given: it may lead through links
+    target: Target
+    state: str  # folder that holds this job's snapshot
+    options: Options = Options()
+    login: Login = Login()
+    former: str = ""  # folder with a state to be taken over, made under another name of SRC
+    formerly: str = ""  # that name
+
+
+@noun
+class Footing:
+    """What we believe of our own folder on the remote."""
+
+    lineage: str
+    marks: tuple[str, ...] = (BEFORE,)  # names that our mark may have there, the likeliest first
+    fresh: str = ""  # the name it shall have from now on; "": the one it has
+    known: bool = False  # we have been there: a mark must be there
+    state: str = ""  # folder here that all this is from, for messages
+    workdir: str = ""  # folder there in which the job's was; "": not known, the usual one
+
+
+@noun
+class RemoteStat:
+    """What the remote says of one path, links not followed. ``kind`` is None for FIFOs and the like."""
+
+    kind: Kind | None
+    mode: int  # 0777 bits
+    size: int
+    mtime: int  # whole seconds
+    link: str | None = None  # only where it was asked for
+    above: str | None = None  # where it is, if ``link`` may tell where it leads and not what it holds
+
+
+UNSEEN = RemoteStat(None, 0, 0, 0)  # the remote does not say what is there, if anything
+
+
+@noun
+class Capabilities:
+    """What a remote can do. Where it can't, the plan says so."""
+
+    atomic_replace: bool = False  # a rename replaces its target in one step
+    hard_link: bool = False
+    copy: bool = False  # server-side copy
+    fsync: bool = False
+    symlinks: bool = True
+    modes: bool = True
+    times: bool = True
+
+
+@noun
+class Traffic:
+    """What went over the wire."""
+
+    requests: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+
+
+@noun
+class Result:
+    """What a ``plan`` or a ``run`` came to; ``report`` puts it on the screen or in JSON."""
+
+    command: str  # "plan" or "run"
+    source: str
+    target: str
+    plan: Plan = Plan()
+    ended: Sequence[Action] = ()  # well, in a run, in the order they did
+    problems: Sequence[Problem] = ()  # of every stage
+    notes: Sequence[Problem] = ()
+    connected: bool = False
+    traffic: Traffic = Traffic()
+    duration_s: float = 0.0
+    phases: Mapping[str, float] = field(default_factory=dict)  # seconds
+    entries: int = 0  # found in the source by the scan
+    failing: Mapping[str, Since] = field(default_factory=dict)  # paths of problems, if they were counted
+    unsynced: int = 0  # files acknowledged, but not known to be on the server's disk
+    kept: int = 0  # entries gone here that stay there
+
+    @property
+    def done(self) -> Sequence[Action]:
+        """The counted actions: planned ones for a plan, finished ones for a run."""
+        actions = self.plan.actions if self.command == "plan" else self.ended
+        return [action for action in actions if action.op in COUNTED_OPS]
+
+
+@dataclass(slots=True)
+class Stop:
+    """Whether somebody asked the run to end. A signal handler sets it, the run looks at it.
+
+    While ``graceful`` is set the run looks at ``requested`` wherever it can end with
+    nothing torn, and calls ``check`` when all is saved. Else the handler itself ends
+    the process: there nothing is at risk. So does a second signal.
+    """
+
+    requested: int = 0  # number of the first signal; 0: none came
+    graceful: bool = False
+
+    def check(self) -> None:
+        """Raises ``Interrupted`` if the run was asked to end."""
+        if self.requested:
+            raise Interrupted(self.requested)
+
+
+class Reporter(Protocol):
+    """Is told how a run goes on. Must never fail and never block for long."""
+
+    def phase(self, name: str) -> None:
+        """A phase begins: scan, hash, diff, connect, apply, commit."""
+
+    def say(self, message: str) -> None:
+        """Something the user should know once, such as a server that can't do something."""
+
+    def warn(self, message: str) -> None:
+        """The same, and not to be missed: told also to who asked for quiet, though nothing failed."""
+
+    def asking(self) -> None:
+        """A question is about to be put to the user: what is shown makes way for it."""
+
+    def refused(self, plan: Plan) -> None:
+        """The plan is not applied: its guard is about to say why."""
+
+    def planned(self, plan: Plan) -> None:
+        """The plan stands and is about to be applied: the exact totals."""
+
+    def sent(self, count: int, path: str, /) -> None:
+        """``count`` more content bytes of the file at ``path`` went out."""
+
+    def retrying(self, lost: str, attempt: int, most: int, wait_s: float, /) -> None:
+        """The connection is lost, and why; an attempt to make it again begins in ``wait_s`` seconds.
+
+        What was under way will be sent once more.
+        """
+
+    def outcome(self, outcome: Outcome) -> None:
+        """One action came to its end, well or not."""

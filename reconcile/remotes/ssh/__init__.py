@@ -1,0 +1,1 @@
+"""SSH: config, host keys, keys, authentication and transport, over paramiko. Knows nothing of SFTP."""

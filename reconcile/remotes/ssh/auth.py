@@ -1,0 +1,162 @@
+"""Proving to the server who we are: keys first, then a password."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from typing import TypeAlias
+
+from reconcile.core.errors import TurnedAway, Unreachable
+from reconcile.core.model import Login
+from reconcile.remotes.ssh.config import Endpoint
+from reconcile.remotes.ssh.keys import offers
+from reconcile.remotes.ssh.library import paramiko
+from reconcile.remotes.ssh.secret import TRIES, Answers, Secrets
+from reconcile.remotes.ssh.transport import Auth, Transport
+
+_Start: TypeAlias = Callable[[threading.Event], object]
+
+PASSWORD, DIALOGUE = "password", "keyboard-interactive"  # their names, RFC 4252 and 4256
+NOTHING = "without a proof"
+
+
+def prove(
+    transport: Transport,
+    endpoint: Endpoint,
+    login: Login,
+    secrets: Secrets,
+    seconds_left: Callable[[], float],
+) -> None:
+    """Authenticate, with as few questions as possible: nothing is tried that the server has ruled out.
+
+    Raises TurnedAway if nothing we have lets us in, and UsageError for a key that can't be used.
+    """
+    attempts = _Attempts(transport, endpoint, secrets, seconds_left)
+    with closing(offers(login, endpoint.identities, secrets, attempts.skipped, seconds_left)) as keys:
+        for offer in keys:
+            start = partial(attempts.auth.auth_publickey, endpoint.user, offer.key)
+            if attempts.lets_in(f"key {offer.label}", start):
+                return
+            if not attempts.auth.may("publickey"):
+                break
+    if not (attempts.by_password() or attempts.by_dialogue() or attempts.by_nothing()):
+        raise TurnedAway(attempts.explain())
+
+
+class _Attempts:
+    """What was tried on one connection, and how to try more."""
+
+    def __init__(
+        self, transport: Transport, endpoint: Endpoint, secrets: Secrets, seconds_left: Callable[[], float]
+    ) -> None:
+        self.auth = Auth(transport)
+        self.skipped: list[str] = []  # what can't be used, and why
+        self._endpoint = endpoint
+        self._user = endpoint.user
+        self._account = f"{endpoint.user}@{endpoint.host}"
+        self._secrets = secrets
+        self._seconds_left = seconds_left
+        self._tried: list[str] = []
+        self._took_password = False  # and wants something else beside it
+        self._unanswered: list[str] = []
+
+    def lets_in(self, label: str, start: _Start) -> bool:
+        """One attempt. Raises Unreachable if the server hangs up or falls silent."""
+        if label not in self._tried or label.startswith("key "):
+            self._tried.append(label)
+        answered = threading.Event()
+        broken = False
+        try:
+            start(answered)
+        except (paramiko.SSHException, OSError, EOFError):
+            broken = True  # a key that can't sign, if we are still connected
+        auth = self.auth
+        if auth.transport.is_active() and (broken or auth.wait(answered, self._seconds_left)):
+            return bool(auth.is_authenticated())
+        if auth.transport.is_active():
+            raise Unreachable(f"{self._endpoint}, did not answer the login as {self._user} in time.")
+        keys = sum(label.startswith("key ") for label in self._tried)
+        advice = (
+            "Servers do that after too many refused keys: name the right one with --identity."
+            if keys > 1
+            else "It may not want this user, or this kind of login, or too many have failed of late."
+        )
+        lasting = TurnedAway if len(self._tried) > 1 else Unreachable  # one may have met a line that broke
+        raise lasting(
+            f"{self._endpoint}, hung up while we logged in as {self._user} "
+            f"(tried: {', '.join(self._tried)}). {advice}"
+        )
+
+    def by_password(self) -> bool:
+        """The password, typed or given. Some servers list this way in and take it only by the other."""
+        auth, secrets = self.auth, self._secrets
+        if auth.allowed is None and secrets.interactive and secrets.given is None and self.by_nothing():
+            return True  # or we know now what it would ask for
+        if not auth.may(PASSWORD):
+            return False
+        for word in secrets.passwords(self._account):
+            if self.lets_in(PASSWORD, partial(auth.auth_password, self._user, word)):
+                return True
+            self._took_password = auth.partly
+            if not auth.may(PASSWORD) or auth.partly:
+                break
+            if auth.may(DIALOGUE) and self._talk(word) is None:
+                return True
+        return False
+
+    def by_dialogue(self) -> bool:
+        """Whatever the server asks: for a password, mostly, or a second factor."""
+        if not self.auth.may(DIALOGUE) or DIALOGUE in self._tried:
+            return False
+        secrets = self._secrets
+        for _ in range(TRIES):
+            word = None if self._took_password else secrets.given or secrets.typed(self._account)
+            if word is None and not secrets.interactive and not self._took_password:
+                return False
+            talk = self._talk(word)
+            if talk is None:
+                return True
+            secrets.keep(self._account, None)
+            if secrets.given or not secrets.interactive or not talk.asked:
+                return False
+        return False
+
+    def _talk(self, word: str | None) -> Answers | None:
+        """One dialogue; None if it lets us in."""
+        answers = Answers(self._secrets, word)
+        if self.lets_in(DIALOGUE, partial(self.auth.auth_interactive, self._user, answers)):
+            if answers.hidden is not None and not self._took_password:
+                self._secrets.keep(self._account, answers.hidden)
+            return None
+        self._unanswered = answers.unanswered or self._unanswered
+        return answers
+
+    def by_nothing(self) -> bool:
+        """No proof at all, where there is none to try: it tells what the server would take."""
+        return not self._tried and self.lets_in(NOTHING, partial(self.auth.auth_none, self._user))
+
+    def explain(self) -> str:
+        """Why nothing has let us in, and what might."""
+        given = self._secrets.given
+        tried = [label for label in self._tried if label != NOTHING] or self._tried
+        allowed = ", ".join(self.auth.allowed or ()) or "nothing it would name"
+        parts = [f"{self._endpoint}, does not let {self._user!r} in."]
+        parts.append(f"Tried: {', '.join(tried)}; the server allows: {allowed}.")
+        if self.skipped:
+            parts.append(f"Not used: {'; '.join(self.skipped)}")
+        if self._unanswered:
+            asked = " and ".join(f'"{text}"' for text in self._unanswered)
+            parts.append(
+                f"The server also asked {asked}, which nobody could answer: that takes a terminal, or a "
+                "login that needs no second factor, such as a key."
+            )
+        if given is not None and given != given.strip():
+            parts.append("(The password that was given begins or ends with a blank.)")
+        check = "the user and the password" if PASSWORD in tried or DIALOGUE in tried else "the user"
+        parts.append(
+            f"Check {check}, or give a key (--identity FILE), an agent with the key loaded, or "
+            "the name of a variable that holds the password (--password-env NAME)."
+        )
+        return " ".join(parts)

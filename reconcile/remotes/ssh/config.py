@@ -1,0 +1,221 @@
+"""Where a target really is: the URL first, then ``~/.ssh/config``, then the defaults of SSH.
+
+What may live here: the few keywords that are followed. Where others would lead elsewhere
+we don't connect, and what could make the difference is named when connecting fails.
+"""
+
+from __future__ import annotations
+
+import getpass
+import glob
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from reconcile.core.errors import UsageError
+from reconcile.core.model import Target, noun
+from reconcile.home import in_home
+from reconcile.remotes.ssh.known_hosts import DEFAULT_PORT
+
+CONFIG = "~/.ssh/config"
+SYSTEM_CONFIG = "/etc/ssh/ssh_config"  # of it, only proxies are heeded
+
+_LINE = re.compile(r"\s*(\w+)(?:\s*=\s*|\s+)(.+)")
+_KEYWORDS = ("hostname", "user", "port", "identityfile")
+_PROXIES = ("proxyjump", "proxycommand")  # the first of both counts: ssh_config(5)
+# What decides whom we talk to or who lets us in, and is not followed.
+_UNHEEDED = (
+    *("AddressFamily", "BindAddress", "BindInterface", "CanonicalizeHostname", "CertificateFile", "Ciphers"),
+    *("GlobalKnownHostsFile", "HostKeyAlgorithms", "HostKeyAlias", "IdentitiesOnly", "IdentityAgent"),
+    *("KexAlgorithms", "KnownHostsCommand", "MACs", "PKCS11Provider", "PreferredAuthentications"),
+    *("PubkeyAcceptedAlgorithms", "RevokedHostKeys", "SecurityKeyProvider", "UserKnownHostsFile"),
+    "VerifyHostKeyDNS",
+)
+_SPELLED = {name.lower(): name for name in _UNHEEDED}
+_CRITERIA = ("all", "host", "originalhost", "user", "localuser")  # of Match: what needs only names
+_ALONE = ("all", "canonical", "final")  # those without an argument
+# Our own words in what paramiko reads: notes of what stands there, each under a name of its own.
+_PROXY, _PERHAPS, _SKIPPED, _NAMED, _INCLUDED = "rproxy", "rperhaps", "rskipped", "rnamed", "rincluded"
+
+
+@noun
+class Endpoint:
+    """Whom to call, and as whom."""
+
+    host: str
+    port: int
+    user: str
+    identities: tuple[str, ...] = ()  # key files that the config names
+    unheeded: tuple[str, ...] = ()  # what else the config says of this host
+
+    def __str__(self) -> str:
+        return f"{self.host}, port {self.port}"
+
+    @property
+    def reservation(self) -> str:
+        """To be added where connecting failed: perhaps that is why."""
+        if not self.unheeded:
+            return ""
+        return f" {CONFIG} also says {', '.join(self.unheeded)} for this host, which is not followed here."
+
+
+def find_endpoint(target: Target, say: Callable[[str], None]) -> Endpoint:
+    """Follow HostName, User, Port and IdentityFile of the user's SSH config.
+
+    Raises UsageError if the config can't be read or understood, or leads through a proxy.
+    """
+    config = _read_config(CONFIG, target.host)
+    for key, value in config.items():
+        if key.startswith(_SKIPPED):
+            say(f"{CONFIG}: {value}")
+    _settles_proxy(config, CONFIG, target.host)
+    port = config.get("port", str(DEFAULT_PORT))
+    if target.port is None and not (port.isdecimal() and 0 < int(port) < 65536):
+        raise UsageError(f"{CONFIG}: Port {port} for {target.host} is no port. Correct it, or give --port.")
+    return Endpoint(
+        host=config.get("hostname", target.host),
+        port=target.port or int(port),
+        user=target.user or config.get("user") or _own_name(),
+        identities=tuple(path for path in config.get("identityfile", ()) if path.lower() != "none"),
+        unheeded=tuple(
+            sorted(_SPELLED[key.removeprefix(_NAMED)] for key in config if key.startswith(_NAMED))
+        ),
+    )
+
+
+def refuse_proxy(target: Target) -> None:
+    """The same for the machine's own config, where the user's says nothing of it. Raises UsageError."""
+    config = _read_config(SYSTEM_CONFIG, target.host, strict=False)
+    if not _settles_proxy(_read_config(CONFIG, target.host), CONFIG, target.host):
+        _settles_proxy(config, SYSTEM_CONFIG, target.host)
+
+
+def _settles_proxy(
+    config: Mapping[str, Any], file: str, host: str, seen: set[str] | None = None, top: str = ""
+) -> bool:
+    """Whether a config says that there is no proxy, with the files that it includes: the first word counts.
+
+    Raises UsageError where it may lead through one: what answers directly may be another machine.
+    """
+    seen = set() if seen is None else seen
+    top = top or file
+    for key, value in config.items():
+        if key in (_PROXY, _PERHAPS):
+            if value.split()[1].strip('"').lower() != "none":
+                raise UsageError(_explain_proxy(value, file, host, " perhaps" if key == _PERHAPS else ""))
+            if key == _PROXY:
+                return True
+        elif key.startswith(_INCLUDED):
+            for each in _included(value, top):
+                if each not in seen:  # they may include each other
+                    seen.add(each)
+                    inner = _read_config(each, host, strict=False)
+                    if _settles_proxy(inner, each, host, seen, top):
+                        return True
+    return False
+
+
+def _included(patterns: str, top: str) -> Iterator[str]:
+    """The files that an Include names, relative ones beside the file that is read first."""
+    for pattern in patterns.split():
+        name = pattern.strip('"')
+        full = in_home(name if name.startswith("~") else os.path.join(os.path.dirname(top), name))
+        yield from sorted(glob.glob(full)) if full is not None else ()
+
+
+def _explain_proxy(line: str, file: str, host: str, doubt: str) -> str:
+    return (
+        f"{file} reaches {host}{doubt} through a proxy ({line}), which is not supported yet. "
+        "Not connected: what answers directly under that name may be another machine. Open a tunnel "
+        f"(ssh -N -L 2222:localhost:22 {host}) and give that as DEST "
+        f"(sftp://[user@]localhost:2222/path), or write 'ProxyJump none' for {host} into {CONFIG}, above "
+        "all that names a proxy, if it can be reached directly."
+    )
+
+
+def _own_name() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # no such user here, as in some containers
+        raise UsageError("can't tell your name on this machine: put a user into DEST (user@host)") from None
+
+
+def _read_config(file: str, host: str, *, strict: bool = True) -> Mapping[str, Any]:
+    """What a config says of a host. Raises UsageError for one that can't be read, if ``strict``."""
+    path = in_home(file)
+    if path is None:
+        return {}
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as opened:
+            lines = _usable_lines(opened.read().splitlines())
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) or not strict:
+            return {}
+        raise UsageError(f"can't read {file}: {error.strerror}. Make it readable.") from None
+
+    from reconcile.remotes.ssh.library import paramiko
+
+    try:
+        return paramiko.SSHConfig.from_text("\n".join(lines)).lookup(host)
+    except Exception as error:  # noqa: BLE001 - it raises whatever its parts raise, KeyError and ImportError too
+        if not strict:
+            return {}
+        raise UsageError(
+            f"can't make sense of {file}: {error}. Correct it (ssh -G {host} shows what OpenSSH reads)."
+        ) from None
+
+
+def _usable_lines(lines: list[str]) -> list[str]:
+    """What we act on. The rest would only make paramiko run commands, ask name servers, or stumble.
+
+    A block that may or may not apply is left out, but for what makes a difference either way.
+    """
+    usable: list[str] = []
+    doubtful = False  # the block we are in
+    for number, line in enumerate(lines, 1):
+        parsed = _LINE.match(line)
+        if parsed is None:
+            continue
+        keyword, value = parsed[1].lower(), parsed[2].strip()
+        if keyword == "match":
+            sure, unknown = _judge(value)
+            doubtful = bool(unknown)
+            usable.append(f"Match {sure}")
+            if doubtful:
+                what = f"Match {unknown} (line {number}) is not supported, its block is left out"
+                usable.append(f"{_SKIPPED}{number} {what}")
+        elif keyword == "host":
+            doubtful = False
+            usable.append(line)
+        elif keyword == "include":
+            what = f"Include (line {number}) is not followed: what stands in {value} does not count"
+            usable += f"{_SKIPPED}{number} {what}", f"{_INCLUDED}{number} {value}"
+        elif keyword in _PROXIES:
+            usable.append(f"{_PERHAPS if doubtful else _PROXY} {parsed[1]} {value}")
+        elif keyword in _SPELLED and value.lower() not in ("no", "any"):  # which say nothing new
+            usable.append(f"{_NAMED}{keyword} {value}")
+        elif keyword in _KEYWORDS and not doubtful:
+            usable.append(line)
+    return usable
+
+
+def _judge(criteria: str) -> tuple[str, str]:
+    """Of a Match line the part that needs only names, and the first word that needs more, if any."""
+    words = criteria.split()
+    if words and words[0].lower() == "all":
+        return criteria, ""
+    sure: list[str] = []
+    unknown = ""
+    while words:
+        word = words.pop(0)
+        name = word.lower().lstrip("!")
+        argument = [words.pop(0)] if words and name not in _ALONE else []
+        if name in _CRITERIA:
+            sure += [word.lower(), *argument]
+        else:
+            unknown = unknown or word
+            if argument and argument[0].startswith('"'):  # a command with blanks
+                while words and not argument[0].endswith('"'):
+                    argument[0] = words.pop(0)
+    return " ".join(sure) or "all", unknown

@@ -1,0 +1,1 @@
+"""The small server that ships with reconcile, for trying things on and for tests. Not for production."""

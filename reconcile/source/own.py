@@ -1,0 +1,130 @@
+"""What of ours may lie in SRC: it is never sent, whatever the filters say.
+
+What may live here: where our own things are, and what is said of them. A key that is sent to
+the server, or the state that changes with each run, would be there for others to read, and to send again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator
+
+from reconcile.core.diff import lookup
+from reconcile.core.errors import Refused
+from reconcile.core.filters import Filter
+from reconcile.core.model import (
+    Action,
+    DirectorySnapshot,
+    Kind,
+    Op,
+    Own,
+    Plan,
+    Problem,
+    Reason,
+    Stage,
+)
+from reconcile.source.files import Source
+from reconcile.state.lock import is_job_folder
+
+_SETTINGS = ".env"  # and what begins with it: the variables of a program, passwords among them
+
+
+def find_own(
+    source: str, base: str, state: str, identity: str | None, known_hosts: str | None
+) -> tuple[Own, ...]:
+    """Our own things that are within SRC, if they are there."""
+    source = os.path.realpath(source)
+    found: dict[str, str] = {}
+
+    def add(name: str, what: str) -> None:
+        directory, last = os.path.split(os.path.abspath(name))
+        for path in (os.path.realpath(name), os.path.join(os.path.realpath(directory), last)):
+            inside = os.path.relpath(path, source)
+            if inside.split(os.sep)[0] not in (os.pardir, os.curdir):
+                found.setdefault(inside, what)
+
+    if identity is not None:
+        private = identity.removesuffix(".pub").removesuffix("-cert")
+        for name in {identity, private, f"{private}.pub", f"{private}-cert.pub"}:
+            add(name, "belongs to the key that --identity names")
+    if known_hosts is not None:
+        add(known_hosts, "is what --known-hosts names")
+    if os.path.realpath(base) == source:  # all that lies beside it is SRC's
+        for name in (os.path.basename(state), *_job_folders(source)):
+            add(os.path.join(source, name), "is where reconcile keeps its state")
+    else:
+        add(base, "is where reconcile keeps its state")
+    return tuple(Own(path, what) for path, what in sorted(found.items()))
+
+
+def _job_folders(folder: str) -> Iterator[str]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from (entry.name for entry in entries if is_job_folder(entry.path))
+    except OSError:
+        return  # the scan says so
+
+
+def work_in_dest(dest: str, workdir: str | None) -> tuple[Own, ...]:
+    """The folder of --remote-workdir, if it is within DEST."""
+    top = f"{dest.rstrip('/')}/"
+    if workdir is None or not workdir.startswith(top):
+        return ()
+    return (Own(workdir.removeprefix(top), "is, on the server, the folder of --remote-workdir"),)
+
+
+def line_for(own: Own) -> str:
+    """The gitignore line that matches it, and nothing else."""
+    return "/" + re.sub(r"([*?\[\\ ])", r"\\\1", own.path)
+
+
+def note_own(own: Iterable[Own], source: Source) -> list[Problem]:
+    """That they are left out, if they are there."""
+    return [
+        Problem(each.path, Stage.SCAN, Reason.RESERVED, f"{each.what}; it is never sent")
+        for each in own
+        if source.look(each.path) is not None
+    ]
+
+
+def tell_sent_before(own: Iterable[Own], old: DirectorySnapshot) -> Iterator[str]:
+    """What an earlier version sent all the same."""
+    for each in own:
+        entry = lookup(old.dirs, each.path)
+        if entry is not None and entry.kind is not Kind.DIR:
+            yield (
+                f"{each.path!r} was sent by an earlier run, and DEST holds it still. It {each.what}: "
+                "remove it there, and if it is a secret, use another"
+            )
+
+
+def tell_secrets(plan: Plan) -> Iterator[str]:
+    """New files that mostly hold passwords, by their names."""
+    for action in plan.actions:
+        path = action.path
+        if _SETTINGS in path and path.rpartition("/")[2].startswith(_SETTINGS) and action.op is Op.CREATE:
+            yield (
+                f"{path!r} is new to DEST. Files of that name mostly hold passwords; "
+                "exclude it if they have no business there"
+            )
+
+
+def tell_keys(done: Iterable[Action], keys: Collection[str]) -> Iterator[str]:
+    """Files that were sent and turned out to be private keys."""
+    for action in done if keys else ():
+        if action.path in keys and action.op in (Op.CREATE, Op.MODIFY):
+            yield (
+                f"{action.path!r} is a private key, and was sent to DEST. If it has no business there, "
+                "remove it there, exclude it here, and use another"
+            )
+
+
+def refuse_shared(work: tuple[Own, ...], source: Source, chosen: Filter) -> None:
+    """Raises Refused if a folder that is to be sent would share one with what we keep on the server."""
+    for own in work:
+        if source.names(own.path) and not chosen.excludes(own.path, True):
+            raise Refused(
+                f"--remote-workdir is {own.path!r} in DEST, and SRC has a folder of that name. "
+                "Nothing was done. Choose one outside DEST, or one that SRC does not have, or exclude it."
+            )
