@@ -93,7 +93,8 @@ def _choose_ways(leftover: Leftover, outcomes: Sequence[Outcome], remote: Remote
     for action in stranded:
         home = action.source or ""
         gone = remote.parked is not None and action.parked not in remote.parked
-        if gone and matches(seen[home], action.moved, remote.tag_of):
+        # What has come there in the run may look just the same: of equal size and time, as logs are.
+        if gone and home not in arrived and matches(seen[home], action.moved, remote.tag_of):
             ways.at_home.append(action)
         else:
             left[home] = action

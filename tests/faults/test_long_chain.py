@@ -50,3 +50,18 @@ def test_a_run_that_breaks_off(rotated: Scenario, how: str, at: int) -> None:
     assert ran.code == (KILLED if do == "killed" else 0), describe(ran)
     rotated.settle(*MIRROR)
     assert not list(rotated.leftovers())
+
+
+@pytest.mark.parametrize("at", [ASIDE + 6, 2 * ASIDE + 2])
+def test_what_came_home_is_not_taken_for_what_was_there(rotated: Scenario, at: int) -> None:
+    """Logs of equal size and second look the same: of one that somebody replaced the next is no copy."""
+    rotated.restore()
+    rotated.sshd.arm(Fault("kill", at, kind="RENAME", when="after", pid_file=str(rotated.runner.pid_file)))
+    assert rotated.run(*MIRROR).code == KILLED
+    rotated.sshd.end_sessions()
+    foreign = set()
+    for number in range(1, LOGS, 2):
+        if (path := rotated.dest / f"logs/log.{number}").exists():
+            path.write_text(f"somebody else's {number}")
+            foreign.add(path.read_bytes())
+    rotated.settle(*MIRROR, foreign=frozenset(foreign))
