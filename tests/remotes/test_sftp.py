@@ -409,6 +409,36 @@ def test_across_a_mount_files_are_staged_beside_their_target(
         subprocess.run(["umount", "-l", dest / "disk"], check=True)
 
 
+@pytest.mark.parametrize("keep", [False, True], ids=["replaced", "kept"])
+def test_across_a_mount_a_link_takes_the_place_of_a_file(
+    open_remote: OpenRemote, source: Path, tmp_path: Path, small_disk: Path, *, keep: bool
+) -> None:
+    dest = tmp_path / "dest"
+    dest.mkdir()
+    subprocess.run(["mount", "--bind", small_disk, _made(dest / "disk")], check=True)
+    try:
+        before = Bench(open_remote, source, dest, Options())
+        before.upload({"disk": {"f": "only copy", "l": Link("old")}})
+        before.end()
+        for name in ("f", "l"):
+            (source / "disk" / name).unlink()
+            (source / "disk" / name).symlink_to("new")
+        # Another run: it has not found out yet where that is.
+        bench = Bench(open_remote, source, dest, Options(), run="run-2")
+        bench.held = before.held
+        bench.do(replace(bench.modify("disk/f"), keep=keep), bench.modify("disk/l"))
+        kept = {name for name in os.listdir(dest / "disk") if name.startswith(".reconcile")}
+        assert_same_tree(source, dest, ignore={f"disk/{name}" for name in kept})
+        copies = [path.read_text() for name in kept for path in (dest / "disk" / name).rglob("*")]
+        assert copies == ["only copy"] * keep
+        bench.end()
+        for each in (before, bench):
+            each.remote.close()
+            each.source.close()
+    finally:
+        subprocess.run(["umount", "-l", dest / "disk"], check=True)
+
+
 def test_a_full_disk_below_dest_stops_only_what_goes_there(
     open_remote: OpenRemote, source: Path, tmp_path: Path, small_disk: Path
 ) -> None:

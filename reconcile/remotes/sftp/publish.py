@@ -12,8 +12,10 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
+from reconcile.core.diff import parent
 from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Outcome, Problem, Reason
 from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.disks import note_elsewhere
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, clear, keep, meet
 from reconcile.remotes.sftp.links import holds, look, make_room, matches, symlink
@@ -158,19 +160,30 @@ def make_link(site: Site, action: Action, source: Source) -> Recipe[Outcome]:
         return replace(way, action=action)
     if not site.quirks.moves_links:
         return replace((yield from _make_in_place(site, wish, content, way)), action=action)
-    staged = site.fresh(STAGING)
+    return replace((yield from _put_in_place(site, wish, content, way)), action=action)
+
+
+def _put_in_place(site: Site, action: Action, content: bytes, way: Way) -> Recipe[Outcome]:
+    """Stage a link and rename it to its path: from beside that, where none leads there from our folder."""
+    is_beside = site.is_elsewhere(parent(action.path))
+    staged = site.fresh_beside(action.path) if is_beside else site.fresh(STAGING)
     status = yield from act(symlink(site, content, staged))
     if status is not OK:
         return Outcome(action, problem=(yield from explain(site, action.path, "make the link", status)))
-    published = yield from publish(site, wish, staged, way=way, digest=None)
+    published = yield from publish(site, action, staged, way=way, digest=None)
     if published == STANDS:
-        return Outcome(action, {action.path: new})
+        return Outcome(action, {action.path: action.new})
     yield from act(wire.remove(staged))
     if published.outcome is not None:
-        return replace(published.outcome, action=action)
+        return published.outcome
     assert published.refused is not None
-    failed = yield from explain(site, action.path, "put the link in place", published.refused)
-    return Outcome(action, published.effects, failed)
+    refused, effects = published.refused, published.effects
+    if not is_beside and refused.code == wire.FX_FAILURE and (yield from note_elsewhere(site, action.path)):
+        # What was to be kept has been: either it was moved away, or it may be replaced by now.
+        outcome = yield from _put_in_place(site, action, content, Way.FREE if effects else Way.OURS)
+        return replace(outcome, effects={**effects, **outcome.effects})
+    failed = yield from explain(site, action.path, "put the link in place", refused)
+    return Outcome(action, effects, failed)
 
 
 def _make_in_place(site: Site, action: Action, content: bytes, way: Way) -> Recipe[Outcome]:

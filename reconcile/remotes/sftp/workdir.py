@@ -523,7 +523,10 @@ def clear_run(
         stuck += remaining
         if strangers:
             site.say(f"what somebody else put into what was being deleted is kept: {_some(strangers)}")
-    session.call(_is_removed_empty(folder, (b"trash/kept", TRASH), []))
+    inner = len(folder) + 1
+    # Made in vain where what was to be kept could not come to our file system: they would count as kept.
+    vain = [made[inner:] for made in site.kept if made.startswith(folder + b"/")] if site.elsewhere else []
+    session.call(_is_removed_empty(folder, {*vain, b"trash/kept", TRASH}, []))
     if PARKED in parts:
         parked = folder + b"/" + PARKED
         status = session.call(act(wire.rmdir(parked)))
