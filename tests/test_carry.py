@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -166,3 +167,27 @@ def test_a_cut_in_the_middle(
     assert job.run(*FILTERS, "--mirror", "--refresh").counts == {}
     assert files(dest) == {"rest": b"r", **LEFT, **MOVED}
     assert not list(dest.glob(".reconcile/*/*/trash/kept/*"))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("at", [7, 8, 9])
+def test_a_run_cut_off_while_folders_change_places_goes_on(
+    job: Reconcile, source: Path, dest: Path, shim_sshd: Sshd, at: int, when: Literal["before", "after"]
+) -> None:
+    """What has come to its new place by then looks like what was there before: never back with it."""
+    names = ("a", "b", "c")
+    build_tree(source, {name: {"f": f"from {name}", "g": f"and {name}"} for name in names})
+    for path in (path for path in source.rglob("*") if path.is_file()):
+        os.utime(path, (1_500_000_000, 1_500_000_000))
+    job.run("--exclude", ".env")
+    build_tree(dest, {name: {".env": f"theirs {name}"} for name in names})
+    for old, new in (("a", "aside"), ("c", "a"), ("b", "c"), ("aside", "b")):
+        (source / old).rename(source / new)
+    shim_sshd.arm(Fault("close", at, "RENAME", "parked/", when))
+    job("run", "--exclude", ".env", "--retries", "0")
+    assert not shim_sshd.armed
+    job.run("--exclude", ".env")
+    contents = {path: content for path, content in files(dest).items() if content is not None}
+    mine = {path: node.content for path, node in read_tree(source).items() if node.content is not None}
+    assert contents == {**mine, **{f"{name}/.env": f"theirs {name}".encode() for name in names}}
+    assert job.run("--exclude", ".env", "--refresh").counts == {}

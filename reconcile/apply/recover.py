@@ -98,7 +98,13 @@ def _choose_ways(leftover: Leftover, outcomes: Sequence[Outcome], remote: Remote
             ways.at_home.append(action)
         else:
             left[home] = action
-    waiting = [home for home in sorted(left, reverse=True) if is_taken(home, left[home])]
+    begun = {action.path for action in _may_have_begun(leftover, outcomes) if action.path not in arrived}
+    waiting = [
+        home
+        for home, action in sorted(left.items(), reverse=True)
+        if is_taken(home, action)
+        or (action.path in begun and (there := seen[action.path]) is not None and there.kind is Kind.DIR)
+    ]
     while waiting:
         if (onward := left.pop(waiting.pop(), None)) is not None:
             if onward.path in ways.free:
@@ -106,6 +112,26 @@ def _choose_ways(leftover: Leftover, outcomes: Sequence[Outcome], remote: Remote
             waiting.append(onward.path)
     ways.back.extend(left.values())
     return ways
+
+
+def _may_have_begun(leftover: Leftover, outcomes: Sequence[Outcome]) -> Iterator[Action]:
+    """Moves of directories out of their parking places that may be done in part.
+
+    Into a directory that is there already one moves piece by piece. What has arrived there can't be told
+    by its look, nor by its name, from what was there before: so it goes on, never back.
+    """
+    whole = {o.action.parked for o in leftover.outcomes if o.action.op is Op.PARK and o.done}
+    done = {(o.action.source, o.action.path) for o in outcomes if o.done}
+    ours = {
+        action.path if action.op is Op.PARK else action.source
+        for action in leftover.actions
+        if (action.op is Op.PARK and action.parked not in whole)
+        or (action.op is Op.MOVE and action.parked is None and (action.source, action.path) not in done)
+    }
+    for action in leftover.actions:
+        is_folder = action.op is Op.MOVE and action.kind is Kind.DIR and action.parked in whole
+        if is_folder and action.old is None and action.path not in ours:
+            yield action
 
 
 def _came_home(action: Action) -> Outcome:
