@@ -275,7 +275,7 @@ def _negotiate(transport: Transport, known: hostkeys.Known, endpoint: Endpoint, 
 
     options = transport.get_security_options()
     options.key_types = known.sort_algorithms(options.key_types)
-    transport.banner_timeout = transport.handshake_timeout = seconds
+    transport.banner_timeout = transport.handshake_timeout = seconds + 1  # ours comes first, and tells why
     settled = threading.Event()
     transport.start_client(event=settled)
     give_up = time.monotonic() + seconds
