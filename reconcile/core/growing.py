@@ -1,7 +1,7 @@
 """Files that only grow, such as logs: what was in them may be sent while more is added. Pure.
 
 What may live here: which files these are, and what is said of them. That a file did
-only grow is proven where it is read (``source``). Others wait: half of a video is none.
+only grow is proven where it is read (``source.files``). Others wait: half of a video is none.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The embedded SFTP server, for trying things out, for the demo and for tests. Not for production.
 
 What may live here: listening, who may come in, and the ``serve`` command. What is
-said on a channel is in ``answers``, what it does to files in ``confined``.
+said on a channel is in ``session``, what it does to files in ``files``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from reconcile.core.errors import UsageError
-from reconcile.remotes.ssh import known_hosts as hostkeys
+from reconcile.remotes.ssh import known_hosts
 from reconcile.remotes.ssh.library import paramiko
 from reconcile.remotes.ssh.tcp import tune
 from reconcile.remotes.ssh.transport import Transport
@@ -125,7 +125,7 @@ class Server:
     @property
     def host_key_fingerprint(self) -> str:
         """The same to compare by eye."""
-        return hostkeys.fingerprint(self._host_key.asbytes())
+        return known_hosts.fingerprint(self._host_key.asbytes())
 
     def start(self) -> Self:
         """Serve in the background until :meth:`close`."""
@@ -252,7 +252,7 @@ def _read_authorized(path: str) -> frozenset[bytes]:
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             for line in file:
-                key = hostkeys.parse_key(line.split())
+                key = known_hosts.parse_key(line.split())
                 if key is not None:
                     keys.add(key[1])
     except OSError as error:

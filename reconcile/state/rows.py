@@ -1,4 +1,4 @@
-"""The packed form of one directory, below ``scan`` and ``state``. Only the codec lives here.
+"""The packed form of one directory, the same in a scan and in a snapshot. Only the codec lives here.
 
 A directory is two byte strings, so that "did anything change in here?" is one
 comparison of bytes and a directory that did not change is never decoded:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from reconcile.core.errors import TurnedAway, Unreachable
 from reconcile.core.model import Login, Target
-from reconcile.remotes.ssh import known_hosts as hostkeys
+from reconcile.remotes.ssh import known_hosts
 from reconcile.remotes.ssh.config import Endpoint, find_endpoint, refuse_proxy
 from reconcile.remotes.ssh.tcp import dial
 from reconcile.remotes.words import one_line
@@ -232,7 +232,7 @@ def _connect(
     secrets: Secrets,
 ) -> Connection:
     started = time.monotonic() - secrets.paused
-    known = hostkeys.look_up(endpoint.host, endpoint.port, login.known_hosts, secrets.read)
+    known = known_hosts.look_up(endpoint.host, endpoint.port, login.known_hosts, secrets.read)
     sock = dial(endpoint.host, endpoint.port, login.timeout)
     try:
         from reconcile.remotes.ssh.auth import prove
@@ -252,7 +252,7 @@ def _connect(
         _negotiate(transport, known, endpoint, max(seconds_left(), 0.1))
         key = transport.host_key
         assert key is not None  # negotiated
-        hostkeys.check(
+        known_hosts.check(
             known,
             key.get_name(),
             key.asbytes(),
@@ -269,7 +269,7 @@ def _connect(
         raise
 
 
-def _negotiate(transport: Transport, known: hostkeys.Known, endpoint: Endpoint, seconds: float) -> None:
+def _negotiate(transport: Transport, known: known_hosts.Known, endpoint: Endpoint, seconds: float) -> None:
     """Versions and keys. Raises Unreachable."""
     from paramiko.ssh_exception import IncompatiblePeer
 
