@@ -163,9 +163,10 @@ def test_what_a_dead_run_had_staged_whole_is_not_sent_again(
     planned = job.plan()
     shim_sshd.requests()
     ran = job.run()
-    assert ran.counts["create"] <= 400 - len(arrived) + 64, "those of one step may lack their time"
+    created = ran.counts.get("create", 0)  # none, if the dead client had queued all that was missing
+    assert created <= 400 - len(arrived) + 64, "those of one step may lack their time"
     sent = shim_sshd.requests().requests["WRITE"]
-    assert sent <= ran.counts["create"] + 5
+    assert sent <= created + 5
     assert planned.counts == ran.counts
     assert_same_tree(source, dest)
     assert not staged(dest)
