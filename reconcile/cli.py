@@ -21,7 +21,7 @@ import click
 
 from reconcile import __version__
 from reconcile.core.errors import Exit, Interrupted, ReconcileError, UsageError
-from reconcile.core.model import Fsync, Links, OnDrift, OnStale, Options, Stop
+from reconcile.core.job import Fsync, Links, OnDrift, OnStale, Options, Stop
 
 if TYPE_CHECKING:
     from reconcile.report import Recorder

@@ -1,4 +1,4 @@
-"""What the user typed → :class:`reconcile.core.model.Job`. Flags only, so far.
+"""What the user typed → :class:`reconcile.core.job.Job`. Flags only, so far.
 
 Whatever is wrong with it is a :class:`UsageError` that names the way out. A DEST is never echoed:
 it may hold a password. Apart from ``--exclude-from`` no file is read here, and the source is not
@@ -13,7 +13,8 @@ from typing import NoReturn
 
 from reconcile.core.errors import UsageError
 from reconcile.core.filters import check_patterns, make_filter
-from reconcile.core.model import Fsync, Job, Links, Login, OnDrift, OnStale, Options, Target, noun
+from reconcile.core.job import Fsync, Job, Links, Login, OnDrift, OnStale, Options, Target
+from reconcile.core.model import noun
 from reconcile.home import expand, in_home
 
 FORMS = "sftp://[user@]host[:port]/absolute/path, sftp://host/~/path/in/home or user@host:path"

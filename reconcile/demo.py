@@ -19,7 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from reconcile.config import Flags, make_job
-from reconcile.core.model import RESERVED_NAME, Result
+from reconcile.core.job import Result
+from reconcile.core.model import RESERVED_NAME
 from reconcile.report import Outlet, make_reporter
 from reconcile.run import make_plan, run
 

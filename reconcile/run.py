@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from reconcile.apply.connection import Connect, Line
 from reconcile.core.errors import Stale
-from reconcile.core.model import Job, Reporter, Result, Stop
+from reconcile.core.job import Job, Reporter, Result, Stop
 from reconcile.phases.carry_out import carry_out
 from reconcile.phases.decide import decide, decide_again, foresee_failing
 from reconcile.phases.held import Held

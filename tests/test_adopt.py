@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.core.model import Job, Options
+from reconcile.core.job import Job, Options
 from reconcile.run import make_plan, run
 from tests.remotes.conformance import Heard
 from tests.remotes.conftest import JobTo, job_to, served

@@ -9,7 +9,8 @@ import pytest
 
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import ConnectionLost, Refused, UsageError, amend
-from reconcile.core.model import Job, Outcome, Reporter
+from reconcile.core.job import Job, Reporter
+from reconcile.core.model import Outcome
 from reconcile.remotes import Memory, Remote, open_remote
 from reconcile.report import make_reporter
 from reconcile.run import run

@@ -15,7 +15,8 @@ from reconcile.core.arrivals import lost
 from reconcile.core.diff import diff, fill, infer, unread
 from reconcile.core.errors import Refused
 from reconcile.core.guard import guard
-from reconcile.core.model import Action, Kind, Op, Options, Outcome, Plan, Problem, Reason, Stage, Stop
+from reconcile.core.job import Options, Stop
+from reconcile.core.model import Action, Kind, Op, Outcome, Plan, Problem, Reason, Stage
 from reconcile.core.plan import make_plan
 from reconcile.remotes import FORGETFUL
 from tests.support.memory import MemoryRemote, Tree, visible

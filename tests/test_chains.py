@@ -14,7 +14,8 @@ from reconcile.apply.connection import Line
 from reconcile.apply.levels import apply
 from reconcile.apply.recover import foresee, recover
 from reconcile.core.fold import fold
-from reconcile.core.model import Action, DirectorySnapshot, Entry, Kind, Op, Options, Outcome, Plan, Stop
+from reconcile.core.job import Options, Stop
+from reconcile.core.model import Action, DirectorySnapshot, Entry, Kind, Op, Outcome, Plan
 from reconcile.core.order import MOST_IN_TURN, order
 from reconcile.remotes import FORGETFUL
 from reconcile.state.journal import Leftover

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reconcile.config import Flags, make_job, misplaced_port, parse_target
 from reconcile.core.errors import UsageError
-from reconcile.core.model import Fsync, Links, OnDrift, Options, Target
+from reconcile.core.job import Fsync, Links, OnDrift, Options, Target
 
 SECRET = "hunter2"
 

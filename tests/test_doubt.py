@@ -11,7 +11,8 @@ import pytest
 
 from reconcile.core.diff import diff
 from reconcile.core.filters import Filter, make_filter
-from reconcile.core.model import Change, DirectorySnapshot, Entry, Kind, Options, PlainDirectory, Scan
+from reconcile.core.job import Options
+from reconcile.core.model import Change, DirectorySnapshot, Entry, Kind, PlainDirectory, Scan
 from reconcile.source.doubt import lost_mounts, moved_meanwhile, still_mounts
 from reconcile.source.files import Source
 from reconcile.source.scan import scan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from reconcile.apply.connection import Line
-from reconcile.core.model import Job, Login, Reporter, Stop, Target
+from reconcile.core.job import Job, Login, Reporter, Stop, Target
 from reconcile.remotes import FORGETFUL, Memory, Remote
 from reconcile.report import Recorder
 from tests.support.memory import LocalTree, MemoryRemote

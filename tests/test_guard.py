@@ -11,6 +11,7 @@ from reconcile.core.diff import diff, fill, infer, unread
 from reconcile.core.errors import Refused
 from reconcile.core.filters import Filter, make_filter
 from reconcile.core.guard import count_kept, count_rehashed, guard, tell_gone
+from reconcile.core.job import Options
 from reconcile.core.model import (
     Action,
     Directory,
@@ -18,7 +19,6 @@ from reconcile.core.model import (
     Entry,
     Kind,
     Op,
-    Options,
     PlainDirectory,
     Plan,
     Scan,

@@ -27,7 +27,8 @@ import pytest
 from reconcile.cli import commands, main
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import Exit, ReconcileError
-from reconcile.core.model import Job, Reason, Reporter, Result
+from reconcile.core.job import Job, Reporter, Result
+from reconcile.core.model import Reason
 from reconcile.remotes import Memory, Remote, open_remote
 from reconcile.run import run
 from reconcile.serve.files import Attributes, File, Files

@@ -8,7 +8,7 @@ import pytest
 
 from reconcile.apply.connection import Line
 from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway, Unreachable, Untrusted
-from reconcile.core.model import Job, Options, Reporter, Stop, Target
+from reconcile.core.job import Job, Options, Reporter, Stop, Target
 from reconcile.remotes import FORGETFUL, Memory, Remote
 from reconcile.report.recorder import Recorder
 from tests.support.memory import MemoryRemote

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.core.model import Job, OnDrift, Options, Result
+from reconcile.core.job import Job, OnDrift, Options, Result
 from reconcile.run import make_plan, run
 from tests.remotes.conformance import Heard
 from tests.remotes.conftest import JobTo, job_to, served

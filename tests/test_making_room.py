@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.core.model import Kind, Op, Options, Reason
+from reconcile.core.job import Options
+from reconcile.core.model import Kind, Op, Reason
 from tests.support.command import Reconcile
 from tests.support.memory import LocalTree
 from tests.support.sshd import Sshd

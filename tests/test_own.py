@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reconcile.core.filters import make_filter
-from reconcile.core.model import Own
+from reconcile.core.job import Own
 from reconcile.source.files import is_private_key
 from reconcile.source.own import find_own, line_for
 from tests.support.command import Ran, Reconcile

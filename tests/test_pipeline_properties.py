@@ -12,22 +12,12 @@ from hypothesis import strategies as st
 from reconcile.apply.connection import Line
 from reconcile.apply.levels import apply
 from reconcile.core import fold as folding
-from reconcile.core.diff import ancestors, diff, fill, fingerprint, infer, unread
+from reconcile.core.diff import diff, fill, fingerprint, infer, unread
 from reconcile.core.filters import Filter, make_filter
 from reconcile.core.fold import fold
-from reconcile.core.model import (
-    DirectorySnapshot,
-    Job,
-    Kind,
-    Op,
-    Options,
-    Outcome,
-    PlainDirectory,
-    Plan,
-    Scan,
-    Stop,
-    Target,
-)
+from reconcile.core.job import Job, Options, Stop, Target
+from reconcile.core.model import DirectorySnapshot, Kind, Op, Outcome, PlainDirectory, Plan, Scan
+from reconcile.core.paths import ancestors
 from reconcile.core.plan import make_plan
 from reconcile.remotes import FORGETFUL
 from reconcile.report import Recorder

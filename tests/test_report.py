@@ -17,20 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconcile.core.errors import Exit
-from reconcile.core.model import (
-    Action,
-    Entry,
-    Kind,
-    Op,
-    Outcome,
-    Plan,
-    Problem,
-    Reason,
-    Result,
-    Since,
-    Stage,
-    Traffic,
-)
+from reconcile.core.job import Result, Since
+from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Plan, Problem, Reason, Stage, Traffic
 from reconcile.report import JsonReporter, Outlet, PlainReporter, Recorder, make_reporter, plans, words
 from reconcile.report.document import document
 from reconcile.report.meter import Meter

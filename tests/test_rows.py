@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from reconcile.core.diff import diff, fingerprint
 from reconcile.core.filters import Filter
-from reconcile.core.model import NS, UNKNOWN_MODE, DirectorySnapshot, Entry, Kind, Options, Scan, Stamp, Tag
+from reconcile.core.job import Options
+from reconcile.core.model import NS, UNKNOWN_MODE, DirectorySnapshot, Entry, Kind, Scan, Stamp, Tag
 from reconcile.state.rows import PackedDirectory, pack_directory, pack_stamps, scanned
 
 NAMES = st.one_of(

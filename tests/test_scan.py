@@ -16,7 +16,8 @@ import pytest
 
 from reconcile.core.errors import Refused
 from reconcile.core.filters import Filter, make_filter
-from reconcile.core.model import Kind, Links, Options, Reason, Scan, Stamp
+from reconcile.core.job import Links, Options
+from reconcile.core.model import Kind, Reason, Scan, Stamp
 from reconcile.source.ignorefile import read_ignore_file
 from reconcile.source.scan import GRACE_NS, OPEN_LIMIT, scan
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from reconcile.core.errors import Refused
 from reconcile.core.filters import make_filter
-from reconcile.core.model import DirectorySnapshot, Entry, Kind, Options, PlainDirectory
+from reconcile.core.job import Options
+from reconcile.core.model import DirectorySnapshot, Entry, Kind, PlainDirectory
 from reconcile.source.scan import scan
 from reconcile.state.rows import PackedDirectory
 from reconcile.state.snapshot import FORMAT, MAGIC, load

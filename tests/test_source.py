@@ -15,7 +15,8 @@ import xxhash
 
 from reconcile.core.errors import Refused
 from reconcile.core.filters import make_filter
-from reconcile.core.model import Kind, Links, Options, Reason, Stamp
+from reconcile.core.job import Links, Options
+from reconcile.core.model import Kind, Reason, Stamp
 from reconcile.source.files import PIECE, Source, SourceError, digest_of, new_hash, read_contents
 from reconcile.source.scan import scan
 from reconcile.source.way import HELD

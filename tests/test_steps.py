@@ -15,22 +15,20 @@ from reconcile.core.diff import diff, fill, infer, unread
 from reconcile.core.errors import Refused
 from reconcile.core.filters import Filter
 from reconcile.core.fold import fold
+from reconcile.core.job import Job, Options, Target
 from reconcile.core.model import (
     Action,
     Capabilities,
     Change,
     DirectorySnapshot,
     Entry,
-    Job,
     Kind,
     Op,
-    Options,
     Outcome,
     PlainDirectory,
     Plan,
     RemoteStat,
     Scan,
-    Target,
 )
 from reconcile.core.moves import pair
 from reconcile.core.paths import PathDict

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from reconcile.core.errors import ReconcileError, Refused
-from reconcile.core.model import DirectorySnapshot, Entry, Kind, Target
+from reconcile.core.job import Target
+from reconcile.core.model import DirectorySnapshot, Entry, Kind
 from reconcile.state import store
 from reconcile.state.rows import pack_directory
 from reconcile.state.snapshot import load

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.core.model import Problem, Reason, Since, Stage
+from reconcile.core.job import Since
+from reconcile.core.model import Problem, Reason, Stage
 from reconcile.state import device, trouble
 from reconcile.state.small import recall, remember
 

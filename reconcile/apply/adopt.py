@@ -7,15 +7,14 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from reconcile.core.diff import parent
 from reconcile.core.errors import Refused
+from reconcile.core.job import Job
 from reconcile.core.linked import foreign_link
 from reconcile.core.model import (
     NS,
     UNSEEN,
     DirectorySnapshot,
     Entry,
-    Job,
     Kind,
     PlainDirectory,
     RemoteStat,
@@ -23,6 +22,7 @@ from reconcile.core.model import (
     Tag,
 )
 from reconcile.core.observe import TagOf, matches, observed, shows
+from reconcile.core.paths import parent
 from reconcile.remotes import Remote
 from reconcile.source.files import Source, read_contents
 

@@ -12,7 +12,8 @@ from itertools import chain
 from typing import TypeVar
 
 from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway, Unreachable, Untrusted
-from reconcile.core.model import Action, Footing, Job, Plan, Reporter, Stop, Traffic
+from reconcile.core.job import Job, Reporter, Stop
+from reconcile.core.model import Action, Footing, Plan, Traffic
 from reconcile.remotes import NOTHING, Memory, Remote, load
 from reconcile.state.names import name_run
 

@@ -12,11 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from reconcile.apply.connection import Line
-from reconcile.core.diff import ancestors, join
 from reconcile.core.errors import ConnectionLost
-from reconcile.core.model import Action, Kind, Op, Outcome, Plan, Stop
+from reconcile.core.job import Stop
+from reconcile.core.model import Action, Kind, Op, Outcome, Plan
 from reconcile.core.observe import claim, claim_parted, is_parted, questions
 from reconcile.core.order import not_tried, touched
+from reconcile.core.paths import ancestors, join
 from reconcile.remotes import Remote
 from reconcile.source.files import Source
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from reconcile.apply.levels import by_depth, find_out, way_home
-from reconcile.core.diff import Inside, join
 from reconcile.core.fold import fold
 from reconcile.core.model import (
     UNSEEN,
@@ -22,6 +21,7 @@ from reconcile.core.model import (
     noun,
 )
 from reconcile.core.observe import matches
+from reconcile.core.paths import Inside, join
 from reconcile.remotes import Remote
 from reconcile.source.files import Source, SourceError
 from reconcile.state.journal import Leftover

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
-from reconcile.core.diff import parent
 from reconcile.core.model import Directory, DirectorySnapshot, Entry, Kind, Op, Outcome, PlainDirectory
-from reconcile.core.paths import PathDict
+from reconcile.core.paths import PathDict, parent
 
 Pack: TypeAlias = Callable[[Mapping[str, Entry]], Directory]
 REST_EVERY = 10_000  # outcomes

@@ -10,7 +10,8 @@ from types import MappingProxyType
 
 from reconcile.core.arrivals import lost
 from reconcile.core.errors import Refused
-from reconcile.core.model import Action, Directory, DirectorySnapshot, Entry, Kind, Op, Options, Plan, Scan
+from reconcile.core.job import Options
+from reconcile.core.model import Action, Directory, DirectorySnapshot, Entry, Kind, Op, Plan, Scan
 
 SMALL_SNAPSHOT = 20  # entries; below this the default of --max-delete guards nothing
 DEFAULT_MAX_DELETE = "50%"

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconcile.core.diff import within
 from reconcile.core.model import Change, Entry, Kind, Problem, Reason, Stage
+from reconcile.core.paths import within
 
 _STAYS = (
     "a link on the remote, and a directory here: the link stays, and nothing is brought into what it leads "

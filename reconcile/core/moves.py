@@ -12,8 +12,9 @@ from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import field, replace
 
-from reconcile.core.diff import ancestors, below, lookup, movable, parent, same_content, within
+from reconcile.core.diff import movable, same_content
 from reconcile.core.model import Change, Directory, DirectorySnapshot, Entry, Kind, Scan, noun
+from reconcile.core.paths import ancestors, below, lookup, parent, within
 
 # A digest that more vanished files share than this says little about directories.
 _VOTERS = 16

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
-from reconcile.core.diff import join
 from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Problem, Reason, RemoteStat, Stage, Tag
+from reconcile.core.paths import join
 
 Seen = Mapping[str, RemoteStat | None]
 TagOf = Callable[[Entry], Tag | None]  # what a file will show that is as wished; None: nobody knows

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
-from reconcile.core.diff import ancestors, parent
 from reconcile.core.model import Action, Kind, Op, Problem, Reason, Stage
+from reconcile.core.paths import ancestors, parent
 from reconcile.core.twins import fold_name
 
 MOST_IN_TURN = 4  # moves that may wait for each other, one behind the other: each is a round trip or two

@@ -1,13 +1,74 @@
-"""What is known by path, and what of it lies below one. Pure.
+"""Paths as text, and what is known by path. Pure.
 
-What may live here: containers of paths, which know nothing of what they hold.
+What may live here: how one path relates to another, and what lies at or below one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import TypeVar
 
+from reconcile.core.model import Directory, Entry, Kind
+
 V = TypeVar("V")
+
+
+def parent(path: str) -> str:
+    """The directory that holds ``path``; the base for a top-level name."""
+    return path.rpartition("/")[0]
+
+
+def join(directory: str, name: str) -> str:
+    """``name`` inside ``directory``."""
+    return f"{directory}/{name}" if directory else name
+
+
+def ancestors(path: str) -> Iterator[str]:
+    """``path`` itself and every directory above it, the base left out."""
+    while path:
+        yield path
+        path = parent(path)
+
+
+def within(path: str, tops: Container[str]) -> bool:
+    """Whether ``path`` or a directory above it is among ``tops``."""
+    return any(top in tops for top in ancestors(path))
+
+
+def lookup(dirs: Mapping[str, Directory], path: str) -> Entry | None:
+    """The entry of one path."""
+    holder, _, name = path.rpartition("/")
+    directory = dirs.get(holder)
+    return directory.entries().get(name) if directory is not None else None
+
+
+def below(snapshot: Mapping[str, Directory], top: str) -> Iterator[tuple[str, Entry]]:
+    """Every path below the directory ``top`` with its entry, parents first."""
+    waiting = [top]
+    while waiting:
+        path = waiting.pop()
+        directory = snapshot.get(path)
+        if directory is None:
+            continue
+        for name, entry in directory.entries().items():
+            inside = join(path, name)
+            yield inside, entry
+            if entry.kind is Kind.DIR:
+                waiting.append(inside)
+
+
+class Inside(Iterable[tuple[str, Entry]]):
+    """The same, relative to ``top``; looked up when somebody asks. ``newer``: what hides more of it."""
+
+    def __init__(
+        self, dirs: Mapping[str, Directory], top: str, newer: Mapping[str, Entry | None] | None = None
+    ) -> None:
+        self._dirs, self._top, self._newer = dirs, top, newer or {}
+
+    def __iter__(self) -> Iterator[tuple[str, Entry]]:
+        for path, entry in below(self._dirs, self._top):
+            newer = self._newer.get(path)
+            yield path[len(self._top) + 1 :], newer if newer is not None and newer.excluded else entry
 
 
 class PathDict(dict[str, V]):

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from reconcile.core.arrivals import arriving, keep_back, wait
-from reconcile.core.diff import Inside, ancestors, below, lookup, parent, same_content, same_meta, within
+from reconcile.core.diff import same_content, same_meta
+from reconcile.core.job import Options
 from reconcile.core.linked import leave_links
 from reconcile.core.model import (
     Action,
@@ -20,7 +21,6 @@ from reconcile.core.model import (
     Entry,
     Kind,
     Op,
-    Options,
     Plan,
     Problem,
     Reason,
@@ -29,6 +29,7 @@ from reconcile.core.model import (
 )
 from reconcile.core.moves import Pairing, pair
 from reconcile.core.order import order, touched
+from reconcile.core.paths import Inside, ancestors, below, lookup, parent, within
 from reconcile.core.room import must_be_kept, note_carried, note_kept
 from reconcile.core.twins import find_twins, fold_name
 

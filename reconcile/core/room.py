@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from reconcile.core.model import Action, Entry, Kind, Op, Options, Problem, Reason, Stage
+from reconcile.core.job import Options
+from reconcile.core.model import Action, Entry, Kind, Op, Problem, Reason, Stage
 
 _WHY = {Op.MODIFY: "is now a link", Op.MOVE: "a link was moved there"}
 

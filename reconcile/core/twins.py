@@ -11,8 +11,8 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from reconcile.core.diff import join, lookup, parent
 from reconcile.core.model import Action, DirectorySnapshot, Op, Scan
+from reconcile.core.paths import join, lookup, parent
 
 MAKING = (Op.CREATE, Op.MKDIR, Op.MOVE)
 _NO_UTF8 = re.compile("[\udc80-\udcff]")  # bytes, as the names of files hold them: some servers make all one

@@ -6,20 +6,12 @@ import os
 
 from reconcile.apply.adopt import check_blank
 from reconcile.core import plan as planning
-from reconcile.core.diff import diff, fill, infer, unread, within
+from reconcile.core.diff import diff, fill, infer, unread
 from reconcile.core.errors import Refused
 from reconcile.core.guard import count_rehashed, guard, tell_gone
-from reconcile.core.model import (
-    Change,
-    DirectorySnapshot,
-    Op,
-    Options,
-    Plan,
-    Problem,
-    Reason,
-    Since,
-    Stage,
-)
+from reconcile.core.job import Options, Since
+from reconcile.core.model import Change, DirectorySnapshot, Op, Plan, Problem, Reason, Stage
+from reconcile.core.paths import within
 from reconcile.phases.held import Held
 from reconcile.source.doubt import leave_alone, moved_meanwhile
 from reconcile.source.files import read_contents

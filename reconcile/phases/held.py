@@ -13,17 +13,8 @@ from reconcile.core.errors import ReconcileError, amend
 from reconcile.core.filters import Filter
 from reconcile.core.growing import note_grown
 from reconcile.core.guard import count_kept
-from reconcile.core.model import (
-    DirectorySnapshot,
-    Job,
-    Plan,
-    Problem,
-    Reporter,
-    Result,
-    Scan,
-    Stop,
-    Tally,
-)
+from reconcile.core.job import Job, Reporter, Result, Stop
+from reconcile.core.model import DirectorySnapshot, Plan, Problem, Scan, Tally
 from reconcile.remotes import Opener
 from reconcile.source.files import Source
 from reconcile.source.own import (

@@ -8,14 +8,9 @@ from reconcile.apply.adopt import blank, drifted, take_over
 from reconcile.apply.recover import foresee, recover
 from reconcile.core.errors import Stale
 from reconcile.core.fold import fold
+from reconcile.core.job import Job, OnStale, Options
 from reconcile.core.marks import BEFORE, serial_of
-from reconcile.core.model import (
-    DirectorySnapshot,
-    Footing,
-    Job,
-    OnStale,
-    Options,
-)
+from reconcile.core.model import DirectorySnapshot, Footing
 from reconcile.phases.held import Held
 from reconcile.state.journal import Leftover, discard_journal, read_journal
 from reconcile.state.lock import find_run

@@ -10,18 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from reconcile.core.job import Job, Reporter, Stop
 from reconcile.core.model import (
     Action,
     Capabilities,
     Entry,
     Footing,
-    Job,
     Outcome,
     Plan,
     Problem,
     RemoteStat,
-    Reporter,
-    Stop,
     Tag,
     Traffic,
 )

@@ -1,6 +1,6 @@
 """Who tells the user: a terminal (rich), plain text for cron, JSON for machines.
 
-All of them are told the same things (:class:`reconcile.core.model.Reporter`) and end with either ``finish``
+All of them are told the same things (:class:`reconcile.core.job.Reporter`) and end with either ``finish``
 or ``fail``. What is said is decided in ``words``, ``plans`` and ``document``, which are pure; in the
 others only where and how.
 """

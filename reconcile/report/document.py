@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reconcile.core.model import COUNTED_OPS, Problem, Result
+from reconcile.core.job import Result
+from reconcile.core.model import COUNTED_OPS, Problem
 from reconcile.report.plans import origin_of, parking
 from reconcile.report.words import count_actions
 

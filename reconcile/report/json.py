@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 
-from reconcile.core.model import Result
+from reconcile.core.job import Result
 from reconcile.report.document import document
 from reconcile.report.outlet import Outlet
 from reconcile.report.recorder import Recorder

@@ -8,7 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from reconcile.core.model import COUNTED_OPS, Outcome, Plan, Problem, Result, Since
+from reconcile.core.job import Result, Since
+from reconcile.core.model import COUNTED_OPS, Outcome, Plan, Problem
 from reconcile.report import plans, words
 from reconcile.report.meter import Meter
 from reconcile.report.outlet import Outlet

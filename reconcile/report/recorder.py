@@ -7,7 +7,8 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from reconcile.core.model import Outcome, Plan, Result, Tally
+from reconcile.core.job import Result
+from reconcile.core.model import Outcome, Plan, Tally
 from reconcile.report import words
 from reconcile.report.plans import parking
 

@@ -8,7 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO, cast
 
-from reconcile.core.model import Plan, Problem, Since
+from reconcile.core.job import Since
+from reconcile.core.model import Plan, Problem
 from reconcile.report import plans, words
 from reconcile.report.outlet import Outlet
 from reconcile.report.plain import NOT_COUNTED, PlainReporter

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from reconcile.core.errors import Exit
-from reconcile.core.model import COUNTED_OPS, Action, Op, Problem, Reason, Result, Since
+from reconcile.core.job import Result, Since
+from reconcile.core.model import COUNTED_OPS, Action, Op, Problem, Reason
 
 PROBLEMS = 20  # lines; more of them are only counted
 EXAMPLES = 3  # paths of problems of one cause that are named; so many have a line each

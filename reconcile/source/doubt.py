@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from stat import S_ISDIR
 
-from reconcile.core.diff import ancestors, lookup, parent, within
 from reconcile.core.filters import Filter
 from reconcile.core.model import (
     RESERVED_NAME,
@@ -25,6 +24,7 @@ from reconcile.core.model import (
     Scan,
     Stage,
 )
+from reconcile.core.paths import ancestors, lookup, parent, within
 from reconcile.source.files import Source
 
 _LOST = (

@@ -19,7 +19,8 @@ from typing import Self
 
 import xxhash
 
-from reconcile.core.model import Entry, Kind, Links, Problem, Reason, Stage, Stamp
+from reconcile.core.job import Links
+from reconcile.core.model import Entry, Kind, Problem, Reason, Stage, Stamp
 from reconcile.source.way import Way, open_root
 from reconcile.state.rows import narrow
 

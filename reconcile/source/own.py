@@ -10,20 +10,11 @@ import os
 import re
 from collections.abc import Collection, Iterable, Iterator
 
-from reconcile.core.diff import lookup
 from reconcile.core.errors import Refused
 from reconcile.core.filters import Filter
-from reconcile.core.model import (
-    Action,
-    DirectorySnapshot,
-    Kind,
-    Op,
-    Own,
-    Plan,
-    Problem,
-    Reason,
-    Stage,
-)
+from reconcile.core.job import Own
+from reconcile.core.model import Action, DirectorySnapshot, Kind, Op, Plan, Problem, Reason, Stage
+from reconcile.core.paths import lookup
 from reconcile.source.files import Source
 from reconcile.state.lock import is_job_folder
 

@@ -18,13 +18,12 @@ from stat import S_IFDIR, S_IFLNK, S_IFREG
 
 from reconcile.core.errors import Refused
 from reconcile.core.filters import Filter
+from reconcile.core.job import Links, Options
 from reconcile.core.model import (
     PERMISSIONS,
     RESERVED_NAME,
     RESERVED_PREFIX,
     Directory,
-    Links,
-    Options,
     Problem,
     Reason,
     Scan,

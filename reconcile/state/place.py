@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from reconcile.core.errors import UsageError
-from reconcile.core.model import Job, Target, noun
+from reconcile.core.job import Job, Target
+from reconcile.core.model import noun
 from reconcile.state.lock import hold_lock
 from reconcile.state.private import open_ours
 from reconcile.state.small import recall, remember

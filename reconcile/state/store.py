@@ -16,7 +16,8 @@ from functools import partial
 import xxhash
 
 from reconcile.core.errors import ReconcileError, Refused, UsageError
-from reconcile.core.model import DirectorySnapshot, Target
+from reconcile.core.job import Target
+from reconcile.core.model import DirectorySnapshot
 from reconcile.home import NO_HOME
 from reconcile.state.private import create, open_ours
 from reconcile.state.snapshot import dump, load

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from reconcile.core.model import Problem, Since, Stage
+from reconcile.core.job import Since
+from reconcile.core.model import Problem, Stage
 from reconcile.state.small import recall, remember
 
 NAME = "problems"

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from reconcile.core.errors import Refused
-from reconcile.core.model import Action, DirectorySnapshot, Entry, Kind, Op, Outcome, Stamp, Tag, Target
+from reconcile.core.job import Target
+from reconcile.core.model import Action, DirectorySnapshot, Entry, Kind, Op, Outcome, Stamp, Tag
 from reconcile.state import journal as journals
 from reconcile.state import private, store
 from reconcile.state.journal import begin_journal, discard_journal, read_journal

@@ -16,15 +16,14 @@ import pytest
 
 from reconcile.apply.levels import way_home
 from reconcile.core.errors import Refused
+from reconcile.core.job import OnDrift, Options
 from reconcile.core.model import (
     UNKNOWN_MODE,
     Action,
     Entry,
     Footing,
     Kind,
-    OnDrift,
     Op,
-    Options,
     Outcome,
     Plan,
     Problem,

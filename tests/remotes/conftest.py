@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.core.model import Job, Options
+from reconcile.core.job import Job, Options
 from tests.support.quirky import Quirk, reach, start_quirky
 
 JobTo = Callable[..., Job]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.core.model import Job, Op, Options, Result
+from reconcile.core.job import Job, Options, Result
+from reconcile.core.model import Op
 from reconcile.run import run
 from reconcile.serve.files import Attributes, File, Files
 from reconcile.serve.server import Server

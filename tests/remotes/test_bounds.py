@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reconcile.core.errors import ProtocolError, Unreachable
-from reconcile.core.model import Job, Login, Options, Target
+from reconcile.core.job import Job, Login, Options, Target
 from reconcile.remotes import Opener
 from reconcile.remotes.sftp import listing, wire
 from reconcile.remotes.sftp.remote import SftpRemote

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.core.model import Footing, Job, Options, Reason
+from reconcile.core.job import Job, Options
+from reconcile.core.model import Footing, Reason
 from reconcile.remotes import Remote, open_remote
 from reconcile.state.memo import Memo
 from tests.remotes.conformance import LINEAGE, Bench, Heard

@@ -20,7 +20,7 @@ import paramiko
 import pytest
 
 from reconcile.core.errors import TurnedAway, Unreachable, UsageError
-from reconcile.core.model import Login, Target
+from reconcile.core.job import Login, Target
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.steps import Burst, Recipe

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reconcile.core.errors import UsageError
-from reconcile.core.model import Target
+from reconcile.core.job import Target
 from reconcile.remotes.ssh import config as endpoint
 from reconcile.remotes.ssh.config import Endpoint, find_endpoint, refuse_proxy
 from reconcile.remotes.ssh.known_hosts import look_up

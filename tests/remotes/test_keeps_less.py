@@ -12,20 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.core.model import (
-    NS,
-    Action,
-    Entry,
-    Job,
-    Kind,
-    Login,
-    Op,
-    Options,
-    RemoteStat,
-    Result,
-    Tag,
-    Target,
-)
+from reconcile.core.job import Job, Login, Options, Result, Target
+from reconcile.core.model import NS, Action, Entry, Kind, Op, RemoteStat, Tag
 from reconcile.core.observe import HOUR, claim
 from reconcile.run import run
 from reconcile.serve.files import Attributes, File, Files

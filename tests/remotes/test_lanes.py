@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from reconcile.core.errors import ConnectionLost
-from reconcile.core.model import Action, Entry, Kind, Op, Options, Plan, Reason
+from reconcile.core.job import Options
+from reconcile.core.model import Action, Entry, Kind, Op, Plan, Reason
 from reconcile.remotes import Remote
 from reconcile.remotes.sftp import lanes as sftp_lanes
 from reconcile.remotes.sftp import remote as sftp_remote

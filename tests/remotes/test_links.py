@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconcile.core.errors import Refused
-from reconcile.core.model import Job, OnDrift, Options
+from reconcile.core.job import Job, OnDrift, Options
 from reconcile.remotes.sftp import walk
 from reconcile.run import make_plan, run
 from reconcile.state.memo import Memo

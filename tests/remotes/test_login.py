@@ -18,7 +18,7 @@ import pytest
 from paramiko.server import InteractiveQuery
 
 from reconcile.core.errors import TurnedAway, Unreachable, Untrusted, UsageError
-from reconcile.core.model import Job, Login, Target
+from reconcile.core.job import Job, Login, Target
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.ssh.connect import connect
 from reconcile.remotes.ssh.secret import Secrets

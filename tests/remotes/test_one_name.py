@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.core.model import Job, Options, Reason, Result
+from reconcile.core.job import Job, Options, Result
+from reconcile.core.model import Reason
 from reconcile.core.twins import fold_name
 from reconcile.run import run
 from tests.remotes.conformance import Heard

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.core.model import Job, Options
+from reconcile.core.job import Job, Options
 from reconcile.remotes.sftp.quirks import Quirks, claims_openssh, pack, unpack, version_of
 from reconcile.run import run
 from reconcile.state.memo import Memo

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.core.model import Action, Job, OnDrift, Op, Options, Reason, Result
+from reconcile.core.job import Job, OnDrift, Options, Result
+from reconcile.core.model import Action, Op, Reason
 from reconcile.remotes.sftp import lanes
 from reconcile.run import run
 from tests.remotes.conformance import Heard

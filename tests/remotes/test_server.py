@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from reconcile.core.errors import Unreachable, UsageError
-from reconcile.core.model import Job, Login, Options, Target
+from reconcile.core.job import Job, Login, Options, Target
 from reconcile.remotes import Remote
 from reconcile.remotes import open_remote as really_open
 from reconcile.remotes.sftp import wire

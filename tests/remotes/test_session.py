@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from reconcile.core.errors import ConnectionLost, Interrupted, ProtocolError
-from reconcile.core.model import Stop
+from reconcile.core.job import Stop
 from reconcile.remotes.sftp import lane, wire
 from reconcile.remotes.sftp import session as pump
 from reconcile.remotes.sftp.session import Session

@@ -15,19 +15,8 @@ import pytest
 
 from reconcile.apply.adopt import drifted
 from reconcile.core.errors import ConnectionLost, Refused, Unreachable
-from reconcile.core.model import (
-    Action,
-    DirectorySnapshot,
-    Entry,
-    Footing,
-    Fsync,
-    Job,
-    Kind,
-    Op,
-    Options,
-    PlainDirectory,
-    Reason,
-)
+from reconcile.core.job import Fsync, Job, Options
+from reconcile.core.model import Action, DirectorySnapshot, Entry, Footing, Kind, Op, PlainDirectory, Reason
 from reconcile.remotes import Remote
 from reconcile.remotes import open_remote as really_open
 from reconcile.remotes.sftp import session as pump

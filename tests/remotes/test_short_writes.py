@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.core.model import Job, Login, Options, Target
+from reconcile.core.job import Job, Login, Options, Target
 from reconcile.remotes.sftp.site import TRIALS
 from reconcile.run import run
 from reconcile.serve.files import Attributes, File, Files

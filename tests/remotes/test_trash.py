@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from reconcile.core.job import Options
 from reconcile.core.marks import is_mark
-from reconcile.core.model import Footing, Options
+from reconcile.core.model import Footing
 from reconcile.remotes.sftp import remove
 from reconcile.remotes.sftp.steps import Recipe
 from tests.remotes.conformance import LINEAGE, RUN, Bench, Heard

@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from reconcile.core.diff import join, parent
 from reconcile.core.model import (
     NS,
     Action,
@@ -33,6 +32,7 @@ from reconcile.core.model import (
     Tag,
     Traffic,
 )
+from reconcile.core.paths import join, parent
 from reconcile.remotes import NOTHING
 
 

@@ -13,7 +13,7 @@ from types import MappingProxyType
 
 import pytest
 
-from reconcile.core.model import Login, Target
+from reconcile.core.job import Login, Target
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.ssh.library import paramiko
 from reconcile.serve.files import Attributes, File, Files, Place

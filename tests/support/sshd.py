@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from reconcile.core.model import Login, Target
+from reconcile.core.job import Login, Target
 from tests.support import shim
 from tests.support.faults import Fault, read_faults, write_faults
 from tests.support.processes import alive, bound_by_permissions, end_tree, wait_for

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+from reconcile.core.job import OnDrift
 from reconcile.core.model import (
     PERMISSIONS,
     UNKNOWN_MODE,
     Action,
     Entry,
     Kind,
-    OnDrift,
     Op,
     Outcome,
     Problem,

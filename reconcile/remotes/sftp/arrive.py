@@ -10,7 +10,8 @@ import stat
 from collections.abc import Callable, Mapping
 
 from reconcile.core.errors import Refused
-from reconcile.core.model import RESERVED_NAME, Capabilities, Job, noun
+from reconcile.core.job import Job
+from reconcile.core.model import RESERVED_NAME, Capabilities, noun
 from reconcile.remotes import Memory
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.foreign import POSIX_RENAME

@@ -19,8 +19,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from reconcile.core.diff import parent
 from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Only, Op, Outcome
+from reconcile.core.paths import parent
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.foreign import POSIX_RENAME, Way
 from reconcile.remotes.sftp.parents import look_at, trouble_above

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from reconcile.core.diff import ancestors, join, parent, within
 from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Op, Problem, Reason
+from reconcile.core.paths import ancestors, join, parent, within
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import keep

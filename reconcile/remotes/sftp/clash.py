@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from reconcile.core.diff import parent
 from reconcile.core.model import Action, Op, Outcome, Reason
+from reconcile.core.paths import parent
 from reconcile.remotes.sftp.links import look
 from reconcile.remotes.sftp.listing import Listing, list_directory
 from reconcile.remotes.sftp.site import Site, problem

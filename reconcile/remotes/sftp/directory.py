@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconcile.core.diff import parent
 from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Op, Outcome, Reason
+from reconcile.core.paths import parent
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import clear, meet

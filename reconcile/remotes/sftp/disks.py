@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 
-from reconcile.core.diff import parent
 from reconcile.core.model import RESERVED_PREFIX
+from reconcile.core.paths import parent
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.site import Site, act, inside
 from reconcile.remotes.sftp.steps import Recipe

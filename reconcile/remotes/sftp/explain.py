@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconcile.core.diff import parent
 from reconcile.core.model import Action, Problem, Reason
+from reconcile.core.paths import parent
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.site import STAGING, Site, problem
 from reconcile.remotes.sftp.steps import Recipe

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from enum import Enum, auto
 
-from reconcile.core.diff import parent
-from reconcile.core.model import Action, Entry, Kind, OnDrift, Outcome, Problem
+from reconcile.core.job import OnDrift
+from reconcile.core.model import Action, Entry, Kind, Outcome, Problem
+from reconcile.core.paths import parent
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.disks import kept_on, note_elsewhere
 from reconcile.remotes.sftp.explain import explain

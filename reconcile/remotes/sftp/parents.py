@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from reconcile.core.diff import parent
+from reconcile.core.job import OnDrift
 from reconcile.core.linked import foreign_link, note_link
-from reconcile.core.model import Action, Entry, Kind, OnDrift, Op, Outcome, Problem, Reason, Stage
+from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Problem, Reason, Stage
 from reconcile.core.order import touched
+from reconcile.core.paths import parent
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.links import look, read_link
 from reconcile.remotes.sftp.site import Site, absent, kind_of, problem

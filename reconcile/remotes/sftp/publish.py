@@ -12,8 +12,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
-from reconcile.core.diff import parent
 from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Outcome, Problem, Reason
+from reconcile.core.paths import parent
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.disks import note_elsewhere
 from reconcile.remotes.sftp.explain import explain

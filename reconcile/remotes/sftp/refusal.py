@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import Enum, auto
 
-from reconcile.core.diff import parent
 from reconcile.core.model import Problem, Reason
+from reconcile.core.paths import parent
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.disks import note_elsewhere
 from reconcile.remotes.sftp.site import STAGING, Site, act, inside, problem

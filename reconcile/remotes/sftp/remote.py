@@ -9,15 +9,13 @@ from functools import partial
 from itertools import chain, zip_longest
 from typing import TypeVar
 
-from reconcile.core.diff import parent
 from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway
+from reconcile.core.job import Fsync, Job, Reporter, Stop
 from reconcile.core.model import (
     Action,
     Capabilities,
     Entry,
     Footing,
-    Fsync,
-    Job,
     Kind,
     Op,
     Outcome,
@@ -25,12 +23,11 @@ from reconcile.core.model import (
     Problem,
     Reason,
     RemoteStat,
-    Reporter,
-    Stop,
     Tag,
     Traffic,
 )
 from reconcile.core.order import not_tried
+from reconcile.core.paths import parent
 from reconcile.remotes import NOTHING, Memory
 from reconcile.remotes.sftp.alter import move, park, set_meta
 from reconcile.remotes.sftp.arrive import arrive

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from reconcile.core.diff import parent
 from reconcile.core.linked import note_left
 from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Problem, Reason
+from reconcile.core.paths import parent
 from reconcile.core.twins import fold_name
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain

@@ -10,8 +10,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from reconcile.core.diff import parent
 from reconcile.core.model import PERMISSIONS, Action, Kind, Op, Outcome
+from reconcile.core.paths import parent
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.links import look
 from reconcile.remotes.sftp.listing import BATCH, TOGETHER, Listing, batches, list_directory

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from reconcile.core.errors import ConnectionLost, ProtocolError
-from reconcile.core.model import Stop, Traffic
+from reconcile.core.job import Stop
+from reconcile.core.model import Traffic
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.lane import Channel, Lane, extensions_of
 from reconcile.remotes.sftp.steps import Batch, Burst, Deliver, Farewell, Recipe, Room, Step

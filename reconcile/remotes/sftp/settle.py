@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconcile.core.diff import parent
 from reconcile.core.model import Action, Entry, Op, Outcome, Reason
+from reconcile.core.paths import parent
 from reconcile.remotes.sftp.links import look
 from reconcile.remotes.sftp.parents import missing, trouble_above
 from reconcile.remotes.sftp.site import Site, absent

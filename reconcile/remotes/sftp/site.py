@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from reconcile.core.diff import ancestors, parent
+from reconcile.core.job import Fsync, Options
 from reconcile.core.model import (
     NS,
     PERMISSIONS,
@@ -20,9 +20,7 @@ from reconcile.core.model import (
     Action,
     Capabilities,
     Entry,
-    Fsync,
     Kind,
-    Options,
     Outcome,
     Problem,
     Reason,
@@ -30,7 +28,7 @@ from reconcile.core.model import (
     Tag,
     noun,
 )
-from reconcile.core.paths import PathDict
+from reconcile.core.paths import PathDict, ancestors, parent
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.quirks import Quirks, Version
 from reconcile.remotes.sftp.steps import Recipe

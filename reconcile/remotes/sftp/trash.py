@@ -10,8 +10,8 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 
-from reconcile.core.diff import join
 from reconcile.core.model import Action, Kind, Op
+from reconcile.core.paths import join
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.links import is_link, remove_link, rename
 from reconcile.remotes.sftp.site import Discarded, Site, act

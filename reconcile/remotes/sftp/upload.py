@@ -12,7 +12,6 @@ from dataclasses import replace
 from itertools import cycle
 from typing import TypeAlias
 
-from reconcile.core.diff import parent
 from reconcile.core.model import (
     PERMISSIONS,
     Action,
@@ -25,6 +24,7 @@ from reconcile.core.model import (
     Tag,
     unkept,
 )
+from reconcile.core.paths import parent
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain, not_sent, removed_at_close
 from reconcile.remotes.sftp.foreign import Way

@@ -18,8 +18,9 @@ from itertools import chain
 from typing import Any
 
 from reconcile.core.errors import ReconcileError, Refused, Unreachable
+from reconcile.core.job import OnDrift
 from reconcile.core.marks import is_mark
-from reconcile.core.model import Action, Footing, Kind, OnDrift, Op, Problem, Reason, Stage
+from reconcile.core.model import Action, Footing, Kind, Op, Problem, Reason, Stage
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import READ_ONLY, explain, not_sent
 from reconcile.remotes.sftp.kept import Kept, count_kept, is_note, read_notes, settle_kept

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypeAlias
 
 from reconcile.core.errors import TurnedAway, Unreachable
-from reconcile.core.model import Login
+from reconcile.core.job import Login
 from reconcile.remotes.ssh.config import Endpoint
 from reconcile.remotes.ssh.keys import offers
 from reconcile.remotes.ssh.library import paramiko

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from reconcile.core.errors import UsageError
-from reconcile.core.model import Target, noun
+from reconcile.core.job import Target
+from reconcile.core.model import noun
 from reconcile.home import in_home
 from reconcile.remotes.ssh.known_hosts import DEFAULT_PORT
 

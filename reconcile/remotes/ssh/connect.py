@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from reconcile.core.errors import TurnedAway, Unreachable
-from reconcile.core.model import Login, Target
+from reconcile.core.job import Login, Target
 from reconcile.remotes.ssh import known_hosts
 from reconcile.remotes.ssh.config import Endpoint, find_endpoint, refuse_proxy
 from reconcile.remotes.ssh.tcp import dial

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from reconcile.core.errors import TurnedAway, UsageError
-from reconcile.core.model import Login, noun
+from reconcile.core.job import Login
+from reconcile.core.model import noun
 from reconcile.home import in_home
 from reconcile.remotes.ssh.agent import agent_keys
 from reconcile.remotes.ssh.library import paramiko

@@ -1,0 +1,216 @@
+"""What a run is told, and what it tells: a job with its options, who reports, who stops it, what it came to.
+
+Pure, as :mod:`reconcile.core.model`, which has what a run moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from reconcile.core.errors import Interrupted
+from reconcile.core.model import COUNTED_OPS, Action, Outcome, Plan, Problem, Traffic, noun
+
+
+class Links(StrEnum):
+    """What to do with local symlinks."""
+
+    KEEP = "keep"
+    FOLLOW = "follow"
+    SKIP = "skip"
+
+
+class OnDrift(StrEnum):
+    """What to do where the remote holds something we did not put there."""
+
+    BACKUP = "backup"  # into the run's trash, and kept there
+    SKIP = "skip"  # leave it alone: a problem
+    OVERWRITE = "overwrite"
+
+
+class OnStale(StrEnum):
+    """What to do where the mark on the remote is not the one that the snapshot knows."""
+
+    REFRESH = "refresh"  # list the remote first, and go on with what it shows
+    REFUSE = "refuse"
+
+
+class Fsync(StrEnum):
+    """Whether the server is asked to bring published files to its disk (fsync@openssh.com)."""
+
+    AUTO = "auto"  # where it costs little: few uploads, and large files
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+@noun
+class Target:
+    """A canonical DEST. ``path`` is absolute, or relative to the login folder if it starts with ``~/``."""
+
+    host: str
+    path: str
+    user: str | None = None
+    port: int | None = None
+    scheme: str = "sftp"
+
+    def __str__(self) -> str:
+        user = f"{self.user}@" if self.user else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = f":{self.port}" if self.port else ""
+        path = f"/{self.path}" if self.path.startswith("~") else self.path
+        return f"{self.scheme}://{user}{host}{port}{path}"
+
+
+@noun
+class Login:
+    """How to reach and prove ourselves to the server. No secret is ever held here."""
+
+    identity: str | None = None  # key file; if given, only this key is offered
+    known_hosts: str | None = None  # default ~/.ssh/known_hosts
+    accept_new_host_key: bool = False
+    password_env: str | None = None  # name of the variable that holds the password
+    compress: bool = False
+    timeout: float = 30.0  # seconds to connect
+    interactive: bool = False  # may prompt on a terminal
+
+
+@noun
+class Own:
+    """Something of ours that may lie in SRC: it is never sent."""
+
+    path: str  # below SRC
+    what: str  # for people: what it is
+
+
+@noun
+class Options:
+    """What flags and config may change about a job."""
+
+    mirror: bool = False
+    adopt_existing: bool = False
+    keep_remote_links: bool = False  # where there is a directory here
+    remote_workdir: str | None = None
+    filters: tuple[str, ...] = ()  # gitignore lines in order: excludes, then includes as "!"
+    growing: tuple[str, ...] = ()  # gitignore lines: what may be sent while more is added to it
+    own: tuple[Own, ...] = ()  # left out whatever the filters say
+    links: Links = Links.KEEP
+    keep_times: bool = True
+    keep_perms: bool = True
+    ignore_inode: bool = False
+    ignore_ctime: bool = False
+    rehash: bool = False
+    max_delete: str | None = None  # "N" or "P%"
+    allow_mass_delete: bool = False
+    on_drift: OnDrift = OnDrift.BACKUP
+    keep: float | None = None  # seconds after which what is kept in the trash goes; None: never
+    refresh: bool = False  # walk the remote first, and drop what is not as we left it
+    on_stale: OnStale = OnStale.REFRESH
+    check_mark: bool = False  # look at the mark on the remote also where nothing is to be done
+    start_over: bool = False  # as if there were no snapshot, and adopt
+    fsync: Fsync = Fsync.AUTO
+    retries: int = 5  # reconnects in a row without progress
+    retry_max_wait: float = 60.0  # seconds between two of them at most
+    timeout: float = 60.0  # seconds without an answer after which the connection counts as lost
+    wait: float = 0.0  # seconds to wait for another run of this job to end
+
+
+@noun
+class Job:
+    """One source, one target and how to reconcile them."""
+
+    source: str  # absolute path, as it was given: it may lead through links
+    target: Target
+    state: str  # folder that holds this job's snapshot
+    options: Options = Options()
+    login: Login = Login()
+    former: str = ""  # folder with a state to be taken over, made under another name of SRC
+    formerly: str = ""  # that name
+
+
+@noun
+class Since:
+    """How long a path has been failing."""
+
+    day: str  # of the first run that told, ISO 8601, local
+    runs: int  # in a row, the last one counted
+
+
+@noun
+class Result:
+    """What a ``plan`` or a ``run`` came to; ``report`` puts it on the screen or in JSON."""
+
+    command: str  # "plan" or "run"
+    source: str
+    target: str
+    plan: Plan = Plan()
+    ended: Sequence[Action] = ()  # well, in a run, in the order they did
+    problems: Sequence[Problem] = ()  # of every stage
+    notes: Sequence[Problem] = ()
+    connected: bool = False
+    traffic: Traffic = Traffic()
+    duration_s: float = 0.0
+    phases: Mapping[str, float] = field(default_factory=dict)  # seconds
+    entries: int = 0  # found in the source by the scan
+    failing: Mapping[str, Since] = field(default_factory=dict)  # paths of problems, if they were counted
+    unsynced: int = 0  # files acknowledged, but not known to be on the server's disk
+    kept: int = 0  # entries gone here that stay there
+
+    @property
+    def done(self) -> Sequence[Action]:
+        """The counted actions: planned ones for a plan, finished ones for a run."""
+        actions = self.plan.actions if self.command == "plan" else self.ended
+        return [action for action in actions if action.op in COUNTED_OPS]
+
+
+@dataclass(slots=True)
+class Stop:
+    """Whether somebody asked the run to end. A signal handler sets it, the run looks at it.
+
+    While ``graceful`` is set the run looks at ``requested`` wherever it can end with
+    nothing torn, and calls ``check`` when all is saved. Else the handler itself ends
+    the process: there nothing is at risk. So does a second signal.
+    """
+
+    requested: int = 0  # number of the first signal; 0: none came
+    graceful: bool = False
+
+    def check(self) -> None:
+        """Raises ``Interrupted`` if the run was asked to end."""
+        if self.requested:
+            raise Interrupted(self.requested)
+
+
+class Reporter(Protocol):
+    """Is told how a run goes on. Must never fail and never block for long."""
+
+    def phase(self, name: str) -> None:
+        """A phase begins: scan, hash, diff, connect, apply, commit."""
+
+    def say(self, message: str) -> None:
+        """Something the user should know once, such as a server that can't do something."""
+
+    def warn(self, message: str) -> None:
+        """The same, and not to be missed: told also to who asked for quiet, though nothing failed."""
+
+    def asking(self) -> None:
+        """A question is about to be put to the user: what is shown makes way for it."""
+
+    def refused(self, plan: Plan) -> None:
+        """The plan is not applied: its guard is about to say why."""
+
+    def planned(self, plan: Plan) -> None:
+        """The plan stands and is about to be applied: the exact totals."""
+
+    def sent(self, count: int, path: str, /) -> None:
+        """``count`` more content bytes of the file at ``path`` went out."""
+
+    def retrying(self, lost: str, attempt: int, most: int, wait_s: float, /) -> None:
+        """The connection is lost, and why; an attempt to make it again begins in ``wait_s`` seconds.
+
+        What was under way will be sent once more.
+        """
+
+    def outcome(self, outcome: Outcome) -> None:
+        """One action came to its end, well or not."""
