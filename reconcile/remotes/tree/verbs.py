@@ -1,0 +1,322 @@
+"""What can be asked of a tree of files, and what comes back.
+
+A recipe yields a *verb*, a *driver* carries it out: over SFTP, on a disk. What may live
+here: verbs and answers, as plain as can be. No bytes of any protocol, no SSH, no OS.
+
+Paths are absolute and bytes. Every verb has a ``channel`` it goes over, where there are
+several; a handle is known on its own only. Any verb may be answered by a :class:`Status`
+that is not OK; what it is answered by else is said with it, a Status OK if nothing is.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, unique
+from typing import Any, NamedTuple, TypeAlias
+
+
+@unique
+class Code(IntEnum):
+    """How a verb ended, as exactly as the driver can tell.
+
+    Over SFTP most refusals are no more than FAILED. Whoever asks whether it *may* have been one of the
+    exact ones asks for FAILED as well.
+    """
+
+    OK = 0
+    EOF = 1  # nothing more to read, or to list
+    MISSING = 2  # the path is not there, or its directory is not
+    DENIED = 3
+    FAILED = 4  # the driver can't say why
+    INVALID = 5  # most often a name that is too long, or holds what it must not
+    UNSUPPORTED = 6  # nobody can do this there
+    EXISTS = 7
+    NOT_EMPTY = 8
+    OTHER_DISK = 9  # a rename or link from one file system to another
+    NO_SPACE = 10  # of bytes or inodes
+    QUOTA = 11
+    READ_ONLY = 12
+    NOT_DIRECTORY = 13
+    IS_DIRECTORY = 14
+    LOOP = 15  # of links
+
+
+# Answers.
+
+
+class Status(NamedTuple):
+    """How a verb ended, and the words of whoever carried it out. That it went well is said by ``OK``."""
+
+    code: Code
+    message: str
+
+
+OK = Status(Code.OK, "")
+
+
+class Handle(NamedTuple):
+    """An open file or directory: the driver's own, no recipe looks into it."""
+
+    handle: Any
+
+
+class Data(NamedTuple):
+    """What was read: all that was asked for, or less of it."""
+
+    data: bytes
+
+
+class Attrs(NamedTuple):
+    """What is said of a path. ``mode`` with the type bits; 0 for what is not told."""
+
+    size: int
+    mode: int
+    mtime: int
+    gid: int = 0
+    uid: int = 0
+
+
+class Names(NamedTuple):
+    """Raw names with their attributes."""
+
+    names: tuple[tuple[bytes, Attrs], ...]
+
+
+class Space(NamedTuple):
+    """What is left of a file system for an unprivileged user."""
+
+    bytes: int
+    out_of_inodes: bool
+    read_only: bool
+
+
+Answer: TypeAlias = Status | Handle | Data | Attrs | Names | Space
+
+
+# Verbs that look.
+
+
+class Lstat(NamedTuple):
+    """Attributes of a path, a link not followed: Attrs."""
+
+    path: bytes
+    channel: int = 0
+
+
+class Stat(NamedTuple):
+    """Attributes of what a path leads to: Attrs."""
+
+    path: bytes
+    channel: int = 0
+
+
+class Realpath(NamedTuple):
+    """The canonical absolute path: Names, of one."""
+
+    path: bytes
+    channel: int = 0
+
+
+class Readlink(NamedTuple):
+    """The target of a symlink: Names, of one."""
+
+    path: bytes
+    channel: int = 0
+
+
+class Statvfs(NamedTuple):
+    """What is left of the file system of a path: Space."""
+
+    path: bytes
+    channel: int = 0
+
+
+class Opendir(NamedTuple):
+    """Open a directory for listing: Handle."""
+
+    path: bytes
+    channel: int = 0
+
+
+class Readdir(NamedTuple):
+    """The next names of a directory: Names; EOF after the last."""
+
+    handle: Any
+    channel: int = 0
+
+
+# Verbs that change names.
+
+
+class Remove(NamedTuple):
+    """Remove a file or link."""
+
+    path: bytes
+    channel: int = 0
+
+
+class Mkdir(NamedTuple):
+    """Make a directory; the umask over there still takes bits from ``mode``."""
+
+    path: bytes
+    mode: int
+    channel: int = 0
+
+
+class Rmdir(NamedTuple):
+    """Remove an empty directory."""
+
+    path: bytes
+    channel: int = 0
+
+
+class Rename(NamedTuple):
+    """Rename, to where nothing is; whether what is there anyway is replaced has to be tried."""
+
+    old: bytes
+    new: bytes
+    channel: int = 0
+
+
+class Replace(NamedTuple):
+    """Rename over whatever is there, in one step; a directory over an empty one."""
+
+    old: bytes
+    new: bytes
+    channel: int = 0
+
+
+class HardLink(NamedTuple):
+    """Give a file a second name, links not followed; fails if anything is there."""
+
+    old: bytes
+    new: bytes
+    channel: int = 0
+
+
+class Symlink(NamedTuple):
+    """Make ``path`` a symlink to ``target``; fails if anything is there."""
+
+    target: bytes
+    path: bytes
+    channel: int = 0
+
+
+# Verbs that set modes and times, either or both: a mode in its 0o7777 bits, a time in seconds.
+
+
+class Set(NamedTuple):
+    """Set them by path; follows a link."""
+
+    path: bytes
+    mode: int | None
+    mtime: int | None
+    channel: int = 0
+
+
+class SetLink(NamedTuple):
+    """The same; a link is not followed."""
+
+    path: bytes
+    mode: int | None
+    mtime: int | None
+    channel: int = 0
+
+
+class SetHandle(NamedTuple):
+    """The same of an open file."""
+
+    handle: Any
+    mode: int | None
+    mtime: int | None
+    channel: int = 0
+
+
+# Verbs for content.
+
+
+class OpenNew(NamedTuple):
+    """Make a file and open it for writing; fails if anything is there, a link too: Handle.
+
+    ``truncate`` for servers that know no other way to make a file: one that takes no
+    heed of the rest would empty what is there.
+    """
+
+    path: bytes
+    mode: int | None
+    channel: int = 0
+    truncate: bool = False
+
+
+class OpenAgain(NamedTuple):
+    """Open a file that is there for writing, over another channel: Handle."""
+
+    path: bytes
+    channel: int = 0
+
+
+class OpenToRead(NamedTuple):
+    """Open a file that is there for reading; follows a link: Handle."""
+
+    path: bytes
+    channel: int = 0
+
+
+class Read(NamedTuple):
+    """Up to ``length`` bytes from ``offset`` on: Data; EOF behind the end."""
+
+    handle: Any
+    offset: int
+    length: int
+    channel: int = 0
+
+
+class Write(NamedTuple):
+    """Write ``data`` at ``offset`` bytes from the beginning, all of it."""
+
+    handle: Any
+    offset: int
+    data: bytes
+    channel: int = 0
+
+
+class Sync(NamedTuple):
+    """Bring an open file of ``size`` bytes to the disk."""
+
+    handle: Any
+    size: int
+    channel: int = 0
+
+
+class Close(NamedTuple):
+    """Close a file or directory."""
+
+    handle: Any
+    channel: int = 0
+
+
+Verb: TypeAlias = (
+    Lstat
+    | Stat
+    | Realpath
+    | Readlink
+    | Statvfs
+    | Opendir
+    | Readdir
+    | Remove
+    | Mkdir
+    | Rmdir
+    | Rename
+    | Replace
+    | HardLink
+    | Symlink
+    | Set
+    | SetLink
+    | SetHandle
+    | OpenNew
+    | OpenAgain
+    | OpenToRead
+    | Read
+    | Write
+    | Sync
+    | Close
+)
