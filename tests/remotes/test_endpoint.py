@@ -41,6 +41,14 @@ def find(home: Path, config: str) -> tuple[Endpoint, list[str]]:
         'Match exec "test -e /x" host nas\n ProxyJump bastion\n',
         "Match localnetwork 10.0.0.0/8\n ProxyCommand nc %h %p\n",
         "Match canonical\n ProxyJump bastion\n",
+        '"ProxyJump" bastion\n',
+        "Host other # nas\n ProxyJump none\nHost *\n ProxyJump bastion\n",
+        'Match exec "false"\n ProxyJump none\nMatch exec "x"\n ProxyJump bastion\n',
+        "Match user me\n ProxyJump bastion\n",
+        "User other\nMatch user me\n ProxyJump bastion\n",
+        "Match host=nas\n ProxyJump bastion\n",
+        "MATCH ALL # of them\n ProxyJump bastion\n",
+        "Host 'nas'\n ProxyJump bastion\n",
     ],
 )
 def test_what_leads_through_a_proxy_is_refused(home: Path, config: str) -> None:
@@ -62,6 +70,46 @@ def test_a_proxy_in_an_included_file_is_one(home: Path, included: str, before: s
         with pytest.raises(UsageError, match="through a proxy"):
             find(home, f"{before}Host *\n Include work\n")
     assert find(home, "Host other\n Include work\nHost *\n Port 22\n")[0].host == "nas"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        'Include "conf d/work"\n',
+        "Include conf\\ d/work # and more\n",
+        "Include none 'conf d/work'\n",
+        "Include %d/.ssh/conf*/work\n",
+        'Include "${HOME}/.ssh/conf d/work"\n',
+        'Match exec "false"\n Include not\nHost *\n Include conf*/work\n',
+    ],
+)
+def test_an_included_file_may_be_spelled_in_many_ways(home: Path, config: str) -> None:
+    (home / ".ssh" / "conf d").mkdir()
+    (home / ".ssh" / "conf d" / "work").write_text("ProxyJump bastion\n")
+    (home / ".ssh" / "not").write_text("ProxyJump none\n")
+    with pytest.raises(UsageError, match="through a proxy"):
+        find(home, config)
+
+
+def test_an_included_file_that_cannot_be_read_is_refused(home: Path) -> None:
+    """As OpenSSH does: it may hold a proxy."""
+    (home / ".ssh" / "folder").mkdir()
+    with pytest.raises(UsageError, match=r"can't read .*folder"):
+        find(home, "Include folder\n")
+
+
+@pytest.mark.parametrize(
+    ("config", "host", "port"),
+    [
+        ("Host other # *\n HostName evil\n", "nas", 22),
+        ("HostName a.b # its address\nPort 23 # not 22\n", "a.b", 23),
+        ("HostName = \"a.b\"\nPort '23'\n", "a.b", 23),
+        ("Match host other user x # nas\n Port 23\n", "nas", 22),
+    ],
+)
+def test_comments_and_quotes_are_none_of_a_value(home: Path, config: str, host: str, port: int) -> None:
+    found, _ = find(home, config)
+    assert (found.host, found.port) == (host, port)
 
 
 def test_a_proxy_of_the_whole_machine_is_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import getpass
 import glob
 import os
-import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -18,11 +18,11 @@ from reconcile.core.job import Target
 from reconcile.core.model import noun
 from reconcile.home import in_home
 from reconcile.remotes.ssh.known_hosts import DEFAULT_PORT
+from reconcile.remotes.ssh.spelling import join_words, judge, split_line, words_of
 
 CONFIG = "~/.ssh/config"
 SYSTEM_CONFIG = "/etc/ssh/ssh_config"  # of it, only proxies are heeded
 
-_LINE = re.compile(r"\s*(\w+)(?:\s*=\s*|\s+)(.+)")
 _KEYWORDS = ("hostname", "user", "port", "identityfile")
 _PROXIES = ("proxyjump", "proxycommand")  # the first of both counts: ssh_config(5)
 # What decides whom we talk to or who lets us in, and is not followed.
@@ -34,10 +34,9 @@ _UNHEEDED = (
     "VerifyHostKeyDNS",
 )
 _SPELLED = {name.lower(): name for name in _UNHEEDED}
-_CRITERIA = ("all", "host", "originalhost", "user", "localuser")  # of Match: what needs only names
-_ALONE = ("all", "canonical", "final")  # those without an argument
 # Our own words in what paramiko reads: notes of what stands there, each under a name of its own.
-_PROXY, _PERHAPS, _SKIPPED, _NAMED, _INCLUDED = "rproxy", "rperhaps", "rskipped", "rnamed", "rincluded"
+_PROXY, _PERHAPS, _SKIPPED, _NAMED = "rproxy", "rperhaps", "rskipped", "rnamed"
+_INCLUDED, _PERHAPS_INCLUDED = "rincluded", "rpincluded"
 
 
 @noun
@@ -66,11 +65,11 @@ def find_endpoint(target: Target, say: Callable[[str], None]) -> Endpoint:
 
     Raises UsageError if the config can't be read or understood, or leads through a proxy.
     """
-    config = _read_config(CONFIG, target.host)
+    config = _read_config(CONFIG, target)
     for key, value in config.items():
         if key.startswith(_SKIPPED):
             say(f"{CONFIG}: {value}")
-    _settles_proxy(config, CONFIG, target.host)
+    _settles_proxy(config, CONFIG, target)
     port = config.get("port", str(DEFAULT_PORT))
     if target.port is None and not (port.isdecimal() and 0 < int(port) < 65536):
         raise UsageError(f"{CONFIG}: Port {port} for {target.host} is no port. Correct it, or give --port.")
@@ -87,13 +86,13 @@ def find_endpoint(target: Target, say: Callable[[str], None]) -> Endpoint:
 
 def refuse_proxy(target: Target) -> None:
     """The same for the machine's own config, where the user's says nothing of it. Raises UsageError."""
-    config = _read_config(SYSTEM_CONFIG, target.host, strict=False)
-    if not _settles_proxy(_read_config(CONFIG, target.host), CONFIG, target.host):
-        _settles_proxy(config, SYSTEM_CONFIG, target.host)
+    config = _read_config(SYSTEM_CONFIG, target, strict=False)
+    if not _settles_proxy(_read_config(CONFIG, target), CONFIG, target):
+        _settles_proxy(config, SYSTEM_CONFIG, target)
 
 
 def _settles_proxy(
-    config: Mapping[str, Any], file: str, host: str, seen: set[str] | None = None, top: str = ""
+    config: Mapping[str, Any], file: str, target: Target, seen: set[str] | None = None, top: str = ""
 ) -> bool:
     """Whether a config says that there is no proxy, with the files that it includes: the first word counts.
 
@@ -102,25 +101,27 @@ def _settles_proxy(
     seen = set() if seen is None else seen
     top = top or file
     for key, value in config.items():
-        if key in (_PROXY, _PERHAPS):
+        if key == _PROXY or key.startswith(_PERHAPS):
             if value.split()[1].strip('"').lower() != "none":
-                raise UsageError(_explain_proxy(value, file, host, " perhaps" if key == _PERHAPS else ""))
+                doubt = "" if key == _PROXY else " perhaps"
+                raise UsageError(_explain_proxy(value, file, target.host, doubt))
             if key == _PROXY:
                 return True
-        elif key.startswith(_INCLUDED):
+        elif key.startswith((_INCLUDED, _PERHAPS_INCLUDED)):
             for each in _included(value, top):
                 if each not in seen:  # they may include each other
                     seen.add(each)
-                    inner = _read_config(each, host, strict=False)
-                    if _settles_proxy(inner, each, host, seen, top):
+                    inner = _read_config(each, target, strict=top == CONFIG)
+                    settled = _settles_proxy(inner, each, target, seen, top)
+                    if settled and key.startswith(_INCLUDED):
                         return True
     return False
 
 
-def _included(patterns: str, top: str) -> Iterator[str]:
+def _included(names: str, top: str) -> Iterator[str]:
     """The files that an Include names, relative ones beside the file that is read first."""
-    for pattern in patterns.split():
-        name = pattern.strip('"')
+    for name in shlex.split(names):
+        name = os.path.expandvars(name.replace("%d", "~", 1) if name.startswith("%d/") else name)
         full = in_home(name if name.startswith("~") else os.path.join(os.path.dirname(top), name))
         yield from sorted(glob.glob(full)) if full is not None else ()
 
@@ -142,14 +143,14 @@ def _own_name() -> str:
         raise UsageError("can't tell your name on this machine: put a user into DEST (user@host)") from None
 
 
-def _read_config(file: str, host: str, *, strict: bool = True) -> Mapping[str, Any]:
-    """What a config says of a host. Raises UsageError for one that can't be read, if ``strict``."""
+def _read_config(file: str, target: Target, *, strict: bool = True) -> Mapping[str, Any]:
+    """What a config says of DEST. Raises UsageError for one that can't be read, if ``strict``."""
     path = in_home(file)
     if path is None:
         return {}
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as opened:
-            lines = _usable_lines(opened.read().splitlines())
+            text = opened.read()
     except OSError as error:
         if isinstance(error, FileNotFoundError) or not strict:
             return {}
@@ -158,12 +159,16 @@ def _read_config(file: str, host: str, *, strict: bool = True) -> Mapping[str, A
     from reconcile.remotes.ssh.library import paramiko
 
     try:
-        return paramiko.SSHConfig.from_text("\n".join(lines)).lookup(host)
+        lines = _usable_lines(text.split("\n"))
+        if target.user is not None:  # which counts where a Match asks
+            lines.insert(0, f"User {target.user}")
+        return paramiko.SSHConfig.from_text("\n".join(lines)).lookup(target.host)
     except Exception as error:  # noqa: BLE001 - it raises whatever its parts raise, KeyError and ImportError too
         if not strict:
             return {}
         raise UsageError(
-            f"can't make sense of {file}: {error}. Correct it (ssh -G {host} shows what OpenSSH reads)."
+            f"can't make sense of {file}: {error}. Correct it "
+            f"(ssh -G {target.host} shows what OpenSSH reads)."
         ) from None
 
 
@@ -171,16 +176,18 @@ def _usable_lines(lines: list[str]) -> list[str]:
     """What we act on. The rest would only make paramiko run commands, ask name servers, or stumble.
 
     A block that may or may not apply is left out, but for what makes a difference either way.
+    Raises ValueError.
     """
     usable: list[str] = []
     doubtful = False  # the block we are in
     for number, line in enumerate(lines, 1):
-        parsed = _LINE.match(line)
+        parsed = split_line(line)
         if parsed is None:
             continue
-        keyword, value = parsed[1].lower(), parsed[2].strip()
+        spelled, value = parsed
+        keyword = spelled.lower()
         if keyword == "match":
-            sure, unknown = _judge(value)
+            sure, unknown = judge(value)
             doubtful = bool(unknown)
             usable.append(f"Match {sure}")
             if doubtful:
@@ -188,35 +195,15 @@ def _usable_lines(lines: list[str]) -> list[str]:
                 usable.append(f"{_SKIPPED}{number} {what}")
         elif keyword == "host":
             doubtful = False
-            usable.append(line)
+            usable.append(f"Host {join_words(words_of(value))}")
         elif keyword == "include":
             what = f"Include (line {number}) is not followed: what stands in {value} does not count"
-            usable += f"{_SKIPPED}{number} {what}", f"{_INCLUDED}{number} {value}"
+            included = _PERHAPS_INCLUDED if doubtful else _INCLUDED
+            usable += f"{_SKIPPED}{number} {what}", f"{included}{number} {join_words(words_of(value))}"
         elif keyword in _PROXIES:
-            usable.append(f"{_PERHAPS if doubtful else _PROXY} {parsed[1]} {value}")
+            usable.append(f"{f'{_PERHAPS}{number}' if doubtful else _PROXY} {spelled} {value}")
         elif keyword in _SPELLED and value.lower() not in ("no", "any"):  # which say nothing new
             usable.append(f"{_NAMED}{keyword} {value}")
         elif keyword in _KEYWORDS and not doubtful:
-            usable.append(line)
+            usable += [f"{keyword} {word}" for word in words_of(value)[:1]]
     return usable
-
-
-def _judge(criteria: str) -> tuple[str, str]:
-    """Of a Match line the part that needs only names, and the first word that needs more, if any."""
-    words = criteria.split()
-    if words and words[0].lower() == "all":
-        return criteria, ""
-    sure: list[str] = []
-    unknown = ""
-    while words:
-        word = words.pop(0)
-        name = word.lower().lstrip("!")
-        argument = [words.pop(0)] if words and name not in _ALONE else []
-        if name in _CRITERIA:
-            sure += [word.lower(), *argument]
-        else:
-            unknown = unknown or word
-            if argument and argument[0].startswith('"'):  # a command with blanks
-                while words and not argument[0].endswith('"'):
-                    argument[0] = words.pop(0)
-    return " ".join(sure) or "all", unknown
