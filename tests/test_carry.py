@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from reconcile.core.model import Reason
 from tests.support.command import Reconcile
 from tests.support.faults import Fault
 from tests.support.sshd import Sshd
-from tests.support.trees import build_tree, read_tree
+from tests.support.trees import Tree, build_tree, read_tree
 
 FILTERS = ("--exclude", "/public/uploads/", "--exclude", ".env", "--exclude", "/tmp/")
 
@@ -191,3 +192,85 @@ def test_a_run_cut_off_while_folders_change_places_goes_on(
     mine = {path: node.content for path, node in read_tree(source).items() if node.content is not None}
     assert contents == {**mine, **{f"{name}/.env": f"theirs {name}".encode() for name in names}}
     assert job.run("--exclude", ".env", "--refresh").counts == {}
+
+
+def sent_and_then_excluded(job: Reconcile, source: Path, tree: Tree, *more: str) -> None:
+    """Our own files, of which a filter of later hides those that end in .log."""
+    build_tree(source, tree)
+    job.run("--mirror", *more)
+    job.run("--mirror", "--exclude", "*.log", *more)
+
+
+def test_what_stays_and_is_ours_goes_with_the_filter(job: Reconcile, source: Path, dest: Path) -> None:
+    sent_and_then_excluded(job, source, {"public": {"f": "f", "x.log": "x", "sub": {"y.log": "y", "g": "g"}}})
+    (source / "public").rename(source / "web")
+    job.run("--mirror", "--exclude", "*.log")
+    assert (dest / "public/x.log").exists()
+    assert (dest / "public/sub/y.log").exists()
+    assert job.run("--mirror", "--exclude", "*.log", "--refresh").counts == {}
+    job.run("--mirror")
+    mine = {path: node.content for path, node in read_tree(source).items()}
+    assert files(dest) == mine
+    assert job.run("--mirror", "--refresh").counts == {}
+
+
+def test_what_stays_of_folders_that_change_places_goes_with_the_filter(
+    job: Reconcile, source: Path, dest: Path
+) -> None:
+    sent_and_then_excluded(
+        job, source, {name: {"f": f"{name} f", f"{name}.log": name, "x.log": name} for name in ("a", "b")}
+    )
+    for old, new in (("a", "aside"), ("b", "a"), ("aside", "b")):
+        (source / old).rename(source / new)
+    job.run("--mirror", "--exclude", "*.log")
+    assert {path for path in files(dest) if path.endswith(".log")} == {
+        "a/a.log",
+        "a/x.log",
+        "b/b.log",
+        "b/x.log",
+    }
+    assert job.run("--mirror", "--exclude", "*.log", "--refresh").counts == {}
+    job.run("--mirror")
+    mine = {path: node.content for path, node in read_tree(source).items()}
+    assert files(dest) == mine
+    assert job.run("--mirror", "--refresh").counts == {}
+
+
+def test_what_stays_where_a_folder_moves_to_goes_with_the_filter(
+    job: Reconcile, source: Path, dest: Path
+) -> None:
+    sent_and_then_excluded(
+        job, source, {"public": {"x.log": "x", "f": "f"}, "next": {"f": "new", "g": "g", "h": "h"}}
+    )
+    shutil.rmtree(source / "public")
+    (source / "next").rename(source / "public")
+    job.run("--mirror", "--exclude", "*.log")
+    assert (dest / "public/x.log").exists()
+    assert job.run("--mirror", "--exclude", "*.log", "--refresh").counts == {}
+    job.run("--mirror")
+    mine = {path: node.content for path, node in read_tree(source).items()}
+    assert files(dest) == mine
+    assert job.run("--mirror", "--refresh").counts == {}
+
+
+def test_a_folder_that_moves_as_its_filter_goes_brings_all(job: Reconcile, source: Path, dest: Path) -> None:
+    sent_and_then_excluded(job, source, {"public": {"x.log": "x", "f": "f", "g": "g"}})
+    (source / "public").rename(source / "web")
+    job.run("--mirror", "--exclude", ".env")
+    mine = {path: node.content for path, node in read_tree(source).items()}
+    assert files(dest) == mine
+    assert job.run("--mirror", "--exclude", ".env", "--refresh").counts == {}
+
+
+def test_what_stays_where_only_the_case_of_a_name_changes_goes_with_the_filter(
+    job: Reconcile, source: Path, dest: Path
+) -> None:
+    """Such a folder is moved aside first."""
+    sent_and_then_excluded(job, source, {"Public": {"f": "f", "sub": {"x.log": "x", "g": "g"}}})
+    (source / "Public").rename(source / "public")
+    job.run("--mirror", "--exclude", "*.log")
+    assert (dest / "Public/sub/x.log").exists()
+    assert job.run("--mirror", "--exclude", "*.log", "--refresh").counts == {}
+    job.run("--mirror")
+    mine = {path: node.content for path, node in read_tree(source).items()}
+    assert files(dest) == mine

@@ -58,7 +58,7 @@ def below(snapshot: Mapping[str, Directory], top: str) -> Iterator[tuple[str, En
 
 
 class Inside(Iterable[tuple[str, Entry]]):
-    """The same, relative to ``top``; looked up when somebody asks. ``newer``: what hides more of it."""
+    """The same, relative to ``top``; looked up when somebody asks. ``newer``: what hides or shows more."""
 
     def __init__(
         self, dirs: Mapping[str, Directory], top: str, newer: Mapping[str, Entry | None] | None = None
@@ -68,7 +68,8 @@ class Inside(Iterable[tuple[str, Entry]]):
     def __iter__(self) -> Iterator[tuple[str, Entry]]:
         for path, entry in below(self._dirs, self._top):
             newer = self._newer.get(path)
-            yield path[len(self._top) + 1 :], newer if newer is not None and newer.excluded else entry
+            is_other = newer is not None and newer.excluded is not entry.excluded
+            yield path[len(self._top) + 1 :], newer if newer is not None and is_other else entry
 
 
 class PathDict(dict[str, V]):

@@ -6,6 +6,7 @@ and metadata of files, then the remaining deletions, then modes of directories.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -232,7 +233,8 @@ class _Draft:
 
     def _move_directory(self, origin: str, target: str) -> None:
         moved = self._entry(origin)
-        inside = Inside(self.old.dirs, origin, self.restamped)
+        shown = self._shown(origin) if self.careful else {}
+        inside = Inside(self.old.dirs, origin, ChainMap(shown, self.restamped) if shown else self.restamped)
         entries, retained = 1, 0
         for _, entry in inside:
             entries += 1
@@ -251,6 +253,13 @@ class _Draft:
         )
         self.steps.append(action)
         self.notes += note_carried(action, retained)
+
+    def _shown(self, origin: str) -> dict[str, Entry | None]:
+        """What of a directory that moves was excluded, and is not any more: it comes along."""
+        olds, carry = self.pairing.olds, self.pairing.moves.carry
+        hidden = (path for path, entry in below(self.old.dirs, origin) if entry.excluded)
+        known = ((path, *olds.get(carry(path), ("", None))) for path in hidden)
+        return {path: now for path, at, now in known if at == path}
 
     def _clear_displaced(self) -> None:
         """Remove what lies where a directory moves to, unless it moves itself."""

@@ -223,7 +223,8 @@ def _move_apart(site: Site, action: Action, pieces: Pieces, source: bytes, here:
         part = pieces.effects(action, action.source) if pieces.moved and action.parked is None else {}
         return Outcome(action, part, failed)
     site.parents[action.path] = None
-    return Outcome(action, left_behind(action), note=note_staying(pieces, action.source))
+    effects = {**left_behind(action), **pieces.left(action, action.source)}
+    return Outcome(action, effects, note=note_staying(pieces, action.source))
 
 
 def _way_to_move(site: Site, action: Action, there: Attrs | Status) -> Recipe[Way | Outcome]:
@@ -287,11 +288,12 @@ def park(site: Site, action: Action) -> Recipe[Outcome]:
     if not absent(taken):  # by what a dead run had parked and could not bring home: it may be the only copy
         yield from rename(site, place, place + b"-" + os.urandom(6).hex().encode())
     pieces = yield from look_inside(site, action, path, taken)
-    if pieces is not None:
-        if not isinstance(pieces, Problem):
-            pieces = yield from move_apart(site, pieces, action.path, path, place, here.mode)
-        site.forget_parents(action.path)
+    if isinstance(pieces, Problem):
         return Outcome(action, problem=pieces)
+    if pieces is not None:
+        unmoved = yield from move_apart(site, pieces, action.path, path, place, here.mode)
+        site.forget_parents(action.path)
+        return Outcome(action, {} if unmoved else pieces.left(action, action.path), unmoved)
     status = yield from rename(site, path, place, believed.link)
     if status is not OK:
         failed = yield from explain(site, action.path, "move it out of the way", status)

@@ -7,6 +7,7 @@ Without filters, and where nobody else pushes to DEST, a rename is one request a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Op, Problem, Reason
 from reconcile.core.paths import ancestors, join, parent, within
@@ -59,6 +60,16 @@ class Pieces:
             elif name in self.parted:
                 effects[join(path, name)] = entry
         return effects
+
+    def left(self, action: Action, source: str) -> dict[str, Entry | None]:
+        """What of ours has stayed at ``source``, and what it is in: a later filter may show it again."""
+        staying = [name for name in self.staying & self.known.keys() if self.known[name].excluded]
+        effects: dict[str, Entry | None] = {join(source, name): self.known[name] for name in staying}
+        for above in {top for name in staying for top in ("", *ancestors(parent(name)))} - set(staying):
+            entry = self.known[above] if above else action.moved
+            assert entry is not None
+            effects[join(source, above) if above else source] = replace(entry, retained=True)
+        return dict(sorted(effects.items()))
 
 
 def look_inside(
