@@ -8,7 +8,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import msgpack  # type: ignore[import-untyped]
 import pytest
 import xxhash
 from hypothesis import given
@@ -21,7 +20,7 @@ from reconcile.core.model import DirectorySnapshot, Entry, Kind, PlainDirectory
 from reconcile.source.scan import scan
 from reconcile.state.rows import PackedDirectory
 from reconcile.state.snapshot import FORMAT, MAGIC, load
-from tests.golden.make_snapshot import HERE, dumped, golden_snapshot
+from tests.golden.make_snapshot import HERE, dumped, golden_snapshot, sealed, unsealed
 from tests.test_rows import ENTRIES, NAMES
 
 
@@ -31,13 +30,6 @@ def contents(snapshot: DirectorySnapshot) -> dict[str, dict[str, Entry]]:
 
 def header(snapshot: DirectorySnapshot) -> DirectorySnapshot:
     return replace(snapshot, dirs={})
-
-
-def sealed(body: object, version: int = 1) -> bytes:
-    """A file with a good checksum, whatever it holds."""
-    packed = msgpack.packb(body, unicode_errors="surrogateescape")
-    content: bytes = MAGIC + version.to_bytes(4, "big") + packed
-    return content + xxhash.xxh3_128_digest(content)
 
 
 @pytest.mark.parametrize("version", range(1, FORMAT + 1))
@@ -120,7 +112,7 @@ def test_a_newer_version_is_refused_by_name() -> None:
 
 
 def parts() -> tuple[dict[str, object], list[object]]:
-    head, flat = msgpack.unpackb(dumped(golden_snapshot())[12:-16], unicode_errors="surrogateescape")
+    _, [head, flat] = unsealed(dumped(golden_snapshot()))
     return head, flat
 
 

@@ -9,10 +9,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from stat import S_IFLNK, S_IFREG
+from typing import Any
+
+import msgpack  # type: ignore[import-untyped]
+import xxhash
 
 from reconcile.core.model import NS, UNKNOWN_MODE, DirectorySnapshot, Entry, Kind, Stamp, Tag
 from reconcile.state.rows import pack_directory
-from reconcile.state.snapshot import FORMAT, dump
+from reconcile.state.snapshot import FORMAT, MAGIC, dump
 
 HERE = Path(__file__).parent
 
@@ -48,6 +52,19 @@ def golden_snapshot() -> DirectorySnapshot:
 def dumped(snapshot: DirectorySnapshot) -> bytes:
     """The whole file."""
     return b"".join(dump(snapshot))
+
+
+def sealed(body: object, version: int = FORMAT) -> bytes:
+    """A file with a good checksum, whatever it holds."""
+    packed = msgpack.packb(body, unicode_errors="surrogateescape")
+    content: bytes = MAGIC + version.to_bytes(4, "big") + packed
+    return content + xxhash.xxh3_128_digest(content)
+
+
+def unsealed(data: bytes) -> tuple[int, list[Any]]:
+    """What a file holds, and its version."""
+    body = msgpack.unpackb(data[12:-16], unicode_errors="surrogateescape")
+    return int.from_bytes(data[8:12], "big"), body
 
 
 def main() -> None:
