@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import os
 import re
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn
 
 from reconcile.core.errors import UsageError
 from reconcile.core.filters import check_patterns, make_filter
-from reconcile.core.job import Fsync, Job, Links, Login, OnDrift, OnStale, Options, Target
+from reconcile.core.job import Fsync, Job, Links, OnDrift, OnStale, Options, Target
 from reconcile.core.model import noun
 from reconcile.home import expand, in_home
+from reconcile.remotes import parse_target, scheme_of
+from reconcile.remotes.urls import URL, fold_path
 
-FORMS = "sftp://[user@]host[:port]/absolute/path, sftp://host/~/path/in/home or user@host:path"
-OWN_HOME = "~ is your own home folder there; write that of others in full, such as /home/somebody/path"
-
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
-_SCP = re.compile(r"(?:([^:/]*)@)?(\[[^\]/]*\]|[^:/@\[\]]*):(.*)", re.DOTALL)
-_PORT_IN_PATH = re.compile(r"([^:/]*@)?(\[[^\]/]*\]|[^:/@\[\]]+):([0-9]{2,5})/+(.*)", re.DOTALL)
-_IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[\w.-]+)?")
-_PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})?")
+_ELSEWHERE = re.compile(r"[^/]*:.*", re.DOTALL)
 _LIMIT = re.compile(r"([0-9]{1,18})(%?)")
 _AGE = re.compile(r"([0-9]{1,5})([hdw])")
 _UNITS = {"h": 3600.0, "d": 86400.0, "w": 604800.0}  # seconds
@@ -90,14 +86,20 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
 
     _check_direction(flags.source, flags.target)
     source = _as_given(flags.source)
-    target = parse_target(flags.target)
-    if flags.port is not None:
-        target = Target(target.host, target.path, target.user, _check_port(str(flags.port), "--port"))
+    identity, known_hosts = _identity(flags.identity), _expand(flags.known_hosts, "--known-hosts")
+    reaching = {
+        "port": flags.port,
+        "identity": identity,
+        "known_hosts": known_hosts,
+        "accept_new_host_key": flags.accept_new_host_key or None,
+        "password_env": _password_env(flags.password_env),
+        "compress": flags.compress or None,
+    }
+    target, login = _how_to_reach(flags, reaching, interactive)
     state = _expand(flags.state, "--state")
     base = default_state_base() if state is None else os.path.abspath(state)
     moved_from = _expand(flags.moved_from, "--moved-from")
     place = find_place(base, source, target, None if moved_from is None else _as_given(moved_from))
-    identity, known_hosts = _identity(flags.identity), _expand(flags.known_hosts, "--known-hosts")
     return Job(
         source=place.source,
         target=target,
@@ -132,167 +134,29 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             timeout=_seconds(flags.timeout, "--timeout", least=1),
             wait=_seconds(flags.wait, "--wait"),
         ),
-        login=Login(
-            identity=identity,
-            known_hosts=known_hosts,
-            accept_new_host_key=flags.accept_new_host_key,
-            password_env=_password_env(flags.password_env),
-            compress=flags.compress,
-            timeout=_connect_seconds(flags.timeout),
-            interactive=interactive,
-        ),
+        login=login,
     )
 
 
-def _connect_seconds(timeout: float) -> float:
-    """How long connecting may take: what is asked for, or less than the default for an answer."""
-    return timeout if timeout != _DEFAULTS.timeout else Login().timeout
+def _how_to_reach(flags: Flags, reaching: Mapping[str, Any], interactive: bool) -> tuple[Target, object]:
+    """DEST, and how to be let in there. ``reaching``: the flags about that, None where one is not given.
 
-
-def parse_target(text: str) -> Target:
-    """DEST in any of its forms → :class:`Target`.
-
-    In a URL ``%XX`` is a byte of the path, whatever its encoding; the ``user@host:path`` form is taken
-    as it is. A path without a leading slash is relative to the login folder (``~/…``). Doubled and
-    trailing slashes and ``.`` are folded; ``..`` is refused, since what it means hangs on remote links.
-
-    Raises :class:`UsageError`; its message never holds any part of DEST that may be a password.
+    Raises UsageError for one that means nothing there.
     """
-    if not text or "\0" in text:
-        _refuse(f"DEST is empty or holds a NUL; write {FORMS}")
-    if url := _SCHEME.fullmatch(text):
-        scheme, rest = url.groups()
-        if scheme.lower() != "sftp":
-            _refuse(f"DEST: {scheme.lower()}:// is not supported; write {FORMS}")
-        return _parse_url(rest)
-    return _parse_scp(text)
-
-
-def misplaced_port(text: str) -> str | None:
-    """What a valid DEST may have been meant to be, where that is likely another place."""
-    match = _PORT_IN_PATH.fullmatch(text)
-    if match is None:
-        return None
-    user, host, port, path = match.groups()
-    return (
-        f"DEST is the folder {port}/{path} in the home folder on {host}. "
-        f"If {port} is the port, write sftp://{user or ''}{host}:{port}/{path}"
-    )
-
-
-def _parse_url(rest: str) -> Target:
-    """What follows ``sftp://``."""
-    authority, slash, path = rest.partition("/")
-    userinfo, at, address = authority.rpartition("@")
-    if ":" in userinfo:
-        _refuse_password()
-    user = _decode(userinfo, "the user") if at else None
-    host, port = _split_address(address)
-    if not slash:
-        _refuse("DEST has no path; write sftp://host/absolute/path or sftp://host/~/path/in/home")
-    folder = _fold_path("/" + _decode(path, "the path"))
-    if folder == "/~" or folder.startswith("/~/"):
-        folder = f"~/{folder[3:]}"
-    elif folder.startswith("/~"):
-        _refuse(f"DEST: {OWN_HOME}")
-    return Target(_check_host(host), folder, _check_user(user), port)
-
-
-def _parse_scp(text: str) -> Target:
-    """``[user@]host:path``, as scp takes it: a user may hold an @, a host can't."""
-    if re.match(r"[A-Za-z]:", text):
-        _refuse("DEST looks like a Windows path. It has to be on an SFTP server: " + FORMS)
-    match = _SCP.fullmatch(text)
-    if match is None:
-        _refuse(f"DEST has to be on an SFTP server; write {FORMS}")
-    user, host, path = match.groups()
-    if user is None and re.search(r"@[^/@]+:", path):
-        _refuse_password()
-    if host.lower() == "sftp" and path.startswith("/"):
-        _refuse(f"DEST: sftp: needs two slashes; write {FORMS}")
-    if host.startswith("["):
-        host = _check_ipv6(host[1:-1])
-    if not path:
-        _refuse("DEST has no path after the colon; write host:~ if you mean the home folder itself")
-    if re.match(r"~[^/]", path):
-        _refuse(f"DEST: {OWN_HOME}")
-    if path.startswith("/"):
-        folder = _fold_path(path)
-        if folder == "/~" or folder.startswith("/~/"):
-            _refuse("DEST: a folder named ~ at the top of the server can't be told from the home folder")
-    else:
-        folder = f"~{_fold_path('/' + re.sub('^~', '', path))}"
-    return Target(_check_host(host), folder, _check_user(user))
-
-
-def _split_address(address: str) -> tuple[str, int | None]:
-    """``host``, ``host:port`` or ``[v6]:port``."""
-    if address.startswith("["):
-        host, bracket, rest = address[1:].partition("]")
-        if not bracket or (rest and not rest.startswith(":")):
-            _refuse("DEST: an IPv6 address is written sftp://[address]:port/path")
-        host, port = _check_ipv6(host), rest[1:]
-    else:
-        host, _, port = address.partition(":")
-        if ":" in port:
-            _refuse("DEST: an IPv6 address goes in brackets: sftp://[address]:port/path")
-    return host, _check_port(port, "DEST: the port") if port else None
-
-
-def _check_ipv6(host: str) -> str:
-    host = host.replace("%25", "%")  # RFC 6874: how a zone is written in a URL
-    if not _IPV6.fullmatch(host):
-        _refuse("DEST: brackets are for IPv6 addresses, such as [::1]")
-    return host
-
-
-def _check_host(host: str) -> str:
-    if not host:
-        _refuse(f"DEST names no host; write {FORMS}")
-    zone = "%" in host and ":" in host
-    if host.startswith("-") or not host.isprintable() or re.search(r"[\s\\?#,;%]", "" if zone else host):
-        _refuse("DEST: this is not the name of a host")
-    return host
-
-
-def _check_user(user: str | None) -> str | None:
-    if user is not None and (not user or not user.isprintable() or "/" in user):
-        _refuse("DEST: the user before the @ is empty or no name")
-    return user
-
-
-def _check_port(text: str, what: str) -> int:
-    """A port number. The text is not echoed: a password may have slipped there."""
-    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
-        _refuse(f"{what} must be a number from 1 to 65535 (and a password never belongs in a URL)")
-    return int(text)
-
-
-def _decode(text: str, what: str) -> str:
-    """``%XX`` → bytes → str, as the file system's names are held."""
-
-    def byte(match: re.Match[bytes]) -> bytes:
-        if match[1] is None:
-            _refuse(f"DEST: {what} holds a % that is no %XX; write %25 for the character itself")
-        return bytes.fromhex(match[1].decode())
-
-    decoded = os.fsdecode(_PERCENT.sub(byte, os.fsencode(text)))
-    if "\0" in decoded:
-        _refuse(f"DEST: {what} holds a NUL")
-    return decoded
-
-
-def _fold_path(path: str, what: str = "DEST") -> str:
-    """An absolute path without empty and ``.`` components."""
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        _refuse(f"{what}: the remote path holds '..': write the path that you mean")
-    return "/" + "/".join(parts)
+    target = parse_target(flags.target)
+    scheme = scheme_of(target)
+    given = {name: value for name, value in reaching.items() if value is not None}
+    if strange := sorted(given.keys() - scheme.TAKES):
+        _refuse(
+            f"--{strange[0].replace('_', '-')} means nothing where DEST is {target.scheme}://; leave it out"
+        )
+    timeout = flags.timeout if flags.timeout != _DEFAULTS.timeout else None
+    return scheme.be_told(target, given, timeout=timeout, interactive=interactive)
 
 
 def _check_direction(source: str, target: str) -> None:
     """SRC and DEST are easily swapped."""
-    remote = _SCHEME.fullmatch(source) or (_SCP.fullmatch(source) and not os.path.exists(source))
+    remote = URL.fullmatch(source) or (_ELSEWHERE.fullmatch(source) and not os.path.exists(source))
     if remote and os.path.isdir(target):
         _refuse(
             "SRC is on a server and DEST is a folder here: are they swapped? reconcile pushes a local "
@@ -304,7 +168,7 @@ def _as_given(text: str) -> str:
     """The absolute path that was given, its links as they are: they may be there to turn."""
     if not text:
         _refuse("SRC is empty; write . for the current folder")
-    if _SCHEME.fullmatch(text) and not os.path.exists(text):
+    if URL.fullmatch(text) and not os.path.exists(text):
         _refuse("SRC has to be a local folder: reconcile pushes, it does not fetch")
     parts = os.path.join(_here(), text).split("/")
     if ".." in parts:  # goes up from where a link leads
@@ -394,7 +258,7 @@ def _remote_workdir(text: str | None) -> str | None:
     if "\0" in text or not (text.startswith(("/", "~/"))):
         _refuse("--remote-workdir takes an absolute path on the server, or ~/path for one in the home folder")
     home = text.startswith("~/")
-    folder = _fold_path(text.removeprefix("~"), "--remote-workdir")
+    folder = fold_path(text.removeprefix("~"), "--remote-workdir")
     if folder == "/":
         _refuse("--remote-workdir: name a folder of its own")
     return f"~{folder}" if home else folder
@@ -418,13 +282,6 @@ def _expand(name: str | None, option: str) -> str | None:
     if name == "":
         _refuse(f"{option}: the name is empty")
     return None if name is None else expand(name, f"Write the path in full ({option}).")
-
-
-def _refuse_password() -> NoReturn:
-    _refuse(
-        "DEST holds a password. It would end up in process lists, logs and the shell's history: "
-        "use a key, or --password-env NAME"
-    )
 
 
 def _refuse(message: str) -> NoReturn:

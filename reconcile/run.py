@@ -14,7 +14,7 @@ from reconcile.phases.decide import decide, decide_again, foresee_failing
 from reconcile.phases.held import Held
 from reconcile.phases.load import asks_the_remote, catch_up, load
 from reconcile.phases.look import look, mind_mounts, tell_contents
-from reconcile.remotes import Opener, recall_caps
+from reconcile.remotes import scheme_of
 from reconcile.source.way import open_root
 from reconcile.state.device import remember_device
 from reconcile.state.growing import note_growing
@@ -34,9 +34,8 @@ def make_plan(
     Raises the same errors as ``run``.
     """
     stop = stop or Stop()
-    opener = Opener()
     job = replace(job, state=job.former or job.state)
-    memo = Memo(job.state, keeps=False)
+    memo, opener = Memo(job.state, keeps=False), scheme_of(job.target).make_opener()
     job = _as_kept(job, memo)
     line = Line(job, reporter, connect or opener, stop, memo)
     with closing(line), Held(job, reporter, line, stop, opener) as this:
@@ -58,10 +57,9 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
     if ``stop`` asks for it.
     """
     stop = stop or Stop()
-    opener = Opener()
     os.close(open_root(job.source))  # a slip of the pen shall leave no folder behind
     job = take_over_state(job)
-    memo = Memo(job.state, keeps=True)
+    memo, opener = Memo(job.state, keeps=True), scheme_of(job.target).make_opener()
     job = _as_kept(job, memo)
     line = Line(job, reporter, connect or opener, stop, memo)
     with (
@@ -95,6 +93,6 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
 
 def _as_kept(job: Job, memo: Memo) -> Job:
     """The job without the modes or times that its remote is known not to keep: nobody asks for them again."""
-    caps, options = recall_caps(memo), job.options
+    caps, options = scheme_of(job.target).recall_caps(memo), job.options
     perms, times = options.keep_perms and caps.modes, options.keep_times and caps.times
     return replace(job, options=replace(options, keep_perms=perms, keep_times=times))

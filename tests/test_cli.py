@@ -171,7 +171,7 @@ def test_alone_it_shows_what_there_is(cli: Cli) -> None:
         (["plan", "src", "host:dest", "--wait", "nan"], "--wait takes a number of seconds"),
         (["plan", "src", "host:dest", "-q", "-v"], "exclude each other"),
         (["run", "src", "host:dest", "--max-delete", "half"], "--max-delete"),
-        (["run", "src", "dest"], "SFTP server"),
+        (["run", "src", "dest"], "none of the forms"),
         (["run", "src", "sftp://me:hunter2@host/dest"], "password"),
         (["run", "src", "host:dest", "me:hunter2@host:dest"], "unexpected extra argument"),
         (["serve", "/does/not/exist"], "not a directory"),

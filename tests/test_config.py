@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from reconcile.config import Flags, make_job, misplaced_port, parse_target
+from reconcile.config import Flags, make_job
 from reconcile.core.errors import UsageError
 from reconcile.core.job import Fsync, Links, OnDrift, Options, Target
+from reconcile.remotes import parse_target, scheme_of
+from reconcile.remotes.ssh.target import Login, SshTarget
 
 SECRET = "hunter2"
 
@@ -18,38 +20,38 @@ SECRET = "hunter2"
 @pytest.mark.parametrize(
     ("text", "target"),
     [
-        ("sftp://host/a/b", Target("host", "/a/b")),
-        ("SFTP://me@host:2222/a", Target("host", "/a", "me", 2222)),
-        ("sftp://host:/a", Target("host", "/a")),
-        ("sftp://host/", Target("host", "/")),
-        ("sftp://host/~/site", Target("host", "~/site")),
-        ("sftp://host/~", Target("host", "~/")),
-        ("sftp://host/~/", Target("host", "~/")),
-        ("sftp://host//a/./b///c/", Target("host", "/a/b/c")),
-        ("sftp://host/a%20b%25", Target("host", "/a b%")),
-        ("sftp://host/%ff", Target("host", "/\udcff")),
-        ("sftp://host/what?#now", Target("host", "/what?#now")),
-        ("sftp://a%40b@host/x", Target("host", "/x", "a@b")),
-        ("sftp://me@[::1]:2222/a", Target("::1", "/a", "me", 2222)),
-        ("sftp://[fe80::1%25eth0]/a", Target("fe80::1%eth0", "/a")),
-        ("sftp://c/x", Target("c", "/x")),
-        ("host:a/b", Target("host", "~/a/b")),
-        ("me@host:/a/b/", Target("host", "/a/b", "me")),
-        ("me@host:~/a", Target("host", "~/a", "me")),
-        ("host:~", Target("host", "~/")),
-        ("host:.", Target("host", "~/")),
-        ("host:./~x", Target("host", "~/~x")),
-        ("host:a%20b", Target("host", "~/a%20b")),
-        ("host:a:b", Target("host", "~/a:b")),
-        ("host:a@b/c", Target("host", "~/a@b/c")),
-        ("me@[::1]:a", Target("::1", "~/a", "me")),
-        ("me@corp.com@host:/a", Target("host", "/a", "me@corp.com")),
-        ("sftp://me@corp.com@host/a", Target("host", "/a", "me@corp.com")),
-        ("m@c:x", Target("c", "~/x", "m")),
-        ("büro:Übersicht", Target("büro", "~/Übersicht")),
+        ("sftp://host/a/b", SshTarget("host", "/a/b")),
+        ("SFTP://me@host:2222/a", SshTarget("host", "/a", "me", 2222)),
+        ("sftp://host:/a", SshTarget("host", "/a")),
+        ("sftp://host/", SshTarget("host", "/")),
+        ("sftp://host/~/site", SshTarget("host", "~/site")),
+        ("sftp://host/~", SshTarget("host", "~/")),
+        ("sftp://host/~/", SshTarget("host", "~/")),
+        ("sftp://host//a/./b///c/", SshTarget("host", "/a/b/c")),
+        ("sftp://host/a%20b%25", SshTarget("host", "/a b%")),
+        ("sftp://host/%ff", SshTarget("host", "/\udcff")),
+        ("sftp://host/what?#now", SshTarget("host", "/what?#now")),
+        ("sftp://a%40b@host/x", SshTarget("host", "/x", "a@b")),
+        ("sftp://me@[::1]:2222/a", SshTarget("::1", "/a", "me", 2222)),
+        ("sftp://[fe80::1%25eth0]/a", SshTarget("fe80::1%eth0", "/a")),
+        ("sftp://c/x", SshTarget("c", "/x")),
+        ("host:a/b", SshTarget("host", "~/a/b")),
+        ("me@host:/a/b/", SshTarget("host", "/a/b", "me")),
+        ("me@host:~/a", SshTarget("host", "~/a", "me")),
+        ("host:~", SshTarget("host", "~/")),
+        ("host:.", SshTarget("host", "~/")),
+        ("host:./~x", SshTarget("host", "~/~x")),
+        ("host:a%20b", SshTarget("host", "~/a%20b")),
+        ("host:a:b", SshTarget("host", "~/a:b")),
+        ("host:a@b/c", SshTarget("host", "~/a@b/c")),
+        ("me@[::1]:a", SshTarget("::1", "~/a", "me")),
+        ("me@corp.com@host:/a", SshTarget("host", "/a", "me@corp.com")),
+        ("sftp://me@corp.com@host/a", SshTarget("host", "/a", "me@corp.com")),
+        ("m@c:x", SshTarget("c", "~/x", "m")),
+        ("büro:Übersicht", SshTarget("büro", "~/Übersicht")),
     ],
 )
-def test_the_forms_of_dest(text: str, target: Target) -> None:
+def test_the_forms_of_dest(text: str, target: SshTarget) -> None:
     assert parse_target(text) == target
 
 
@@ -76,9 +78,9 @@ def test_the_forms_of_dest(text: str, target: Target) -> None:
         ("sftp:/host/a", "two slashes"),
         ("ftp://host/a", "ftp:// is not supported"),
         ("s3://bucket/a", "s3:// is not supported"),
-        ("/local/folder", "SFTP server"),
-        ("folder", "SFTP server"),
-        ("./a:b", "SFTP server"),
+        ("/local/folder", "none of the forms"),
+        ("folder", "none of the forms"),
+        ("./a:b", "none of the forms"),
         ("C:\\data", "Windows"),
         ("c:/data", "Windows"),
         ("host:", "host:~"),
@@ -126,8 +128,7 @@ def test_a_password_is_refused_and_not_echoed(text: str) -> None:
     ],
 )
 def test_a_port_in_the_wrong_place_is_noticed(text: str, meant: str | None) -> None:
-    hint = misplaced_port(text)
-    parse_target(text)
+    hint = scheme_of(parse_target(text)).doubt(text)
     assert hint is None if meant is None else hint is not None and hint.endswith(f"write {meant}")
 
 
@@ -162,6 +163,7 @@ def test_what_looks_like_a_target_stands_for_itself(text: str) -> None:
 
 
 def check_target(target: Target) -> None:
+    assert isinstance(target, SshTarget)
     assert target.path.startswith(("/", "~/"))
     assert target.host
     assert ".." not in target.path.split("/")
@@ -214,8 +216,8 @@ def test_state_is_per_source_and_target_and_not_of_the_current_folder(
 
 def test_the_port_option_wins(flags: Flags) -> None:
     flags = replace(flags, target="sftp://me@host:1/a")
-    assert make_job(flags).target == Target("host", "/a", "me", 1)
-    assert make_job(replace(flags, port=2)).target == Target("host", "/a", "me", 2)
+    assert make_job(flags).target == SshTarget("host", "/a", "me", 1)
+    assert make_job(replace(flags, port=2)).target == SshTarget("host", "/a", "me", 2)
 
 
 def test_later_filters_are_the_more_particular_ones(tmp_path: Path, flags: Flags) -> None:
@@ -267,6 +269,7 @@ def test_flags_become_options_and_login(
     assert job.options.fsync is Fsync.ALWAYS
     assert (job.options.retries, job.options.retry_max_wait) == (0, 0.5)
     assert (job.options.timeout, job.options.wait) == (7, 3600)
+    assert isinstance(job.login, Login)
     assert job.login.identity == str(key)
     assert job.login.known_hosts == str(tmp_path / "hosts")
     assert job.login.interactive

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 
 from reconcile.apply.connection import Line
-from reconcile.core.job import Job, Login, Reporter, Stop, Target
+from reconcile.core.job import Job, Reporter, Stop
 from reconcile.remotes import FORGETFUL, Memory, Remote
+from reconcile.remotes.ssh.target import Login, SshTarget
 from reconcile.report import Recorder
 from tests.support.memory import LocalTree, MemoryRemote
 
-JOB = Job("/source", Target("host", "/"), "/state", login=Login(interactive=True))
+JOB = Job("/source", SshTarget("host", "/"), "/state", login=Login(interactive=True))
 
 
 class Asked(Recorder):
@@ -63,7 +64,7 @@ def test_a_question_that_nobody_waits_for_is_never_put() -> None:
 
 def test_no_key_is_enrolled_before_that_is_needed() -> None:
     server = Server()
-    job = Job("/source", Target("host", "/"), "/state", login=Login(accept_new_host_key=True))
+    job = Job("/source", SshTarget("host", "/"), "/state", login=Login(accept_new_host_key=True))
     line = Line(job, Asked(), server, Stop(), FORGETFUL)
     line.open_soon()
     assert not server.reached.is_set()

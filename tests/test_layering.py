@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from reconcile.remotes import SCHEMES, Scheme
+from reconcile.remotes.sftp import scheme as sftp
+
 ROOT = Path(__file__).parents[1]
 
 # From the top down. A wing, which is a module or a package with all in it, imports from its own row
@@ -46,6 +49,8 @@ HARMLESS = {
     *("itertools", "math", "operator", "re", "string", "types", "typing", "unicodedata"),
 }
 SANS_IO = {"remotes.sftp.wire": HARMLESS | {"struct"}}
+
+KNOWN: dict[str, Scheme] = {"sftp": sftp}  # which the type checker looks at
 
 SLOW = ("paramiko", "cryptography")  # not before a connection is opened
 
@@ -171,9 +176,14 @@ def test_pure_modules_touch_nothing(module: str) -> None:
             assert top in SANS_IO.get(module, HARMLESS), f"{module} is pure, but imports {name}"
 
 
+def test_every_scheme_offers_what_it_has_to() -> None:
+    assert {name: scheme.__name__ for name, scheme in KNOWN.items()} == SCHEMES  # type: ignore[attr-defined]
+
+
 def test_what_is_slow_to_import_is_imported_late() -> None:
     """Neither the package nor the command line reaches paramiko just by being imported."""
-    todo: list[str] = [module for module in ("", "__main__", "cli", "run") if module in MODULES]
+    late = [module.removeprefix("reconcile.") for module in SCHEMES.values()]  # which nothing imports openly
+    todo: list[str] = ["", "__main__", "cli", "run", *late]
     came_from: dict[str, str] = dict.fromkeys(todo, "")
     for module in todo:
         for name in imports_of(module, eager=True):

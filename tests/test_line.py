@@ -8,8 +8,9 @@ import pytest
 
 from reconcile.apply.connection import Line
 from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway, Unreachable, Untrusted
-from reconcile.core.job import Job, Options, Reporter, Stop, Target
+from reconcile.core.job import Job, Options, Reporter, Stop
 from reconcile.remotes import FORGETFUL, Memory, Remote
+from reconcile.remotes.ssh.target import SshTarget
 from reconcile.report.recorder import Recorder
 from tests.support.memory import MemoryRemote
 
@@ -34,7 +35,7 @@ class Calls:
     def line(self, retries: int = 3) -> Line:
         """A line that does not wait between two calls."""
         options = Options(retries=retries, retry_max_wait=0.0)
-        job = Job("/src", Target("host", "/"), "/state", options)
+        job = Job("/src", SshTarget("host", "/"), "/state", options)
         return Line(job, self.recorder, self, Stop(), FORGETFUL)
 
 

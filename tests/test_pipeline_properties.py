@@ -15,11 +15,12 @@ from reconcile.core import fold as folding
 from reconcile.core.diff import diff, fill, fingerprint, infer, unread
 from reconcile.core.filters import Filter, make_filter
 from reconcile.core.fold import fold
-from reconcile.core.job import Job, Options, Stop, Target
+from reconcile.core.job import Job, Options, Stop
 from reconcile.core.model import DirectorySnapshot, Kind, Op, Outcome, PlainDirectory, Plan, Scan
 from reconcile.core.paths import ancestors
 from reconcile.core.plan import make_plan
 from reconcile.remotes import FORGETFUL
+from reconcile.remotes.ssh.target import SshTarget
 from reconcile.report import Recorder
 from tests.support.memory import LocalTree, MemoryRemote, Node, Tree, pack, visible
 
@@ -69,7 +70,7 @@ def trees(minimum: int = 0) -> st.SearchStrategy[Steps]:
     return st.lists(EDITS, min_size=minimum, max_size=12)
 
 
-JOB = Job("/source", Target("host", "/"), "/state")
+JOB = Job("/source", SshTarget("host", "/"), "/state")
 SILENT = Recorder("run")
 
 

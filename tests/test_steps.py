@@ -15,7 +15,7 @@ from reconcile.core.diff import diff, fill, infer, unread
 from reconcile.core.errors import Refused
 from reconcile.core.filters import Filter
 from reconcile.core.fold import fold
-from reconcile.core.job import Job, Options, Target
+from reconcile.core.job import Job, Options
 from reconcile.core.model import (
     Action,
     Capabilities,
@@ -34,6 +34,7 @@ from reconcile.core.moves import pair
 from reconcile.core.paths import PathDict
 from reconcile.core.plan import make_plan
 from reconcile.remotes.sftp.site import Site
+from reconcile.remotes.ssh.target import SshTarget
 from tests.support.memory import LocalTree, MemoryRemote, pack
 
 MANY = 60
@@ -216,7 +217,7 @@ def test_a_full_dest_is_refused_at_the_first_thing_in_it() -> None:
     tree = folders(MANY)
     remote = CountedRemote(tree.nodes, tree)
     with pytest.raises(Refused, match="already holds something"):
-        check_blank(Job("/source", Target("host", "/"), "/state"), remote)
+        check_blank(Job("/source", SshTarget("host", "/"), "/state"), remote)
     assert remote.listed == 1
 
 

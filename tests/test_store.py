@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 
 from reconcile.core.errors import ReconcileError, Refused
-from reconcile.core.job import Target
 from reconcile.core.model import DirectorySnapshot, Entry, Kind
+from reconcile.remotes.ssh.target import SshTarget
 from reconcile.state import store
 from reconcile.state.rows import pack_directory
 from reconcile.state.snapshot import load
 from reconcile.state.store import default_state_base, job_folder, read_snapshot, save_snapshot
 from tests.golden.make_snapshot import dumped
 
-TARGET = Target("example.org", "/srv/data", "user", 2222)
+TARGET = SshTarget("example.org", "/srv/data", "user", 2222)
 SOURCE = "/home/me/photos"
 
 
@@ -63,7 +63,7 @@ def test_leftovers_of_killed_processes_go(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("source", "target"), [("/else", TARGET), (SOURCE, replace(TARGET, path="/x"))])
-def test_another_jobs_snapshot_is_refused(tmp_path: Path, source: str, target: Target) -> None:
+def test_another_jobs_snapshot_is_refused(tmp_path: Path, source: str, target: SshTarget) -> None:
     save_snapshot(str(tmp_path), snapshot(1))
     with pytest.raises(Refused, match=r"another job.*/home/me/photos.*--state.*--moved-from"):
         read_snapshot(str(tmp_path), source, target)

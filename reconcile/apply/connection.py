@@ -14,7 +14,7 @@ from typing import TypeVar
 from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway, Unreachable, Untrusted
 from reconcile.core.job import Job, Reporter, Stop
 from reconcile.core.model import Action, Footing, Plan, Traffic
-from reconcile.remotes import NOTHING, Memory, Remote, load
+from reconcile.remotes import NOTHING, Memory, Remote, scheme_of
 from reconcile.state.names import name_run
 
 T = TypeVar("T")
@@ -77,11 +77,11 @@ class Line:
 
         But for the imports, at which nothing else gains by taking turns.
         """
-        # A key is not enrolled before that is sure to be needed; a question waits until then.
-        if self._remote is None and self._opening is None and not self._job.login.accept_new_host_key:
+        scheme = scheme_of(self._job.target)
+        if self._remote is None and self._opening is None and scheme.may_open_early(self._job):
             aside = _Aside(self._reporter)
             self._opening = _Opening(lambda: self._connect(self._job, aside, self._memory), aside)
-            load()
+            scheme.load()
 
     def _open(self) -> Remote:
         return self._connect(self._job, self._reporter, self._memory)

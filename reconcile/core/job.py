@@ -45,35 +45,20 @@ class Fsync(StrEnum):
     NEVER = "never"
 
 
-@noun
-class Target:
-    """A canonical DEST. ``path`` is absolute, or relative to the login folder if it starts with ``~/``."""
+class Target(Protocol):
+    """A canonical DEST, of whatever kind. ``str`` of it is the URL that names the job."""
 
-    host: str
-    path: str
-    user: str | None = None
-    port: int | None = None
-    scheme: str = "sftp"
+    @property
+    def scheme(self) -> str:
+        """What kind of place it is: see ``remotes.SCHEMES``."""
 
-    def __str__(self) -> str:
-        user = f"{self.user}@" if self.user else ""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        port = f":{self.port}" if self.port else ""
-        path = f"/{self.path}" if self.path.startswith("~") else self.path
-        return f"{self.scheme}://{user}{host}{port}{path}"
+    @property
+    def name(self) -> str:
+        """Which of these places it is, in short: for people, and in names of files."""
 
-
-@noun
-class Login:
-    """How to reach and prove ourselves to the server. No secret is ever held here."""
-
-    identity: str | None = None  # key file; if given, only this key is offered
-    known_hosts: str | None = None  # default ~/.ssh/known_hosts
-    accept_new_host_key: bool = False
-    password_env: str | None = None  # name of the variable that holds the password
-    compress: bool = False
-    timeout: float = 30.0  # seconds to connect
-    interactive: bool = False  # may prompt on a terminal
+    @property
+    def path(self) -> str:
+        """The folder there: absolute, or below a home folder if it starts with ``~/``."""
 
 
 @noun
@@ -124,7 +109,7 @@ class Job:
     target: Target
     state: str  # folder that holds this job's snapshot
     options: Options = Options()
-    login: Login = Login()
+    login: object = None  # how to be let in there: what the kind of place makes of the flags for that
     former: str = ""  # folder with a state to be taken over, made under another name of SRC
     formerly: str = ""  # that name
 

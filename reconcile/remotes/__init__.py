@@ -7,10 +7,11 @@ pipeline, another remote can use threads, and a local folder can be plain.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from reconcile.core.job import Job, Reporter, Stop
+from reconcile.core.job import Job, Reporter, Stop, Target
 from reconcile.core.model import (
     Action,
     Capabilities,
@@ -23,10 +24,10 @@ from reconcile.core.model import (
     Tag,
     Traffic,
 )
-from reconcile.source.files import Source
+from reconcile.remotes.urls import URL, refuse
 
-if TYPE_CHECKING:  # with it comes all of what is slow to import
-    from reconcile.remotes.ssh.secret import Secrets
+if TYPE_CHECKING:  # for what is typed all this is read, and nothing of that needed
+    from reconcile.source.files import Source
 
 NOTHING = Plan()
 
@@ -165,38 +166,88 @@ class Remote(Protocol):
         """Close the connection; may be called twice."""
 
 
-def recall_caps(memory: Memory) -> Capabilities:
-    """What the remote is known to keep of modes and times, without a look at it."""
-    from reconcile.remotes.sftp.quirks import caps_of  # which is light
-
-    return caps_of(memory.recall())
-
-
-def load() -> None:
-    """Import what ``open_remote`` needs and is slow to import. A thread that is at it is waited for."""
-    import reconcile.remotes.ssh.auth  # noqa: F401 - only for it to be there
-
-
-class Opener:
+class Opener(Protocol):
     """Opens a job's remote as often as it takes: what the user had to give is asked for once."""
-
-    def __init__(self) -> None:
-        self._secrets: Secrets | None = None
 
     @property
     def waited(self) -> float:
         """Seconds that the user took to type."""
-        return self._secrets.waited if self._secrets is not None else 0.0
 
     def __call__(self, job: Job, reporter: Reporter, memory: Memory = FORGETFUL) -> Remote:
         """Connect to the job's target. Raises Unreachable, or Refused where DEST is no directory."""
-        from reconcile.remotes.sftp.remote import open_sftp  # imports paramiko: only now is it needed
-        from reconcile.remotes.ssh.secret import Secrets
 
-        self._secrets = self._secrets or Secrets(job.login, reporter.asking)
-        return open_sftp(job, reporter, memory, self._secrets)
+
+class Scheme(Protocol):
+    """One kind of place to push to: what its module in ``SCHEMES`` offers.
+
+    That is light to import: a run with nothing to do opens nothing.
+    """
+
+    FORMS: str  # how DEST is written, for messages
+    TAKES: frozenset[str]  # the flags about connecting that mean something here
+
+    def parse(self, text: str) -> Target | None:
+        """DEST as it was typed, a URL of this scheme or no URL at all. None: it is not for us.
+
+        Raises UsageError, whose message never holds any part of DEST that may be a password.
+        """
+
+    def be_told(
+        self, target: Target, flags: Mapping[str, Any], *, timeout: float | None, interactive: bool
+    ) -> tuple[Target, object]:
+        """What ``TAKES`` names of the flags, as far as it was given: the target, and the job's ``login``.
+
+        ``timeout``: seconds that connecting may take. ``interactive``: the user may be asked for secrets.
+        """
+
+    def doubt(self, text: str) -> str | None:
+        """What a valid DEST may have been meant to be, where that is likely another place."""
+
+    def may_open_early(self, job: Job) -> bool:
+        """Whether it is of use to open it beside other work, and does no harm should that not be needed."""
+
+    def load(self) -> None:
+        """Import what opening needs and is slow to import."""
+
+    def recall_caps(self, memory: Memory) -> Capabilities:
+        """What the remote is known to keep of modes and times, without a look at it."""
+
+    def make_opener(self) -> Opener:
+        """What opens the remotes of one run."""
+
+
+# By what is written before ://. A DEST that is no URL is for the first that knows it.
+SCHEMES = {
+    "sftp": "reconcile.remotes.sftp.scheme",
+}
+
+
+def scheme_of(target: Target) -> Scheme:
+    """What kind of place it is."""
+    return _find(target.scheme)
+
+
+def _find(name: str) -> Scheme:
+    return cast("Scheme", import_module(SCHEMES[name]))
+
+
+def parse_target(text: str) -> Target:
+    """DEST in any of its forms. Raises UsageError; what may be a password is never in its message."""
+    url = URL.fullmatch(text)
+    name = url[1].lower() if url is not None else ""
+    if not text or "\0" in text:
+        refuse(f"DEST is empty or holds a NUL; write {_forms()}")
+    if url is not None and name not in SCHEMES:
+        refuse(f"DEST: {name}:// is not supported; write {_forms()}")
+    found = (_find(each).parse(text) for each in (SCHEMES if url is None else [name]))
+    target = next((target for target in found if target is not None), None)
+    return target or refuse(f"DEST has none of the forms that are known; write {_forms()}")
+
+
+def _forms() -> str:
+    return ", or ".join(_find(name).FORMS for name in SCHEMES)
 
 
 def open_remote(job: Job, reporter: Reporter, memory: Memory = FORGETFUL) -> Remote:
-    """Connect once. See ``Opener``."""
-    return Opener()(job, reporter, memory)
+    """Open a job's remote once. See ``Opener``."""
+    return scheme_of(job.target).make_opener()(job, reporter, memory)

@@ -52,7 +52,7 @@ def default_state_base() -> str:
 def job_folder(base: str, source: str, target: Target) -> str:
     """The folder of the job that sends ``source``, an absolute path, to ``target``. It need not exist yet."""
     digest = xxhash.xxh3_64_hexdigest(os.fsencode(source) + b"\0" + os.fsencode(str(target)))
-    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{os.path.basename(source)}-to-{target.host}").strip("-.")
+    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{os.path.basename(source)}-to-{target.name}").strip("-.")
     return os.path.join(base, f"{readable[:_SLUG_LENGTH]}-{digest}")
 
 

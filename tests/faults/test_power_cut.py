@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from reconcile.core.errors import Refused
-from reconcile.core.job import Target
 from reconcile.core.model import Action, DirectorySnapshot, Entry, Kind, Op, Outcome, Stamp, Tag
+from reconcile.remotes.ssh.target import SshTarget
 from reconcile.state import journal as journals
 from reconcile.state import private, store
 from reconcile.state.journal import begin_journal, discard_journal, read_journal
@@ -18,7 +18,7 @@ from reconcile.state.rows import pack_directory
 from reconcile.state.store import read_snapshot, save_snapshot
 from tests.faults.disk import Recorder, power_cuts
 
-TARGET = Target("host", "/dest", "user", 22)
+TARGET = SshTarget("host", "/dest", "user", 22)
 NS = 10**9
 
 

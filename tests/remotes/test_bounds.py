@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from reconcile.core.errors import ProtocolError, Unreachable
-from reconcile.core.job import Job, Login, Options, Target
-from reconcile.remotes import Opener
+from reconcile.core.job import Job, Options
+from reconcile.remotes import open_remote
 from reconcile.remotes.sftp import listing, wire
 from reconcile.remotes.sftp.remote import SftpRemote
+from reconcile.remotes.ssh.target import Login, SshTarget, of_job
 from reconcile.run import run
 from tests.remotes.conformance import Heard
 from tests.support.command import Reconcile
@@ -45,7 +46,7 @@ def job_to(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 def test_a_listing_without_end_is_given_up(job_to: JobTo, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as nothing is made of what was listed."""
     monkeypatch.setattr(listing, "MOST_NAMES", 10_000)
-    with closing(Opener()(job_to(Quirk.READDIR_ENDLESS), Heard())) as remote:
+    with closing(open_remote(job_to(Quirk.READDIR_ENDLESS), Heard())) as remote:
         with pytest.raises(Unreachable, match=r"does not list '/dest': it lists more than .* names"):
             list(remote.walk(""))
         assert remote.traffic.requests < 1000
@@ -56,7 +57,7 @@ def test_a_server_without_limits_is_sent_no_more_at_a_time_than_others(
 ) -> None:
     (source / "large").write_bytes(os.urandom(3 << 20))
     job = job_to(Quirk.LIMITS_HUGE)
-    with closing(Opener()(job, Heard())) as remote:
+    with closing(open_remote(job, Heard())) as remote:
         assert isinstance(remote, SftpRemote)
         assert remote._site.block <= wire.MAX_PACKET
     assert run(job, Heard()).ended
@@ -66,9 +67,9 @@ def test_a_server_without_limits_is_sent_no_more_at_a_time_than_others(
 def test_text_before_sftp_is_shown_and_explained(job_to: JobTo) -> None:
     job = job_to(Quirk.SPEAKS_FIRST)
     with pytest.raises(ProtocolError) as caught:
-        Opener()(job, Heard())
+        open_remote(job, Heard())
     message = str(caught.value)
-    assert message.startswith(f'127.0.0.1, port {job.target.port}: the server said "')
+    assert message.startswith(f'127.0.0.1, port {of_job(job)[0].port}: the server said "')
     assert "Welcome to web42" in message
     assert "~/.bashrc" in message
     assert message.isprintable()
@@ -94,10 +95,9 @@ def test_an_ssh_packet_that_can_not_be_is_not_waited_for() -> None:
         with suppress(OSError):
             sock.sendall(b"SSH-2.0-evil\r\n\x7f\xff\xff\xf4\x04\x14" + bytes(100))
 
-    job = Job("/src", Target("127.0.0.1", "/", "me", 1), "/state", Options(), Login(timeout=60))
     with answering(announce) as port:
-        job.target.port = port  # type: ignore[misc]
+        job = Job("/src", SshTarget("127.0.0.1", "/", "me", port), "/state", Options(), Login(timeout=60))
         with pytest.raises(Unreachable, match="broke off while keys were exchanged: a packet of 2147483"):
-            Opener()(job, Heard())
+            open_remote(job, Heard())
     for sock in held:
         sock.close()

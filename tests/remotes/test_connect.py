@@ -20,7 +20,6 @@ import paramiko
 import pytest
 
 from reconcile.core.errors import TurnedAway, Unreachable, UsageError
-from reconcile.core.job import Login, Target
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.steps import Burst, Recipe
@@ -29,6 +28,7 @@ from reconcile.remotes.ssh.connect import Connection, connect
 from reconcile.remotes.ssh.known_hosts import fingerprint
 from reconcile.remotes.ssh.library import takes_runs
 from reconcile.remotes.ssh.packets import Packets, Stream
+from reconcile.remotes.ssh.target import Login, SshTarget
 from reconcile.remotes.ssh.transport import Transport
 from reconcile.serve.server import Server
 from tests.support.doors import Door, answering, doorkeeper
@@ -77,7 +77,7 @@ def speak(connection: Connection) -> dict[bytes, bytes]:
         return Session(connection.channel).handshake()
 
 
-def refusal(target: Target, login: Login) -> str:
+def refusal(target: SshTarget, login: Login) -> str:
     """The message with which connecting fails."""
     with pytest.raises(Unreachable) as caught:
         speak(connect(target, login, quiet))
@@ -86,8 +86,8 @@ def refusal(target: Target, login: Login) -> str:
     return message
 
 
-def at(server: Server, user: str = "me") -> Target:
-    return Target("127.0.0.1", "/", user, server.port)
+def at(server: Server, user: str = "me") -> SshTarget:
+    return SshTarget("127.0.0.1", "/", user, server.port)
 
 
 def trusting(tmp_path: Path, **changes: object) -> Login:
@@ -350,7 +350,7 @@ def test_keyboard_interactive_takes_the_password_and_no_sftp_is_named(
 ) -> None:
     monkeypatch.setenv(VARIABLE, SECRET)
     with doorkeeper(Door(allowed="keyboard-interactive", dialogue=[("Password: ", SECRET)])) as port:
-        target = Target("127.0.0.1", "/", "me", port)
+        target = SshTarget("127.0.0.1", "/", "me", port)
         assert "no SFTP subsystem" in refusal(target, trusting(tmp_path))
         monkeypatch.setenv(VARIABLE, "wrong")
         assert "Tried: password, keyboard-interactive;" in refusal(target, trusting(tmp_path))
@@ -362,14 +362,14 @@ def test_keyboard_interactive_takes_the_password_and_no_sftp_is_named(
 def test_a_refused_port_is_named(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    message = refusal(Target("127.0.0.1", "/", "me", port), Login())
+    message = refusal(SshTarget("127.0.0.1", "/", "me", port), Login())
     assert f"127.0.0.1, port {port}, refused" in message
     assert "--port" in message
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 70 + ".org", "x..y"])
 def test_an_unknown_name_is_named(home: Path, host: str) -> None:
-    assert "can't find the host" in refusal(Target(host, "/", "me"), Login())
+    assert "can't find the host" in refusal(SshTarget(host, "/", "me"), Login())
 
 
 @pytest.mark.parametrize(("error", "lasting"), [(socket.EAI_AGAIN, False), (socket.EAI_NONAME, True)])
@@ -381,7 +381,7 @@ def test_a_name_may_be_found_later_where_nobody_could_be_asked(
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     with pytest.raises(Unreachable, match="can't find the host 'host': not found") as caught:
-        connect(Target("host", "/", "me"), Login(), quiet)
+        connect(SshTarget("host", "/", "me"), Login(), quiet)
     assert isinstance(caught.value, TurnedAway) is lasting
 
 
@@ -417,7 +417,7 @@ def greet(greeting: bytes) -> Callable[[socket.socket], None]:
 def test_what_is_no_ssh_server_is_told(home: Path, greeting: bytes, message: str, lasting: bool) -> None:
     """And whether another attempt may find one: it may have been busy."""
     with answering(greet(greeting)) as port, pytest.raises(Unreachable) as caught:
-        connect(Target("127.0.0.1", "/", "me", port), Login(timeout=10), quiet)
+        connect(SshTarget("127.0.0.1", "/", "me", port), Login(timeout=10), quiet)
     assert message in str(caught.value)
     assert str(caught.value).isprintable()
     assert isinstance(caught.value, TurnedAway) is lasting
@@ -438,7 +438,7 @@ def test_the_first_word_comes_at_once_and_is_said_once(home: Path) -> None:
                 heard += sock.recv(100)
 
     with answering(answer) as port:
-        refusal(Target("127.0.0.1", "/", "me", port), Login(timeout=10))
+        refusal(SshTarget("127.0.0.1", "/", "me", port), Login(timeout=10))
     hello, _, keys = heard.partition(b"\r\n")
     assert hello.startswith(b"SSH-2.0-reconcile_")
     assert b"SSH-2.0" not in keys
@@ -454,7 +454,7 @@ def test_a_silent_server_is_given_up(home: Path, greeting: bytes) -> None:
         held.append(sock)
 
     with answering(answer) as port:
-        message = refusal(Target("127.0.0.1", "/", "me", port), Login(timeout=0.4))
+        message = refusal(SshTarget("127.0.0.1", "/", "me", port), Login(timeout=0.4))
     for sock in held:
         sock.close()
     assert "said nothing" in message or "did not finish" in message or "no SSH server" in message
@@ -638,7 +638,7 @@ def test_the_config_is_followed(sshd: Sshd, home: Path) -> None:
         """,
     )
     login = sshd.endpoint.login(identity=None)
-    assert speak(connect(Target("alias", "/"), login, pytest.fail))
+    assert speak(connect(SshTarget("alias", "/"), login, pytest.fail))
 
 
 def test_the_url_wins_over_the_config(sshd: Sshd, home: Path) -> None:
@@ -654,7 +654,7 @@ def test_a_match_that_cannot_be_judged_is_left_out(sshd: Sshd, home: Path, tmp_p
         f"Match host 127.0.0.1\n  Port {sshd.port}\nMatch all\n  User {sshd.endpoint.user}\n",
     )
     said: list[str] = []
-    assert speak(connect(Target("127.0.0.1", "/"), sshd.endpoint.login(), said.append))
+    assert speak(connect(SshTarget("127.0.0.1", "/"), sshd.endpoint.login(), said.append))
     assert not witness.exists()
     assert [line.split(" is ")[0] for line in said] == [
         "~/.ssh/config: Match exec (line 1)",
@@ -666,13 +666,13 @@ def test_a_match_that_cannot_be_judged_is_left_out(sshd: Sshd, home: Path, tmp_p
 def test_a_broken_config_is_wrong_usage(home: Path, text: str) -> None:
     config(home, text)
     with pytest.raises(UsageError, match=r"~/\.ssh/config"):
-        connect(Target("127.0.0.1", "/", "me"), Login(), quiet)
+        connect(SshTarget("127.0.0.1", "/", "me"), Login(), quiet)
 
 
 def test_an_unreadable_config_is_wrong_usage(home: Path) -> None:
     (home / ".ssh" / "config").mkdir()
     with pytest.raises(UsageError, match="can't read"):
-        connect(Target("127.0.0.1", "/", "me"), Login(), quiet)
+        connect(SshTarget("127.0.0.1", "/", "me"), Login(), quiet)
 
 
 def test_a_connection_that_takes_no_data_breaks_in_the_end() -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from reconcile.core.errors import UsageError
-from reconcile.core.job import Target
 from reconcile.remotes.ssh import config as endpoint
 from reconcile.remotes.ssh.config import Endpoint, find_endpoint, refuse_proxy
 from reconcile.remotes.ssh.known_hosts import look_up
+from reconcile.remotes.ssh.target import SshTarget
 
-NAS = Target("nas", "/", "me")
+NAS = SshTarget("nas", "/", "me")
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.core.job import Job, Login, Options, Result, Target
+from reconcile.core.job import Job, Options, Result
 from reconcile.core.model import NS, Action, Entry, Kind, Op, RemoteStat, Tag
 from reconcile.core.observe import HOUR, claim
+from reconcile.remotes.ssh.target import Login, SshTarget
 from reconcile.run import run
 from reconcile.serve.files import Attributes, File, Files
 from reconcile.serve.server import Server
@@ -130,7 +131,7 @@ def job_to(
             known = tmp_path / "known_hosts"
             known.write_text(f"[127.0.0.1]:{server.port} {' '.join(server.host_key)}\n")
             login = Login(known_hosts=str(known), password_env=VARIABLE)
-            target = Target("127.0.0.1", "/dest", "user", server.port)
+            target = SshTarget("127.0.0.1", "/dest", "user", server.port)
             return Job(str(source), target, str(tmp_path / "state"), Options(mirror=True), login)
 
         yield job_to

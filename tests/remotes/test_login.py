@@ -18,10 +18,11 @@ import pytest
 from paramiko.server import InteractiveQuery
 
 from reconcile.core.errors import TurnedAway, Unreachable, Untrusted, UsageError
-from reconcile.core.job import Job, Login, Target
+from reconcile.core.job import Job
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.ssh.connect import connect
 from reconcile.remotes.ssh.secret import Secrets
+from reconcile.remotes.ssh.target import Login, SshTarget
 from reconcile.run import run
 from reconcile.serve.server import Server
 from tests.remotes.conformance import Heard
@@ -65,7 +66,7 @@ def log_in(port: int, tmp_path: Path, secrets: Secrets | None = None, **login: o
     """Connect, and hang up."""
     known = str(tmp_path / "known_hosts")
     how = Login(known_hosts=known, accept_new_host_key=True, **login)  # type: ignore[arg-type]
-    connect(Target("127.0.0.1", "/", "me", port), how, lambda _: None, secrets=secrets).close()
+    connect(SshTarget("127.0.0.1", "/", "me", port), how, lambda _: None, secrets=secrets).close()
 
 
 def spoken(sshd: Sshd, **login: object) -> bool:
@@ -283,7 +284,7 @@ def test_typing_is_none_of_the_run_s_time(
     (tmp_path / "shown").mkdir()
     with Server(tmp_path / "shown", user="me", password=SECRET) as server:
         login = Login(known_hosts=str(tmp_path / "hosts"), accept_new_host_key=True, interactive=True)
-        job = Job(str(source), Target("127.0.0.1", "/dest", "me", server.port), str(tmp_path / "state"))
+        job = Job(str(source), SshTarget("127.0.0.1", "/dest", "me", server.port), str(tmp_path / "state"))
         began = time.monotonic()
         result = run(replace(job, login=login), Heard())
         took = time.monotonic() - began

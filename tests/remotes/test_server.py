@@ -19,13 +19,14 @@ from typing import Any
 import pytest
 
 from reconcile.core.errors import Unreachable, UsageError
-from reconcile.core.job import Job, Login, Options, Target
+from reconcile.core.job import Job, Options
 from reconcile.remotes import Remote
 from reconcile.remotes import open_remote as really_open
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.wire import Attrs, Handle, Names, Request, Status
 from reconcile.remotes.ssh.connect import Channel, connect
+from reconcile.remotes.ssh.target import Login, SshTarget
 from reconcile.serve.files import Files
 from reconcile.serve.server import Server
 from tests.remotes.conformance import Conformance, Heard, OpenRemote
@@ -127,8 +128,8 @@ def talk(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         yield Client(connection.channel)
 
 
-def target(server: Server) -> Target:
-    return Target("127.0.0.1", "/", server.user or "anybody", server.port)
+def target(server: Server) -> SshTarget:
+    return SshTarget("127.0.0.1", "/", server.user or "anybody", server.port)
 
 
 def trusting(server: Server, tmp_path: Path) -> Login:
@@ -573,7 +574,7 @@ def test_serve_says_how_to_connect_and_ends_on_a_signal(root: Path, tmp_path: Pa
             login = Login(
                 known_hosts=str(tmp_path / "known"), accept_new_host_key=True, password_env=VARIABLE
             )
-            where = Target("127.0.0.1", "/", "reconcile", port)
+            where = SshTarget("127.0.0.1", "/", "reconcile", port)
             with closing(connect(where, login, lambda _: None)) as connection:
                 assert list(Client(connection.channel).names(b"/")) == [b"file"]
                 process.send_signal(number)

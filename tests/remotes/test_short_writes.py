@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.core.job import Job, Login, Options, Target
+from reconcile.core.job import Job, Options
 from reconcile.remotes.sftp.site import TRIALS
+from reconcile.remotes.ssh.target import Login, SshTarget
 from reconcile.run import run
 from reconcile.serve.files import Attributes, File, Files
 from reconcile.serve.server import Server
@@ -69,7 +70,9 @@ def job_on(server: Server, folder: Path, source: Path, state: Path) -> Job:
     known = folder / "known_hosts"
     known.write_text(f"[127.0.0.1]:{server.port} {' '.join(server.host_key)}\n")
     login = Login(known_hosts=str(known), password_env="PASSWORD")
-    return Job(str(source), Target("127.0.0.1", "/dest", "user", server.port), str(state), Options(), login)
+    return Job(
+        str(source), SshTarget("127.0.0.1", "/dest", "user", server.port), str(state), Options(), login
+    )
 
 
 @pytest.mark.parametrize("folder", ["", "d"])

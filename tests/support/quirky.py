@@ -13,9 +13,9 @@ from types import MappingProxyType
 
 import pytest
 
-from reconcile.core.job import Login, Target
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.ssh.library import paramiko
+from reconcile.remotes.ssh.target import Login, SshTarget
 from reconcile.serve.files import Attributes, File, Files, Place
 from reconcile.serve.server import Server
 from reconcile.serve.session import Session
@@ -338,9 +338,9 @@ def start_quirky(folder: Path, *quirks: Quirk) -> Iterator[Server]:
         yield server
 
 
-def reach(server: Server, known_hosts: Path, dest: str, patch: pytest.MonkeyPatch) -> tuple[Target, Login]:
+def reach(server: Server, known_hosts: Path, dest: str, patch: pytest.MonkeyPatch) -> tuple[SshTarget, Login]:
     """How to come to a folder of it."""
     patch.setenv(PASSWORD_VARIABLE, "pw")
     known_hosts.write_text(f"[127.0.0.1]:{server.port} {' '.join(server.host_key)}\n")
     login = Login(known_hosts=str(known_hosts), password_env=PASSWORD_VARIABLE)
-    return Target("127.0.0.1", dest, "user", server.port), login
+    return SshTarget("127.0.0.1", dest, "user", server.port), login

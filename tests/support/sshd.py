@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from reconcile.core.job import Login, Target
+from reconcile.remotes.ssh.target import Login, SshTarget
 from tests.support import shim
 from tests.support.faults import Fault, read_faults, write_faults
 from tests.support.processes import alive, bound_by_permissions, end_tree, wait_for
@@ -51,9 +51,9 @@ class Endpoint:
         """DEST for an absolute path on the server."""
         return f"sftp://{self.user}@{self.host}:{self.port}{os.fspath(path)}"
 
-    def target(self, path: str | os.PathLike[str]) -> Target:
+    def target(self, path: str | os.PathLike[str]) -> SshTarget:
         """The same as the model's type."""
-        return Target(self.host, os.fspath(path), self.user, self.port)
+        return SshTarget(self.host, os.fspath(path), self.user, self.port)
 
     def login(self, **changes: object) -> Login:
         """How to prove ourselves, as the model's type."""

@@ -20,6 +20,7 @@ from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.site import BLOCK, LIMITS, Site, absent
 from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.wire import Attrs, Extended, Names, Status
+from reconcile.remotes.ssh.target import of_job
 
 HANDLES = 4000  # open at a time where the server sets no limit
 LARGEST_BLOCK = 255 * 1024  # bytes of a WRITE, as OpenSSH grants: more would only sit in our memory
@@ -43,7 +44,7 @@ def arrive(
 
     Raises Refused where DEST is no directory.
     """
-    patience = job.login.timeout  # beside the answer the server has to start
+    patience = of_job(job)[1].timeout  # beside the answer the server has to start
     if eager:
         extensions, found = session.handshake_and_call(_ask(job), patience)
     else:

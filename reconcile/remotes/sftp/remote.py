@@ -59,6 +59,7 @@ from reconcile.remotes.sftp.walk import observe, walk
 from reconcile.remotes.sftp.workdir import find_parked, leave, make_parts, make_workdir, parts_for
 from reconcile.remotes.ssh.connect import Connection, connect
 from reconcile.remotes.ssh.secret import Secrets
+from reconcile.remotes.ssh.target import of_job
 from reconcile.source.files import Source
 from reconcile.state.names import is_lost
 
@@ -360,7 +361,7 @@ class SftpRemote:
 
 def open_sftp(job: Job, reporter: Reporter, memory: Memory, secrets: Secrets) -> SftpRemote:
     """Connect and find out where DEST is and what the server can do. Writes nothing."""
-    connection = connect(job.target, job.login, reporter.say, job.options.timeout, secrets)
+    connection = connect(*of_job(job), reporter.say, job.options.timeout, secrets)
     try:
         session, site = _arrive(connection, job, reporter, memory)
         site.warn = reporter.warn

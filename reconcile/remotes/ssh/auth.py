@@ -9,11 +9,11 @@ from functools import partial
 from typing import TypeAlias
 
 from reconcile.core.errors import TurnedAway, Unreachable
-from reconcile.core.job import Login
 from reconcile.remotes.ssh.config import Endpoint
 from reconcile.remotes.ssh.keys import offers
 from reconcile.remotes.ssh.library import paramiko
 from reconcile.remotes.ssh.secret import TRIES, Answers, Secrets
+from reconcile.remotes.ssh.target import Login
 from reconcile.remotes.ssh.transport import Auth, Transport
 
 _Start: TypeAlias = Callable[[threading.Event], object]

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from reconcile.core.errors import UsageError
-from reconcile.core.job import Target
 from reconcile.core.model import noun
 from reconcile.home import in_home
 from reconcile.remotes.ssh.known_hosts import DEFAULT_PORT
 from reconcile.remotes.ssh.spelling import join_words, judge, split_line, words_of
+from reconcile.remotes.ssh.target import SshTarget
 
 CONFIG = "~/.ssh/config"
 SYSTEM_CONFIG = "/etc/ssh/ssh_config"  # of it, only proxies are heeded
@@ -60,7 +60,7 @@ class Endpoint:
         return f" {CONFIG} also says {', '.join(self.unheeded)} for this host, which is not followed here."
 
 
-def find_endpoint(target: Target, say: Callable[[str], None]) -> Endpoint:
+def find_endpoint(target: SshTarget, say: Callable[[str], None]) -> Endpoint:
     """Follow HostName, User, Port and IdentityFile of the user's SSH config.
 
     Raises UsageError if the config can't be read or understood, or leads through a proxy.
@@ -84,7 +84,7 @@ def find_endpoint(target: Target, say: Callable[[str], None]) -> Endpoint:
     )
 
 
-def refuse_proxy(target: Target) -> None:
+def refuse_proxy(target: SshTarget) -> None:
     """The same for the machine's own config, where the user's says nothing of it. Raises UsageError."""
     config = _read_config(SYSTEM_CONFIG, target, strict=False)
     if not _settles_proxy(_read_config(CONFIG, target), CONFIG, target):
@@ -92,7 +92,7 @@ def refuse_proxy(target: Target) -> None:
 
 
 def _settles_proxy(
-    config: Mapping[str, Any], file: str, target: Target, seen: set[str] | None = None, top: str = ""
+    config: Mapping[str, Any], file: str, target: SshTarget, seen: set[str] | None = None, top: str = ""
 ) -> bool:
     """Whether a config says that there is no proxy, with the files that it includes: the first word counts.
 
@@ -143,7 +143,7 @@ def _own_name() -> str:
         raise UsageError("can't tell your name on this machine: put a user into DEST (user@host)") from None
 
 
-def _read_config(file: str, target: Target, *, strict: bool = True) -> Mapping[str, Any]:
+def _read_config(file: str, target: SshTarget, *, strict: bool = True) -> Mapping[str, Any]:
     """What a config says of DEST. Raises UsageError for one that can't be read, if ``strict``."""
     path = in_home(file)
     if path is None:

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from reconcile.core.errors import TurnedAway, Unreachable
-from reconcile.core.job import Login, Target
 from reconcile.remotes.ssh import known_hosts
 from reconcile.remotes.ssh.config import Endpoint, find_endpoint, refuse_proxy
+from reconcile.remotes.ssh.target import Login, SshTarget
 from reconcile.remotes.ssh.tcp import dial
 from reconcile.remotes.words import one_line
 
@@ -196,7 +196,7 @@ class Connection:
 
 
 def connect(
-    target: Target,
+    target: SshTarget,
     login: Login,
     say: Callable[[str], None],
     patience: float = PATIENCE,
@@ -224,7 +224,7 @@ def connect(
 
 
 def _connect(
-    target: Target,
+    target: SshTarget,
     endpoint: Endpoint,
     login: Login,
     say: Callable[[str], None],

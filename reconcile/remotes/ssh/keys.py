@@ -17,12 +17,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from reconcile.core.errors import TurnedAway, UsageError
-from reconcile.core.job import Login
 from reconcile.core.model import noun
 from reconcile.home import in_home
 from reconcile.remotes.ssh.agent import agent_keys
 from reconcile.remotes.ssh.library import paramiko
 from reconcile.remotes.ssh.secret import Secrets
+from reconcile.remotes.ssh.target import Login
 from reconcile.remotes.words import one_line
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from reconcile.core.errors import UsageError
-from reconcile.core.job import Login
+from reconcile.remotes.ssh.target import Login
 from reconcile.remotes.words import one_line
 
 # What is asked for is good for once.

@@ -1,0 +1,50 @@
+"""Where a server is, and how to be let in there: as it was typed."""
+
+from __future__ import annotations
+
+from reconcile.core.job import Job
+from reconcile.core.model import noun
+
+
+@noun
+class SshTarget:
+    """A folder on a server. ``path`` is absolute, or below the login folder if it starts with ``~/``."""
+
+    host: str
+    path: str
+    user: str | None = None
+    port: int | None = None
+    scheme: str = "sftp"
+
+    @property
+    def name(self) -> str:
+        """The server."""
+        return self.host
+
+    def __str__(self) -> str:
+        user = f"{self.user}@" if self.user else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = f":{self.port}" if self.port else ""
+        path = f"/{self.path}" if self.path.startswith("~") else self.path
+        return f"{self.scheme}://{user}{host}{port}{path}"
+
+
+@noun
+class Login:
+    """How to reach and prove ourselves to the server. No secret is ever held here."""
+
+    identity: str | None = None  # key file; if given, only this key is offered
+    known_hosts: str | None = None  # default ~/.ssh/known_hosts
+    accept_new_host_key: bool = False
+    password_env: str | None = None  # name of the variable that holds the password
+    compress: bool = False
+    timeout: float = 30.0  # seconds to connect
+    interactive: bool = False  # may prompt on a terminal
+
+
+def of_job(job: Job) -> tuple[SshTarget, Login]:
+    """Where a job's server is, and how to be let in there."""
+    login = job.login or Login()
+    assert isinstance(job.target, SshTarget)
+    assert isinstance(login, Login)
+    return job.target, login
