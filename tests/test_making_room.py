@@ -121,3 +121,39 @@ def test_what_lies_where_a_folder_moves_to_is_kept() -> None:
     [cleared] = [action for action in plan.actions if action.op is Op.DELETE]
     assert (cleared.path, cleared.keep) == ("at", True)
     assert [note.path for note in plan.notes] == ["at"]
+
+
+def test_a_file_gone_here_is_kept_where_a_renamed_folder_brings_another_of_its_name(
+    job: Reconcile, source: Path, dest: Path
+) -> None:
+    """What stands there may be the only copy, and is no earlier state of what comes."""
+    build_tree(source, {"card": {"1.jpg": "last year", "2.jpg": "the same"}, **REST})
+    job.run()
+    shutil.rmtree(source / "card")
+    job.run()
+    build_tree(source, {"new": {"1.jpg": "this year", "2.jpg": "the same", "3.jpg": "more"}})
+    job.run()
+    (source / "new").rename(source / "card")
+    planned, ran = job.plan(), job.run()
+    for document in (planned.document, ran.document):
+        [note] = [note for note in document["notes"] if note["reason"] == Reason.KEPT]
+        assert note["path"] == "card/1.jpg"
+        assert note["message"].startswith(
+            "another file was moved there; the file on the remote goes to the kept"
+        )
+    held = contents(dest)
+    assert [path.relative_to(dest).parts[-4:] for path in held["last year"]] == [
+        ("trash", "kept", "card", "1.jpg")
+    ]
+    assert held["this year"] == [dest / "card/1.jpg"]
+    assert not any("kept" in path.parts for path in held["the same"])
+    assert job.run("--refresh").counts == {}
+
+
+def test_a_mirror_keeps_no_file_that_another_was_moved_over() -> None:
+    world: World = synced(*files(5, "rest"), lambda t: t.put("a", Kind.FILE, "one"))
+    world.local.remove("a")
+    world.reconcile(Options())
+    world.local.rename("rest/f0", "a")
+    plan, _ = world.reconcile(Options(mirror=True))
+    assert not any(action.keep for action in plan.actions)

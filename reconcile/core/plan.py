@@ -31,7 +31,7 @@ from reconcile.core.model import (
 from reconcile.core.moves import Pairing, pair
 from reconcile.core.order import order, touched
 from reconcile.core.paths import Inside, ancestors, below, lookup, parent, within
-from reconcile.core.room import must_be_kept, note_carried, note_kept
+from reconcile.core.room import is_another, must_be_kept, note_carried, note_kept
 from reconcile.core.twins import find_twins, fold_name
 
 _HOLDS_EXCLUDED = "gone here, and stays on the remote, as it holds what a filter leaves out"
@@ -226,7 +226,7 @@ class _Draft:
             old = None
         self.bytes_avoided += moved.size
         claimed = replace(_with_meta(moved, new, self.options), digest=new.digest or moved.digest)
-        keep = must_be_kept(self.options, old, new)
+        keep = must_be_kept(self.options, old, new) or is_another(self.options, old, claimed)
         self.steps.append(
             Action(Op.MOVE, path, new=claimed, old=old, source=source, moved=moved, keep=keep, reason="moved")
         )

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from reconcile.core.diff import same_content
 from reconcile.core.job import Options
 from reconcile.core.model import Action, Entry, Kind, Op, Problem, Reason, Stage
-
-_WHY = {Op.MODIFY: "is now a link", Op.MOVE: "a link was moved there"}
 
 
 def must_be_kept(
@@ -31,6 +30,16 @@ def must_be_kept(
     return old.kind is Kind.FILE or any(entry.kind is Kind.FILE for entry in inside)
 
 
+def is_another(options: Options, old: Entry | None, new: Entry) -> bool:
+    """Whether a file that is moved to where one is gone here brings other content.
+
+    It is no later state of that one, which may be the only copy: so this outlives the run, too.
+    """
+    if options.mirror or old is None or not old.retained:
+        return False
+    return old.kind is new.kind is Kind.FILE and not same_content(old, new)
+
+
 def note_kept(actions: Iterable[Action]) -> Iterator[Problem]:
     """What goes to the kept trash though it is ours: nobody asked for it to go."""
     for action in actions:
@@ -39,10 +48,16 @@ def note_kept(actions: Iterable[Action]) -> Iterator[Problem]:
             continue
         holding = f", with {action.entries - 1:,} entries in it," if action.entries > 1 else ""
         message = (
-            f"{_WHY.get(action.op, action.reason)}; the {old.kind} on the remote{holding} goes to the kept "
-            "trash, as nothing is deleted without --mirror"
+            f"{_why(action)}; the {old.kind} on the remote{holding} goes to the kept trash, as nothing is "
+            "deleted without --mirror"
         )
         yield Problem(action.path, Stage.PLAN, Reason.KEPT, message)
+
+
+def _why(action: Action) -> str:
+    if action.op is Op.MOVE:
+        return "another file was moved there" if action.kind is Kind.FILE else "a link was moved there"
+    return "is now a link" if action.op is Op.MODIFY else action.reason
 
 
 def note_carried(action: Action, retained: int) -> Iterator[Problem]:
