@@ -15,7 +15,7 @@ import struct
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain, islice
 from typing import Any, BinaryIO
 
@@ -23,13 +23,16 @@ import msgpack  # type: ignore[import-untyped]
 import xxhash
 
 from reconcile.core.errors import ReconcileError, Refused
-from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Problem, Reason, Stage, Stamp, Tag, noun
+from reconcile.core.model import Action, Outcome, noun
+from reconcile.state.actions import pack_action, pack_outcome, unpack_action, unpack_outcome
+from reconcile.state.former import unpack_action_1, unpack_outcome_1
 from reconcile.state.private import create
 from reconcile.state.store import make_folder, read_file, sync_folder
 
 NAME = "journal"
 MAGIC = b"RECONJNL"
-FORMAT = 1
+FORMAT = 2
+_READERS = {1: (unpack_action_1, unpack_outcome_1), FORMAT: (unpack_action, unpack_outcome)}
 
 FLUSH_EVERY = 0.05  # seconds
 _PREFIX = len(MAGIC) + 4
@@ -37,8 +40,6 @@ _FRAME = struct.Struct(">I8s")
 _ACTIONS_A_FRAME = 1000
 # Kept: making one takes as long as packing.
 _pack = msgpack.Packer(autoreset=True, unicode_errors="surrogateescape").pack
-_KINDS = (Kind.FILE, Kind.DIR, Kind.SYMLINK)  # the position is what is written: only ever append
-_OPS = (Op.CREATE, Op.MODIFY, Op.MOVE, Op.DELETE, Op.MKDIR, Op.SETMETA, Op.PARK)
 
 
 @noun
@@ -100,7 +101,7 @@ class Journal:
         """
         now = time.monotonic()
         try:
-            self._file.write(_frame(_pack_outcome(self._numbers.of(outcome.action), outcome)))
+            self._file.write(_frame(pack_outcome(self._numbers.of(outcome.action), outcome)))
             self._recorded += not outcome.again
             if now > self._flushed + FLUSH_EVERY or self._recorded in self._level_ends:
                 self._file.flush()
@@ -167,7 +168,7 @@ def begin_journal(
         try:
             file.write(MAGIC + FORMAT.to_bytes(4, "big") + _frame(header))
             actions = chain.from_iterable(levels)
-            while packed := [_pack_action(action) for action in islice(actions, _ACTIONS_A_FRAME)]:
+            while packed := [pack_action(action) for action in islice(actions, _ACTIONS_A_FRAME)]:
                 file.write(_frame(packed))
             file.flush()
             os.fsync(fd)
@@ -191,11 +192,14 @@ def read_journal(folder: str) -> Leftover | None:
     data = read_file(path, "journal", "Make it readable for this user.")
     if data is None:
         return None
-    if data[:_PREFIX] != MAGIC + FORMAT.to_bytes(4, "big"):
-        raise _damaged(path, "it is damaged, or of another version")
+    version = int.from_bytes(data[len(MAGIC) : _PREFIX], "big")
+    if not data.startswith(MAGIC) or version == 0:
+        raise _damaged(path, "its beginning is damaged")
+    if version > FORMAT:
+        raise _newer(path, version)
     payloads = _payloads(data)
     try:
-        return _load(path, next(payloads, None), payloads)
+        return _load(path, version, next(payloads, None), payloads)
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise _damaged(path, "what is in it makes no sense") from error
 
@@ -209,7 +213,8 @@ def discard_journal(folder: str) -> None:
         pass
 
 
-def _load(path: str, header: Any, payloads: Iterator[Any]) -> Leftover:
+def _load(path: str, version: int, header: Any, payloads: Iterator[Any]) -> Leftover:
+    to_action, to_outcome = _READERS[version]
     if header is None:
         raise _damaged(path, "its beginning is damaged")
     actions: list[Action] = []
@@ -218,10 +223,10 @@ def _load(path: str, header: Any, payloads: Iterator[Any]) -> Leftover:
         packed = next(payloads, None)
         if packed is None:
             raise _damaged(path, "the plan in it is damaged")
-        actions += map(_unpack_action, packed)
+        actions += map(to_action, packed)
     later = list(payloads)
     began = [tuple(map(str, payload["began"])) for payload in later if isinstance(payload, dict)]
-    outcomes = [_unpack_outcome(payload, actions) for payload in later if not isinstance(payload, dict)]
+    outcomes = [to_outcome(payload, actions) for payload in later if not isinstance(payload, dict)]
     levels = [actions[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)]
     marks = tuple(map(str, header.get("marks", ())))
     lineage, serial, trusted_ns = (header[key] for key in ("lineage", "serial", "trusted_ns"))
@@ -232,6 +237,15 @@ def _damaged(path: str, why: str) -> Refused:
     return Refused(
         f"The journal {path!r} of an interrupted run can't be used: {why}. Nothing was done. Remove it and "
         "run again with --refresh, which compares what the snapshot says with what the remote holds."
+    )
+
+
+def _newer(path: str, version: int) -> Refused:
+    return Refused(
+        f"The journal {path!r} of an interrupted run was written by a newer reconcile (format {version}; "
+        f"this one reads up to {FORMAT}). Nothing was done. Use that version once more: it brings the run to "
+        "its end. Or remove the journal and run again with --refresh, which compares what the snapshot says "
+        "with what the remote holds."
     )
 
 
@@ -259,104 +273,3 @@ def _payloads(data: bytes) -> Iterator[Any]:
         if len(packed) < length or xxhash.xxh3_64_digest(packed) != checksum:
             return
         yield msgpack.unpackb(packed, unicode_errors="surrogateescape", strict_map_key=False)
-
-
-def _pack_entry(entry: Entry | None) -> object:
-    if entry is None:
-        return None
-    stamp, tag = entry.stamp, entry.tag
-    return (
-        _KINDS.index(entry.kind),
-        entry.mode,
-        entry.size,
-        entry.mtime_ns,
-        entry.digest,
-        entry.link,
-        None if stamp is None else (stamp.ino, stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.mode),
-        None if tag is None else (tag.size, tag.mtime),
-        entry.retained | entry.excluded << 1 | entry.foreign << 2,
-    )
-
-
-def _unpack_entry(packed: Any) -> Entry | None:
-    if packed is None:
-        return None
-    kind, mode, size, mtime_ns, digest, link, stamp, tag, flags = packed
-    return Entry(
-        _KINDS[kind],
-        mode,
-        size,
-        mtime_ns,
-        digest,
-        link,
-        None if stamp is None else Stamp(*stamp),
-        None if tag is None else Tag(*tag),
-        retained=bool(flags & 1),
-        excluded=bool(flags & 2),
-        foreign=bool(flags & 4),
-    )
-
-
-def _pack_effects(effects: Mapping[str, Entry | None]) -> object:
-    return {path: _pack_entry(entry) for path, entry in effects.items()}
-
-
-def _unpack_effects(packed: Any) -> dict[str, Entry | None]:
-    return {path: _unpack_entry(entry) for path, entry in packed.items()}
-
-
-def _pack_action(action: Action) -> object:
-    return (
-        _OPS.index(action.op),
-        action.path,
-        _pack_entry(action.new),
-        _pack_entry(action.old),
-        action.source,
-        _pack_entry(action.moved),
-        action.parked,
-        [(inside, _pack_entry(entry)) for inside, entry in action.members],
-        action.keep | action.whole << 1 | action.careful << 2,
-        _pack_effects(action.carried),
-        action.entries,
-        action.reason,
-    )
-
-
-def _unpack_action(packed: Any) -> Action:
-    op, path, new, old, source, moved, parked, members, flags, carried, entries, reason = packed
-    known = []
-    for inside, entry in members:
-        member = _unpack_entry(entry)
-        if member is None:
-            raise ValueError("a member without an entry")
-        known.append((inside, member))
-    return Action(
-        _OPS[op],
-        path,
-        _unpack_entry(new),
-        _unpack_entry(old),
-        source,
-        _unpack_entry(moved),
-        parked,
-        tuple(known),
-        keep=bool(flags & 1),
-        whole=bool(flags & 2),
-        careful=bool(flags & 4),
-        carried=_unpack_effects(carried),
-        entries=entries,
-        reason=reason,
-    )
-
-
-def _pack_outcome(number: int, outcome: Outcome) -> object:
-    problem = outcome.problem
-    told = (
-        None if problem is None else (problem.path, str(problem.stage), str(problem.reason), problem.message)
-    )
-    return number, _pack_effects(outcome.effects), told
-
-
-def _unpack_outcome(packed: Any, actions: Sequence[Action]) -> Outcome:
-    number, effects, told = packed
-    problem = None if told is None else Problem(told[0], Stage(told[1]), Reason(told[2]), told[3])
-    return Outcome(actions[number], _unpack_effects(effects), problem)

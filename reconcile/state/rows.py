@@ -12,7 +12,7 @@ comparison of bytes and a directory that did not change is never decoded:
 
 A fact is nil for a plain directory, the 16 bytes of the digest for a file whose
 remote copy agrees with its stamp, the target for such a symlink, and the long
-form, a list of everything the row does not say, for any other entry.
+form, all but the stamp as ``entries`` packs it, for any other entry.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped]
 
 from reconcile.core.model import NS, PERMISSIONS, Directory, Entry, Kind, Stamp, Tag
+from reconcile.state.entries import EXCLUDED, FLAGS, RETAINED, pack_entry, unpack_entry
 
 STRIDE = 6
 DIGEST_SIZE = 16
@@ -32,9 +33,6 @@ DIGEST_SIZE = 16
 _NO_HIDDEN = b"\x93\x90"  # a list of three, the first of them an empty list
 _KINDS = {S_IFREG: Kind.FILE, S_IFDIR: Kind.DIR, S_IFLNK: Kind.SYMLINK}
 _FORMATS = {kind: bits for bits, kind in _KINDS.items()}
-_CODES = (Kind.FILE, Kind.DIR, Kind.SYMLINK)  # the position is what is written: only ever append
-_RETAINED, _EXCLUDED, _FOREIGN, _UNSTAMPED = 1, 2, 4, 8
-_FLAGS = 7  # where they stand in a long fact
 _TIME_LIMIT = 1 << 63
 _MODES: dict[int, int] = {}  # each number once: there are few, and a million rows
 _SHARED = tuple(range(PERMISSIONS + 1))  # likewise
@@ -84,15 +82,15 @@ class PackedDirectory:
     @property
     def retained(self) -> int:
         """How many of its entries are retained, those that are excluded as well left out."""
-        return sum(each & (_RETAINED | _EXCLUDED) == _RETAINED for each in self._hidden_flags())
+        return sum(each & (RETAINED | EXCLUDED) == RETAINED for each in self._hidden_flags())
 
     @property
     def unsettled(self) -> bool:
         """Whether it hides entries that are neither retained nor excluded."""
-        return not all(each & (_RETAINED | _EXCLUDED) for each in self._hidden_flags())
+        return not all(each & (RETAINED | EXCLUDED) for each in self._hidden_flags())
 
     def _hidden_flags(self) -> Iterator[int]:
-        return (fact[_FLAGS] for fact in _unpack(self.facts)[1]) if self.hidden else iter(())
+        return (fact[FLAGS] for fact in _unpack(self.facts)[1]) if self.hidden else iter(())
 
     def entries(self) -> Mapping[str, Entry]:
         """Name to entry, sorted by name. Raises ValueError if the bytes are no directory."""
@@ -142,7 +140,7 @@ def pack_directory(entries: Mapping[str, Entry]) -> PackedDirectory:
         else:
             stamp = entry.stamp or Stamp(0, 0, 0, 0, 0)
             hidden += (name, stamp.mode, stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.ino)
-            hidden_facts.append(_long_fact(entry))
+            hidden_facts.append(pack_entry(entry))
     return PackedDirectory(pack_stamps(shown), _pack([hidden, hidden_facts, facts]))
 
 
@@ -162,7 +160,7 @@ def _fact(entry: Entry) -> object:
     kind = entry.kind
     if kind is Kind.DIR:
         plain = entry == Entry(Kind.DIR, entry.mode)
-        return None if plain else _long_fact(entry)
+        return None if plain else pack_entry(entry)
     stamp = entry.stamp
     assert stamp is not None
     as_scanned = (
@@ -182,23 +180,7 @@ def _fact(entry: Entry) -> object:
             return digest
     elif as_scanned and entry.link is not None and entry.digest is None and entry.tag is None:
         return entry.link
-    return _long_fact(entry)
-
-
-def _long_fact(entry: Entry) -> list[object]:
-    return [
-        _CODES.index(entry.kind),
-        entry.mode,
-        entry.size,
-        entry.mtime_ns,
-        entry.digest,
-        entry.link,
-        None if entry.tag is None else [entry.tag.size, entry.tag.mtime],
-        entry.retained * _RETAINED
-        + entry.excluded * _EXCLUDED
-        + entry.foreign * _FOREIGN
-        + (entry.stamp is None) * _UNSTAMPED,
-    ]
+    return pack_entry(entry)
 
 
 def _decode(stamps: bytes, packed: bytes) -> Mapping[str, Entry]:
@@ -224,9 +206,9 @@ def _join(rows: list[tuple[Any, ...]], facts: list[Any]) -> list[tuple[str, Entr
 
 def _entry(row: tuple[Any, ...], fact: object) -> Entry:
     """A row and its fact → the entry."""
-    if type(fact) is list:
-        return _long_entry(row, fact)
     _, mode, size, mtime_ns, ctime_ns, ino = row
+    if type(fact) is list:
+        return unpack_entry(fact, Stamp(ino, size, mtime_ns, ctime_ns, mode))
     kind = _KINDS.get(S_IFMT(mode))
     if fact is None and kind is Kind.DIR:
         return Entry(Kind.DIR, mode & PERMISSIONS)
@@ -238,45 +220,6 @@ def _entry(row: tuple[Any, ...], fact: object) -> Entry:
     if type(fact) is str and kind is Kind.SYMLINK:
         return Entry(Kind.SYMLINK, permissions, size, mtime_ns, link=fact, stamp=stamp)
     raise ValueError("a fact does not fit the mode of its row")
-
-
-def _long_entry(row: tuple[Any, ...], fact: list[Any]) -> Entry:
-    match fact:
-        case [
-            int(code),
-            int(mode),
-            int(size),
-            int(mtime_ns),
-            (bytes() | None) as digest,
-            (str() | None) as link,
-            tag,
-            int(flags),
-        ] if 0 <= code < len(_CODES) and 0 <= flags < 2 * _UNSTAMPED:
-            pass
-        case _:
-            raise ValueError("a long fact is malformed")
-    match tag:
-        case None:
-            remote = None
-        case [int(tag_size), int(tag_mtime)]:
-            remote = Tag(tag_size, tag_mtime)
-        case _:
-            raise ValueError("a tag is malformed")
-    _, raw_mode, stamp_size, stamp_mtime_ns, ctime_ns, ino = row
-    stamp = None if flags & _UNSTAMPED else Stamp(ino, stamp_size, stamp_mtime_ns, ctime_ns, raw_mode)
-    return Entry(
-        kind=_CODES[code],
-        mode=mode,
-        size=size,
-        mtime_ns=mtime_ns,
-        digest=digest,
-        link=link,
-        stamp=stamp,
-        tag=remote,
-        retained=bool(flags & _RETAINED),
-        excluded=bool(flags & _EXCLUDED),
-        foreign=bool(flags & _FOREIGN),
-    )
 
 
 def _scanned_entry(row: tuple[Any, ...]) -> Entry:

@@ -10,10 +10,8 @@ import pytest
 
 from reconcile.state.store import job_folder
 from tests.faults.scenario import MIRROR, Scenario
-from tests.golden.make_interrupted import FOREIGN, HERE
+from tests.golden.make_interrupted import FOREIGN, LEFT
 from tests.golden.make_snapshot import sealed, unsealed
-
-LEFT = sorted(HERE.glob("interrupted-v*.tar.xz"))
 
 
 @pytest.fixture(params=LEFT, ids=[path.name.partition(".")[0] for path in LEFT])

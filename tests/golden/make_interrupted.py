@@ -24,6 +24,7 @@ from tests.support.sshd import start_sshd
 from tests.support.trees import File, Link, Tree, build_tree
 
 HERE = Path(__file__).parent
+LEFT = sorted(HERE.glob("interrupted-v*.tar.xz"))  # of every format
 PARTS = ("source", "dest", "state")
 KILLED, UNREACHABLE = -9, 6
 
