@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import tarfile
 from collections.abc import Sequence
+from contextlib import closing
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconcile.core.errors import Refused
-from reconcile.core.model import Action, Op, Outcome, Problem, Reason, Stage
+from reconcile.core.model import Action, Entry, Op, Outcome, Problem, Reason, Stage
 from reconcile.state.journal import FORMAT, MAGIC, NAME, begin_journal, discard_journal, read_journal
 from tests.golden.make_interrupted import LEFT
 from tests.test_rows import ENTRIES, NAMES
@@ -40,19 +42,22 @@ ACTIONS = st.builds(
 PROBLEMS = st.builds(Problem, PATHS, st.sampled_from(Stage), st.sampled_from(Reason), st.text(max_size=5))
 
 
+ENDS = st.lists(st.none() | st.tuples(EFFECTS, st.none() | PROBLEMS), max_size=6)
+
+
 @settings(max_examples=60)
-@given(st.lists(st.lists(ACTIONS, min_size=1, max_size=3), max_size=3), st.data())
+@given(st.lists(st.lists(ACTIONS, min_size=1, max_size=3), max_size=3), ENDS)
 def test_everything_comes_back(
-    tmp_path_factory: pytest.TempPathFactory, levels: Sequence[Sequence[Action]], data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory,
+    levels: Sequence[Sequence[Action]],
+    ends: Sequence[tuple[dict[str, Entry | None], Problem | None] | None],
 ) -> None:
     folder = str(tmp_path_factory.mktemp("state"))
-    journal = begin_journal(folder, "lineage", 7, -3, levels, ["mark"])
-    outcomes: list[Outcome] = []
-    for action in [action for level in levels for action in level]:
-        if data.draw(st.booleans()):
-            outcomes.append(Outcome(action, data.draw(EFFECTS), data.draw(st.none() | PROBLEMS)))
-            journal.record(outcomes[-1])
-    journal.close()
+    pairs = zip(chain.from_iterable(levels), ends, strict=False)
+    outcomes = [Outcome(action, *end) for action, end in pairs if end is not None]
+    with closing(begin_journal(folder, "lineage", 7, -3, levels, ["mark"])) as journal:
+        for outcome in outcomes:
+            journal.record(outcome)
     leftover = read_journal(folder)
     assert leftover is not None
     assert (leftover.lineage, leftover.serial, leftover.trusted_ns) == ("lineage", 7, -3)
