@@ -63,6 +63,12 @@ from reconcile.core.filters import make_filter
         (["x[[:digit:]a]"], "xb", False, False),
         (["\\[abc"], "[abc", False, True),
         (["x[^a]"], "x/", True, False),
+        (["a\t"], "a", False, False),
+        (["a\t"], "a\t", False, True),
+        (["a\nb"], "a\nb", False, True),
+        (["/***"], "]", False, True),
+        (["\\***"], "*x", False, True),
+        (["a/***/b"], "a/x/y/b", False, True),
     ],
 )
 def test_says_what_git_says(lines: list[str], path: str, is_dir: bool, excluded: bool) -> None:

@@ -34,7 +34,9 @@ def said(ran: Ran) -> str:
     return " ".join(note["message"] for note in ran.document["notes"] if not note["path"])
 
 
-@pytest.mark.parametrize("name", ["state", "my [s]*", "a b ", "!x", "#x", "deep/er/state"])
+@pytest.mark.parametrize(
+    "name", ["state", "my [s]*", "a b ", "!x", "#x", "deep/er/state", "a\nb", "a\t", "\\ b\t"]
+)
 def test_the_line_for_a_path_matches_it_alone(name: str) -> None:
     chosen = make_filter([line_for(Own(name, ""))])
     assert chosen.excludes(f"{name}/x/snapshot", False)
@@ -92,6 +94,32 @@ def test_our_key_hosts_and_state_stay_here(
         assert {"key", "key.pub", "hosts"} <= told.keys() <= {"key", "key.pub", "hosts", "state"}
         assert "--identity" in told["key"]
     assert names(dest) == {".reconcileignore", "index.html"}
+    assert not ran.document["connected"]
+
+
+@pytest.mark.parametrize("links", ["keep", "follow"])
+def test_our_own_stays_here_by_whatever_name_it_is_in_the_source(
+    sshd: Sshd, tree: MakeTree, tmp_path: Path, source: Path, dest: Path, links: str
+) -> None:
+    home, state = tmp_path / "me", tmp_path / "me" / "state"
+    (home / "keys").mkdir(parents=True)
+    for name, path in (("key", sshd.endpoint.identity), ("hosts", sshd.endpoint.known_hosts)):
+        shutil.copy(path, home / "keys" / name)
+    tree({"a": "x", "deep": {}})
+    (home / "keys" / "other").write_text("y")
+    (source / "conf").symlink_to(home)
+    (source / "deep" / "k").symlink_to(home / "keys" / "key")
+    os.link(home / "keys" / "key", source / "hard")
+    keys = home / "keys"
+    flags = ["--identity", str(keys / "key"), "--known-hosts", str(keys / "hosts"), "--links", links]
+    job = Reconcile(source, sshd.url(dest), state, flags)
+    for command in ("plan", "run", "run"):
+        ran = job(command, "--mirror")
+        assert ran.code == 0, ran.out
+        assert "it is never sent" in notes(ran)["hard"]
+    followed = {"conf/keys", "conf/keys/other", "conf/state"} if links == "follow" else {"deep/k"}
+    assert names(dest) == {"a", "conf", "deep", *followed}
+    assert not ran.counts
     assert not ran.document["connected"]
 
 

@@ -21,11 +21,14 @@ _CLASSES = {  # ASCII, as git has them
     "upper": "A-Z",
     "xdigit": "0-9A-Fa-f",
 }
+NEWLINE = "\ufdd0"  # in its place: to a regular expression, a newline is the end of the line
 _FIRST_SPARE = 0xE000  # characters for private use
 
 
 def take_out(line: str) -> tuple[str, str, list[str]]:
     """The line with a character that is not in it for each bracket; that character; the regular expressions.
+
+    So with blanks that are none to git, and with more stars than two, which are two.
 
     Raises ValueError for brackets that git takes to match nothing.
     """
@@ -41,9 +44,17 @@ def take_out(line: str) -> tuple[str, str, list[str]]:
             found.append(expression)
             plain.append(spare)
             continue
-        step = 2 if line[at] == "\\" else 1
-        plain.append(line[at : at + step])
-        at += step
+        end = at + (2 if line[at] == "\\" else 1)
+        if line[at] == "*":
+            while line[end : end + 1] == "*":
+                end += 1
+            plain.append("**" if end - at > 1 else "*")
+        elif line[end - 1 : end].isspace() and line[end - 1] != " ":
+            found.append(re.escape(line[end - 1].replace("\n", NEWLINE)))
+            plain.append(spare)
+        else:
+            plain.append(line[at:end])
+        at = end
     return "".join(plain), spare, found
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import field
 from functools import cache
 
-from reconcile.core.brackets import put_back, take_out
+from reconcile.core.brackets import NEWLINE, put_back, take_out
 from reconcile.core.errors import UsageError
 from reconcile.core.model import noun
 
@@ -53,7 +53,7 @@ class Filter:
 
     def _matches(self, path: str) -> bool:
         """Whether the last pattern for ``path`` itself excludes it; a directory's ends in a slash."""
-        path = path.replace("\n", "\ufdd0")  # to a regular expression, a newline is the end of the line
+        path = path.replace("\n", NEWLINE)
         for pattern, excludes in self._rules:
             found = pattern.search(path)
             # A group is a slash that ends a name: if more follows, the pattern is for a directory above.

@@ -219,6 +219,7 @@ class Scan:
     notes: Sequence[Problem] = ()  # what was left out on purpose: FIFOs, sockets, devices
     unknown: frozenset[str] = frozenset()  # paths we could not look at: nothing at or below is touched
     mounts: frozenset[str] = frozenset()  # directories on another device than the one above them
+    own: Mapping[str, str] = field(default_factory=dict)  # ours under whatever name, left out: what it is
     entry_count: int = 0
 
     def walk(self) -> Iterator[tuple[str, Entry]]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from reconcile.core.filters import make_filter
 from reconcile.core.growing import Growing
 from reconcile.core.idle import idle_patterns
+from reconcile.core.job import Own
 from reconcile.core.model import (
     Plan,
 )
@@ -16,6 +17,7 @@ from reconcile.source.doubt import leave_alone, lost_mounts, still_mounts
 from reconcile.source.files import Source
 from reconcile.source.ignorefile import read_ignore_file
 from reconcile.source.own import (
+    identify_own,
     line_for,
     note_own,
     refuse_shared,
@@ -38,7 +40,11 @@ def look(run: Held, *, sure_to_connect: bool = False) -> None:
         own, work = options.own, work_in_dest(job.target.path, options.remote_workdir)
         run.filter = make_filter((*lines, *map(line_for, (*own, *work))))
         meanwhile = run.line.open_soon if sure_to_connect else None
-        run.found = scan(root, run.filter, options, meanwhile)
+        ours = identify_own(job.state, job.login.identity, job.login.known_hosts)
+        run.found = scan(root, run.filter, options, meanwhile, ours)
+        if run.found.own:
+            own = (*own, *_found_own(run))
+            run.filter = make_filter((*lines, *map(line_for, (*own, *work))))
         may_grow = Growing(options.growing, known_growing(job.state))
         source = run._source = run.stack.enter_context(Source(root, options.links, may_grow))
         chosen = make_filter(lines)
@@ -46,6 +52,11 @@ def look(run: Held, *, sure_to_connect: bool = False) -> None:
         run.found = replace(run.found, notes=(*run.found.notes, *note_own((*own, *work), source)))
     for idle in idle_patterns(chosen, (job.source, root), lambda name: source.look(name) is not None):
         run.reporter.say(idle)
+
+
+def _found_own(run: Held) -> tuple[Own, ...]:
+    """What of ours the scan came upon by other names than ours."""
+    return tuple(Own(path, what) for path, what in run.found.own.items())
 
 
 def mind_mounts(run: Held, *, repair: bool) -> None:
@@ -61,5 +72,5 @@ def tell_contents(run: Held, plan: Plan) -> None:
     """What is not to be overlooked in what is to be sent: afterwards is too late."""
     for sparse in tell_sparse(plan, run.source):
         run.reporter.say(sparse)
-    for told in (*tell_sent_before(run.job.options.own, run.old), *tell_secrets(plan)):
+    for told in (*tell_sent_before((*run.job.options.own, *_found_own(run)), run.old), *tell_secrets(plan)):
         run.reporter.warn(told)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
+from stat import S_ISFIFO
 
 from reconcile.core.errors import Refused
 from reconcile.core.filters import Filter
@@ -18,6 +20,7 @@ from reconcile.core.paths import lookup
 from reconcile.source.files import Source
 from reconcile.state.lock import is_job_folder
 
+_STATE = "is where reconcile keeps its state"
 _SETTINGS = ".env"  # and what begins with it: the variables of a program, passwords among them
 
 
@@ -35,18 +38,36 @@ def find_own(
             if inside.split(os.sep)[0] not in (os.pardir, os.curdir):
                 found.setdefault(inside, what)
 
+    for name, what in _files(identity, known_hosts):
+        add(name, what)
+    if os.path.realpath(base) == source:  # all that lies beside it is SRC's
+        for name in (os.path.basename(state), *_job_folders(source)):
+            add(os.path.join(source, name), _STATE)
+    else:
+        add(base, _STATE)
+    return tuple(Own(path, what) for path, what in sorted(found.items()))
+
+
+def identify_own(state: str, identity: str | None, known_hosts: str | None) -> dict[tuple[int, int], str]:
+    """Device and inode of our own things: followed links, mounts and hard links give them any name."""
+    base = os.path.dirname(state)
+    folders = ((os.path.join(base, name), _STATE) for name in (os.path.basename(state), *_job_folders(base)))
+    found: dict[tuple[int, int], str] = {}
+    for name, what in (*_files(identity, known_hosts), *folders):
+        with suppress(OSError):
+            info = os.stat(name)
+            if not S_ISFIFO(info.st_mode):
+                found[info.st_dev, info.st_ino] = what
+    return found
+
+
+def _files(identity: str | None, known_hosts: str | None) -> Iterator[tuple[str, str]]:
     if identity is not None:
         private = identity.removesuffix(".pub").removesuffix("-cert")
         for name in {identity, private, f"{private}.pub", f"{private}-cert.pub"}:
-            add(name, "belongs to the key that --identity names")
+            yield name, "belongs to the key that --identity names"
     if known_hosts is not None:
-        add(known_hosts, "is what --known-hosts names")
-    if os.path.realpath(base) == source:  # all that lies beside it is SRC's
-        for name in (os.path.basename(state), *_job_folders(source)):
-            add(os.path.join(source, name), "is where reconcile keeps its state")
-    else:
-        add(base, "is where reconcile keeps its state")
-    return tuple(Own(path, what) for path, what in sorted(found.items()))
+        yield known_hosts, "is what --known-hosts names"
 
 
 def _job_folders(folder: str) -> Iterator[str]:

@@ -12,9 +12,10 @@ import errno
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from stat import S_IFDIR, S_IFLNK, S_IFREG
+from types import MappingProxyType
 
 from reconcile.core.errors import Refused
 from reconcile.core.filters import Filter
@@ -60,9 +61,15 @@ class _Frame:
 
 
 def scan(
-    source_root: str, filter: Filter, options: Options, meanwhile: Callable[[], None] | None = None
+    source_root: str,
+    filter: Filter,
+    options: Options,
+    meanwhile: Callable[[], None] | None = None,
+    own: Mapping[tuple[int, int], str] = MappingProxyType({}),
 ) -> Scan:
     """Look at every path below ``source_root`` that the filter lets through.
+
+    ``own`` are device and inode of what is ours, and what it is: left out wherever it turns up.
 
     ``meanwhile`` is called once, early. Where another process can be had it does the looking
     then, so that what is begun in a thread need not take turns with us.
@@ -70,7 +77,7 @@ def scan(
     else that can't be looked at becomes a problem and is in ``unknown``.
     """
     grace_ns = _grace_ns(source_root)
-    walk = _Walk(source_root, filter, options)
+    walk = _Walk(source_root, filter, options, own)
     started_ns = time.time_ns()
     try:
         walk.run(meanwhile)
@@ -87,6 +94,7 @@ def scan(
         notes=tuple(walk.notes),
         unknown=frozenset(walk.unknown),
         mounts=frozenset(walk.mounts),
+        own=walk.own,
         entry_count=walk.entry_count,
     )
 
@@ -94,14 +102,19 @@ def scan(
 class _Walk:
     """One walk through the tree: what it found, and the directories it holds open."""
 
-    def __init__(self, root: str, chosen: Filter, options: Options) -> None:
+    def __init__(
+        self, root: str, chosen: Filter, options: Options, ours: Mapping[tuple[int, int], str]
+    ) -> None:
         self.dirs: dict[str, Directory] = {}
         self.problems: list[Problem] = []
         self.notes: list[Problem] = []
         self.unknown: set[str] = set()
         self.mounts: dict[str, int] = {}  # directories on another device than the one above, and which
+        self.own: dict[str, str] = {}  # what is ours, by path
         self.entry_count = 0
         self.links_left_out = 0
+        self._ours = ours
+        self._inodes = frozenset(inode for _, inode in ours)
         self._excludes = None if chosen.empty else chosen.excludes
         self._follow = options.links is Links.FOLLOW
         self._skip_links = options.links is Links.SKIP
@@ -161,14 +174,14 @@ class _Walk:
         self._may_share = may_share
         self._frames = self._theirs
         self._open.clear()
-        self.dirs, self.problems, self.notes, self.unknown, self.mounts = {}, [], [], set(), {}
+        self.dirs, self.problems, self.notes, self.unknown, self.mounts, self.own = {}, [], [], set(), {}, {}
         self.entry_count = self.links_left_out = 0
         self._walk()
         told = [
             [(each.path, each.reason.value, each.message) for each in some]
             for some in (self.problems, self.notes)
         ]
-        yield [*told, list(self.unknown), self.mounts, self.entry_count, self.links_left_out]
+        yield [*told, list(self.unknown), self.mounts, self.own, self.entry_count, self.links_left_out]
         for path, directory in self.dirs.items():
             yield [path, directory.raw]
 
@@ -180,11 +193,12 @@ class _Walk:
             self._frames = self._theirs
             self._go_on()
             return
-        problems, notes, unknown, mounts, entries, links = found.pop(0)
+        problems, notes, unknown, mounts, own, entries, links = found.pop(0)
         self.problems += [Problem(path, Stage.SCAN, Reason(why), text) for path, why, text in problems]
         self.notes += [Problem(path, Stage.SCAN, Reason(why), text) for path, why, text in notes]
         self.unknown.update(unknown)
         self.mounts.update(mounts)
+        self.own.update(own)
         self.entry_count += entries
         self.links_left_out += links
         self.dirs.update((path, scanned(raw)) for path, raw in found)
@@ -258,7 +272,7 @@ class _Walk:
         subdirectories: list[str] = []
         missing: list[str] = []
         stat = os.stat if self._follow else os.lstat
-        excludes, skip_links, device = self._excludes, self._skip_links, frame.device
+        excludes, skip_links, device, inodes = self._excludes, self._skip_links, frame.device, self._inodes
         for name in names:
             try:
                 info = stat(name, dir_fd=fd)
@@ -271,6 +285,8 @@ class _Walk:
             mode = info.st_mode
             kind = mode & _FORMAT
             if excludes is not None and excludes(prefix + name, kind == S_IFDIR):
+                continue
+            if info.st_ino in inodes and self._is_ours(prefix + name, info):
                 continue
             if kind == S_IFREG:
                 rows += (name, mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
@@ -295,6 +311,13 @@ class _Walk:
         self.dirs[frame.path] = scanned(pack_stamps(rows))
         subdirectories.reverse()
         frame.pending = subdirectories
+
+    def _is_ours(self, path: str, info: os.stat_result) -> bool:
+        """Whether that is ours; which is noted."""
+        what = self._ours.get((info.st_dev, info.st_ino))
+        if what is not None:
+            self.own[path] = what
+        return what is not None
 
     def _leave_out_reserved(self, names: list[str]) -> list[str]:
         """The names at the top without those that are ours on the remote."""
