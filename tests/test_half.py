@@ -22,7 +22,7 @@ PROGRAM = """
 import json, os, signal, sys
 import reconcile.source.fork, reconcile.source.scan
 from reconcile.core.filters import make_filter
-from reconcile.core.model import Links, Options
+from reconcile.core.job import Links, Options
 
 top, how, links = sys.argv[1:]
 halves = []
@@ -30,7 +30,7 @@ real = reconcile.source.scan.start_half
 
 def start(work, root):
     if how == "dies":
-        half = real(lambda: iter([[[], [], [], {}, 1, 0], os.kill(os.getpid(), signal.SIGKILL)]), root)
+        half = real(lambda: iter([[[], [], [], {}, {}, 1, 0], os.kill(os.getpid(), signal.SIGKILL)]), root)
     elif how == "is torn":
         def torn():
             yield from list(work())[:2]
