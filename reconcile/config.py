@@ -80,7 +80,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     Raises :class:`UsageError` for anything that can be known to be wrong without looking at the source
     or the remote.
     """
-    from reconcile.source.own import find_own  # late: these bring msgpack
+    from reconcile.source.own import find_own, own_files  # late: these bring msgpack
     from reconcile.state.place import find_place
     from reconcile.state.store import default_state_base
 
@@ -114,6 +114,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             filters=_filter_lines(flags),
             growing=_growing(flags.growing),
             own=find_own(source, base, place.folder, identity, known_hosts),
+            own_files=tuple(own_files(identity, known_hosts)),
             links=Links(flags.links),
             keep_times=flags.times == "keep",
             keep_perms=flags.perms == "keep",

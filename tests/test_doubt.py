@@ -122,9 +122,24 @@ def test_a_mount_point_that_lost_its_mount(held: tuple[str, ...], holds: tuple[s
     assert lost_of(old, Scan(renamed, 0, 0, mounts=frozenset({"n"})), mounts) == []
 
 
+def test_a_lost_mount_whose_folders_were_made_anew() -> None:
+    """A program that finds its folders missing makes them: what was in them is not known to be gone."""
+    folders = PlainDirectory({name: Entry(Kind.DIR, 0o755) for name in ("a", "b", "c", "d")})
+    old = DirectorySnapshot(
+        {"m": folders, "m/a": folder("x", "y", "z"), "m/b": folder("x"), "m/d": folder("p", "q")}
+    )
+    some = PlainDirectory({name: Entry(Kind.DIR, 0o755) for name in ("a", "c", "d")})
+    found = Scan({"m": some, "m/a": folder("new"), "m/c": folder(), "m/d": folder("p")}, 0, 0)
+    assert sorted(lost_of(old, found, frozenset({"m"}))) == ["m/a", "m/b"]
+    again = Scan({**found.dirs, "n": folders}, 0, 0, mounts=frozenset({"n"}))
+    assert lost_of(old, again, frozenset({"m"})) == [], "mounted elsewhere by now"
+
+
 def test_what_is_remembered_of_mounts() -> None:
     found = Scan({"": folder()}, 0, 0, unknown=frozenset({"u"}), mounts=frozenset({"new"}))
     assert still_mounts(found, frozenset({"u/m", "gone"})) == {"new", "u/m"}
+    found = Scan({"": folder()}, 0, 0, unknown=frozenset({"m/n/lost"}))
+    assert still_mounts(found, frozenset({"m", "m/n/lost/x", "m/o"})) == {"m", "m/n/lost/x"}
 
 
 IN_A_NAMESPACE = """
@@ -174,3 +189,31 @@ def test_an_unmounted_disk_is_not_deleted(sshd: Sshd, source: Path, dest: Path, 
     assert job.run("--allow-mass-delete").document["entries"]["delete"] == 9
     assert job.run().problems == {}
     assert not any((dest / "disk").iterdir())
+
+
+BOUND = """
+import subprocess, sys
+subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+subprocess.run(["mount", "--bind", sys.argv[1], sys.argv[2]], check=True)
+subprocess.run(sys.argv[3:], check=True, stdout=subprocess.DEVNULL)
+"""
+
+
+def test_what_was_bound_from_the_same_disk_is_not_deleted(
+    sshd: Sshd, tmp_path: Path, source: Path, dest: Path, state: Path
+) -> None:
+    """It has the device number of all the rest."""
+    if not can_mount():
+        pytest.skip("can't mount")
+    build_tree(source, {"f": "x", "g h": {}})
+    (tmp_path / "far").mkdir()
+    build_tree(tmp_path / "far", {"data": {str(number): "y" for number in range(9)}})
+    flags = [*sshd.endpoint.flags(), "--mirror", "--max-delete", "100%"]
+    job = Reconcile(source, sshd.url(dest), state, flags)
+    bound = [str(tmp_path / "far"), str(source / "g h")]
+    subprocess.run(["unshare", "-m", sys.executable, "-c", BOUND, *bound, *job.argv("run")], check=True)
+    assert (dest / "g h" / "data" / "8").exists()
+    (source / "g h" / "data").mkdir()  # by a program that missed it
+    for _ in range(2):
+        assert job("run").problems == {"g h/data": "missing"}
+        assert len(list((dest / "g h" / "data").iterdir())) == 9

@@ -65,7 +65,7 @@ class Target(Protocol):
 class Own:
     """Something of ours that may lie in SRC: it is never sent."""
 
-    path: str  # below SRC
+    path: str  # below SRC, or the whole of it where it may be anywhere
     what: str  # for people: what it is
 
 
@@ -80,6 +80,7 @@ class Options:
     filters: tuple[str, ...] = ()  # gitignore lines in order: excludes, then includes as "!"
     growing: tuple[str, ...] = ()  # gitignore lines: what may be sent while more is added to it
     own: tuple[Own, ...] = ()  # left out whatever the filters say
+    own_files: tuple[Own, ...] = ()  # the same, wherever they are: they may be in SRC by another name
     links: Links = Links.KEEP
     keep_times: bool = True
     keep_perms: bool = True

@@ -52,8 +52,9 @@ def lost_mounts(old: DirectorySnapshot, found: Scan, mounts: frozenset[str], cho
     """Those of ``mounts``, which were mount points, that are plain and without their content now, or gone.
 
     As with another disk at SRC itself (``guard``), more than half of the names at their top must be gone:
-    programs that write there make some of them anew. Some mount points are there only while they
-    are used; one that is mounted under another name by now is not lost.
+    programs that write there make some of them anew. If they are there, it is the folders in it that may
+    be lost. Some mount points are there only while they are used; one that is mounted under another
+    name by now is not lost.
     """
     others = [path for path in found.mounts - mounts if path in found.dirs]
     lost: dict[str, Problem] = {}
@@ -62,17 +63,36 @@ def lost_mounts(old: DirectorySnapshot, found: Scan, mounts: frozenset[str], cho
             continue
         if path not in found.dirs and lookup(found.dirs, path) is not None:
             continue  # something else took its place
-        known = {name for name, entry in _entries(old, path) if not (entry.retained or entry.excluded)}
-        here = (found.dirs[each].entries().keys() for each in (path, *others) if each in found.dirs)
-        if known and not any(2 * len(known & names) >= len(known) for names in here):
-            top = next((each for each in [*ancestors(path)][::-1] if each not in found.dirs), path)
+        known = _known(old, path).keys()
+        if any(2 * len(known & found.dirs[each].entries().keys()) >= len(known) for each in others):
+            continue
+        for folder in _emptied(old, found, path):
+            top = next((each for each in [*ancestors(folder)][::-1] if each not in found.dirs), folder)
             lost[top] = Problem(top, Stage.SCAN, Reason.MISSING, _LOST)
     return list(lost.values())
 
 
+def _emptied(old: DirectorySnapshot, found: Scan, top: str) -> Iterator[str]:
+    """Where more than half of what a directory held is gone, or all of it, from ``top`` down."""
+    waiting = [top]
+    while waiting:
+        path = waiting.pop()
+        known = _known(old, path)
+        here = found.dirs[path].entries() if path in found.dirs else {}
+        if known and 2 * len(known.keys() & here.keys()) < len(known):
+            yield path
+            continue
+        for name, entry in known.items():
+            if entry.kind is Kind.DIR and (name not in here or here[name].kind is Kind.DIR):
+                waiting.append(f"{path}/{name}")
+
+
 def still_mounts(found: Scan, mounts: frozenset[str]) -> frozenset[str]:
     """The mount points to remember: those that were seen, and those of which nothing is known now."""
-    return found.mounts | {path for path in mounts if within(path, found.unknown)}
+    unknown = found.unknown
+    return found.mounts | {
+        path for path in mounts if within(path, unknown) or any(within(each, {path}) for each in unknown)
+    }
 
 
 def moved_meanwhile(changes: Sequence[Change], found: Scan, chosen: Filter, source: Source) -> list[Problem]:
@@ -138,7 +158,8 @@ def _arrived(source: Source, before: Directory, path: str, chosen: Filter) -> It
             yield name
 
 
-def _entries(snapshot: DirectorySnapshot, path: str) -> Iterator[tuple[str, Entry]]:
+def _known(snapshot: DirectorySnapshot, path: str) -> dict[str, Entry]:
+    """What a directory held that a run would delete."""
     directory = snapshot.dirs.get(path)
-    if directory is not None:
-        yield from directory.entries().items()
+    entries = {} if directory is None else directory.entries()
+    return {name: entry for name, entry in entries.items() if not (entry.retained or entry.excluded)}

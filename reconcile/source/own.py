@@ -38,8 +38,8 @@ def find_own(
             if inside.split(os.sep)[0] not in (os.pardir, os.curdir):
                 found.setdefault(inside, what)
 
-    for name, what in _files(identity, known_hosts):
-        add(name, what)
+    for own in own_files(identity, known_hosts):
+        add(own.path, own.what)
     if os.path.realpath(base) == source:  # all that lies beside it is SRC's
         for name in (os.path.basename(state), *_job_folders(source)):
             add(os.path.join(source, name), _STATE)
@@ -48,12 +48,12 @@ def find_own(
     return tuple(Own(path, what) for path, what in sorted(found.items()))
 
 
-def identify_own(state: str, identity: str | None, known_hosts: str | None) -> dict[tuple[int, int], str]:
+def identify_own(state: str, files: Iterable[Own]) -> dict[tuple[int, int], str]:
     """Device and inode of our own things: followed links, mounts and hard links give them any name."""
     base = os.path.dirname(state)
     folders = ((os.path.join(base, name), _STATE) for name in (os.path.basename(state), *_job_folders(base)))
     found: dict[tuple[int, int], str] = {}
-    for name, what in (*_files(identity, known_hosts), *folders):
+    for name, what in (*((own.path, own.what) for own in files), *folders):
         with suppress(OSError):
             info = os.stat(name)
             if not S_ISFIFO(info.st_mode):
@@ -61,13 +61,14 @@ def identify_own(state: str, identity: str | None, known_hosts: str | None) -> d
     return found
 
 
-def _files(identity: str | None, known_hosts: str | None) -> Iterator[tuple[str, str]]:
+def own_files(identity: str | None, known_hosts: str | None) -> Iterator[Own]:
+    """Those that flags name, wherever they are: their paths in full."""
     if identity is not None:
         private = identity.removesuffix(".pub").removesuffix("-cert")
         for name in {identity, private, f"{private}.pub", f"{private}-cert.pub"}:
-            yield name, "belongs to the key that --identity names"
+            yield Own(name, "belongs to the key that --identity names")
     if known_hosts is not None:
-        yield known_hosts, "is what --known-hosts names"
+        yield Own(known_hosts, "is what --known-hosts names")
 
 
 def _job_folders(folder: str) -> Iterator[str]:

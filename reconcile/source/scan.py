@@ -76,7 +76,7 @@ def scan(
     Raises Refused if the root is missing, no directory or unreadable. Anything
     else that can't be looked at becomes a problem and is in ``unknown``.
     """
-    grace_ns = _grace_ns(source_root)
+    grace_ns, points = _mounts_of(source_root)
     walk = _Walk(source_root, filter, options, own)
     started_ns = time.time_ns()
     try:
@@ -93,7 +93,7 @@ def scan(
         problems=tuple(walk.problems),
         notes=tuple(walk.notes),
         unknown=frozenset(walk.unknown),
-        mounts=frozenset(walk.mounts),
+        mounts=frozenset(walk.mounts) | {point for point in points if point in walk.dirs},
         own=walk.own,
         entry_count=walk.entry_count,
     )
@@ -174,7 +174,8 @@ class _Walk:
         self._may_share = may_share
         self._frames = self._theirs
         self._open.clear()
-        self.dirs, self.problems, self.notes, self.unknown, self.mounts, self.own = {}, [], [], set(), {}, {}
+        self.dirs, self.problems, self.notes, self.unknown, self.own = {}, [], [], set(), {}
+        self.mounts = dict(self.mounts)  # some of these are still to be entered
         self.entry_count = self.links_left_out = 0
         self._walk()
         told = [
@@ -409,20 +410,25 @@ def _identity(fd: int) -> tuple[int, int]:
     return info.st_dev, info.st_ino
 
 
-def _grace_ns(root: str) -> int:
-    """How much newer than the scan's start a stamp may be and still be doubted, by file system."""
+def _mounts_of(root: str) -> tuple[int, list[str]]:
+    """How much newer than the scan's start a stamp may be and still be doubted, by file system.
+
+    And what the system says is mounted below: what is bound from the same file system has its device number.
+    """
     try:
         with open("/proc/self/mountinfo", "rb") as file:  # proc(5); there is none on macOS
             mounts = [_mount(line) for line in file]
     except OSError:
-        return GRACE_NS
+        return GRACE_NS, []
     path = os.fsencode(os.path.realpath(root)).rstrip(b"/") + b"/"
     above = [(len(point), number) for number, (point, _) in enumerate(mounts) if path.startswith(point)]
-    kinds = {kind for point, kind in mounts if point.startswith(path)}
+    below = [(point, kind) for point, kind in mounts if point.startswith(path)]
+    kinds = {kind for _, kind in below}
     if above:
         kinds.add(mounts[max(above)[1]][1])
     network = any(kind in _NETWORK or kind.startswith("fuse.") for kind in kinds)
-    return NETWORK_GRACE_NS if network else GRACE_NS
+    points = [os.fsdecode(point[len(path) : -1]) for point, _ in below if point != path]
+    return NETWORK_GRACE_NS if network else GRACE_NS, points
 
 
 def _mount(line: bytes) -> tuple[bytes, str]:
