@@ -13,11 +13,11 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
+from msgspec import Struct, field
 
 from reconcile import __version__
 from reconcile.core.errors import Exit, Interrupted, ReconcileError, UsageError
@@ -41,8 +41,7 @@ PEERS_OPTIONS = {
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Session:
+class Session(Struct, eq=False):
     """What a command line has open while it runs."""
 
     stop: Stop = field(default_factory=Stop)

@@ -12,10 +12,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
+from msgspec import Struct
+
 from reconcile.core.errors import UsageError
 from reconcile.core.filters import check_patterns, make_filter
 from reconcile.core.job import Fsync, Job, Links, OnDrift, OnStale, Options, Target
-from reconcile.core.model import noun
 from reconcile.home import expand, in_home
 from reconcile.remotes import parse_target, scheme_of
 from reconcile.remotes.urls import URL, fold_path
@@ -28,8 +29,7 @@ _DEFAULTS = Options()
 _LONG = 1_000_000.0  # seconds; more is a slip of the finger, and too much for some clocks
 
 
-@noun
-class Flags:
+class Flags(Struct, frozen=True):
     """The command line of ``plan`` and ``run``, checked for form by nobody yet.
 
     ``source`` and the names of local files may be relative to the current folder or start with ``~``.

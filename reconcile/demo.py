@@ -15,8 +15,9 @@ import sysconfig
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from reconcile.config import Flags, make_job
 from reconcile.core.job import Result

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from reconcile.apply.connection import Connect, Line
 from reconcile.core.errors import Stale

@@ -1,12 +1,12 @@
 """What a user types as DEST and as flags."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import UsageError
@@ -313,4 +313,4 @@ def test_without_flags_the_options_are_the_defaults(flags: Flags) -> None:
 )
 def test_bad_values_are_usage_errors(flags: Flags, changes: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        make_job(replace(flags, **changes))  # type: ignore[arg-type]
+        make_job(replace(flags, **changes))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from reconcile.core.diff import diff, fill, infer, unread
 from reconcile.core.errors import Refused
@@ -283,7 +283,7 @@ def test_each_is_paired_with_one_only() -> None:
     assert count_rehashed(made.actions) == 1
 
 
-class Counted(PlainDirectory):
+class Counted(PlainDirectory, frozen=True):
     """Tells how often directories were looked into."""
 
     looks = 0

@@ -17,12 +17,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 import paramiko
 import pytest
+from msgspec import Struct
+from msgspec.structs import replace
 
 from reconcile.cli import commands, main
 from reconcile.config import Flags, make_job
@@ -78,8 +79,7 @@ def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
     return call
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(Struct, frozen=True):
     """One job and the folder in which its DEST is."""
 
     cli: Cli

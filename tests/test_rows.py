@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from stat import S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG
 
 import msgpack  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from reconcile.core.diff import diff, fingerprint
 from reconcile.core.filters import Filter

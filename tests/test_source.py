@@ -6,12 +6,12 @@ import os
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from stat import S_IFREG
 
 import pytest
 import xxhash
+from msgspec.structs import replace
 
 from reconcile.core.errors import Refused
 from reconcile.core.filters import make_filter

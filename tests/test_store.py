@@ -8,10 +8,10 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from reconcile.core.errors import ReconcileError, Refused
 from reconcile.core.model import DirectorySnapshot, Entry, Kind

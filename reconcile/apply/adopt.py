@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from reconcile.core.errors import Refused
 from reconcile.core.job import Job

@@ -9,7 +9,8 @@ remote is asked what became of the actions under way, and the rest goes on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from reconcile.apply.connection import Line
 from reconcile.core.errors import ConnectionLost

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from reconcile.apply.levels import by_depth, find_out, way_home
 from reconcile.core.fold import fold
@@ -18,7 +20,6 @@ from reconcile.core.model import (
     Problem,
     Reason,
     Stage,
-    noun,
 )
 from reconcile.core.observe import matches
 from reconcile.core.paths import Inside, join
@@ -60,8 +61,7 @@ def foresee(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: 
     return fold(old, outcomes, {}, leftover.trusted_ns)
 
 
-@noun
-class _Ways:
+class _Ways(Struct, frozen=True):
     """Where what was parked goes."""
 
     at_home: list[Action]  # it is back already

@@ -7,7 +7,8 @@ decide what must be read to know more.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from reconcile.core.filters import Filter
 from reconcile.core.job import Options

@@ -9,23 +9,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import field
 from functools import cache
+
+from msgspec import Struct, field
 
 from reconcile.core.brackets import NEWLINE, put_back, take_out
 from reconcile.core.errors import UsageError
-from reconcile.core.model import noun
 
 _Rule = tuple[re.Pattern[str], bool]  # what matches it is excluded, or not
 
 
-@noun
-class Filter:
+class Filter(Struct, frozen=True, eq=False):
     """Says which paths are not to be looked at. Made by :func:`make_filter`."""
 
     lines: tuple[str, ...] = ()
-    _rules: Sequence[_Rule] = field(default=(), compare=False, repr=False)  # the last one first
-    _known: dict[str, bool] = field(default_factory=lambda: {"": False}, compare=False, repr=False)
+    _rules: Sequence[_Rule] = ()  # the last one first
+    _known: dict[str, bool] = field(default_factory=lambda: {"": False})
 
     @property
     def empty(self) -> bool:

@@ -7,8 +7,9 @@ as it is: the snapshot says what the remote holds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import TypeAlias
+
+from msgspec.structs import replace
 
 from reconcile.core.model import Directory, DirectorySnapshot, Entry, Kind, Op, Outcome, PlainDirectory
 from reconcile.core.paths import PathDict, parent

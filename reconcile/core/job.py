@@ -6,12 +6,13 @@ Pure, as :mod:`reconcile.core.model`, which has what a run moves.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from msgspec import Struct, field
+
 from reconcile.core.errors import Interrupted
-from reconcile.core.model import COUNTED_OPS, Action, Outcome, Plan, Problem, Traffic, noun
+from reconcile.core.model import COUNTED_OPS, Action, Outcome, Plan, Problem, Traffic
 
 
 class Links(StrEnum):
@@ -61,16 +62,14 @@ class Target(Protocol):
         """The folder there: absolute, or below a home folder if it starts with ``~/``."""
 
 
-@noun
-class Own:
+class Own(Struct, frozen=True):
     """Something of ours that may lie in SRC: it is never sent."""
 
     path: str  # below SRC, or the whole of it where it may be anywhere
     what: str  # for people: what it is
 
 
-@noun
-class Options:
+class Options(Struct, frozen=True):
     """What flags and config may change about a job."""
 
     mirror: bool = False
@@ -102,8 +101,7 @@ class Options:
     wait: float = 0.0  # seconds to wait for another run of this job to end
 
 
-@noun
-class Job:
+class Job(Struct, frozen=True):
     """One source, one target and how to reconcile them."""
 
     source: str  # absolute path, as it was given: it may lead through links
@@ -115,16 +113,14 @@ class Job:
     formerly: str = ""  # that name
 
 
-@noun
-class Since:
+class Since(Struct, frozen=True):
     """How long a path has been failing."""
 
     day: str  # of the first run that told, ISO 8601, local
     runs: int  # in a row, the last one counted
 
 
-@noun
-class Result:
+class Result(Struct, frozen=True):
     """What a ``plan`` or a ``run`` came to; ``report`` puts it on the screen or in JSON."""
 
     command: str  # "plan" or "run"
@@ -150,8 +146,7 @@ class Result:
         return [action for action in actions if action.op in COUNTED_OPS]
 
 
-@dataclass(slots=True)
-class Stop:
+class Stop(Struct):
     """Whether somebody asked the run to end. A signal handler sets it, the run looks at it.
 
     While ``graceful`` is set the run looks at ``requested`` wherever it can end with

@@ -1,6 +1,6 @@
 """What a run moves: every noun that one part hands to the next. What it is told is in ``job``.
 
-Pure: frozen, slotted dataclasses and enums; no I/O, no third party. Paths are
+Pure: frozen structs and enums; no I/O. Paths are
 relative to the job's base, separated by ``/``, the base itself is ``""``.
 Names are bytes of the file system, held as ``str`` with ``surrogateescape``.
 Times named ``_ns`` are integer nanoseconds since the epoch, sizes are bytes.
@@ -9,34 +9,15 @@ Times named ``_ns`` are integer nanoseconds since the epoch, sizes are bytes.
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, Protocol, TypeVar, dataclass_transform
+from typing import Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import force_setattr, replace
 
 from reconcile.core.marks import BEFORE
-
-_T = TypeVar("_T")
-
-
-@dataclass_transform(frozen_default=True)
-def noun(cls: type[_T]) -> type[_T]:
-    """A frozen, slotted dataclass: frozen to the type checker, which costs nothing at run time.
-
-    ``dataclass(frozen=True)`` makes each object four times as dear, and a run makes one
-    or more for each path that changed. Writing and compiling a ``__repr__`` for each class
-    is half of what it takes to make one, at every start: all share this one.
-    """
-    cls.__repr__ = _show  # type: ignore[method-assign]  # dataclass() would do the same
-    return dataclass(slots=True, unsafe_hash=True, repr=False)(cls)
-
-
-def _show(thing: Any) -> str:
-    """What a dataclass would make of it."""
-    shown = ", ".join(f"{each.name}={getattr(thing, each.name)!r}" for each in fields(thing) if each.repr)
-    return f"{type(thing).__qualname__}({shown})"
-
 
 NS = 1_000_000_000
 PERMISSIONS = 0o777
@@ -52,8 +33,7 @@ class Kind(StrEnum):
     SYMLINK = "symlink"
 
 
-@noun
-class Stamp:
+class Stamp(Struct, frozen=True, gc=False):
     """What a scan sees for free. Equal stamps mean equal content.
 
     ``mode`` is the raw ``st_mode``. There is no device number: it changes over
@@ -67,8 +47,7 @@ class Stamp:
     mode: int
 
 
-@noun
-class Tag:
+class Tag(Struct, frozen=True, gc=False):
     """The remote's own view of a file after publish: size and mtime in whole seconds.
 
     The drift check compares with this; SFTP v3 carries no finer time
@@ -79,8 +58,7 @@ class Tag:
     mtime: int
 
 
-@noun
-class Entry:
+class Entry(Struct, frozen=True, gc=False):
     """One path: what the remote holds, and the local file it came from.
 
     In a scan the same type says what the remote should come to hold; ``digest``
@@ -144,15 +122,14 @@ class Directory(Protocol):
         """Keep of the entries what is packed: they take ten times the room."""
 
 
-@noun
-class PlainDirectory:
+class PlainDirectory(Struct, frozen=True):
     """A directory held as a mapping: what a fold makes before it is packed."""
 
     names: Mapping[str, Entry]
 
     def __post_init__(self) -> None:
         if not all(map(str.__lt__, self.names, islice(self.names, 1, None))):
-            object.__setattr__(self, "names", dict(sorted(self.names.items())))
+            force_setattr(self, "names", dict(sorted(self.names.items())))
 
     @property
     def raw(self) -> bytes:
@@ -182,8 +159,7 @@ class PlainDirectory:
         """Nothing is packed."""
 
 
-@noun
-class DirectorySnapshot:
+class DirectorySnapshot(Struct, frozen=True):
     """What the remote holds, as far as we know: the memory between two runs.
 
     ``dirs`` maps each directory's path to its entries; a directory is listed in
@@ -208,8 +184,7 @@ class DirectorySnapshot:
                 yield prefix + name, entry
 
 
-@noun
-class Scan:
+class Scan(Struct, frozen=True):
     """The local tree as it was found."""
 
     dirs: Mapping[str, Directory]
@@ -261,8 +236,7 @@ class Reason(StrEnum):
     FAILED = "failed"
 
 
-@noun
-class Problem:
+class Problem(Struct, frozen=True, gc=False):
     """One path that could not be done. Data, not an exception: the rest goes on."""
 
     path: str
@@ -271,8 +245,7 @@ class Problem:
     message: str
 
 
-@noun
-class Change:
+class Change(Struct, frozen=True, gc=False):
     """One path that differs. ``old`` is the remote, ``new`` the wish; None is absence."""
 
     path: str
@@ -308,10 +281,6 @@ class Only(Mapping[str, Entry | None]):
 _NOTHING: Mapping[str, Entry | None] = MappingProxyType({})
 
 
-def _nothing() -> Mapping[str, Entry | None]:
-    return _NOTHING
-
-
 class Op(StrEnum):
     """What an action does."""
 
@@ -328,8 +297,7 @@ _FILE, _CREATE, _MODIFY = Kind.FILE, Op.CREATE, Op.MODIFY  # a member is twice a
 COUNTED_OPS = (Op.CREATE, Op.MODIFY, Op.MOVE, Op.DELETE, Op.MKDIR, Op.SETMETA)
 
 
-@noun
-class Action:
+class Action(Struct, frozen=True, gc=False):
     """One step on the remote. A move or a delete may be a whole subtree."""
 
     op: Op
@@ -342,7 +310,7 @@ class Action:
     members: tuple[tuple[str, Entry], ...] = ()  # subtree delete: all we know below ``path``, relative to it
     keep: bool = False  # what ``path`` holds goes to the trash and stays there
     whole: bool = False  # a directory delete that makes room: all goes, and is kept if it isn't all ours
-    carried: Mapping[str, Entry | None] = field(default_factory=_nothing)  # also true once a directory moved
+    carried: Mapping[str, Entry | None] = _NOTHING  # also true once a directory moved
     careful: bool = False  # a directory's move: what is excluded, or not ours, is not to come along
     inside: Iterable[tuple[str, Entry]] = ()  # a directory's move: all we know below it, relative to it
     entries: int = 1  # paths this action settles
@@ -364,8 +332,7 @@ class Action:
         return new.size if sends and new is not None else 0
 
 
-@noun
-class Outcome:
+class Outcome(Struct, frozen=True, gc=False):
     """What is now true of an action. ``effects`` hold even if there is a problem.
 
     A done move of a directory has no effects of its own: ``fold`` renames all
@@ -373,7 +340,7 @@ class Outcome:
     """
 
     action: Action
-    effects: Mapping[str, Entry | None] = field(default_factory=_nothing)
+    effects: Mapping[str, Entry | None] = _NOTHING
     problem: Problem | None = None
     note: Problem | None = None
     again: bool = False  # takes back what was told of the same action before
@@ -392,8 +359,7 @@ class Outcome:
         return self.problem is None
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """What came of a run's actions so far. Of what is done nothing else is kept: it may be a million."""
 
     done: list[Action] = field(default_factory=list)  # in the order they ended
@@ -428,19 +394,18 @@ class Tally:
             self.notes.append(outcome.note)
 
 
-@noun
-class Plan:
+class Plan(Struct, frozen=True):
     """Levels of actions. A level waits for the one before; those of one level are independent.
 
     But for new directories: one may lie in another of its level, which then comes before it.
     """
 
     levels: Sequence[Sequence[Action]] = ()
-    restamped: Mapping[str, Entry | None] = field(default_factory=dict)  # true without any action
+    restamped: Mapping[str, Entry | None] = _NOTHING  # true without any action
     problems: Sequence[Problem] = ()
     notes: Sequence[Problem] = ()
     bytes_avoided: int = 0  # bytes of changed paths that need no upload
-    twins: Mapping[str, Sequence[str]] = field(default_factory=dict)  # see ``find_twins``
+    twins: Mapping[str, Sequence[str]] = MappingProxyType({})  # see ``find_twins``
     gone: int = 0  # entries newly gone here, which stay there
     back: int = 0  # entries that were gone here and stayed there, and now don't
 
@@ -461,8 +426,7 @@ class Plan:
         return not any(self.levels)
 
 
-@noun
-class Footing:
+class Footing(Struct, frozen=True):
     """What we believe of our own folder on the remote."""
 
     lineage: str
@@ -473,8 +437,7 @@ class Footing:
     workdir: str = ""  # folder there in which the job's was; "": not known, the usual one
 
 
-@noun
-class RemoteStat:
+class RemoteStat(Struct, frozen=True):
     """What the remote says of one path, links not followed. ``kind`` is None for FIFOs and the like."""
 
     kind: Kind | None
@@ -488,8 +451,7 @@ class RemoteStat:
 UNSEEN = RemoteStat(None, 0, 0, 0)  # the remote does not say what is there, if anything
 
 
-@noun
-class Capabilities:
+class Capabilities(Struct, frozen=True):
     """What a remote can do. Where it can't, the plan says so."""
 
     atomic_replace: bool = False  # a rename replaces its target in one step
@@ -501,8 +463,7 @@ class Capabilities:
     times: bool = True
 
 
-@noun
-class Traffic:
+class Traffic(Struct, frozen=True):
     """What went over the wire."""
 
     requests: int = 0

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from reconcile.core.diff import movable, same_content
-from reconcile.core.model import Change, Directory, DirectorySnapshot, Entry, Kind, Scan, noun
+from reconcile.core.model import Change, Directory, DirectorySnapshot, Entry, Kind, Scan
 from reconcile.core.paths import ancestors, below, lookup, parent, within
 
 # A digest that more vanished files share than this says little about directories.
@@ -25,8 +27,7 @@ def basename(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-@noun
-class Moves:
+class Moves(Struct, frozen=True):
     """Directories and files that move: origin to final path."""
 
     dirs: Mapping[str, str] = field(default_factory=dict)
@@ -42,8 +43,7 @@ class Moves:
         return origin
 
 
-@noun
-class Pairing:
+class Pairing(Struct, frozen=True):
     """The old and the new state wherever they differ, with all directory moves already made.
 
     ``olds`` maps a path to the origin of what lies there and its entry, ``news``

@@ -11,7 +11,8 @@ second prove nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Problem, Reason, RemoteStat, Stage, Tag
 from reconcile.core.paths import join

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TypeAlias
+
+from msgspec.structs import replace
 
 from reconcile.core.model import Action, Kind, Op, Problem, Reason, Stage
 from reconcile.core.paths import ancestors, parent

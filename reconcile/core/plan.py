@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from itertools import chain
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from reconcile.core.arrivals import arriving, keep_back, wait
 from reconcile.core.diff import same_content, same_meta
@@ -82,8 +84,7 @@ def make_plan(
     )
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class _Draft:
+class _Draft(Struct, eq=False):
     """A plan while it is being made."""
 
     old: DirectorySnapshot

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import uuid
 from contextlib import closing
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from reconcile.apply.levels import apply
 from reconcile.core.diff import fingerprint

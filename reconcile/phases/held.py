@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import Self
+
+from msgspec import Struct, field
 
 from reconcile.apply.connection import Line
 from reconcile.core.errors import ReconcileError, amend
@@ -26,8 +27,7 @@ _DONE = "What was done before that stays, and the next run knows of it."
 _PUT_IN_ORDER = "Nothing was done but to put in order what the interrupted run had left."
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Held:
+class Held(Struct, eq=False):
     """What one run holds open: the source, the line to the remote, and the clock."""
 
     job: Job

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from reconcile.apply.adopt import blank, drifted, take_over
 from reconcile.apply.recover import foresee, recover

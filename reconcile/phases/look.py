@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from reconcile.core.filters import make_filter
 from reconcile.core.growing import Growing

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from reconcile.core.model import COUNTED_OPS, UNKNOWN_MODE, Action, Kind, Op, Plan, noun
+from msgspec import Struct
+
+from reconcile.core.model import COUNTED_OPS, UNKNOWN_MODE, Action, Kind, Op, Plan
 from reconcile.report.words import show_bytes, show_message, show_name
 
 SIGNS = {
@@ -22,8 +24,7 @@ PLAIN_REASONS = {"", "new", "content", "deleted"}  # the sign says as much
 META_REASONS = {"mode", "time", "mode and time"}  # which the difference itself tells better
 
 
-@noun
-class Line:
+class Line(Struct, frozen=True):
     """One line of a plan: a sign, names that are already escaped, and a remark."""
 
     sign: str

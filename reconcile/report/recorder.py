@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from reconcile.core.job import Result
 from reconcile.core.model import Outcome, Plan, Tally

@@ -7,8 +7,9 @@ known anyway or by a second look, and only where something seems to be gone. Not
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 from stat import S_ISDIR
+
+from msgspec.structs import replace
 
 from reconcile.core.filters import Filter
 from reconcile.core.model import (

@@ -12,12 +12,12 @@ import errno
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from stat import S_ISREG
 from types import TracebackType
 from typing import Self
 
 import xxhash
+from msgspec.structs import replace
 
 from reconcile.core.job import Links
 from reconcile.core.model import Entry, Kind, Problem, Reason, Stage, Stamp

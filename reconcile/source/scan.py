@@ -13,9 +13,11 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from stat import S_IFDIR, S_IFLNK, S_IFREG
 from types import MappingProxyType
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from reconcile.core.errors import Refused
 from reconcile.core.filters import Filter
@@ -49,8 +51,7 @@ _NETWORK = frozenset(
 )
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class _Frame:
+class _Frame(Struct, eq=False):
     """A directory with subdirectories still to be entered."""
 
     path: str

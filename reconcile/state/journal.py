@@ -21,9 +21,10 @@ from typing import Any, BinaryIO
 
 import msgpack  # type: ignore[import-untyped]
 import xxhash
+from msgspec import Struct
 
 from reconcile.core.errors import ReconcileError, Refused
-from reconcile.core.model import Action, Outcome, noun
+from reconcile.core.model import Action, Outcome
 from reconcile.state.actions import pack_action, pack_outcome, unpack_action, unpack_outcome
 from reconcile.state.former import unpack_action_1, unpack_outcome_1
 from reconcile.state.private import create
@@ -42,8 +43,7 @@ _ACTIONS_A_FRAME = 1000
 _pack = msgpack.Packer(autoreset=True, unicode_errors="surrogateescape").pack
 
 
-@noun
-class Leftover:
+class Leftover(Struct, frozen=True):
     """A journal that a run left behind which did not come to its end."""
 
     lineage: str

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from reconcile.core.model import noun
+from msgspec import Struct
+
 from reconcile.state import small
 
 LEARNED = "server"  # as ``remotes`` calls it
 
 
-@noun
-class Memo:
+class Memo(Struct, frozen=True):
     """See ``remotes.Memory``. Never fails: what is lost is learned anew. Only a run ``keeps`` something."""
 
     folder: str

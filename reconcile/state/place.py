@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from reconcile.core.errors import UsageError
 from reconcile.core.job import Job, Target
-from reconcile.core.model import noun
 from reconcile.state.lock import hold_lock
 from reconcile.state.private import open_ours
 from reconcile.state.small import recall, remember
@@ -24,8 +25,7 @@ _WORKDIR = "workdir"
 _ENOUGH = 64 * 1024  # bytes in which a snapshot's header is
 
 
-@noun
-class Place:
+class Place(Struct, frozen=True):
     """Where a job's state is, and the SRC it is of."""
 
     folder: str

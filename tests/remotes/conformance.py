@@ -9,10 +9,10 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from reconcile.apply.levels import way_home
 from reconcile.core.errors import Refused
@@ -173,7 +173,7 @@ class Conformance:
         benches: list[Bench] = []
 
         def make(run: str = RUN, **options: object) -> Bench:
-            benches.append(Bench(open_remote, source, dest, replace(Options(), **options), run))  # type: ignore[arg-type]
+            benches.append(Bench(open_remote, source, dest, replace(Options(), **options), run))
             return benches[-1]
 
         yield make

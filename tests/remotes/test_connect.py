@@ -12,12 +12,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
 import paramiko
 import pytest
+from msgspec.structs import replace
 
 from reconcile.core.errors import TurnedAway, Unreachable, UsageError
 from reconcile.remotes.sftp import wire
@@ -92,7 +92,7 @@ def at(server: Server, user: str = "me") -> SshTarget:
 
 def trusting(tmp_path: Path, **changes: object) -> Login:
     login = Login(known_hosts=str(tmp_path / "known_hosts"), accept_new_host_key=True, password_env=VARIABLE)
-    return replace(login, **changes)  # type: ignore[arg-type]  # the names are checked at run time
+    return replace(login, **changes)  # the names are checked at run time
 
 
 # The way in

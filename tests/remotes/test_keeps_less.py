@@ -7,10 +7,10 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from reconcile.core.job import Job, Options, Result
 from reconcile.core.model import NS, Action, Entry, Kind, Op, RemoteStat, Tag

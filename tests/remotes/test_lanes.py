@@ -6,10 +6,10 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from reconcile.core.errors import ConnectionLost
 from reconcile.core.job import Options

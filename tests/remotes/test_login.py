@@ -11,10 +11,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from paramiko.server import InteractiveQuery
 
 from reconcile.core.errors import TurnedAway, Unreachable, Untrusted, UsageError

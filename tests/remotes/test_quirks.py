@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from reconcile.core.job import Job, Options
 from reconcile.remotes.sftp.quirks import Quirks, claims_openssh, pack, unpack, version_of

@@ -12,11 +12,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from reconcile.core.errors import Unreachable, UsageError
 from reconcile.core.job import Job, Options

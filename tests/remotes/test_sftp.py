@@ -8,10 +8,10 @@ import stat
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from reconcile.apply.adopt import drifted
 from reconcile.core.errors import ConnectionLost, Refused, Unreachable

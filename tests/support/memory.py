@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from reconcile.core.model import (
     NS,
@@ -36,8 +39,7 @@ from reconcile.core.paths import join, parent
 from reconcile.remotes import NOTHING
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(Struct, frozen=True):
     """Something in a tree. ``content`` of a symlink is its target."""
 
     kind: Kind

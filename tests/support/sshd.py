@@ -19,8 +19,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from reconcile.remotes.ssh.target import Login, SshTarget
 from tests.support import shim
@@ -58,7 +60,7 @@ class Endpoint:
     def login(self, **changes: object) -> Login:
         """How to prove ourselves, as the model's type."""
         login = Login(identity=str(self.identity), known_hosts=str(self.known_hosts))
-        return replace(login, **changes)  # type: ignore[arg-type]  # the names are checked at run time
+        return replace(login, **changes)  # the names are checked at run time
 
     def flags(self) -> list[str]:
         """The same as command-line flags of ``reconcile``."""

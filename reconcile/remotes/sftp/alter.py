@@ -7,7 +7,8 @@ before, and at what is in the way.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from reconcile.core.job import OnDrift
 from reconcile.core.model import (

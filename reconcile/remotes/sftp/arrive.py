@@ -9,9 +9,11 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 
+from msgspec import Struct
+
 from reconcile.core.errors import Refused
 from reconcile.core.job import Job
-from reconcile.core.model import RESERVED_NAME, Capabilities, noun
+from reconcile.core.model import RESERVED_NAME, Capabilities
 from reconcile.remotes import Memory
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.foreign import POSIX_RENAME
@@ -28,8 +30,7 @@ RESERVE = 16  # handles left over for what is not counted
 SYMLINK_ORDER = b"symlink-order@rjk.greenend.org.uk"
 
 
-@noun
-class _Found:
+class _Found(Struct, frozen=True):
     """What the server says."""
 
     base: bytes  # DEST, canonical

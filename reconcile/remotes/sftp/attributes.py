@@ -7,7 +7,8 @@ seconds only, or local time; a server may say OK and do nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from reconcile.core.model import PERMISSIONS
 from reconcile.remotes.sftp import wire

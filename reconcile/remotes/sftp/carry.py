@@ -7,7 +7,8 @@ Without filters, and where nobody else pushes to DEST, a rename is one request a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Op, Problem, Reason
 from reconcile.core.paths import ancestors, join, parent, within

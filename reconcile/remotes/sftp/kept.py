@@ -13,7 +13,9 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from reconcile.core.model import Kind, noun
+from msgspec import Struct
+
+from reconcile.core.model import Kind
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.listing import Listing, list_directory
 from reconcile.remotes.sftp.purge import purge
@@ -24,8 +26,7 @@ from reconcile.remotes.sftp.steps import Recipe
 _MARK = re.compile(rb"(.+)\.kept-([0-9]+)")
 
 
-@noun
-class KeptRun:
+class KeptRun(Struct, frozen=True):
     """What an ended run has left."""
 
     folder: bytes

@@ -6,8 +6,9 @@ What may live here: when it is worth to ask for them, and taking what is granted
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from reconcile.core.model import Action
 from reconcile.remotes.sftp import wire

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from reconcile.core.model import Entry, Kind
 from reconcile.core.observe import is_left, leads_alike

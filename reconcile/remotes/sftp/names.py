@@ -7,7 +7,8 @@ bytes into others, so that two names become one, and none is what it is here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from reconcile.core.model import Action, Op, Outcome, Reason
 from reconcile.remotes.sftp.listing import list_directory

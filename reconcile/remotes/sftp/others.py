@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
+from msgspec import Struct
+
 from reconcile.core.marks import is_mark
-from reconcile.core.model import Kind, noun
+from reconcile.core.model import Kind
 from reconcile.remotes import Memory
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.kept import is_note, read_notes
@@ -30,8 +32,7 @@ NEVER = 2**62
 DEAD = b".dead"
 
 
-@noun
-class _Run:
+class _Run(Struct, frozen=True):
     """A run of somebody else's."""
 
     folder: bytes

@@ -8,9 +8,10 @@ our folder; that is its proof of order, too. Elsewhere question follows answer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 from typing import TypeAlias
+
+from msgspec.structs import replace
 
 from reconcile.core.model import Kind
 from reconcile.remotes.sftp import wire

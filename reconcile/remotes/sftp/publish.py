@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Outcome, Problem, Reason
 from reconcile.core.paths import parent

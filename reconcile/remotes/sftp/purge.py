@@ -9,7 +9,9 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
-from reconcile.core.model import Kind, Problem, noun
+from msgspec import Struct
+
+from reconcile.core.model import Kind, Problem
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.foreign import keep
 from reconcile.remotes.sftp.listing import BATCH, TOGETHER, batches, list_directory
@@ -123,8 +125,7 @@ def _send(requests: Sequence[wire.Request]) -> Recipe[None]:
     yield requests
 
 
-@noun
-class _Found:
+class _Found(Struct, frozen=True):
     """A directory in a trash. ``whole``: None of the trash itself."""
 
     where: bytes
@@ -132,8 +133,7 @@ class _Found:
     whole: _Whole | None
 
 
-@noun
-class _Whole:
+class _Whole(Struct, frozen=True):
     """Something that was discarded."""
 
     path: str

@@ -7,10 +7,12 @@ are learned is in ``probe``, or beside what shows them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, TypeAlias, get_type_hints
 
-from reconcile.core.model import Capabilities, noun
+from msgspec import Struct
+from msgspec.structs import asdict
+
+from reconcile.core.model import Capabilities
 
 Version: TypeAlias = list[str]  # of a server: its SSH banner, and the extensions with their versions
 
@@ -30,8 +32,7 @@ _OF_OPENSSH: Mapping[bytes, bytes | None] = {
 }
 
 
-@noun
-class Quirks:
+class Quirks(Struct, frozen=True):
     """Plain values, each None until it is known: nothing relies on it, and the careful way is taken."""
 
     ordered: bool | None = None  # requests of a channel are carried out in the order in which they are sent

@@ -5,8 +5,9 @@ What may live here: finding that out, with files of our own.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import Enum, auto
+
+from msgspec.structs import replace
 
 from reconcile.core.model import Problem, Reason
 from reconcile.core.paths import parent

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import chain, zip_longest
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway
 from reconcile.core.job import Fsync, Job, Reporter, Stop

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from reconcile.core.model import Action, Entry, Op, Outcome, Reason
 from reconcile.core.paths import parent

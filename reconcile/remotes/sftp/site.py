@@ -9,7 +9,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from reconcile.core.job import Fsync, Options
 from reconcile.core.model import (
@@ -26,7 +29,6 @@ from reconcile.core.model import (
     Reason,
     Stage,
     Tag,
-    noun,
 )
 from reconcile.core.paths import PathDict, ancestors, parent
 from reconcile.remotes.sftp import wire
@@ -56,8 +58,7 @@ def _to_nobody(_message: str) -> None:
     """Until there is a reporter."""
 
 
-@noun
-class Discarded:
+class Discarded(Struct, frozen=True):
     """Something in a trash, and what is ours of it."""
 
     place: bytes  # where it is now; empty: known by its name alone

@@ -5,7 +5,7 @@ What may live here: which these are, and what is told of one that came out short
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from reconcile.core.model import Action, Outcome, Reason
 from reconcile.remotes.sftp.links import look

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import cycle
 from typing import TypeAlias
+
+from msgspec.structs import replace
 
 from reconcile.core.model import (
     PERMISSIONS,

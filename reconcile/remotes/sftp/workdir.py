@@ -13,9 +13,10 @@ import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import replace
 from itertools import chain
 from typing import Any
+
+from msgspec.structs import replace
 
 from reconcile.core.errors import ReconcileError, Refused, Unreachable
 from reconcile.core.job import OnDrift

@@ -13,8 +13,9 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from msgspec import Struct
+
 from reconcile.core.errors import UsageError
-from reconcile.core.model import noun
 from reconcile.home import in_home
 from reconcile.remotes.ssh.known_hosts import DEFAULT_PORT
 from reconcile.remotes.ssh.spelling import join_words, judge, split_line, words_of
@@ -39,8 +40,7 @@ _PROXY, _PERHAPS, _SKIPPED, _NAMED = "rproxy", "rperhaps", "rskipped", "rnamed"
 _INCLUDED, _PERHAPS_INCLUDED = "rincluded", "rpincluded"
 
 
-@noun
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """Whom to call, and as whom."""
 
     host: str

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_ssh_private_key,
 )
+from msgspec import Struct
 
 from reconcile.core.errors import TurnedAway, UsageError
-from reconcile.core.model import noun
 from reconcile.home import in_home
 from reconcile.remotes.ssh.agent import agent_keys
 from reconcile.remotes.ssh.library import paramiko
@@ -35,16 +35,14 @@ _NO_CERTIFICATES = "certificates are not supported yet."
 _NO_LONGER = "DSA keys are no longer supported, by OpenSSH neither. Make a new one: ssh-keygen -t ed25519"
 
 
-@noun
-class Offer:
+class Offer(Struct, frozen=True):
     """A key to show, and what to call it in a message."""
 
     label: str
     key: paramiko.PKey
 
 
-@noun
-class _KeyFile:
+class _KeyFile(Struct, frozen=True):
     """What a private key file says without being opened."""
 
     path: str

@@ -14,8 +14,9 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 
+from msgspec import Struct
+
 from reconcile.core.errors import Untrusted, UsageError
-from reconcile.core.model import noun
 from reconcile.home import NO_HOME, in_home
 
 GLOBAL_FILE = "/etc/ssh/ssh_known_hosts"
@@ -29,8 +30,7 @@ _AUTHORITY = "@cert-authority"
 _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 
 
-@noun
-class Line:
+class Line(Struct, frozen=True):
     """One usable line: a key that somebody wrote down."""
 
     file: str
@@ -44,8 +44,7 @@ class Line:
         return f"{self.file}, line {self.number}: {self.kind} {fingerprint(self.key)}"
 
 
-@noun
-class Known:
+class Known(Struct, frozen=True):
     """All that is written down about one host."""
 
     name: str  # as known_hosts spells it, with the port unless it is 22

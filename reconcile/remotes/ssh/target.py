@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from reconcile.core.job import Job
-from reconcile.core.model import noun
 
 
-@noun
-class SshTarget:
+class SshTarget(Struct, frozen=True):
     """A folder on a server. ``path`` is absolute, or below the login folder if it starts with ``~/``."""
 
     host: str
@@ -29,8 +29,7 @@ class SshTarget:
         return f"{self.scheme}://{user}{host}{port}{path}"
 
 
-@noun
-class Login:
+class Login(Struct, frozen=True):
     """How to reach and prove ourselves to the server. No secret is ever held here."""
 
     identity: str | None = None  # key file; if given, only this key is offered
