@@ -653,7 +653,7 @@ SCAN_ON_A_TERMINAL = """
 import os, sys, threading
 import reconcile.source.scan
 from reconcile.core.filters import Filter
-from reconcile.core.model import Options
+from reconcile.core.job import Options
 from reconcile.report import make_reporter
 
 reconcile.source.scan.SHARE_FROM = 3
