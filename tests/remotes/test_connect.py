@@ -20,16 +20,15 @@ import pytest
 from msgspec.structs import replace
 
 from reconcile.core.errors import TurnedAway, Unreachable, UsageError
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.steps import Burst, Recipe
-from reconcile.remotes.sftp.wire import Attrs
 from reconcile.remotes.ssh.connect import Connection, connect
 from reconcile.remotes.ssh.known_hosts import fingerprint
 from reconcile.remotes.ssh.library import takes_runs
 from reconcile.remotes.ssh.packets import Packets, Stream
 from reconcile.remotes.ssh.target import Login, SshTarget
 from reconcile.remotes.ssh.transport import Transport
+from reconcile.remotes.tree.steps import Burst, Recipe
+from reconcile.remotes.tree.verbs import OK, Attrs, Close, Handle, Lstat, OpenNew, Verb, Write
 from reconcile.serve.server import Server
 from tests.support.doors import Door, answering, doorkeeper
 from tests.support.processes import end_tree, wait_for
@@ -402,7 +401,7 @@ def greet(greeting: bytes) -> Callable[[socket.socket], None]:
 @pytest.mark.parametrize(
     ("greeting", "message", "lasting"),
     [
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", 'no SSH server: it said "HTTP/1.1 400 Bad Request"', True),
+        (b"HTTP/1.1 400 Bad Verb\r\n\r\n", 'no SSH server: it said "HTTP/1.1 400 Bad Verb"', True),
         (b"\xff\x00\x1b[2Jgarbage\r\n", "no SSH server: it said", False),
         (b"220 ftp ready\r\n", "no SSH server", True),
         (b"Exceeded MaxStartups\r\n", 'turns us away for now: it said "Exceeded MaxStartups"', False),
@@ -474,7 +473,7 @@ def test_new_keys_in_the_middle_tear_nothing(
             super()._parse_newkeys(message)  # type: ignore[misc]
 
     def look(path: bytes) -> Recipe[Attrs]:
-        reply: Attrs = yield wire.lstat(path)
+        reply: Attrs = yield Lstat(path)
         return reply
 
     monkeypatch.setattr("reconcile.remotes.ssh.transport.Transport", Counting)
@@ -515,19 +514,19 @@ def test_a_run_of_packets_arrives_as_it_was_sent(
 
 
 def write_pieces(path: bytes, content: bytes) -> Recipe[None]:
-    opened = yield wire.open_new(path, 0o600)
-    assert isinstance(opened, wire.Handle)
+    opened = yield OpenNew(path, 0o600)
+    assert isinstance(opened, Handle)
     sizes = cycle([1, 32_000, 32_640, 32_704, 32_768, 65_408, 100_000, 200_000])
 
-    def pieces() -> Iterator[wire.Request]:
+    def pieces() -> Iterator[Verb]:
         offset = 0
         while piece := content[offset : offset + next(sizes)]:
-            yield wire.write(opened.handle, offset, piece)
+            yield Write(opened.handle, offset, piece)
             offset += len(piece)
 
     refused = yield Burst(pieces())
     assert not refused
-    assert (yield wire.close(opened.handle)) is wire.OK
+    assert (yield Close(opened.handle)) is OK
 
 
 def test_a_closed_channel_takes_no_more(tmp_path: Path) -> None:

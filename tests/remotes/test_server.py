@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from msgspec.structs import replace
@@ -24,9 +24,34 @@ from reconcile.remotes import Remote
 from reconcile.remotes import open_remote as really_open
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.wire import Attrs, Handle, Names, Request, Status
 from reconcile.remotes.ssh.connect import Channel, connect
 from reconcile.remotes.ssh.target import Login, SshTarget
+from reconcile.remotes.tree.verbs import (
+    Attrs,
+    Close,
+    Code,
+    Handle,
+    Lstat,
+    Mkdir,
+    Names,
+    Opendir,
+    OpenNew,
+    Read,
+    Readdir,
+    Readlink,
+    Realpath,
+    Remove,
+    Rename,
+    Replace,
+    Rmdir,
+    Set,
+    SetHandle,
+    Stat,
+    Status,
+    Symlink,
+    Verb,
+    Write,
+)
 from reconcile.serve.files import Files
 from reconcile.serve.server import Server
 from tests.remotes.conformance import Conformance, Heard, OpenRemote
@@ -34,10 +59,7 @@ from tests.support.processes import end_tree
 from tests.support.sshd import Sshd, make_key
 
 VARIABLE = "TEST_PASSWORD"
-OK = wire.FX_OK
-MISSING = wire.FX_NO_SUCH_FILE
-DENIED = wire.FX_PERMISSION_DENIED
-FAILED = wire.FX_FAILURE
+OK, MISSING, DENIED, FAILED = Code.OK, Code.MISSING, Code.DENIED, Code.FAILED
 
 READ, APPEND, TRUNCATE = 0x01, 0x04, 0x10
 NAMES = [
@@ -53,6 +75,24 @@ NAMES = [
 ]
 
 
+class Raw(NamedTuple):
+    """Any request; one that goes well is answered by a handle."""
+
+    kind: int
+    body: bytes
+    channel: int = 0
+
+
+def encode(out: list[bytes], ident: int, raw: Raw) -> int:
+    out.append(wire.HEAD.pack(len(raw.body) + 5, raw.kind, ident) + raw.body)
+    return len(out[-1])
+
+
+@pytest.fixture(autouse=True)
+def any_request_can_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(wire.ENCODERS, Raw, (encode, Handle))
+
+
 class Client:
     """One request at a time."""
 
@@ -60,15 +100,15 @@ class Client:
         self.session = Session(channel)
         self.extensions = self.session.handshake()
 
-    def ask(self, request: Request) -> Any:
+    def ask(self, request: Verb | Raw) -> Any:
         """The reply, whatever it is."""
 
-        def recipe() -> Generator[Request, Any, Any]:
+        def recipe() -> Generator[Any, Any, Any]:
             return (yield request)
 
         return self.session.call(recipe())
 
-    def code(self, request: Request) -> int:
+    def code(self, request: Verb | Raw) -> int:
         """The status with which a request ends."""
         reply = self.ask(request)
         return reply.code if isinstance(reply, Status) else OK
@@ -77,25 +117,25 @@ class Client:
         """OPEN with any flags."""
         attrs = struct.pack(">I", 0) if mode is None else struct.pack(">II", 4, mode)
         body = struct.pack(">I", len(path)) + path + struct.pack(">I", flags) + attrs
-        return self.ask(Request(wire.OPEN, body, Handle))
+        return self.ask(Raw(wire.OPEN, body))
 
     def put(self, path: bytes, content: bytes, mode: int = 0o644) -> int:
         """A new file with content."""
-        opened = self.ask(wire.open_new(path, mode))
+        opened = self.ask(OpenNew(path, mode))
         if isinstance(opened, Status):
             return opened.code
-        assert self.code(wire.write(opened.handle, 0, content)) == OK
-        return self.code(wire.close(opened.handle))
+        assert self.code(Write(opened.handle, 0, content)) == OK
+        return self.code(Close(opened.handle))
 
     def names(self, path: bytes) -> dict[bytes, Attrs]:
         """All entries of a directory."""
-        opened = self.ask(wire.opendir(path))
+        opened = self.ask(Opendir(path))
         assert isinstance(opened, Handle)
         found: dict[bytes, Attrs] = {}
-        while isinstance(reply := self.ask(wire.readdir(opened.handle)), Names):
+        while isinstance(reply := self.ask(Readdir(opened.handle)), Names):
             found.update(reply.names)
-        assert reply.code == wire.FX_EOF
-        assert self.code(wire.close(opened.handle)) == OK
+        assert reply.code == Code.EOF
+        assert self.code(Close(opened.handle)) == OK
         return found
 
 
@@ -165,52 +205,52 @@ def test_it_behaves_as_openssh(either: tuple[Client, Callable[[str], bytes]], ro
     assert client.put(at("a"), b"two") == FAILED, "EXCL"
     assert client.put(at("no/a"), b"") == MISSING
     assert client.put(at("a/b"), b"") == MISSING
-    assert client.code(wire.mkdir(at("d"), 0o750)) == OK
+    assert client.code(Mkdir(at("d"), 0o750)) == OK
     assert stat.S_IMODE((root / "d").stat().st_mode) == 0o750
-    assert client.code(wire.mkdir(at("d"), 0o750)) == FAILED
+    assert client.code(Mkdir(at("d"), 0o750)) == FAILED
     assert client.put(at("d/b"), b"two", 0o640) == OK
     assert stat.S_IMODE((root / "d/b").stat().st_mode) == 0o640
-    assert client.code(wire.rmdir(at("d"))) == FAILED
-    assert client.code(wire.rmdir(at("a"))) == MISSING
-    assert client.code(wire.remove(at("d"))) == FAILED
-    assert client.code(wire.remove(at("no"))) == MISSING
+    assert client.code(Rmdir(at("d"))) == FAILED
+    assert client.code(Rmdir(at("a"))) == MISSING
+    assert client.code(Remove(at("d"))) == FAILED
+    assert client.code(Remove(at("no"))) == MISSING
 
     # A plain rename refuses, a posix one replaces.
-    assert client.code(wire.rename(at("a"), at("d/b"))) == FAILED
-    assert client.code(wire.rename(at("a"), at("c"))) == OK
-    assert client.code(wire.rename(at("a"), at("c"))) == MISSING
-    assert client.code(wire.rename(at("d"), at("c"))) == FAILED
-    assert client.code(wire.rename(at("d"), at("e"))) == OK
-    assert client.code(wire.posix_rename(at("c"), at("e/b"))) == OK
+    assert client.code(Rename(at("a"), at("d/b"))) == FAILED
+    assert client.code(Rename(at("a"), at("c"))) == OK
+    assert client.code(Rename(at("a"), at("c"))) == MISSING
+    assert client.code(Rename(at("d"), at("c"))) == FAILED
+    assert client.code(Rename(at("d"), at("e"))) == OK
+    assert client.code(Replace(at("c"), at("e/b"))) == OK
     assert (root / "e/b").read_bytes() == b"one"
-    assert client.code(wire.posix_rename(at("e/b"), at("e"))) == FAILED
-    assert client.code(wire.posix_rename(at("e"), at("e/f"))) in (FAILED, wire.FX_BAD_MESSAGE)
+    assert client.code(Replace(at("e/b"), at("e"))) == FAILED
+    assert client.code(Replace(at("e"), at("e/f"))) in (FAILED, Code.INVALID)
 
     # Times and modes, by path, through a link, and by handle.
-    assert client.code(wire.setstat(at("e/b"), 0o600, 1_000_000_000)) == OK
-    assert client.code(wire.symlink(b"e/b", at("link"))) == OK
-    assert client.code(wire.symlink(b"e/b", at("link"))) == FAILED
+    assert client.code(Set(at("e/b"), 0o600, 1_000_000_000)) == OK
+    assert client.code(Symlink(b"e/b", at("link"))) == OK
+    assert client.code(Symlink(b"e/b", at("link"))) == FAILED
     assert os.readlink(root / "link") == "e/b"
-    assert client.ask(wire.readlink(at("link"))).names[0][0] == b"e/b"
-    assert client.code(wire.readlink(at("e"))) == wire.FX_BAD_MESSAGE
-    assert client.code(wire.setstat(at("link"), 0o611, None)) == OK
-    found = client.ask(wire.stat(at("link")))
+    assert client.ask(Readlink(at("link"))).names[0][0] == b"e/b"
+    assert client.code(Readlink(at("e"))) == Code.INVALID
+    assert client.code(Set(at("link"), 0o611, None)) == OK
+    found = client.ask(Stat(at("link")))
     assert (found.size, found.mode, found.mtime) == (3, 0o100611, 1_000_000_000)
-    assert stat.S_ISLNK(client.ask(wire.lstat(at("link"))).mode)
-    opened = client.ask(wire.open_new(at("h"), 0o600))
-    assert client.code(wire.write(opened.handle, 4, b"tail")) == OK
-    assert client.code(wire.fsetstat(opened.handle, 0o644, 7)) == OK
-    assert client.code(wire.close(opened.handle)) == OK
-    assert client.code(wire.close(opened.handle)) != OK
-    assert client.code(wire.fsetstat(opened.handle, 0o644, 7)) != OK
+    assert stat.S_ISLNK(client.ask(Lstat(at("link"))).mode)
+    opened = client.ask(OpenNew(at("h"), 0o600))
+    assert client.code(Write(opened.handle, 4, b"tail")) == OK
+    assert client.code(SetHandle(opened.handle, 0o644, 7)) == OK
+    assert client.code(Close(opened.handle)) == OK
+    assert client.code(Close(opened.handle)) != OK
+    assert client.code(SetHandle(opened.handle, 0o644, 7)) != OK
     assert (root / "h").read_bytes() == bytes(4) + b"tail"
     assert ((root / "h").stat().st_mode, (root / "h").stat().st_mtime) == (0o100644, 7)
-    assert client.code(wire.setstat(at("no"), 0o600, None)) == MISSING
-    assert client.code(wire.symlink(b"nowhere", at("dangling"))) == OK
-    assert client.code(wire.stat(at("dangling"))) == MISSING
-    assert client.code(wire.lstat(at("dangling"))) == OK
-    assert client.code(wire.lstat(at("x" * 256))) == wire.FX_BAD_MESSAGE
-    assert client.code(Request(200, struct.pack(">I", 3) + b"odd")) == wire.FX_OP_UNSUPPORTED
+    assert client.code(Set(at("no"), 0o600, None)) == MISSING
+    assert client.code(Symlink(b"nowhere", at("dangling"))) == OK
+    assert client.code(Stat(at("dangling"))) == MISSING
+    assert client.code(Lstat(at("dangling"))) == OK
+    assert client.code(Lstat(at("x" * 256))) == Code.INVALID
+    assert client.code(Raw(200, struct.pack(">I", 3) + b"odd")) == Code.UNSUPPORTED
 
 
 def test_names_are_bytes(either: tuple[Client, Callable[[str], bytes]], root: Path) -> None:
@@ -218,17 +258,17 @@ def test_names_are_bytes(either: tuple[Client, Callable[[str], bytes]], root: Pa
     top = at("").rstrip(b"/")
     for name in NAMES:
         assert client.put(top + b"/" + name, name) == OK
-        assert client.code(wire.symlink(name, top + b"/" + name[:250] + b".link")) == OK
+        assert client.code(Symlink(name, top + b"/" + name[:250] + b".link")) == OK
     on_disk: list[bytes] = os.listdir(os.fsencode(root))
     assert {name for name in on_disk if not name.endswith(b".link")} == set(NAMES)
     found = client.names(top or b"/")
     assert set(NAMES) <= set(found)
     for name in NAMES:
         assert found[name].size == len(name)
-        assert client.ask(wire.readlink(top + b"/" + name[:250] + b".link")).names[0][0] == name
-        assert client.ask(wire.realpath(top + b"/" + name)).names[0][0] == top + b"/" + name
-        assert client.code(wire.posix_rename(top + b"/" + name, top + b"/moved")) == OK
-        assert client.code(wire.remove(top + b"/moved")) == OK
+        assert client.ask(Readlink(top + b"/" + name[:250] + b".link")).names[0][0] == name
+        assert client.ask(Realpath(top + b"/" + name)).names[0][0] == top + b"/" + name
+        assert client.code(Replace(top + b"/" + name, top + b"/moved")) == OK
+        assert client.code(Remove(top + b"/moved")) == OK
 
 
 def test_a_large_folder_is_listed_whole(client: Client, root: Path) -> None:
@@ -241,12 +281,11 @@ def test_a_large_folder_is_listed_whole(client: Client, root: Path) -> None:
 def test_reading_appending_truncating(client: Client, root: Path) -> None:
     (root / "file").write_bytes(b"0123456789")
     opened = client.open(b"/file")
-    body = struct.pack(">I", len(opened.handle)) + opened.handle
-    data = client.ask(Request(5, body + struct.pack(">QI", 20, 5)))
-    assert data == Status(wire.FX_EOF, data.message)
-    assert client.code(wire.write(opened.handle, 0, b"x")) != OK, "opened for reading"
+    data = client.ask(Read(opened.handle, 20, 5))
+    assert data == Status(Code.EOF, data.message)
+    assert client.code(Write(opened.handle, 0, b"x")) != OK, "opened for reading"
     opened = client.open(b"/file", 2 | APPEND)
-    assert client.code(wire.write(opened.handle, 0, b"!")) == OK
+    assert client.code(Write(opened.handle, 0, b"!")) == OK
     assert (root / "file").read_bytes() == b"0123456789!"
     assert isinstance(client.open(b"/file", 2 | TRUNCATE), Handle)
     assert (root / "file").read_bytes() == b""
@@ -260,11 +299,11 @@ def test_what_is_no_file_is_not_opened(client: Client, root: Path) -> None:
 
 
 def test_torn_requests_get_a_status(client: Client, root: Path) -> None:
-    assert client.code(Request(99, b"")) == wire.FX_OP_UNSUPPORTED
-    opened = client.ask(wire.open_new(b"/file", 0o600))
-    whole = wire.write(opened.handle, 0, b"content")
-    for size in range(len(whole.body)):
-        assert client.code(Request(whole.kind, whole.body[:size])) == wire.FX_BAD_MESSAGE
+    assert client.code(Raw(99, b"")) == Code.UNSUPPORTED
+    opened = client.ask(OpenNew(b"/file", 0o600))
+    whole = wire.encode(Write(opened.handle, 0, b"content"), 0)[wire.HEAD.size :]
+    for size in range(len(whole)):
+        assert client.code(Raw(wire.WRITE, whole[:size])) == Code.INVALID
     assert (root / "file").read_bytes() == b""
 
 
@@ -306,20 +345,20 @@ def test_no_path_leads_out(client: Client, planted: Path, outside: Path, path: b
     mode = (outside / "secret").stat().st_mode
     assert client.open(path).code == DENIED
     assert client.open(path, 2 | TRUNCATE).code == DENIED
-    for request in (wire.stat(path), wire.setstat(path, 0o777, 1), wire.opendir(path), wire.realpath(path)):
+    for request in (Stat(path), Set(path, 0o777, 1), Opendir(path), Realpath(path)):
         assert client.code(request) == DENIED
     if path != b"/file":  # itself a link out, it may be looked at, moved and removed
         assert client.open(path + b"-new", 2 | 8).code == DENIED
-        requests = [
-            wire.lstat(path),
-            wire.readlink(path),
-            wire.remove(path),
-            wire.rmdir(path),
-            wire.mkdir(path + b"-new", 0o777),
-            wire.symlink(b"x", path + b"-new"),
-            wire.opendir(os.path.dirname(path)),
+        requests: list[Verb] = [
+            Lstat(path),
+            Readlink(path),
+            Remove(path),
+            Rmdir(path),
+            Mkdir(path + b"-new", 0o777),
+            Symlink(b"x", path + b"-new"),
+            Opendir(os.path.dirname(path)),
         ]
-        for rename in (wire.rename, wire.posix_rename):
+        for rename in (Rename, Replace):
             requests += [rename(b"/mine", path), rename(b"/mine", path + b"-new"), rename(path, b"/taken")]
         assert {client.code(request) for request in requests} == {DENIED}
     assert untouched(outside)
@@ -328,10 +367,10 @@ def test_no_path_leads_out(client: Client, planted: Path, outside: Path, path: b
 
 
 def test_a_planted_link_itself_can_be_seen_moved_and_removed(client: Client, planted: Path) -> None:
-    assert client.ask(wire.readlink(b"/out")).names[0][0] == b"../outside"
-    assert client.code(wire.posix_rename(b"/mine", b"/file")) == OK
+    assert client.ask(Readlink(b"/out")).names[0][0] == b"../outside"
+    assert client.code(Replace(b"/mine", b"/file")) == OK
     assert (planted / "file").read_text() == "mine"
-    assert client.code(wire.remove(b"/out")) == OK
+    assert client.code(Remove(b"/out")) == OK
     assert not os.path.lexists(planted / "out")
 
 
@@ -361,7 +400,7 @@ def test_a_planted_link_itself_can_be_seen_moved_and_removed(client: Client, pla
 def test_no_link_that_leads_out_is_made(
     client: Client, planted: Path, outside: Path, target: bytes, path: bytes, code: int
 ) -> None:
-    assert client.code(wire.symlink(target, path)) == code
+    assert client.code(Symlink(target, path)) == code
     assert os.path.lexists(planted / os.fsdecode(path[1:])) == (code == OK)
     assert untouched(outside)
 
@@ -369,16 +408,16 @@ def test_no_link_that_leads_out_is_made(
 def test_an_absolute_link_within_is_followed(client: Client, root: Path) -> None:
     (root / "file").write_text("here")
     target = os.fsencode(root / "file")
-    assert client.code(wire.symlink(target, b"/link")) == OK
-    assert client.ask(wire.stat(b"/link")).size == 4
-    assert client.ask(wire.realpath(b"/link")).names[0][0] == b"/file"
-    assert client.code(wire.symlink(os.fsencode(f"{root}-beside"), b"/other")) == DENIED
+    assert client.code(Symlink(target, b"/link")) == OK
+    assert client.ask(Stat(b"/link")).size == 4
+    assert client.ask(Realpath(b"/link")).names[0][0] == b"/file"
+    assert client.code(Symlink(os.fsencode(f"{root}-beside"), b"/other")) == DENIED
 
 
 def test_a_moved_link_must_not_come_to_lead_out(client: Client, root: Path, outside: Path) -> None:
     (root / "a").mkdir()
-    assert client.code(wire.symlink(b"../outside", b"/a/l")) == OK, "there it means a place within"
-    for rename in (wire.rename, wire.posix_rename):
+    assert client.code(Symlink(b"../outside", b"/a/l")) == OK, "there it means a place within"
+    for rename in (Rename, Replace):
         assert client.code(rename(b"/a/l", b"/l")) == DENIED
     assert os.listdir(root) == ["a"]
 
@@ -396,8 +435,8 @@ def test_loops_end(client: Client, root: Path) -> None:
     (root / "b").symlink_to("a")
     (root / "c").symlink_to("c/c")
     for path in (b"/a", b"/a/x", b"/c"):
-        assert client.code(wire.stat(path)) == MISSING
-        assert client.code(wire.opendir(path)) == MISSING
+        assert client.code(Stat(path)) == MISSING
+        assert client.code(Opendir(path)) == MISSING
 
 
 def test_a_link_that_is_swapped_in_is_not_followed(
@@ -428,7 +467,7 @@ def test_a_link_that_is_swapped_in_is_not_followed(
         Server(root, user="me", password="pw", interface=Racing) as server,
         talk(server, tmp_path, monkeypatch) as client,
     ):
-        for request in (wire.setstat(b"/file", 0o777, 1), wire.opendir(b"/folder")):
+        for request in (Set(b"/file", 0o777, 1), Opendir(b"/folder")):
             plant()
             assert client.code(request) != OK
         plant()
@@ -547,7 +586,7 @@ def test_a_fault_is_one_method_away(root: Path, tmp_path: Path, monkeypatch: pyt
             raise OSError(errno.ENOSPC, "No space left on device")
 
     with Server(root, interface=Full) as server, talk(server, tmp_path, monkeypatch) as client:
-        reply = client.ask(wire.mkdir(b"/x", 0o700))
+        reply = client.ask(Mkdir(b"/x", 0o700))
     assert reply == Status(FAILED, "No space left on device")
 
 

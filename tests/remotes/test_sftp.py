@@ -56,7 +56,7 @@ class TestPoorServer(Conformance):
         def open_remote(dest: Path | str, options: Options, heard: Heard) -> Remote:
             remote = opener(sshd)(dest, options, heard)
             assert isinstance(remote, SftpRemote)
-            remote._site.extensions = frozenset()
+            remote._site.can = frozenset()
             remote._site.quirks = Quirks(
                 ordered=False, refuses=False, makes_links=True, lstat_shows=True, moves_links=True
             )

@@ -16,7 +16,7 @@ from reconcile.core.job import Options
 from reconcile.core.marks import is_mark
 from reconcile.core.model import Footing
 from reconcile.remotes.sftp import remove
-from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.tree.steps import Recipe
 from tests.remotes.conformance import LINEAGE, RUN, Bench, Heard
 from tests.remotes.test_sftp import opener
 from tests.support.command import Reconcile

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -11,21 +12,46 @@ from hypothesis import strategies as st
 
 from reconcile.core.errors import ProtocolError
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.wire import Attrs, Data, Extended, Handle, Names, Reply, Status, Version
+from reconcile.remotes.sftp.wire import Extended, Limits, Reply, Version
+from reconcile.remotes.tree.verbs import (
+    OK,
+    Attrs,
+    Code,
+    Data,
+    Handle,
+    Names,
+    OpenNew,
+    SetHandle,
+    Space,
+    Status,
+    Symlink,
+    Verb,
+    Write,
+)
 from reconcile.remotes.words import one_line
 
 U32 = st.integers(0, 2**32 - 1)
 ATTRS = st.builds(Attrs, size=st.integers(0, 2**64 - 1), mode=U32, mtime=U32, gid=U32, uid=U32)
 MESSAGES = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+WIRE_CODES = {
+    Code.OK: 0,
+    Code.EOF: 1,
+    Code.MISSING: 2,
+    Code.DENIED: 3,
+    Code.FAILED: 4,
+    Code.INVALID: 5,
+    Code.UNSUPPORTED: 8,
+}
 REPLIES: st.SearchStrategy[Reply] = st.one_of(
-    st.builds(Status, st.integers(1, 2**32 - 1), MESSAGES),
-    st.just(wire.OK),
+    st.builds(Status, st.sampled_from([*WIRE_CODES][1:]), MESSAGES),
+    st.just(OK),
     st.builds(Handle, st.binary(max_size=wire.MAX_HANDLE)),
     ATTRS,
     st.builds(Names, st.lists(st.tuples(st.binary(max_size=300), ATTRS), max_size=5).map(tuple)),
     st.builds(Extended, st.binary(max_size=100)),
     st.builds(Data, st.binary(max_size=100)),
 )
+NAMED = ("old", "new", "target")  # paths by other names
 CONVERSATIONS = st.lists(st.tuples(U32, REPLIES), max_size=8)
 
 
@@ -43,7 +69,8 @@ def packet(ident: int, reply: Reply) -> bytes:
     """What a server would send."""
     match reply:
         case Status(code, message):
-            kind, body = wire.STATUS, struct.pack(">I", code) + string(message.encode()) + string(b"en")
+            words = string(message.encode()) + string(b"en")
+            kind, body = wire.STATUS, struct.pack(">I", WIRE_CODES[code]) + words
         case Handle(handle):
             kind, body = wire.HANDLE, string(handle)
         case Attrs():
@@ -55,7 +82,7 @@ def packet(ident: int, reply: Reply) -> bytes:
             kind, body = wire.EXTENDED_REPLY, data
         case Data(data):
             kind, body = wire.DATA, string(data)
-        case Version():
+        case Version() | Space() | Limits():
             raise AssertionError
     return struct.pack(">IBI", len(body) + 5, kind, ident) + body
 
@@ -133,7 +160,7 @@ def test_text_is_a_greeting_only_at_the_beginning() -> None:
     with pytest.raises(ProtocolError, match='said "Welcome!" where SFTP should begin'):
         decode([b"Welc", b"ome!\nand more"])
     with pytest.raises(ProtocolError, match="announced a packet"):
-        decode([packet(1, Status(0, "")), b"Welcome!\n"])
+        decode([packet(1, OK), b"Welcome!\n"])
     with pytest.raises(ProtocolError, match="announced a packet"):
         decode([b"W\0lcome!\n"])
 
@@ -158,26 +185,38 @@ def test_version_with_and_without_extensions() -> None:
 
 
 def test_requests_are_laid_out_as_in_the_draft() -> None:
-    opened = wire.encode(wire.open_new(b"/f", 0o640), 7)
+    opened = wire.encode(OpenNew(b"/f", 0o640), 7)
     assert opened == struct.pack(">IBII2sIII", 23, 3, 7, 2, b"/f", 0x2A, 4, 0o640)
-    both = wire.encode(wire.fsetstat(b"h", 0o600, 9), 8)
+    both = wire.encode(SetHandle(b"h", 0o600, 9), 8)
     assert both == struct.pack(">IBII1sIIII", 26, 10, 8, 1, b"h", 0xC, 0o600, 9, 9)
-    written = wire.encode(wire.write(b"h", 2**40, b"data"), 9)
+    written = wire.encode(Write(b"h", 2**40, b"data"), 9)
     assert written == struct.pack(">IBII1sQI4s", 26, 6, 9, 1, b"h", 2**40, 4, b"data")
 
 
 def test_the_target_of_a_symlink_goes_first_as_openssh_has_it() -> None:
-    assert wire.symlink(b"target", b"/path").body == string(b"target") + string(b"/path")
+    assert wire.encode(Symlink(b"target", b"/path"), 1)[9:] == string(b"target") + string(b"/path")
 
 
 def test_limits_and_space() -> None:
-    assert wire.parse_limits(Extended(struct.pack(">4Q", 1, 2, 3, 4))) == (1, 2, 3, 4)
-    assert wire.parse_statvfs(Extended(struct.pack(">11Q", *range(1, 12)))) == (2 * 5, False, False)
-    assert wire.parse_statvfs(Extended(struct.pack(">11Q", 1, 1, 9, 9, 9, 5, 0, 0, 0, 3, 255))) == (
-        9,
-        True,
-        True,
-    )
-    assert not wire.parse_statvfs(Extended(struct.pack(">11Q", *[0] * 11))).out_of_inodes  # counts none
+    def unpack(numbers: Sequence[int], expects: type) -> Any:
+        return wire.unpack(Extended(struct.pack(f">{len(numbers)}Q", *numbers)), expects)
+
+    assert unpack((1, 2, 3, 4), Limits) == (1, 2, 3, 4)
+    assert unpack(range(1, 12), Space) == (2 * 5, False, False)
+    assert unpack((1, 1, 9, 9, 9, 5, 0, 0, 0, 3, 255), Space) == (9, True, True)
+    assert not unpack([0] * 11, Space).out_of_inodes  # counts none
+    assert unpack([], Attrs) is None  # nothing that was asked for
     with pytest.raises(ProtocolError):
-        wire.parse_limits(Extended(bytes(31)))
+        unpack((1, 2, 3), Limits)
+
+
+def test_every_verb_is_laid_out_with_its_true_length_and_the_one_that_is_told() -> None:
+    for verb in get_args(Verb):
+        values = {"path": b"/p", "handle": b"h", "mode": 0o600, "mtime": 1, "data": b"d", "truncate": True}
+        made = verb(*(values.get(name, b"/x" if name in NAMED else 5) for name in verb._fields))
+        out: list[bytes] = []
+        size = wire.ENCODERS[verb][0](out, 9, made)
+        whole = b"".join(out)
+        assert whole == wire.encode(made, 9)
+        assert len(whole) == size == struct.unpack_from(">I", whole)[0] + 4
+        assert struct.unpack_from(">I", whole, 5) == (9,)

@@ -23,7 +23,6 @@ from reconcile.core.model import (
     Reason,
     unkept,
 )
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.carry import (
     Pieces,
     is_careful,
@@ -33,7 +32,7 @@ from reconcile.remotes.sftp.carry import (
     note_staying,
 )
 from reconcile.remotes.sftp.explain import explain, not_sent
-from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, clear, keep, meet
+from reconcile.remotes.sftp.foreign import NO_REPLACE, Way, clear, keep, meet
 from reconcile.remotes.sftp.links import look, make_room, matches, rename
 from reconcile.remotes.sftp.parents import blocked, meet_link
 from reconcile.remotes.sftp.refusal import why_not_moved
@@ -50,8 +49,8 @@ from reconcile.remotes.sftp.site import (
     tag_of,
     wire_time,
 )
-from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.wire import OK, Attrs, Status
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import OK, Attrs, Code, Remove, Replace, Set, SetLink, Status
 
 _OTHERS = "modes and times of what others own on the server are not ours to set: left as they are"
 _LEAVE_OUT = "if the server can't at all, --perms ignore and --times ignore leave them out"
@@ -94,7 +93,7 @@ def _set(
     if mode is not None or mtime is not None:
         full = None if mode is None else mode | there.mode & SPECIAL_BITS
         status = yield from _set_attributes(site, site.at(path), full, mtime)
-        is_others = status.code == wire.FX_PERMISSION_DENIED and site.user not in (None, there.uid)
+        is_others = status.code == Code.DENIED and site.user not in (None, there.uid)
         if status is not OK and not is_others:
             failed = yield from explain(site, path, "change mode or time", status)
             return new, replace(failed, message=f"{failed.message}; {_LEAVE_OUT}")
@@ -137,16 +136,16 @@ def _to_set(site: Site, there: Attrs, old: Entry | None, new: Entry) -> tuple[in
 
 def _set_attributes(site: Site, path: bytes, mode: int | None, mtime: int | None) -> Recipe[Status]:
     """Both in one request; where that is refused, each alone. What the server can't do is done without."""
-    if b"lsetstat@openssh.com" in site.extensions:
-        status = yield from act(wire.lsetstat(path, mode, mtime))
+    if SetLink in site.can:
+        status = yield from act(SetLink(path, mode, mtime))
         if status is OK:
             return status
     # RACE: SETSTAT follows a link that was put here since we looked.
-    status = yield from act(wire.setstat(path, mode, mtime))
+    status = yield from act(Set(path, mode, mtime))
     if status is not OK and mode is not None and mtime is not None:
         status = yield from _set_attributes(site, path, None, mtime)
         return status if status is not OK else (yield from _set_attributes(site, path, mode, None))
-    if status.code == wire.FX_OP_UNSUPPORTED:
+    if status.code == Code.UNSUPPORTED:
         site.lose(modes=mode is not None, times=mtime is not None)
         return OK
     return status
@@ -311,11 +310,11 @@ def _rename(site: Site, action: Action, source: bytes, *, replacing: bool) -> Re
     if replacing and (status := (yield from make_room(site, target))) is not OK:
         return status
     in_one_step = site.quirks.moves_links or moved.kind is not Kind.SYMLINK
-    if replacing and in_one_step and POSIX_RENAME in site.extensions:
-        return (yield from act(wire.posix_rename(source, target)))
+    if replacing and in_one_step and Replace in site.can:
+        return (yield from act(Replace(source, target)))
     if replacing:
         site.say_once(NO_REPLACE)
-        status = yield from act(wire.remove(target))
+        status = yield from act(Remove(target))
         if status is not OK and not absent(status):
             return status
     return (yield from rename(site, source, target, moved.link))

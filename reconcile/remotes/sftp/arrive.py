@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -15,14 +15,13 @@ from reconcile.core.errors import Refused
 from reconcile.core.job import Job
 from reconcile.core.model import RESERVED_NAME, Capabilities
 from reconcile.remotes import Memory
-from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.foreign import POSIX_RENAME
 from reconcile.remotes.sftp.quirks import Quirks, claims_openssh, unpack, version_of
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.site import BLOCK, LIMITS, Site, absent
-from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.wire import Attrs, Extended, Names, Status
+from reconcile.remotes.sftp.site import BLOCK, Site, absent
+from reconcile.remotes.sftp.wire import ANNOUNCED, AskLimits, Limits
 from reconcile.remotes.ssh.target import of_job
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import Attrs, HardLink, Names, Realpath, Replace, Stat, Status, Sync
 
 HANDLES = 4000  # open at a time where the server sets no limit
 LARGEST_BLOCK = 255 * 1024  # bytes of a WRITE, as OpenSSH grants: more would only sit in our memory
@@ -54,39 +53,39 @@ def arrive(
     version = version_of(banner, extensions)
     new = Quirks(path_first=extensions.get(SYMLINK_ORDER) == b"linkpath-targetpath" or None)
     claims = claims_openssh(extensions)
+    can = frozenset(verb for name, verb in ANNOUNCED.items() if name in extensions)
     site = Site(
         base=found.base,
         workdir=found.workdir,
         options=job.options,
         say=say,
-        extensions=frozenset(extensions),
+        can=can,
+        tells_limits=AskLimits in can,
         version=version,
         quirks=unpack(memory.recall(), version, new),
         claims_openssh=claims,
         vacant=found.vacant and claims,
-        caps=_capabilities(extensions),
+        caps=_capabilities(can),
     )
     site.handles = site.quirks.handles or site.handles
-    if LIMITS in extensions:
+    if site.tells_limits:
         session.aside(_ask_for_limits(site))
     return site
 
 
-def _capabilities(extensions: Mapping[bytes, bytes]) -> Capabilities:
+def _capabilities(can: frozenset[type]) -> Capabilities:
     return Capabilities(
-        atomic_replace=POSIX_RENAME in extensions,
-        hard_link=b"hardlink@openssh.com" in extensions,
-        copy=b"copy-data" in extensions,
-        fsync=b"fsync@openssh.com" in extensions,
+        atomic_replace=Replace in can,
+        hard_link=HardLink in can,
+        fsync=Sync in can,
     )
 
 
 def _ask_for_limits(site: Site) -> Recipe[None]:
     """How many handles the server grants, and the bytes of a WRITE."""
-    reply: Extended | Status = yield wire.limits()
-    if not isinstance(reply, Extended):
+    limits: Limits | Status = yield AskLimits()  # type: ignore[misc]  # SFTP's alone
+    if isinstance(limits, Status):
         return
-    limits = wire.parse_limits(reply)
     site.handles = limits.handles - RESERVE if limits.handles else HANDLES
     if limits.write and limits.packet:
         site.block = max(BLOCK, min(limits.write, limits.packet - 1024, LARGEST_BLOCK))
@@ -96,7 +95,7 @@ def _ask(job: Job) -> Recipe[_Found]:
     """DEST and our folder, both absolute."""
     path = job.target.path
     direct = os.fsencode(_below_home(path)) or b"."
-    home_reply, base_reply, there = yield [wire.realpath(b"."), wire.realpath(direct), wire.stat(direct)]
+    home_reply, base_reply, there = yield [Realpath(b"."), Realpath(direct), Stat(direct)]
     home = home_reply.names[0][0] if isinstance(home_reply, Names) and home_reply.names else b"/"
     if isinstance(there, Attrs) and isinstance(base_reply, Names) and base_reply.names:
         base = base_reply.names[0][0]
@@ -134,7 +133,7 @@ def _canonical(path: bytes, known: Names | Status | None, *, links: bool = True)
     if not links:
         existing, _, missing = path.rpartition(b"/")
     while existing not in (b"", b"/"):
-        reply, known = known or (yield wire.realpath(existing)), None
+        reply, known = known or (yield Realpath(existing)), None
         # OpenSSH resolves a path of which only the last part is missing, others whatever they are given.
         if isinstance(reply, Names) and len(reply.names) == 1 and reply.names[0][0].startswith(b"/"):
             existing = reply.names[0][0]

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from reconcile.core.model import PERMISSIONS
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.quirks import Quirks, rounded
 from reconcile.remotes.sftp.site import Site
-from reconcile.remotes.sftp.steps import Farewell, Recipe
-from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
+from reconcile.remotes.tree.steps import Farewell, Recipe
+from reconcile.remotes.tree.verbs import OK, Attrs, Close, Handle, Lstat, Remove, Set, SetHandle, Status
 
 MODES = 0o604, 0o571  # such as no server gives by itself
 TIMES = 1_234_567_891, 1_300_000_057  # seconds: odd, and neither full minutes nor tens
@@ -26,33 +25,33 @@ _FARTHEST = 14 * 3600  # seconds that a time zone may be off
 
 def try_attributes(site: Site, path: bytes, opened: Handle, *, together: bool) -> Recipe[None]:
     """Set both as an upload does, and then by path. What can't be told stays unknown."""
-    set_open = wire.fsetstat(opened.handle, MODES[0], TIMES[0])
-    set_closed = wire.setstat(path, MODES[1], TIMES[1])
+    set_open = SetHandle(opened.handle, MODES[0], TIMES[0])
+    set_closed = Set(path, MODES[1], TIMES[1])
     if together and site.quirks.ordered:
         by_handle, _, shown, by_path, shown_after = yield [
-            *(set_open, wire.close(opened.handle), wire.lstat(path)),
-            *(set_closed, wire.lstat(path)),
+            *(set_open, Close(opened.handle), Lstat(path)),
+            *(set_closed, Lstat(path)),
         ]
     else:
         by_handle = yield set_open
-        yield wire.close(opened.handle)
-        shown = yield wire.lstat(path)
+        yield Close(opened.handle)
+        shown = yield Lstat(path)
         by_path = yield set_closed
-        shown_after = yield wire.lstat(path)
+        shown_after = yield Lstat(path)
     modes = times = True
     seen = [shown, shown_after] if by_path is OK else [shown]
     if by_handle is not OK:  # for one of them only, or by handle only
-        mode_set: Status = yield wire.setstat(path, MODES[0], None)
-        time_set: Status = yield wire.setstat(path, None, TIMES[0])
+        mode_set: Status = yield Set(path, MODES[0], None)
+        time_set: Status = yield Set(path, None, TIMES[0])
         modes, times = mode_set is OK, time_set is OK
-        seen = [(yield wire.lstat(path))]
+        seen = [(yield Lstat(path))]
     attrs = [there for there in seen if isinstance(there, Attrs)]
     if len(attrs) == len(seen):
         before = replace(site.quirks, doubted=None)
         site.quirks = _judge(before, attrs, modes=modes, times=times)
         if site.quirks != before:
             _tell(site)
-    yield Farewell(wire.remove(path))
+    yield Farewell(Remove(path))
 
 
 def _judge(quirks: Quirks, seen: Sequence[Attrs], *, modes: bool, times: bool) -> Quirks:

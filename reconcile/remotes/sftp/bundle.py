@@ -21,14 +21,13 @@ from typing import TypeAlias
 
 from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Only, Op, Outcome
 from reconcile.core.paths import parent
-from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.foreign import POSIX_RENAME, Way
+from reconcile.remotes.sftp.foreign import Way
 from reconcile.remotes.sftp.parents import look_at, trouble_above
 from reconcile.remotes.sftp.rescue import staging_place
 from reconcile.remotes.sftp.site import SPECIAL_BITS, Site, absent, act
-from reconcile.remotes.sftp.steps import Recipe, Room
-from reconcile.remotes.sftp.upload import AGAIN, Content, Notable, Sent, put_in_place
-from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
+from reconcile.remotes.sftp.upload import AGAIN, Content, Sent, put_in_place
+from reconcile.remotes.tree.steps import Notable, Recipe, Room
+from reconcile.remotes.tree.verbs import OK, Attrs, Handle, Lstat, Mkdir, Rename, Replace, Set, Status
 from reconcile.source.files import Source
 
 FEWEST, MOST = 3, 1000  # files in a bundle
@@ -84,7 +83,7 @@ def make_bundles(site: Site, actions: Sequence[Action]) -> tuple[list[Bundle], l
 
 def _go_together(site: Site, path: str, group: Sequence[Action]) -> bool:
     return (
-        POSIX_RENAME in site.extensions
+        Replace in site.can
         and site.hands_down_alike(path)
         and FEWEST <= len(group) <= MOST
         and all(_is_small(site, action) for action in group)
@@ -138,11 +137,11 @@ class Bundler:
         """Not waited for: if it fails, so will every OPEN in it."""
         wanted = 0o777 if bundle.mode is None else bundle.mode | 0o700
         place, lane = bundle.place, bundle.lane
-        made, there = yield [wire.mkdir(place, wanted, lane), wire.lstat(place, lane)]
+        made, there = yield [Mkdir(place, wanted, lane), Lstat(place, lane)]
         bundle.made = made is OK
         bundle.missed = bundle.missed or absent(there)
         if bundle.mode is not None and isinstance(there, Attrs) and there.mode & PERMISSIONS != wanted:
-            yield from act(wire.setstat(bundle.place, wanted | there.mode & SPECIAL_BITS, None))
+            yield from act(Set(bundle.place, wanted | there.mode & SPECIAL_BITS, None))
         return (yield from self._end(bundle))
 
     def _fill(self, bundle: Bundle, actions: Sequence[Action]) -> Recipe[list[Outcome]]:
@@ -220,7 +219,7 @@ class Bundler:
         """
         site = self._site
         staged, bundle.staged = bundle.staged, []  # who has the outcome needs to hold it, and nobody else
-        if (yield from act(wire.posix_rename(bundle.place, site.at(bundle.path)))) is OK:
+        if (yield from act(Replace(bundle.place, site.at(bundle.path)))) is OK:
             return [Outcome(action, Only(action.path, entry)) for action, entry, _ in staged]
         if (yield from look_at(site, bundle.path)) is not None:
             self.left += [action for action, _, _ in staged]
@@ -230,7 +229,7 @@ class Bundler:
     def _put_each(self, staged: Sequence[Staged]) -> Recipe[list[Outcome]]:
         """Rename each file to its path, and see to those that are refused."""
         site = self._site
-        renames = [wire.rename(place, site.at(action.path)) for action, _, place in staged]
+        renames = [Rename(place, site.at(action.path)) for action, _, place in staged]
         statuses: list[Status] = yield renames
         outcomes: list[Outcome] = []
         refused: list[Staged] = []

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Op, Problem, Reason
 from reconcile.core.paths import ancestors, join, parent, within
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import keep
 from reconcile.remotes.sftp.links import look, rename
@@ -21,8 +20,8 @@ from reconcile.remotes.sftp.purge import remove_in_turn
 from reconcile.remotes.sftp.refusal import why_not_moved
 from reconcile.remotes.sftp.remove import Found, list_tree
 from reconcile.remotes.sftp.site import SPECIAL_BITS, Site, absent, inside, kind_of, problem
-from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.wire import OK, Attrs, Status
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import OK, Attrs, Lstat, Mkdir, Set, Status
 
 
 def is_careful(site: Site, action: Action) -> bool:
@@ -154,11 +153,11 @@ def _part(
 
 
 def _make(site: Site, path: str, place: bytes, mode: int) -> Recipe[Problem | None]:
-    status, there = yield [wire.mkdir(place, mode & PERMISSIONS | 0o700), wire.lstat(place)]
+    status, there = yield [Mkdir(place, mode & PERMISSIONS | 0o700), Lstat(place)]
     if isinstance(there, Status) or kind_of(there) is not Kind.DIR:
         return (yield from explain(site, path, "make the directory", status))
     if status is OK and there.mode & PERMISSIONS != mode & PERMISSIONS:
-        yield wire.setstat(place, mode & PERMISSIONS | there.mode & SPECIAL_BITS, None)
+        yield Set(place, mode & PERMISSIONS | there.mode & SPECIAL_BITS, None)
     return None
 
 

@@ -13,8 +13,8 @@ from reconcile.core.paths import parent
 from reconcile.remotes.sftp.links import look
 from reconcile.remotes.sftp.listing import Listing, list_directory
 from reconcile.remotes.sftp.site import Site, problem
-from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.wire import Attrs, Status
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import Attrs, Status
 
 
 def set_twins_apart(site: Site, actions: Iterable[Action]) -> tuple[list[Action], list[Action]]:

@@ -9,14 +9,13 @@ from collections.abc import Sequence
 
 from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Op, Outcome, Reason
 from reconcile.core.paths import parent
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import clear, meet
 from reconcile.remotes.sftp.links import look
 from reconcile.remotes.sftp.parents import blocked, meet_link
 from reconcile.remotes.sftp.site import SPECIAL_BITS, Site, absent, act, kind_of
-from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.wire import OK, Attrs, Status
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import OK, Attrs, Mkdir, Set, Status
 
 
 def set_nested_apart(actions: Sequence[Action]) -> tuple[list[Action], list[Action]]:
@@ -76,7 +75,7 @@ def _make_directory(site: Site, action: Action) -> Recipe[Outcome]:
     mode = site.mode_for(new)
     wanted = 0o777 if mode is None else mode | 0o700
     path = site.at(action.path)
-    status, there = yield [wire.mkdir(path, wanted), look(site, path)]
+    status, there = yield [Mkdir(path, wanted), look(site, path)]
     if isinstance(there, Attrs) and kind_of(there) is Kind.SYMLINK:
         return blocked(site, action, (yield from meet_link(site, action.path)))
     if isinstance(there, Attrs) and kind_of(there) is not Kind.DIR:
@@ -86,7 +85,7 @@ def _make_directory(site: Site, action: Action) -> Recipe[Outcome]:
         failed = yield from clear(site, action, way)
         if failed is not None:
             return Outcome(action, problem=failed)
-        status, there = yield [wire.mkdir(path, wanted), look(site, path)]
+        status, there = yield [Mkdir(path, wanted), look(site, path)]
     if status is OK and absent(there):  # looked for before it was made
         site.saw_disorder()
         there = yield from look(site, path)
@@ -94,7 +93,7 @@ def _make_directory(site: Site, action: Action) -> Recipe[Outcome]:
         refused = there if status is OK and isinstance(there, Status) else status
         return Outcome(action, problem=(yield from explain(site, action.path, "make the directory", refused)))
     if mode is not None and there.mode & PERMISSIONS != wanted:  # the server's umask, or it was there before
-        set_ = yield from act(wire.setstat(path, wanted | there.mode & SPECIAL_BITS, None))
+        set_ = yield from act(Set(path, wanted | there.mode & SPECIAL_BITS, None))
         if set_ is not OK and status is OK:  # it is our own
             site.lose(modes=True)
         elif set_ is not OK:

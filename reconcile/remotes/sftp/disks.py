@@ -9,10 +9,9 @@ import os
 
 from reconcile.core.model import RESERVED_PREFIX
 from reconcile.core.paths import parent
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.site import Site, act, inside
-from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.wire import OK, Handle, Status
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import OK, Close, Handle, Remove, Rename, Status
 
 
 def note_elsewhere(site: Site, path: str) -> Recipe[bool]:
@@ -26,17 +25,17 @@ def note_elsewhere(site: Site, path: str) -> Recipe[bool]:
     opened: Handle | Status = yield site.open_new(here, 0o600)
     if not isinstance(opened, Handle):
         return False
-    yield wire.close(opened.handle)
+    yield Close(opened.handle)
     home = site.fresh(next(iter(site.parts), b"."))
-    if (yield from act(wire.rename(here, home))) is OK:
-        yield wire.remove(home)
+    if (yield from act(Rename(here, home))) is OK:
+        yield Remove(home)
         return False
     while top:
         above = site.fresh_beside(top)
-        if (yield from act(wire.rename(here, above))) is not OK:
+        if (yield from act(Rename(here, above))) is not OK:
             break
         top, here = parent(top), above
-    yield wire.remove(here)
+    yield Remove(here)
     site.elsewhere.add(top)
     return True
 

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 from reconcile.core.model import Action, Problem, Reason
 from reconcile.core.paths import parent
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.site import STAGING, Site, problem
-from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.wire import Extended, Status
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import Code, Space, Status, Statvfs
 
-STATVFS = b"statvfs@openssh.com"
 QUOTA_SIGNS = 10  # contents refused in a row, with space left: a quota, most likely
 OVERHEAD = 8 * 1024  # bytes that a file may take beyond its content
 FULL = "the remote disk is full; free some space there"
@@ -23,14 +21,14 @@ _WORDS = {"no space": FULL, "quota": OVER_QUOTA, "read-only": READ_ONLY}
 
 def explain(site: Site, path: str, doing: str, status: Status, size: int = 0) -> Recipe[Problem]:
     """A failed request in words. ``size`` is how many bytes of content it was to write."""
-    if status.code == wire.FX_PERMISSION_DENIED:
+    if status.code == Code.DENIED:
         text = f"{doing}: permission denied by the server; check owner and mode there"
         return problem(path, Reason.DENIED, text)
-    if status.code == wire.FX_NO_SUCH_FILE:
+    if status.code == Code.MISSING:
         return problem(path, Reason.MISSING, f"{doing}: gone from the remote, or its directory is")
-    if status.code == wire.FX_OP_UNSUPPORTED:
+    if status.code == Code.UNSUPPORTED:
         return problem(path, Reason.UNSUPPORTED, f"{doing}: the server can't do that")
-    if status.code == wire.FX_BAD_MESSAGE:  # what OpenSSH makes of ENAMETOOLONG and EINVAL
+    if status.code == Code.INVALID:
         text = f"{doing}: the server does not take this name; it may be too long, or hold what it forbids"
         return problem(path, Reason.BAD_NAME, text)
     if site.held_up(path) is None:
@@ -60,11 +58,10 @@ def not_sent(site: Site, path: str) -> Problem | None:
 def what_fits(site: Site, actions: Sequence[Action]) -> Recipe[list[Action]]:
     """Of uploads that were not made for want of space those that have room together, the smallest first."""
     is_full = site.full is not None and site.full.message.startswith(FULL)
-    if not is_full or STATVFS not in site.extensions or STAGING not in site.parts:
+    if not is_full or Statvfs not in site.can or STAGING not in site.parts:
         return []
-    reply: Extended | Status = yield wire.statvfs(site.workdir)
-    space = wire.parse_statvfs(reply) if isinstance(reply, Extended) else None
-    if space is None or space.read_only or space.out_of_inodes:
+    space: Space | Status = yield Statvfs(site.workdir)
+    if isinstance(space, Status) or space.read_only or space.out_of_inodes:
         return []
     room, fitting = space.bytes, []
     for action in sorted(actions, key=lambda action: action.bytes):
@@ -79,7 +76,7 @@ def _look_for_space(site: Site, path: str, status: Status, size: int) -> Recipe[
     """Find out whether a failure means that nothing more fits; remembered for the rest of the run."""
     said = status.message.lower()
     found = next((found for words, found in _WORDS.items() if words in said), None)
-    if found is None and STATVFS in site.extensions:
+    if found is None and Statvfs in site.can:
         found = yield from _ask_for_space(site, path, size)
     if found is None and size:
         site.refusals += 1
@@ -93,18 +90,17 @@ def _ask_for_space(site: Site, path: str, size: int) -> Recipe[str | None]:
     """Why nothing more fits where the file is staged, or where it is to go."""
     directory = parent(path)
     known = site.is_elsewhere(directory)
-    asked = [wire.statvfs(where) for where in (site.workdir, site.at(directory))[known:]]
-    replies: list[Extended | Status] = yield asked
-    found = [_shortage(reply, size) for reply in replies]
+    asked = [Statvfs(where) for where in (site.workdir, site.at(directory))[known:]]
+    answers: list[Space | Status] = yield asked
+    found = [_shortage(answer, size) for answer in answers]
     if not known and found[0] is None and found[1] is not None:
         site.elsewhere.add(directory)  # for our folder has room
     return next(filter(None, found), None)
 
 
-def _shortage(reply: Extended | Status, size: int) -> str | None:
-    if not isinstance(reply, Extended):
+def _shortage(space: Space | Status, size: int) -> str | None:
+    if isinstance(space, Status):
         return None
-    space = wire.parse_statvfs(reply)
     if space.read_only:
         return READ_ONLY
     return FULL if space.bytes < max(size, 1) or space.out_of_inodes else None

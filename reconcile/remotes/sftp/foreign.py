@@ -12,17 +12,14 @@ from enum import Enum, auto
 from reconcile.core.job import OnDrift
 from reconcile.core.model import Action, Entry, Kind, Outcome, Problem
 from reconcile.core.paths import parent
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.disks import kept_on, note_elsewhere
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.links import look, rename
 from reconcile.remotes.sftp.site import Site, absent, act, describe, drift, inside, kind_of
-from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.trash import discard
-from reconcile.remotes.sftp.wire import OK, Attrs, Status
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import OK, Attrs, Code, HardLink, Lstat, Mkdir, Replace, Rmdir, Status
 
-POSIX_RENAME = b"posix-rename@openssh.com"
-HARD_LINK = b"hardlink@openssh.com"
 NO_REPLACE = "the server can't replace a file in one step: the old one goes first, and readers see a gap"
 
 
@@ -48,7 +45,7 @@ def meet(site: Site, action: Action, there: Attrs, old: Entry | None) -> Recipe[
         return Way.KEEP
     if kind_of(there) is not Kind.DIR:
         return Way.OURS
-    emptied = yield from act(wire.rmdir(site.at(action.path)))
+    emptied = yield from act(Rmdir(site.at(action.path)))
     return Way.FREE if emptied is OK else Way.KEEP
 
 
@@ -81,7 +78,7 @@ def keep(site: Site, path: str, *, leave: bool = False, source: bytes | None = N
             site.keeps += 1
             return status
         failed = yield from explain(site, path, _KEEPING, status)
-        if status.code != wire.FX_FAILURE or not (yield from note_elsewhere(site, path)):
+        if status.code != Code.FAILED or not (yield from note_elsewhere(site, path)):
             return failed
     disk = site.disk_of(parent(path)) or ""
     kept, below = kept_on(site, disk), path[len(disk) :].lstrip("/")
@@ -98,14 +95,14 @@ def keep(site: Site, path: str, *, leave: bool = False, source: bytes | None = N
 
 def _keep_in(site: Site, kept: bytes, path: str, source: bytes, *, leave: bool) -> Recipe[Way | Status]:
     """The same, to a folder in which the directories above ``path`` are made; else why not."""
-    status = Status(wire.FX_FAILURE, "")
+    status = Status(Code.FAILED, "")
     # The place may be taken: by what was kept before, or by a directory made for something below it.
     for place in (inside(kept, path), inside(kept, os.urandom(6).hex())):
         if not absent((yield from look(site, place))):
             continue
-        if leave and HARD_LINK in site.extensions and _replaces(site):
+        if leave and HardLink in site.can and _replaces(site):
             # Looked at, as what has no second name is lost with its first.
-            status, second = yield [wire.hard_link(source, place), wire.lstat(place)]
+            status, second = yield [HardLink(source, place), Lstat(place)]
             if status is OK and isinstance(second, Attrs):
                 return Way.OURS
         status = yield from rename(site, source, place)
@@ -118,15 +115,15 @@ def _keep_in(site: Site, kept: bytes, path: str, source: bytes, *, leave: bool) 
 
 def _make_trash(site: Site) -> Recipe[None]:
     if not site.has_trash:
-        yield wire.mkdir(site.run, 0o700)
-        _, there = yield [wire.mkdir(site.run + b"/trash", 0o700), wire.lstat(site.run + b"/trash")]
+        yield Mkdir(site.run, 0o700)
+        _, there = yield [Mkdir(site.run + b"/trash", 0o700), Lstat(site.run + b"/trash")]
         if isinstance(there, Attrs):
             site.parts.add(b"trash")
 
 
 def _replaces(site: Site) -> bool:
     """Whether something can be put in the place of what has a second name, whatever it is."""
-    return POSIX_RENAME in site.extensions and site.quirks.moves_links is not False
+    return Replace in site.can and site.quirks.moves_links is not False
 
 
 def _make_kept(site: Site, kept: bytes, path: str) -> Recipe[None]:
@@ -136,5 +133,5 @@ def _make_kept(site: Site, kept: bytes, path: str) -> Recipe[None]:
         wanted.append(wanted[-1] + b"/" + os.fsencode(name))
     for directory in wanted:
         if directory not in site.kept:
-            yield wire.mkdir(directory, 0o700)
+            yield Mkdir(directory, 0o700)
             site.kept.add(directory)

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from reconcile.core.model import Kind
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.listing import Listing, list_directory
 from reconcile.remotes.sftp.purge import purge
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.site import Site, kind_of
-from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import Mkdir, Rmdir, Verb
 
 _MARK = re.compile(rb"(.+)\.kept-([0-9]+)")
 
@@ -81,13 +81,13 @@ def settle_kept(session: Session, site: Site, kept: Kept) -> Iterator[bytes]:
     ended = [*kept.untold, *([(site.run, site.keeps)] if site.keeps else [])]
     if added := [(folder, count) for folder, count in ended if count]:
         site.warn(_tell(site, added, [run for run in kept.runs if run not in expired and run.count]))
-    marks = [wire.mkdir(b"%b.kept-%d" % one, 0o700) for one in ended]
-    orphans = [wire.rmdir(mark) for mark in kept.orphans]
+    marks = [Mkdir(b"%b.kept-%d" % one, 0o700) for one in ended]
+    orphans = [Rmdir(mark) for mark in kept.orphans]
     if marks or orphans:
         session.call(_send([*marks, *orphans]))
 
 
-def _send(requests: list[wire.Request]) -> Recipe[None]:
+def _send(requests: list[Verb]) -> Recipe[None]:
     yield requests  # what fails is done by a later run
 
 
@@ -103,7 +103,7 @@ def _purge(session: Session, site: Site, runs: list[KeptRun]) -> Iterator[bytes]
         stuck = purge(session, site, [run.folder + b"/trash"])
         yield from stuck
         if not stuck:
-            session.call(_send([wire.rmdir(run.folder), wire.rmdir(run.mark)]))
+            session.call(_send([Rmdir(run.folder), Rmdir(run.mark)]))
 
 
 def _tell(site: Site, added: list[tuple[bytes, int]], before: list[KeptRun]) -> str:

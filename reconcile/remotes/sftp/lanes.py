@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from reconcile.core.model import Action
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.lane import Lane
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.site import STAGING, Site
-from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.upload import SPREAD_FROM
-from reconcile.remotes.sftp.wire import Attrs, Handle, Status
 from reconcile.remotes.ssh.connect import Channel, Connection
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import Attrs, Close, Handle, Lstat, Remove, Status
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -96,11 +95,11 @@ def _compare(site: Site) -> Recipe[None]:
     Each may be a process of its own, which remembers for a while what a folder held.
     """
     one, other = site.fresh(STAGING), site.fresh(STAGING)
-    looks = [wire.lstat(one, 1), wire.lstat(other, 0)]
+    looks = [Lstat(one, 1), Lstat(other, 0)]
     yield looks
     opened: list[Handle | Status] = yield [site.open_new(one, 0o600, 0), site.open_new(other, 0o600, 1)]
-    yield [wire.close(each.handle, lane) for lane, each in enumerate(opened) if isinstance(each, Handle)]
+    yield [Close(each.handle, lane) for lane, each in enumerate(opened) if isinstance(each, Handle)]
     seen: list[Attrs | Status] = yield looks
     agree = all(isinstance(each, Attrs) for each in seen)
     site.quirks = replace(site.quirks, lanes_agree=agree)
-    yield [wire.remove(one), wire.remove(other)._replace(lane=1)]  # each by whom it is known to
+    yield [Remove(one), Remove(other, 1)]  # each by whom it is known to

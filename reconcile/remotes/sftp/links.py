@@ -13,10 +13,23 @@ from msgspec.structs import replace
 
 from reconcile.core.model import Entry, Kind
 from reconcile.core.observe import is_left, leads_alike
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.site import Site, act, kind_of, tag_of
-from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.wire import OK, Attrs, Names, Request, Status
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import (
+    OK,
+    Attrs,
+    Code,
+    Lstat,
+    Names,
+    Readlink,
+    Realpath,
+    Remove,
+    Rename,
+    Set,
+    Status,
+    Symlink,
+    Verb,
+)
 
 NO_WAY = "this server renames and removes what a link leads to instead of the link, so it was not touched"
 _A_LINK = stat.S_IFLNK | 0o777
@@ -30,9 +43,9 @@ def look(site: Site, path: bytes) -> Recipe[Attrs | Status]:
     """
     there: Attrs | Status
     if site.quirks.lstat_shows:
-        there = yield wire.lstat(path)
+        there = yield Lstat(path)
         return there
-    there, link = yield [wire.lstat(path), wire.readlink(path)]
+    there, link = yield [Lstat(path), Readlink(path)]
     if isinstance(there, Attrs):
         return link_or(there, link, path)
     seen = link_or(_NOTHING, link, path)
@@ -59,16 +72,16 @@ def read_link(site: Site, path: bytes) -> Recipe[str | None]:
     What READLINK fails to tell is where it leads in the end. (asyncssh's reads a relative one from
     where the server was started.)
     """
-    content = content_of((yield wire.readlink(path)))
+    content = content_of((yield Readlink(path)))
     if content is None and not site.quirks.verbatim:
-        end = content_of((yield wire.realpath(path)))
+        end = content_of((yield Realpath(path)))
         content = end if end != path else None
     return None if content is None else os.fsdecode(content)
 
 
-def symlink(site: Site, content: bytes, path: bytes) -> Request:
+def symlink(site: Site, content: bytes, path: bytes) -> Verb:
     """SYMLINK with its arguments as this server takes them."""
-    return wire.symlink(path, content) if site.quirks.path_first else wire.symlink(content, path)
+    return Symlink(path, content) if site.quirks.path_first else Symlink(content, path)
 
 
 def holds(site: Site, path: bytes, link: str | None) -> Recipe[bool]:
@@ -98,7 +111,7 @@ def _look_twice(site: Site, path: bytes, attrs: Attrs) -> Recipe[Attrs]:
     """``attrs`` of what was our link. Where it is one still, the server is another than the one we knew,
     of the same version: then nothing is believed of what it does with links.
     """
-    seen = link_or(attrs, (yield wire.readlink(path)), path)
+    seen = link_or(attrs, (yield Readlink(path)), path)
     if seen is not attrs:
         site.quirks = replace(
             site.quirks, lstat_shows=False, readdir_shows=False, moves_links=False, verbatim=None
@@ -115,17 +128,17 @@ def rename(site: Site, source: bytes, target: bytes, link: str | None = None) ->
     """
     if not site.quirks.moves_links and (yield from is_link(site, source)):
         return (yield from _make_anew(site, source, target, link))
-    status = yield from act(wire.rename(source, target))
-    if status.code != wire.FX_PERMISSION_DENIED:
+    status = yield from act(Rename(source, target))
+    if status.code != Code.DENIED:
         return status
     there = yield from look(site, source)
     if not isinstance(there, Attrs) or kind_of(there) is not Kind.DIR or there.mode & 0o200:
         return status
     mode = stat.S_IMODE(there.mode)
-    if (yield from act(wire.setstat(source, mode | 0o700, None))) is not OK:
+    if (yield from act(Set(source, mode | 0o700, None))) is not OK:
         return status
-    status = yield from act(wire.rename(source, target))
-    yield wire.setstat(target if status is OK else source, mode, None)
+    status = yield from act(Rename(source, target))
+    yield Set(target if status is OK else source, mode, None)
     return status
 
 
@@ -136,15 +149,15 @@ def _make_anew(site: Site, source: bytes, target: bytes, link: str | None) -> Re
     literally it may hold a whole path afterwards.
     """
     if not site.quirks.removes_links or site.quirks.makes_links is False:
-        return Status(wire.FX_FAILURE, NO_WAY)
+        return Status(Code.FAILED, NO_WAY)
     content: str | None = link if link is not None else (yield from read_link(site, source))
     if content is None:
-        return Status(wire.FX_FAILURE, NO_WAY)
+        return Status(Code.FAILED, NO_WAY)
     status = yield from act(symlink(site, os.fsencode(content), target))
     if status is OK:
-        status = yield from act(wire.remove(source))
+        status = yield from act(Remove(source))
         if status is not OK:
-            yield wire.remove(target)
+            yield Remove(target)
     return status
 
 
@@ -164,5 +177,5 @@ def is_link(site: Site, path: bytes) -> Recipe[bool]:
 def remove_link(site: Site, path: bytes) -> Recipe[Status]:
     """REMOVE of what is a link, if the server takes it for one."""
     if site.quirks.removes_links is False:
-        return Status(wire.FX_FAILURE, NO_WAY)
-    return (yield from act(wire.remove(path)))
+        return Status(Code.FAILED, NO_WAY)
+    return (yield from act(Remove(path)))

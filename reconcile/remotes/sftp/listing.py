@@ -12,11 +12,22 @@ from typing import TypeVar
 
 from reconcile.core.model import Kind
 from reconcile.core.twins import fold_name
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.links import content_of, link_or
 from reconcile.remotes.sftp.site import Site, absent, inside, kind_of
-from reconcile.remotes.sftp.steps import Farewell, Recipe
-from reconcile.remotes.sftp.wire import Attrs, Handle, Names, Status
+from reconcile.remotes.tree.steps import Farewell, Recipe
+from reconcile.remotes.tree.verbs import (
+    Attrs,
+    Close,
+    Code,
+    Handle,
+    Names,
+    Opendir,
+    Readdir,
+    Readlink,
+    Realpath,
+    Stat,
+    Status,
+)
 
 T = TypeVar("T")
 
@@ -24,7 +35,7 @@ TOGETHER = 32  # directories that one recipe lists at a time: each costs a handl
 BATCH = 256  # renames or removes that one recipe has under way
 MOST_NAMES = 1_000_000  # in one directory: a server that lists more has lost its place, and would for ever
 ENDLESS = f"it lists more than {MOST_NAMES:,} names in one directory, and does not come to an end"
-HIDDEN = Status(wire.FX_FAILURE, "it says that the directory is not there, and shows it")
+HIDDEN = Status(Code.FAILED, "it says that the directory is not there, and shows it")
 AHEAD = 2, 64  # READDIRs sent at once, at first and at most: OpenSSH answers with 100 names, then with EOF
 
 
@@ -47,14 +58,14 @@ def list_directory(site: Site, path: bytes) -> Recipe[Listing]:
 
     A link is shown as one, whatever the server says of it.
     """
-    opened: Handle | Status = yield wire.opendir(path)
+    opened: Handle | Status = yield Opendir(path)
     return (yield from read_names(site, path, opened))
 
 
 def list_for_sure(site: Site, path: bytes) -> Recipe[Listing]:
     """The same, but what the server says is not there, and yet shows, failed to be listed."""
     listing = yield from list_directory(site, path)
-    if absent(listing.failed) and isinstance((yield wire.stat(path)), Attrs):
+    if absent(listing.failed) and isinstance((yield Stat(path)), Attrs):
         listing.failed = HIDDEN
     return listing
 
@@ -68,7 +79,7 @@ def read_names(site: Site, path: bytes, opened: Handle | Status) -> Recipe[Listi
     ended = False
     ahead, most = AHEAD
     while not ended:
-        replies: list[Names | Status] = yield [wire.readdir(opened.handle)] * ahead
+        replies: list[Names | Status] = yield [Readdir(opened.handle)] * ahead
         ahead = min(2 * ahead, most)
         for reply in replies:
             if isinstance(reply, Names):
@@ -77,11 +88,11 @@ def read_names(site: Site, path: bytes, opened: Handle | Status) -> Recipe[Listi
                 ended = ended or not reply.names  # an empty answer would come for ever
             else:
                 ended = True
-                if reply.code != wire.FX_EOF:
+                if reply.code != Code.EOF:
                     listing.failed = reply
-    yield Farewell(wire.close(opened.handle))
+    yield Farewell(Close(opened.handle))
     if len(listing.names) + len(listing.bad) > MOST_NAMES:
-        return Listing(failed=Status(wire.FX_FAILURE, ENDLESS))
+        return Listing(failed=Status(Code.FAILED, ENDLESS))
     if not site.quirks.readdir_shows:
         yield from _see_links(site, path, listing)
     return listing
@@ -96,7 +107,7 @@ def _see_links(site: Site, path: bytes, listing: Listing) -> Recipe[None]:
     suspects = [n for n, (_, attrs) in enumerate(listing.names) if kind_of(attrs) in kinds]
     for some in batches(suspects, BATCH):
         places = [inside(path.rstrip(b"/"), listing.names[n][0]) for n in some]
-        links: list[Names | Status] = yield [wire.readlink(place) for place in places]
+        links: list[Names | Status] = yield [Readlink(place) for place in places]
         for n, place, link in zip(some, places, links, strict=True):
             name, attrs = listing.names[n]
             listing.names[n] = name, link_or(attrs, link, place)
@@ -114,7 +125,7 @@ def _see_ways(path: bytes, listing: Listing) -> Recipe[None]:
     folders = [n for n, (_, attrs) in enumerate(listing.names) if kind_of(attrs) is Kind.DIR]
     for some in batches(folders, BATCH):
         places = [inside(path.rstrip(b"/"), listing.names[n][0]) for n in some]
-        ways: list[Names | Status] = yield [wire.realpath(place) for place in places]
+        ways: list[Names | Status] = yield [Realpath(place) for place in places]
         for n, place, way in zip(some, places, ways, strict=True):
             end = content_of(way)
             if end is not None and _spelt(end) != _spelt(place):

@@ -10,11 +10,10 @@ import os
 from reconcile.core.errors import Refused, Stale, Unreachable
 from reconcile.core.marks import BEFORE, explain_marks, is_mark
 from reconcile.core.model import RESERVED_NAME, Footing
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.listing import Listing, list_directory
 from reconcile.remotes.sftp.site import Site, absent, act
-from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.wire import OK, Status
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import OK, Code, Remove, Rename, Rmdir, Status
 
 
 def job_folder(site: Site, lineage: str) -> bytes:
@@ -52,7 +51,7 @@ def judge(site: Site, footing: Footing, ours: bytes, listing: Listing) -> None:
     """Whether what is in the job's folder fits what we believe. Raises Refused, or Stale."""
     site.marks = tuple(name for name, _ in listing.names if is_mark(name))
     if listing.failed is not None and not absent(listing.failed):
-        denied = listing.failed.code == wire.FX_PERMISSION_DENIED
+        denied = listing.failed.code == Code.DENIED
         why = "permission denied" if denied else listing.failed.message
         raise Unreachable(
             f"The server does not list {shown(ours)}: {why or 'it failed'}. Nothing was done. Make DEST, and "
@@ -82,7 +81,7 @@ def rename_mark(site: Site, name: str) -> Recipe[None]:
         return
     mark, *others = site.marks if name not in site.marks else (name, *(set(site.marks) - {name}))
     paths = [ours + os.fsencode(each) for each in (mark, *others)]
-    renaming = [act(wire.rename(paths[0], ours + os.fsencode(name)))] if mark != name else []
+    renaming = [act(Rename(paths[0], ours + os.fsencode(name)))] if mark != name else []
     replies = yield [*renaming, *map(remove_mark, paths[1:])]
     if renaming and replies.pop(0) is OK:
         mark = name
@@ -91,8 +90,8 @@ def rename_mark(site: Site, name: str) -> Recipe[None]:
 
 def remove_mark(mark: bytes) -> Recipe[bool]:
     """Remove one, whether it is a directory or a file."""
-    yield wire.remove(mark + b"/" + BEFORE.encode())
-    statuses: list[Status] = yield [wire.rmdir(mark), wire.remove(mark)]
+    yield Remove(mark + b"/" + BEFORE.encode())
+    statuses: list[Status] = yield [Rmdir(mark), Remove(mark)]
     return OK in statuses
 
 

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from reconcile.core.model import Action, Op, Outcome, Reason
 from reconcile.remotes.sftp.listing import list_directory
 from reconcile.remotes.sftp.site import STAGING, Site, inside, problem
-from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.wire import Handle, Status, close, remove
 from reconcile.remotes.sftp.workdir import try_to_make
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import Close, Handle, Remove, Status
 
 _ODD = "caf\udce9"
 _CHANGED = (
@@ -63,8 +63,8 @@ def _try_name(site: Site) -> Recipe[None]:
     opened: Handle | Status = yield site.open_new(path, 0o600)
     if not isinstance(opened, Handle):
         return  # told of each: its name may be refused, or something else
-    yield close(opened.handle)
+    yield Close(opened.handle)
     listing = yield from list_directory(site, folder)
-    yield remove(path)
+    yield Remove(path)
     if listing.failed is None:
         site.quirks = replace(site.quirks, keeps_bytes=_ODD in dict(listing.names))

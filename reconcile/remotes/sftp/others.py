@@ -15,15 +15,14 @@ from msgspec import Struct
 from reconcile.core.marks import is_mark
 from reconcile.core.model import Kind
 from reconcile.remotes import Memory
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.kept import is_note, read_notes
 from reconcile.remotes.sftp.listing import TOGETHER, Listing, list_directory
 from reconcile.remotes.sftp.mark import shown
 from reconcile.remotes.sftp.purge import purge
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.site import Site, act, kind_of
-from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.wire import OK
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import OK, Rename, Rmdir, Verb
 
 DAY = 86_400  # seconds
 OLD = 30 * DAY  # of what is staged: no run takes that long
@@ -117,17 +116,17 @@ def _remove(session: Session, site: Site, run: _Run) -> None:
     """Shut the run's folder, so that what a dead client has still asked for fails; what is staged goes."""
     folder = run.folder
     if not folder.endswith(DEAD):
-        if session.call(act(wire.rename(folder, folder + DEAD))) is not OK:
+        if session.call(act(Rename(folder, folder + DEAD))) is not OK:
             return
         folder += DEAD
     if not purge(session, site, [folder + b"/staging"]):
         site.say(
             f"removed what a dead run had staged and nobody comes back for: {_files(run)}, {shown(folder)}"
         )
-    session.call(_send([wire.rmdir(folder + part) for part in (b"/parked", b"/trash", b"")]))
+    session.call(_send([Rmdir(folder + part) for part in (b"/parked", b"/trash", b"")]))
 
 
-def _send(requests: Sequence[wire.Request]) -> Recipe[None]:
+def _send(requests: Sequence[Verb]) -> Recipe[None]:
     yield requests
 
 

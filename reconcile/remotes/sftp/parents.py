@@ -12,8 +12,8 @@ from reconcile.core.paths import parent
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.links import look, read_link
 from reconcile.remotes.sftp.site import Site, absent, kind_of, problem
-from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.wire import Attrs, Status
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import Attrs, Status
 
 
 def look_at_parents(site: Site, actions: Sequence[Action]) -> Iterator[Recipe[object]]:

@@ -14,16 +14,33 @@ from typing import TypeAlias
 from msgspec.structs import replace
 
 from reconcile.core.model import Kind
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.attributes import try_attributes
-from reconcile.remotes.sftp.foreign import POSIX_RENAME
 from reconcile.remotes.sftp.links import content_of, symlink
 from reconcile.remotes.sftp.site import STAGING, Site, kind_of
-from reconcile.remotes.sftp.steps import Farewell, Recipe
-from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Names, Request, Status
+from reconcile.remotes.tree.steps import Farewell, Recipe
+from reconcile.remotes.tree.verbs import (
+    OK,
+    Attrs,
+    Close,
+    Code,
+    Handle,
+    Lstat,
+    Mkdir,
+    Names,
+    Opendir,
+    OpenNew,
+    Readdir,
+    Readlink,
+    Remove,
+    Rename,
+    Replace,
+    Rmdir,
+    Status,
+    Verb,
+)
 
-_NEVER = (wire.FX_PERMISSION_DENIED, wire.FX_OP_UNSUPPORTED)  # in a folder of our own: so everywhere
-_NO_SUCH_FLAGS = (wire.FX_NO_SUCH_FILE, wire.FX_FAILURE)
+_NEVER = (Code.DENIED, Code.UNSUPPORTED)  # in a folder of our own: so everywhere
+_NO_SUCH_FLAGS = (Code.MISSING, Code.FAILED)
 CHAIN = 64  # requests of which each needs the one before
 
 _Reply: TypeAlias = "Attrs | Handle | Names | Status"
@@ -59,14 +76,14 @@ def open_anyhow(site: Site, path: bytes, opened: Handle | Status | None = None) 
     opened = opened or (yield site.open_new(path, 0o600))
     if isinstance(opened, Handle) or site.quirks.truncates or opened.code not in _NO_SUCH_FLAGS:
         return opened
-    again: Handle | Status = yield wire.open_new(path, 0o600, truncate=True)
+    again: Handle | Status = yield OpenNew(path, 0o600, truncate=True)
     if isinstance(again, Handle):
         site.quirks = replace(site.quirks, truncates=True)
         return again
     return opened
 
 
-def _in_turn(requests: Sequence[Request], *, together: bool) -> Recipe[list[_Reply]]:
+def _in_turn(requests: Sequence[Verb], *, together: bool) -> Recipe[list[_Reply]]:
     """The replies to requests that need one another."""
     replies: list[_Reply]
     if together:
@@ -82,14 +99,14 @@ def _in_turn(requests: Sequence[Request], *, together: bool) -> Recipe[list[_Rep
 def _went_in_order(site: Site) -> Recipe[bool]:
     """Whether a directory that is made, renamed again and again and removed in one breath is always there."""
     names = [site.fresh(STAGING) for _ in range(CHAIN - 1)]
-    steps = [
-        wire.mkdir(names[0], 0o700),
-        *(wire.rename(old, new) for old, new in pairwise(names)),
-        wire.rmdir(names[-1]),
+    steps: list[Verb] = [
+        Mkdir(names[0], 0o700),
+        *(Rename(old, new) for old, new in pairwise(names)),
+        Rmdir(names[-1]),
     ]
     statuses: list[Status] = yield steps
     if statuses[-1] is not OK:
-        yield [wire.rmdir(name) for name in names]
+        yield [Rmdir(name) for name in names]
     return all(status is OK for status in statuses)
 
 
@@ -113,10 +130,10 @@ def _try_renames(site: Site, *, together: bool) -> Recipe[None]:
         [
             site.open_new(one, 0o600),
             site.open_new(other, 0o600),
-            wire.rename(one, other),
-            wire.lstat(one),
-            wire.lstat(other),
-            wire.rename(one, third),  # for it may have been refused for another reason
+            Rename(one, other),
+            Lstat(one),
+            Lstat(other),
+            Rename(one, third),  # for it may have been refused for another reason
         ],
         together=together,
     )
@@ -141,7 +158,7 @@ def _try_links(site: Site, *, together: bool) -> Recipe[None]:
     if failed is not None:
         # Denied in a folder of our own, it is denied everywhere; or nobody can see it. Else it may be for
         # want of space.
-        denied = failed.code in (wire.FX_OK, wire.FX_OP_UNSUPPORTED, wire.FX_PERMISSION_DENIED)
+        denied = failed.code in (Code.OK, Code.UNSUPPORTED, Code.DENIED)
         site.quirks = replace(site.quirks, path_first=guess, makes_links=False if denied else None)
 
 
@@ -155,28 +172,28 @@ def _try_link(site: Site, *, together: bool) -> Recipe[Status | None]:
     names = (b"/link", b"/moved", b"/stays", b"/gone", b"/file")
     link, moved, stays, gone, file = (folder + name for name in names)
     asked = [
-        wire.mkdir(folder, 0o700),
+        Mkdir(folder, 0o700),
         *(symlink(site, b".", path) for path in (link, stays, gone)),
-        wire.readlink(link),
-        wire.readlink(folder),
-        wire.lstat(link),
-        wire.opendir(folder),
-        wire.remove(gone),
-        wire.readlink(gone),
-        wire.rename(link, moved),
-        wire.readlink(moved),
-        wire.lstat(moved),
+        Readlink(link),
+        Readlink(folder),
+        Lstat(link),
+        Opendir(folder),
+        Remove(gone),
+        Readlink(gone),
+        Rename(link, moved),
+        Readlink(moved),
+        Lstat(moved),
         site.open_new(file, 0o600),
     ]
-    if POSIX_RENAME in site.extensions:
-        asked += [wire.posix_rename(file, moved), wire.readlink(moved), wire.lstat(moved)]
+    if Replace in site.can:
+        asked += [Replace(file, moved), Readlink(moved), Lstat(moved)]
     replies = yield from _in_turn(asked, together=together)
     (_, made, _, _, read, plain, shown, listed), replies = replies[:8], replies[8:]
     removed, read_gone, renamed, read_again, seen_again, opened, *replaced = replies
     yield from _clear_away([opened], [link, moved, gone, file])
     if isinstance(plain, Names) or not _is_link(read, shown):
         yield from _clear_away([listed], [stays])
-        yield Farewell(wire.rmdir(folder))
+        yield Farewell(Rmdir(folder))
         return made if isinstance(made, Status) else OK
     takes_it = renamed is OK and _is_link(read_again, seen_again)
     if replaced:
@@ -184,7 +201,7 @@ def _try_link(site: Site, *, together: bool) -> Recipe[Status | None]:
         takes_it = takes_it and put is OK and not _is_link(read_after, seen_after)
     content = content_of(read) if isinstance(read, Names) else None
     # Conch's lead from the login folder, wherever they are: what is beside it is not seen through it.
-    is_true = content in (None, b".") or isinstance((yield wire.lstat(stays + b"/stays")), Attrs)
+    is_true = content in (None, b".") or isinstance((yield Lstat(stays + b"/stays")), Attrs)
     site.quirks = replace(
         site.quirks,
         makes_links=is_true,
@@ -207,18 +224,18 @@ def _read_names(site: Site, folder: bytes, listed: _Reply) -> Recipe[None]:
     """Whether READDIR shows the link that is left as one."""
     stays = folder + b"/stays"
     if isinstance(listed, Handle):
-        shown: Names | Status = yield wire.readdir(listed.handle)
+        shown: Names | Status = yield Readdir(listed.handle)
         if isinstance(shown, Names):
             kinds = [kind_of(attrs) for name, attrs in shown.names if name == b"stays"]
             site.quirks = replace(site.quirks, readdir_shows=kinds == [Kind.SYMLINK])
     yield from _clear_away([listed], [stays])
-    yield Farewell(wire.rmdir(folder))
+    yield Farewell(Rmdir(folder))
 
 
 def _clear_away(opened: Sequence[_Reply], paths: Sequence[bytes]) -> Recipe[None]:
     """Nobody waits for it: what stays is purged with the staging folder."""
     for reply in opened:
         if isinstance(reply, Handle):
-            yield Farewell(wire.close(reply.handle))
+            yield Farewell(Close(reply.handle))
     for path in paths:
-        yield Farewell(wire.remove(path))
+        yield Farewell(Remove(path))

@@ -15,10 +15,9 @@ from msgspec.structs import replace
 
 from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Outcome, Problem, Reason
 from reconcile.core.paths import parent
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.disks import note_elsewhere
 from reconcile.remotes.sftp.explain import explain
-from reconcile.remotes.sftp.foreign import NO_REPLACE, POSIX_RENAME, Way, clear, keep, meet
+from reconcile.remotes.sftp.foreign import NO_REPLACE, Way, clear, keep, meet
 from reconcile.remotes.sftp.links import holds, look, make_room, matches, symlink
 from reconcile.remotes.sftp.site import (
     SPECIAL_BITS,
@@ -31,8 +30,8 @@ from reconcile.remotes.sftp.site import (
     problem,
     tag_of,
 )
-from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.wire import OK, Attrs, Status
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import OK, Attrs, Code, Remove, Rename, Replace, Set, Status
 from reconcile.source.files import Source, SourceError
 
 
@@ -76,7 +75,7 @@ def done_already(site: Site, action: Action, there: Attrs, digest: bytes | None)
         mode, shown = site.mode_for(new), there.mode & PERMISSIONS
         if mode is not None and mode != shown:
             full = mode | there.mode & SPECIAL_BITS
-            if (yield from act(wire.setstat(site.at(action.path), full, None))) is OK:
+            if (yield from act(Set(site.at(action.path), full, None))) is OK:
                 shown = mode
         new = site.recorded(new, tag_of(there), digest, None if mode is None else shown)
     return Outcome(action, {action.path: new})
@@ -104,17 +103,17 @@ def publish(
             effects = {action.path: None}
     if way is Way.OURS and (status := (yield from make_room(site, target))) is not OK:
         return Published(refused=status, effects=effects)
-    if way is Way.OURS and POSIX_RENAME in site.extensions:
+    if way is Way.OURS and Replace in site.can:
         # RACE: what somebody wrote there since we looked is lost.
-        status = yield wire.posix_rename(staged, target)
+        status = yield Replace(staged, target)
         return STANDS if status is OK else Published(refused=status, effects=effects)
     if way is Way.OURS:
         site.say_once(NO_REPLACE)
-        if (status := (yield from act(wire.remove(target)))) is not OK and not absent(status):
+        if (status := (yield from act(Remove(target)))) is not OK and not absent(status):
             return Published(refused=status)
         effects = {action.path: None}
     # RACE: but for files on OpenSSH, a server may overwrite what came here since we looked.
-    status = yield wire.rename(staged, target)
+    status = yield Rename(staged, target)
     if status is OK:
         return STANDS
     there = yield from look(site, target)
@@ -174,12 +173,12 @@ def _put_in_place(site: Site, action: Action, content: bytes, way: Way) -> Recip
     published = yield from publish(site, action, staged, way=way, digest=None)
     if published == STANDS:
         return Outcome(action, {action.path: action.new})
-    yield from act(wire.remove(staged))
+    yield from act(Remove(staged))
     if published.outcome is not None:
         return published.outcome
     assert published.refused is not None
     refused, effects = published.refused, published.effects
-    if not is_beside and refused.code == wire.FX_FAILURE and (yield from note_elsewhere(site, action.path)):
+    if not is_beside and refused.code == Code.FAILED and (yield from note_elsewhere(site, action.path)):
         # What was to be kept has been: either it was moved away, or it may be replaced by now.
         outcome = yield from _put_in_place(site, action, content, Way.FREE if effects else Way.OURS)
         return replace(outcome, effects={**effects, **outcome.effects})

@@ -12,14 +12,13 @@ from itertools import chain
 from msgspec import Struct
 
 from reconcile.core.model import Kind, Problem
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.foreign import keep
 from reconcile.remotes.sftp.listing import BATCH, TOGETHER, batches, list_directory
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.site import Discarded, Site, absent, act, inside, kind_of
-from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.trash import owner_of
-from reconcile.remotes.sftp.wire import OK, Status
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import OK, Code, Remove, Rename, Rmdir, Set, Status, Verb
 
 KEPT = "kept"  # the part of a trash that outlives its run
 OURS = b"ours-"  # begins the name of what a run could not purge, and has seen to be its own
@@ -36,7 +35,7 @@ def sweep(site: Site, directory: str) -> Recipe[None]:
         for name, _ in listing.names
         if os.fsencode(name).startswith(job) and not os.fsencode(name).startswith(run)
     ]
-    yield [wire.remove(inside(site.at(directory), name)) for name in dead]
+    yield [Remove(inside(site.at(directory), name)) for name in dead]
 
 
 def purge(session: Session, site: Site, tops: Sequence[bytes]) -> list[bytes]:
@@ -68,7 +67,7 @@ def remove_in_turn(directories: Sequence[bytes]) -> Recipe[set[bytes]]:
     """
     left: set[bytes] = set()
     for some in batches(directories, MANY):
-        statuses: list[Status] = yield [wire.rmdir(path) for path in some]
+        statuses: list[Status] = yield [Rmdir(path) for path in some]
         left.update(path for path, status in zip(some, statuses, strict=True) if not is_gone(status))
     return left
 
@@ -79,8 +78,8 @@ def empty_blindly(known: Sequence[Discarded], lastly: Sequence[bytes]) -> Recipe
     folders = [inside(one.place, name) for one in known for name, is_folder in one.holds if is_folder]
     *first, last = batches(plain, MANY) or [[]]
     for some in first:
-        yield [wire.remove(path) for path in some]
-    replies = yield [*map(wire.remove, last), remove_in_turn([*reversed(folders), *lastly])]
+        yield [Remove(path) for path in some]
+    replies = yield [*map(Remove, last), remove_in_turn([*reversed(folders), *lastly])]
     left: set[bytes] = replies[-1]
     return not left
 
@@ -108,7 +107,7 @@ def empty_trash(
             break
     else:  # all of it that is left is ours: who tries again need not know the plan
         tops = [each.where for each in levels[1] if each.where in stuck and not _is_named_ours(each.where)]
-        session.call(_send([wire.rename(top, trash + b"/" + OURS + _last(top)) for top in tops]))
+        session.call(_send([Rename(top, trash + b"/" + OURS + _last(top)) for top in tops]))
     return stuck, strangers
 
 
@@ -121,7 +120,7 @@ def _is_named_ours(place: bytes) -> bool:
     return _last(place).startswith(OURS)
 
 
-def _send(requests: Sequence[wire.Request]) -> Recipe[None]:
+def _send(requests: Sequence[Verb]) -> Recipe[None]:
     yield requests
 
 
@@ -150,8 +149,8 @@ def _sort_out(
     """Of what is in a directory: remove what is ours, keep what is not. Returns the directories in it
     that are ours, and what was kept."""
     listing = yield from list_directory(site, found.where)
-    if listing.failed is not None and listing.failed.code == wire.FX_PERMISSION_DENIED:
-        yield from act(wire.setstat(found.where, 0o700, None))
+    if listing.failed is not None and listing.failed.code == Code.DENIED:
+        yield from act(Set(found.where, 0o700, None))
         listing = yield from list_directory(site, found.where)
     plain: list[bytes] = []
     folders: list[_Found] = []
@@ -172,12 +171,12 @@ def _sort_out(
         else:
             plain.append(where)
     for some in batches(plain, MANY):
-        statuses: list[Status] = yield [wire.remove(path) for path in some]
-        if any(status.code == wire.FX_PERMISSION_DENIED for status in statuses):
-            yield from act(wire.setstat(found.where, 0o700, None))
-            yield [wire.remove(path) for path in some]
+        statuses: list[Status] = yield [Remove(path) for path in some]
+        if any(status.code == Code.DENIED for status in statuses):
+            yield from act(Set(found.where, 0o700, None))
+            yield [Remove(path) for path in some]
     if strangers and found.whole is not None:
-        yield from act(wire.setstat(found.where, 0o700, None))
+        yield from act(Set(found.where, 0o700, None))
     kept: list[str] = []
     for group in batches(strangers, TOGETHER):
         ways: list[object] = yield [keep(site, path, source=where) for where, path in group]
@@ -193,22 +192,22 @@ def is_gone(status: Status) -> bool:
 def _empty(site: Site, top: bytes) -> Recipe[list[bytes]]:
     """Remove all in a directory but the directories, which are returned."""
     listing = yield from list_directory(site, top)
-    if listing.failed is not None and listing.failed.code == wire.FX_PERMISSION_DENIED:
-        yield from act(wire.setstat(top, 0o700, None))
+    if listing.failed is not None and listing.failed.code == Code.DENIED:
+        yield from act(Set(top, 0o700, None))
         listing = yield from list_directory(site, top)
     plain = [inside(top, name) for name, attrs in listing.names if kind_of(attrs) is not Kind.DIR]
     folders = [inside(top, name) for name, attrs in listing.names if kind_of(attrs) is Kind.DIR]
     for some in batches(plain, MANY):
-        statuses: list[Status] = yield [wire.remove(path) for path in some]
-        if any(status.code == wire.FX_PERMISSION_DENIED for status in statuses):
-            yield from act(wire.setstat(top, 0o700, None))
-            yield [wire.remove(path) for path in some]
+        statuses: list[Status] = yield [Remove(path) for path in some]
+        if any(status.code == Code.DENIED for status in statuses):
+            yield from act(Set(top, 0o700, None))
+            yield [Remove(path) for path in some]
     return folders
 
 
 def _remove_directory(path: bytes) -> Recipe[tuple[bytes, bool]]:
-    status = yield from act(wire.rmdir(path))
-    if status.code == wire.FX_PERMISSION_DENIED:
-        yield from act(wire.setstat(path.rpartition(b"/")[0], 0o700, None))
-        status = yield from act(wire.rmdir(path))
+    status = yield from act(Rmdir(path))
+    if status.code == Code.DENIED:
+        yield from act(Set(path.rpartition(b"/")[0], 0o700, None))
+        status = yield from act(Rmdir(path))
     return path, is_gone(status)

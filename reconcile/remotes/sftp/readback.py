@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.steps import Farewell, Recipe
-from reconcile.remotes.sftp.wire import Data, Handle, Status
+from reconcile.remotes.tree.steps import Farewell, Recipe
+from reconcile.remotes.tree.verbs import Close, Data, Handle, OpenToRead, Read, Status
 from reconcile.source.files import new_hash
 
 PIECE = 32 * 1024  # bytes that every server answers one READ with (draft, section 6.4)
@@ -22,23 +21,21 @@ def read_digest(path: bytes, size: int) -> Recipe[bytes | None]:
     hasher = new_hash()
     if not size:
         return hasher.digest()
-    opened: Handle | Status = yield wire.open_to_read(path)
+    opened: Handle | Status = yield OpenToRead(path)
     if isinstance(opened, Status):
         return None
     done = 0
     while done < size:
         ends = range(done, min(size, done + AHEAD * PIECE), PIECE)
         wanted = [(start, min(PIECE, size - start)) for start in ends]
-        replies: list[Data | Status] = yield [
-            wire.read(opened.handle, start, length) for start, length in wanted
-        ]
+        replies: list[Data | Status] = yield [Read(opened.handle, start, length) for start, length in wanted]
         pieces = _in_a_row(wanted, replies)
         if not pieces:
             break
         for piece in pieces:
             hasher.update(piece)
             done += len(piece)
-    yield Farewell(wire.close(opened.handle))
+    yield Farewell(Close(opened.handle))
     return hasher.digest() if done == size else None
 
 

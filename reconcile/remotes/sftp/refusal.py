@@ -11,17 +11,16 @@ from msgspec.structs import replace
 
 from reconcile.core.model import Problem, Reason
 from reconcile.core.paths import parent
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.disks import note_elsewhere
 from reconcile.remotes.sftp.site import STAGING, Site, act, inside, problem
-from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.wire import OK, Handle, Status
 from reconcile.remotes.sftp.workdir import try_to_make
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import OK, Close, Code, Handle, Mkdir, Remove, Rename, Rmdir, Status
 
 NO_RENAME = "the server lets us rename nothing, and files are put in place by a rename; allow it there"
 NEUTRAL = b".reconcile-"
 BAD_NAME = "the server does not take this name; it may hold what it forbids"
-_UNCLEAR = (wire.FX_FAILURE, wire.FX_PERMISSION_DENIED, wire.FX_OP_UNSUPPORTED)
+_UNCLEAR = (Code.FAILED, Code.DENIED, Code.UNSUPPORTED)
 
 
 class Why(Enum):
@@ -41,13 +40,13 @@ def why_not_published(site: Site, path: str, staged: bytes, status: Status) -> R
     if in_our_folder and site.is_elsewhere(parent(path)):  # found out by another file, meanwhile
         return Why.PLACE
     neutral = site.fresh_beside(path)
-    tried = yield from act(wire.rename(staged, neutral))
+    tried = yield from act(Rename(staged, neutral))
     if tried is OK:
-        yield wire.remove(neutral)
+        yield Remove(neutral)
         return Why.NAME
     if (yield from is_barred(site)):
         return Why.BARRED
-    if in_our_folder and tried.code == wire.FX_FAILURE and (yield from note_elsewhere(site, path)):
+    if in_our_folder and tried.code == Code.FAILED and (yield from note_elsewhere(site, path)):
         return Why.PLACE
     return Why.RIGHT
 
@@ -74,10 +73,10 @@ def is_barred(site: Site) -> Recipe[bool]:
         one, other = site.fresh(STAGING), site.fresh(STAGING)
         opened: Handle | Status = yield site.open_new(one, 0o600)
         if isinstance(opened, Handle):
-            yield wire.close(opened.handle)
-            site.renames = (yield from act(wire.rename(one, other))) is OK
+            yield Close(opened.handle)
+            site.renames = (yield from act(Rename(one, other))) is OK
             site.quirks = replace(site.quirks, renames=None if site.renames else False)
-            yield wire.remove(other if site.renames else one)
+            yield Remove(other if site.renames else one)
     if site.renames is False and site.full is None:  # no more content is sent: it could not be put in place
         site.full = problem("", Reason.DENIED, NO_RENAME)
         site.say_once(f"{NO_RENAME}. No content is sent in this run; all else goes on")
@@ -88,12 +87,12 @@ def _takes_name(site: Site, path: str) -> Recipe[bool]:
     """Give the name to a file of ours, in a folder of ours."""
     folder = site.fresh(STAGING)
     neutral, named = folder + b"/" + NEUTRAL, inside(folder, path.rpartition("/")[2])
-    yield wire.mkdir(folder, 0o700)
+    yield Mkdir(folder, 0o700)
     opened: Handle | Status = yield site.open_new(neutral, 0o600)
     taken = True
     if isinstance(opened, Handle):
-        yield wire.close(opened.handle)
-        taken = (yield from act(wire.rename(neutral, named))) is OK
-        yield wire.remove(named if taken else neutral)
-    yield wire.rmdir(folder)
+        yield Close(opened.handle)
+        taken = (yield from act(Rename(neutral, named))) is OK
+        yield Remove(named if taken else neutral)
+    yield Rmdir(folder)
     return taken

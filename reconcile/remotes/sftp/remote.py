@@ -52,8 +52,7 @@ from reconcile.remotes.sftp.remove import delete, width
 from reconcile.remotes.sftp.rescue import rescue
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.settle import settle
-from reconcile.remotes.sftp.site import LIMITS, NO_FSYNC, Site
-from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.sftp.site import NO_FSYNC, Site
 from reconcile.remotes.sftp.unproven import look_again, note_published
 from reconcile.remotes.sftp.upload import SPREAD_FROM, upload
 from reconcile.remotes.sftp.walk import observe, walk
@@ -61,6 +60,7 @@ from reconcile.remotes.sftp.workdir import find_parked, leave, make_parts, make_
 from reconcile.remotes.ssh.connect import Connection, connect
 from reconcile.remotes.ssh.secret import Secrets
 from reconcile.remotes.ssh.target import of_job
+from reconcile.remotes.tree.steps import Recipe
 from reconcile.source.files import Source
 from reconcile.state.names import is_lost
 
@@ -227,7 +227,7 @@ class SftpRemote:
         """What could not be opened once more, fewer at a time: a server may grant less than it tells."""
         site, at_a_time = self._site, self._in_flight
         again, site.unopened = site.unopened, []
-        while again and at_a_time > 1 and LIMITS not in site.extensions:
+        while again and at_a_time > 1 and not site.tells_limits:
             if stop is not None and stop.requested:
                 return
             at_a_time //= 2

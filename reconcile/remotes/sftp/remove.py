@@ -12,16 +12,15 @@ from reconcile.core.linked import note_left
 from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Problem, Reason
 from reconcile.core.paths import parent
 from reconcile.core.twins import fold_name
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain
 from reconcile.remotes.sftp.foreign import Way, clear, meet
 from reconcile.remotes.sftp.links import look, matches
 from reconcile.remotes.sftp.listing import BATCH, TOGETHER, Listing, batches, list_for_sure
 from reconcile.remotes.sftp.purge import is_gone
 from reconcile.remotes.sftp.site import Site, absent, act, inside, kind_of, problem
-from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.trash import discard
-from reconcile.remotes.sftp.wire import OK, Attrs, Status
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import OK, Attrs, Code, Rmdir, Status
 
 Found = dict[str, Attrs]
 
@@ -114,16 +113,16 @@ def _delete_directory(
     if not staying:
         # What comes into the directory from now on is found when the trash is purged, and kept.
         # RACE: what is written into a file that was listed goes with it.
-        status = Status(wire.FX_FAILURE, "")
+        status = Status(Code.FAILED, "")
         if site.has_trash:
             members = ((name, kind_of(attrs) is Kind.DIR) for name, attrs in found.items())
             status = yield from discard(site, action.path, [("", True), *members])
         effects: dict[str, Entry | None] = {}
-        if status.code == wire.FX_FAILURE:  # as across file systems: then piece by piece
+        if status.code == Code.FAILED:  # as across file systems: then piece by piece
             effects, failed = yield from _delete_around(site, action, path, found, staying)
             if failed is not None:
                 return Outcome(action, effects, failed)
-            status = yield from act(wire.rmdir(path))
+            status = yield from act(Rmdir(path))
         if status is not OK:
             return Outcome(action, effects, (yield from explain(site, action.path, "delete", status)))
         site.forget_parents(action.path)
@@ -192,7 +191,7 @@ def _delete_around(
     for group in [leaves, *(by_depth[depth] for depth in sorted(by_depth, reverse=True))]:
         for some in batches(group, BATCH):
             steps = [
-                act(wire.rmdir(inside(path, name)))
+                act(Rmdir(inside(path, name)))
                 if group is not leaves
                 else discard(site, f"{action.path}/{name}")
                 for name in some

@@ -12,15 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 from reconcile.core.model import PERMISSIONS, Action, Kind, Op, Outcome
 from reconcile.core.paths import parent
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.links import look
 from reconcile.remotes.sftp.listing import BATCH, TOGETHER, Listing, batches, list_directory
 from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.site import STAGING, Site, absent, act, inside, intended, tag_of
-from reconcile.remotes.sftp.steps import Recipe
 from reconcile.remotes.sftp.trash import name_of, owner_of
-from reconcile.remotes.sftp.wire import OK, Attrs, Status
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import OK, Attrs, Rename, Status, Verb
 
 MOMENT = 3600  # seconds; by more a server's clock is not wrong
 
@@ -44,7 +43,7 @@ def take_staged(
             if b"-" in name and owner_of(name) not in site.staged
         ]
         for some in batches(moves, BATCH):
-            statuses = session.call(_send([wire.rename(old, new) for old, new in some]))
+            statuses = session.call(_send([Rename(old, new) for old, new in some]))
             taken = (new for (_, new), status in zip(some, statuses, strict=True) if status is OK)
             site.staged.update((owner_of(new), new) for new in taken)
 
@@ -57,7 +56,7 @@ def find_staged(session: Session, site: Site, runs: Sequence[bytes]) -> None:
             site.staged.setdefault(owner_of(os.fsencode(name)), staging + b"/" + os.fsencode(name))
 
 
-def _send(requests: Sequence[wire.Request]) -> Recipe[list[Status]]:
+def _send(requests: Sequence[Verb]) -> Recipe[list[Status]]:
     statuses: list[Status] = yield requests
     return statuses
 
@@ -109,6 +108,6 @@ def _publish(site: Site, action: Action, beside: dict[str, Attrs]) -> Recipe[Out
     only_looks = not site.run
     if (only_looks or not site.quirks.refuses) and not absent((yield from look(site, target))):
         return None
-    if not only_looks and (yield from act(wire.rename(place, target))) is not OK:
+    if not only_looks and (yield from act(Rename(place, target))) is not OK:
         return None
     return Outcome(action, {action.path: site.recorded(new, tag_of(there), new.digest, mode)})

@@ -21,8 +21,9 @@ from reconcile.core.job import Stop
 from reconcile.core.model import Traffic
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.lane import Channel, Lane, extensions_of
-from reconcile.remotes.sftp.steps import Batch, Burst, Deliver, Farewell, Recipe, Room, Step
-from reconcile.remotes.sftp.wire import HEAD, OK, Request, Status
+from reconcile.remotes.sftp.wire import ENCODERS
+from reconcile.remotes.tree.steps import Batch, Burst, Deliver, Farewell, Recipe, Room, Step
+from reconcile.remotes.tree.verbs import OK, Code, Status, Sync, Verb
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -58,6 +59,12 @@ def _gather(count: int, resume: Deliver) -> Iterator[Deliver]:
         return take
 
     return map(taker, range(count))
+
+
+def _unpacked(reply: wire.Reply, verb: type, expects: type) -> wire.Reply:
+    if isinstance(reply, wire.Extended) and (unpacked := wire.unpack(reply, expects)) is not None:
+        return unpacked
+    raise ProtocolError(f"the server answered a request to {verb.__name__} with {type(reply).__name__}")
 
 
 def _ignore(_reply: object) -> None:
@@ -111,7 +118,7 @@ class Session:
         self._idle = 0.0  # seconds of them that the last look at what came has to count
         self._taken = 0  # bytes that it had taken by then
         self._slow: dict[int, float] = {}  # seconds more that a request may take, by its id
-        self._waiting: dict[int, tuple[Deliver | Burst, int, type[wire.Reply], int]] = {}
+        self._waiting: dict[int, tuple[Deliver | Burst, type, type, int]] = {}
         self._stale: set[int] = set()  # ids of requests whose recipe was given up
         self._bursts: deque[Burst] = deque()
         self._outstanding = 0
@@ -239,18 +246,18 @@ class Session:
 
     def _begin(self, step: Step, task: _Task) -> None:
         """Send what a recipe asked for."""
-        if isinstance(step, Request):
-            self._post(step, task.resume)
+        if type(step) in ENCODERS:
+            self._post(step, task.resume)  # type: ignore[arg-type]  # one of these is a verb
         elif isinstance(step, Burst):
             self._begin_burst(step, task.resume)
         elif isinstance(step, Room):
             self._lanes[step.lane].turn.append(task.resume)
         elif isinstance(step, Farewell):
-            self._post(step.request, _ignore)
+            self._post(step.verb, _ignore)
             task.resume(None)
         elif step:
             for item, take in zip(step, _gather(len(step), task.resume), strict=True):
-                if isinstance(item, Request):
+                if type(item) in ENCODERS:
                     self._post(item, take)
                 elif isinstance(item, Burst):
                     self._begin_burst(item, take)
@@ -262,8 +269,8 @@ class Session:
     def _begin_burst(self, burst: Burst, resume: Deliver) -> None:
         burst.resume = resume
         if isinstance(burst, Batch) and burst.all:
-            requests, burst.all = burst.all, ()  # once sent, content needs no memory
-            self._post_all(requests, burst)
+            verbs, burst.all = burst.all, ()  # once sent, content needs no memory
+            self._post_all(verbs, burst)
         else:
             self._bursts.append(burst)
 
@@ -277,16 +284,15 @@ class Session:
             burst = self._bursts[0]
             if burst.failed:
                 burst.stop()
-            request = next(burst.requests, None) if burst.requests else None
-            if request is not None:
+            verb = next(burst.verbs, None) if burst.verbs else None
+            if verb is not None:
                 burst.pending += 1
-                self._post(request, burst, len(request.body))
-                burst.drawn += len(request.body)
+                burst.drawn += self._post(verb, burst)
                 if burst.drawn >= TURN:
                     self._leave_the_turn(burst)
                 continue
             self._bursts.popleft()
-            burst.requests = None
+            burst.verbs = None
             if not burst.pending:
                 burst.resume(burst.notable)
 
@@ -296,35 +302,39 @@ class Session:
         self._bursts.popleft()
         self._bursts.insert(IN_TURN - 1, burst)
 
-    def _post(self, request: Request, owner: Deliver | Burst, weight: int = 0) -> None:
-        kind, body, expects, patience, number = request
-        lane = self._lanes[number]
+    def _post(self, verb: Verb, owner: Deliver | Burst) -> int:
+        """Add a verb to what is sent; returns its size. What is drawn of a burst counts as outstanding."""
+        kind = type(verb)
+        encode, expects = ENCODERS[kind]
+        lane = self._lanes[verb.channel]
         self._requests += 1
         ident = self._requests & 0xFFFFFFFF
-        if patience:
-            self._slow[ident] = patience
+        if isinstance(verb, Sync):
+            self._slow[ident] = verb.size / wire.SLOW_DISK
+        size = encode(lane.out, ident, verb)
+        weight = size if isinstance(owner, Burst) else 0
         self._waiting[ident] = owner, kind, expects, weight
         self._outstanding += weight
-        lane.out += HEAD.pack(len(body) + 5, kind, ident), body
-        lane.size += HEAD.size + len(body)
+        lane.size += size
         if lane.size >= AT_ONCE:
             lane.flush()
+        return size
 
-    def _post_all(self, requests: Sequence[Request], owner: Batch) -> None:
+    def _post_all(self, verbs: Sequence[Verb], owner: Batch) -> None:
         """The same for several that go together."""
-        owner.lane = requests[0].lane
+        owner.lane = verbs[0].channel
         lane = self._lanes[owner.lane]
         before = lane.size
-        waiting, out, pack = self._waiting, lane.out, HEAD.pack
-        for kind, body, expects, patience, _ in requests:
+        waiting, out = self._waiting, lane.out
+        for verb in verbs:
+            kind = type(verb)
+            encode, expects = ENCODERS[kind]
             self._requests += 1
             ident = self._requests & 0xFFFFFFFF
-            if patience:
-                self._slow[ident] = patience
+            if isinstance(verb, Sync):
+                self._slow[ident] = verb.size / wire.SLOW_DISK
             waiting[ident] = owner, kind, expects, 0
-            size = len(body)
-            out += pack(size + 5, kind, ident), body
-            lane.size += size + 9
+            lane.size += encode(out, ident, verb)
         owner.size = lane.size - before
         lane.unanswered += owner.size
         if lane.size >= AT_ONCE:
@@ -341,10 +351,8 @@ class Session:
                 self._put_aside(ident, reply)
                 continue
             owner, kind, expects, weight = slot
-            if type(reply) is not expects and (type(reply) is not Status or reply.code == wire.FX_OK):
-                raise ProtocolError(
-                    f"the server answered a request of type {kind} with {type(reply).__name__}"
-                )
+            if type(reply) is not expects and (type(reply) is not Status or reply.code == Code.OK):
+                reply = _unpacked(reply, kind, expects)
             if not isinstance(owner, Burst):
                 owner(reply)
                 continue
@@ -352,9 +360,9 @@ class Session:
             self._answered += weight
             owner.pending -= 1
             if reply is not OK:
-                owner.notable.append((kind, reply))
+                owner.notable.append((kind, reply))  # type: ignore[arg-type]  # all else was sorted out above
                 owner.failed = owner.failed or type(reply) is Status
-            if not owner.pending and owner.requests is None:
+            if not owner.pending and owner.verbs is None:
                 if isinstance(owner, Batch):
                     self._lanes[owner.lane].unanswered -= owner.size
                     self._answered += owner.size

@@ -9,7 +9,7 @@ from reconcile.core.paths import parent
 from reconcile.remotes.sftp.links import look
 from reconcile.remotes.sftp.parents import missing, trouble_above
 from reconcile.remotes.sftp.site import Site, absent
-from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.tree.steps import Recipe
 
 # With these nothing was done there: the source was at fault, or there was no space.
 _UNDONE = frozenset(

@@ -31,17 +31,16 @@ from reconcile.core.model import (
     Tag,
 )
 from reconcile.core.paths import PathDict, ancestors, parent
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.quirks import Quirks, Version
-from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.wire import Attrs, Status
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import Attrs, Code, OpenNew, Status, Verb
 
 BLOCK = 32 * 1024  # bytes every server takes in one WRITE (draft, section 3)
-LIMITS = b"limits@openssh.com"
 HANDLES_UNKNOWN = 64  # open at a time on servers that do not tell how many they grant
 SYNC_FEW = 1000  # uploads of a run that are brought to the server's disk without being asked for
 SYNC_LARGE = 1024 * 1024  # bytes of a file for which that costs little beside its transfer
 TRIALS = 20  # publishes whose tag is read back before the server is trusted to keep what was set
+MAX_TIME = 0xFFFFFFFF  # times are unsigned seconds in 32 bits: until 2106
 SPECIAL_BITS = 0o7000  # setuid, setgid, sticky: never ours to change, and SETSTAT would strip them
 STAGING = b"staging"  # the run's folder for what is on its way
 NO_FSYNC = "the server can't be told to bring files to its disk: they are acknowledged, and no more"
@@ -74,7 +73,8 @@ class Site:
     workdir: bytes  # our folder
     options: Options
     say: Callable[[str], None]
-    extensions: frozenset[bytes] = frozenset()
+    can: frozenset[type] = frozenset()  # verbs beyond the usual
+    tells_limits: bool = False  # the server, of itself
     version: Version = field(default_factory=list)  # of the server
     quirks: Quirks = field(default_factory=Quirks)
     later: list[Recipe[None]] = field(
@@ -147,9 +147,9 @@ class Site:
         self._count += 1
         return b"%b/%b/%b%x" % (self.run, folder, prefix, self._count)
 
-    def open_new(self, path: bytes, mode: int | None, lane: int = 0) -> wire.Request:
+    def open_new(self, path: bytes, mode: int | None, lane: int = 0) -> Verb:
         """Make a file of ours and open it, as this server wants to be asked for it."""
-        return wire.open_new(path, mode, lane, truncate=bool(self.quirks.truncates))
+        return OpenNew(path, mode, lane, truncate=bool(self.quirks.truncates))
 
     def at_most(self, count: int) -> int:
         """So many at a time, where each takes a handle, or fewer."""
@@ -335,7 +335,7 @@ def inside(top: bytes, path: str) -> bytes:
 
 def wire_time(entry: Entry) -> int:
     """Whole seconds, within what SFTP can carry: 1970 to 2106."""
-    return min(max(entry.mtime, 0), wire.MAX_TIME)
+    return min(max(entry.mtime, 0), MAX_TIME)
 
 
 def tag_of(attrs: Attrs) -> Tag:
@@ -353,7 +353,7 @@ def intended(site: Site, attrs: Attrs, entry: Entry) -> bool:
     return stat.S_ISREG(attrs.mode) and tag_of(attrs) == site.tag_of(entry)
 
 
-def act(request: wire.Request) -> Recipe[Status]:
+def act(request: Verb) -> Recipe[Status]:
     """A request that is answered by a status alone."""
     status: Status = yield request
     return status
@@ -361,7 +361,7 @@ def act(request: wire.Request) -> Recipe[Status]:
 
 def absent(reply: object) -> bool:
     """Whether a reply says that there is no such path."""
-    return isinstance(reply, Status) and reply.code == wire.FX_NO_SUCH_FILE
+    return isinstance(reply, Status) and reply.code == Code.MISSING
 
 
 def problem(path: str, reason: Reason, message: str) -> Problem:

@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 
 from reconcile.core.model import Action, Kind, Op
 from reconcile.core.paths import join
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.links import is_link, remove_link, rename
 from reconcile.remotes.sftp.site import Discarded, Site, act
-from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.wire import OK, Status
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import OK, Code, Remove, Status
 
 ITSELF: Sequence[tuple[str, bool]] = (("", False),)  # what goes with a file or link
 
@@ -31,13 +30,13 @@ def discard(site: Site, path: str, holds: Sequence[tuple[str, bool]] = ITSELF) -
     if not site.quirks.moves_links and (yield from is_link(site, source)):
         return (yield from remove_link(site, source))
     if not site.has_trash:
-        return (yield from act(wire.remove(source)))
+        return (yield from act(Remove(source)))
     place = _place(site, path)
     status = yield from rename(site, source, place)
     if status is OK:
         site.discarded.append(Discarded(place, path, holds))
-    if status.code in (wire.FX_FAILURE, wire.FX_OP_UNSUPPORTED, wire.FX_PERMISSION_DENIED):
-        removed = yield from act(wire.remove(source))
+    if status.code in (Code.FAILED, Code.UNSUPPORTED, Code.DENIED):
+        removed = yield from act(Remove(source))
         return status if removed is not OK else removed
     return status
 

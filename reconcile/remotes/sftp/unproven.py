@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from reconcile.core.model import Action, Outcome, Reason
 from reconcile.remotes.sftp.links import look
 from reconcile.remotes.sftp.site import Site, problem, tag_of
-from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.wire import Attrs
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import Attrs
 
 
 def note_published(site: Site, action: Action) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
-from typing import TypeAlias
 
 from msgspec.structs import replace
 
@@ -26,7 +25,6 @@ from reconcile.core.model import (
     unkept,
 )
 from reconcile.core.paths import parent
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import explain, not_sent, removed_at_close
 from reconcile.remotes.sftp.foreign import Way
 from reconcile.remotes.sftp.links import look
@@ -35,15 +33,30 @@ from reconcile.remotes.sftp.purge import sweep
 from reconcile.remotes.sftp.refusal import BAD_NAME, NO_RENAME, Why, why_not_published
 from reconcile.remotes.sftp.rescue import staging_place
 from reconcile.remotes.sftp.site import Site, absent, problem, tag_of, wire_time
-from reconcile.remotes.sftp.steps import Batch, Burst, Recipe, Room
-from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Request, Status
+from reconcile.remotes.tree.steps import Batch, Burst, Notable, Recipe, Room
+from reconcile.remotes.tree.verbs import (
+    OK,
+    Answer,
+    Attrs,
+    Close,
+    Code,
+    Handle,
+    Lstat,
+    OpenAgain,
+    Remove,
+    Set,
+    SetHandle,
+    Status,
+    Sync,
+    Verb,
+    Write,
+)
 from reconcile.source.files import Source, SourceError, digest_of, new_hash
 
 Sent = Callable[[int, str], None]  # bytes, path
 _PUT = "put the file in place"
 AGAIN = (Reason.CHANGED, Reason.GROWING)  # what is worth a second try
 SPREAD_FROM = 1024 * 1024  # bytes of a file for which it is worth to open it over one lane more
-Notable: TypeAlias = list[tuple[int, wire.Reply]]
 
 
 def upload(site: Site, action: Action, source: Source, sent: Sent) -> Recipe[Outcome]:
@@ -101,11 +114,11 @@ def _stage_and_publish(
         opened = yield opening
     if isinstance(way, Outcome):
         if isinstance(opened, Handle):
-            yield wire.close(opened.handle, lane)
-            yield wire.remove(staged)
+            yield Close(opened.handle, lane)
+            yield Remove(staged)
         return replace(way, action=action)
-    if isinstance(opened, Status) and opened.code == wire.FX_FAILURE:
-        yield wire.remove(staged)  # never truncated: it may be the same inode as a published file
+    if isinstance(opened, Status) and opened.code == Code.FAILED:
+        yield Remove(staged)  # never truncated: it may be the same inode as a published file
         opened = yield opening
     if isinstance(opened, Status):
         failed = yield from explain(site, path, "open a staging file", opened)
@@ -128,14 +141,14 @@ def put_in_place(site: Site, action: Action, held: Entry, staged: bytes, way: Wa
     if published == STANDS:
         return Outcome(action, Only(path, held))
     if published.outcome is not None:
-        yield wire.remove(staged)
+        yield Remove(staged)
         return published.outcome
     refused = published.refused or OK
     failed = yield from explain(site, path, _PUT, refused)
     why = None
     if failed.reason is not Reason.NO_SPACE:
         why = yield from why_not_published(site, path, staged, refused)
-    yield wire.remove(staged)
+    yield Remove(staged)
     if why is Why.PLACE:
         return None
     if why is Why.NAME and action.old is None:
@@ -209,7 +222,7 @@ class Content:
 
     def spread(self, lanes: Sequence[int]) -> Recipe[None]:
         """Open the staging file over other lanes too; where that fails, they are done without."""
-        opened = yield [wire.open_again(self.staged, lane) for lane in lanes]
+        opened = yield [OpenAgain(self.staged, lane) for lane in lanes]
         self.handles += [
             (lane, reply.handle)
             for lane, reply in zip(lanes, opened, strict=True)
@@ -225,7 +238,7 @@ class Content:
         """Whether one WRITE takes it."""
         return self.entry.size <= self.site.block
 
-    def _at_once(self) -> list[Request]:
+    def _at_once(self) -> list[Verb]:
         try:
             data = self.source.read(self.path, stamp_of(self.entry))
         except SourceError as error:
@@ -234,9 +247,9 @@ class Content:
         self.digest = digest_of(data)
         self.sent(len(data), self.path)
         [(lane, handle)] = self.handles
-        return [wire.write(handle, 0, data, lane), *self.ending()] if data else self.ending()
+        return [Write(handle, 0, data, lane), *self.ending()] if data else self.ending()
 
-    def _piecewise(self) -> Iterator[Request]:
+    def _piecewise(self) -> Iterator[Verb]:
         hasher, offset = new_hash(), 0
         ways = cycle(self.handles)
         try:
@@ -244,7 +257,7 @@ class Content:
                 hasher.update(data)
                 self.sent(len(data), self.path)
                 lane, handle = next(ways)
-                yield wire.write(handle, offset, data, lane)
+                yield Write(handle, offset, data, lane)
                 offset += len(data)
         except SourceError as error:
             self.trouble = problem(self.path, error.reason, error.message)
@@ -256,31 +269,31 @@ class Content:
         # Its time is set once all is written: what one lane carries out, another doesn't wait for.
         while len(self.handles) > 1:
             lane, handle = self.handles.pop()
-            yield wire.close(handle, lane)
+            yield Close(handle, lane)
         self.written = True
 
-    def ending(self) -> list[Request]:
+    def ending(self) -> list[Verb]:
         """What follows the content. The tag is read back where the server has to prove itself."""
         site, [(lane, handle)] = self.site, self.handles
         wanted = self.mtime
         mtime = None if site.quirks.late_times else wanted
-        requests = []
+        verbs: list[Verb] = []
         if self.mode is not None or mtime is not None:
-            requests.append(wire.fsetstat(handle, self.mode, mtime, lane))
+            verbs.append(SetHandle(handle, self.mode, mtime, lane))
         if site.syncs(self.entry.size):
-            requests.append(wire.fsync(handle, self.entry.size, lane))
+            verbs.append(Sync(handle, self.entry.size, lane))
         self.handles = []
-        requests.append(wire.close(handle, lane))
+        verbs.append(Close(handle, lane))
         if mtime != wanted:
-            requests.append(wire.setstat(self.staged, None, wanted, lane))
+            verbs.append(Set(self.staged, None, wanted, lane))
         if (
             site.reads_back()
             or mtime is None
             or self.written
             or (site.elsewhere and site.is_elsewhere(parent(self.path)))
         ):
-            requests.append(wire.lstat(self.staged, lane))
-        return requests
+            verbs.append(Lstat(self.staged, lane))
+        return verbs
 
     def went_well(self, notable: Notable) -> bool:
         """Whether the answers leave nothing to find out."""
@@ -290,7 +303,7 @@ class Content:
         """Verify, and see what went wrong; with a problem the staging file is removed."""
         failed = yield from self._settle(notable)
         if failed is not None:
-            yield wire.remove(self.staged)
+            yield Remove(self.staged)
             return failed
         return self.held()
 
@@ -304,27 +317,27 @@ class Content:
         """Make sense of all that was no plain OK. The staging file is closed afterwards."""
         replies = dict(reversed(notable))  # of several of a kind the first tells most
         for lane, handle in self.handles:
-            status: Status = yield wire.close(handle, lane)
+            status: Status = yield Close(handle, lane)
             if status is not OK:
-                replies.setdefault(wire.CLOSE, status)
+                replies.setdefault(Close, status)
         if self.trouble is not None:
             return self.trouble
-        shown = replies.get(wire.LSTAT)
-        synced = replies.get(wire.EXTENDED)
-        if isinstance(synced, Status) and synced.code in (wire.FX_OP_UNSUPPORTED, wire.FX_BAD_MESSAGE):
+        shown = replies.get(Lstat)
+        synced = replies.get(Sync)
+        if isinstance(synced, Status) and synced.code in (Code.UNSUPPORTED, Code.INVALID):
             self.site.lose(fsync=True)
-            shown = yield wire.lstat(self.staged)
+            shown = yield Lstat(self.staged)
         elif isinstance(synced, Status):
             said = "bring the file to the server's disk"
             return (yield from explain(self.site, self.path, said, synced, self.entry.size))
-        for kind in (wire.WRITE, wire.CLOSE):
+        for kind in (Write, Close):
             if isinstance(refused := replies.get(kind), Status):
                 return (yield from explain(self.site, self.path, "write the file", refused, self.entry.size))
-        if wire.FSETSTAT in replies or wire.SETSTAT in replies:
+        if SetHandle in replies or Set in replies:
             yield from self._set_each_alone()
-            shown = yield wire.lstat(self.staged)
+            shown = yield Lstat(self.staged)
         elif shown is None and not self.site.trusted:  # which has shown only since this was asked for
-            shown = yield wire.lstat(self.staged)
+            shown = yield Lstat(self.staged)
         shown = yield from self._make_sure(shown)
         if absent(shown):
             return removed_at_close(self.site, self.path)
@@ -335,9 +348,9 @@ class Content:
     def _set_each_alone(self) -> Recipe[None]:
         """After a refusal: SETSTAT may be refused for one of its attributes only, or by handle only."""
         mtime = wire_time(self.entry)
-        if self.site.sends_times and (yield wire.setstat(self.staged, None, mtime)) is not OK:
+        if self.site.sends_times and (yield Set(self.staged, None, mtime)) is not OK:
             self.site.lose(times=True)
-        if self.mode is not None and (yield wire.setstat(self.staged, self.mode, None)) is not OK:
+        if self.mode is not None and (yield Set(self.staged, self.mode, None)) is not OK:
             self.site.lose(modes=True)
 
     def _verify(self, shown: Attrs) -> Problem | None:
@@ -356,14 +369,14 @@ class Content:
         wished = self.site.tag_of(self.entry)
         return wished is not None and shown.mtime != wished.mtime
 
-    def _make_sure(self, shown: wire.Reply | None) -> Recipe[wire.Reply | None]:
+    def _make_sure(self, shown: Answer | None) -> Recipe[Answer | None]:
         """Look again where what was asked last may have been answered first, or a write overtook the time."""
         if isinstance(shown, Attrs) and shown.size != self.entry.size:
-            shown = yield wire.lstat(self.staged)
+            shown = yield Lstat(self.staged)
         if not isinstance(shown, Attrs) or not self._lacks_its_time(shown):
             return shown
-        yield wire.setstat(self.staged, None, wire_time(self.entry))
-        again: Attrs | Status = yield wire.lstat(self.staged)
+        yield Set(self.staged, None, wire_time(self.entry))
+        again: Attrs | Status = yield Lstat(self.staged)
         if isinstance(again, Attrs) and again.mtime != shown.mtime and not self._lacks_its_time(again):
             self.site.quirks = replace(self.site.quirks, late_times=True)
         return again

@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 from reconcile.core.errors import Refused, Unreachable
 from reconcile.core.model import PERMISSIONS, RESERVED_NAME, RESERVED_PREFIX, UNSEEN, Kind, RemoteStat
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.links import above, look, read_link
 from reconcile.remotes.sftp.listing import HIDDEN, TOGETHER, Listing, batches, list_for_sure
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.site import LIMITS, Site, absent, inside, kind_of
-from reconcile.remotes.sftp.steps import Recipe
-from reconcile.remotes.sftp.wire import Attrs, Status
+from reconcile.remotes.sftp.site import Site, absent, inside, kind_of
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import Attrs, Code, Status
 
 MOST_DEEP = (
     256  # directories inside one another; more are links that lead round in a ring, and not shown as such
@@ -61,7 +60,7 @@ def observe(site: Site, path: str) -> Recipe[tuple[str, RemoteStat | None]]:
 def _tell_unlisted(
     site: Site, path: str, failed: Status, *, is_top: bool, say: Callable[[str], None]
 ) -> None:
-    what = "permission denied" if failed.code == wire.FX_PERMISSION_DENIED else failed.message or "it failed"
+    what = "permission denied" if failed.code == Code.DENIED else failed.message or "it failed"
     shown = os.fsdecode(site.at(path))
     if is_top and failed is HIDDEN:
         raise Refused(
@@ -85,8 +84,8 @@ def _list_all(
         refused: list[str] = []
         for found in session.run((_list(site, path) for path in paths), in_flight):
             path, listing, _ = found
-            silent = listing.failed is not None and listing.failed.code == wire.FX_FAILURE
-            if silent and in_flight > 1 and LIMITS not in site.extensions:
+            silent = listing.failed is not None and listing.failed.code == Code.FAILED
+            if silent and in_flight > 1 and not site.tells_limits:
                 refused.append(path)
             else:
                 yield found

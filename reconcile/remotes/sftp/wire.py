@@ -9,9 +9,45 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from reconcile.core.errors import ProtocolError
+from reconcile.remotes.tree.verbs import (
+    OK,
+    Answer,
+    Attrs,
+    Close,
+    Code,
+    Data,
+    Handle,
+    HardLink,
+    Lstat,
+    Mkdir,
+    Names,
+    OpenAgain,
+    Opendir,
+    OpenNew,
+    OpenToRead,
+    Read,
+    Readdir,
+    Readlink,
+    Realpath,
+    Remove,
+    Rename,
+    Replace,
+    Rmdir,
+    Set,
+    SetHandle,
+    SetLink,
+    Space,
+    Stat,
+    Status,
+    Statvfs,
+    Symlink,
+    Sync,
+    Verb,
+    Write,
+)
 from reconcile.remotes.words import one_line
 
 VERSION = 3
@@ -19,7 +55,6 @@ MAX_PACKET = (
     256 * 1024 + 1024
 )  # OpenSSH sends at most 256 KiB (SFTP_MAX_MSG_LENGTH), the draft asks for 34000
 MAX_HANDLE = 256  # draft, section 6.3
-MAX_TIME = 0xFFFFFFFF  # times are unsigned seconds in 32 bits: until 2106
 SLOW_DISK = 4 * 1024 * 1024  # bytes a second that any disk writes
 _MOST_WORDS = 200  # bytes of what is no SFTP that are shown
 NO_ID = -1  # of the VERSION reply, the only one without an id
@@ -33,6 +68,14 @@ STATUS, HANDLE, DATA, NAME, ATTRS, EXTENDED, EXTENDED_REPLY = 101, 102, 103, 104
 # Status codes, draft section 7.
 FX_OK, FX_EOF, FX_NO_SUCH_FILE, FX_PERMISSION_DENIED, FX_FAILURE, FX_BAD_MESSAGE = range(6)
 FX_OP_UNSUPPORTED = 8
+_CODES = {
+    FX_OK: Code.OK,
+    FX_EOF: Code.EOF,
+    FX_NO_SUCH_FILE: Code.MISSING,
+    FX_PERMISSION_DENIED: Code.DENIED,
+    FX_BAD_MESSAGE: Code.INVALID,  # what OpenSSH makes of ENAMETOOLONG and EINVAL
+    FX_OP_UNSUPPORTED: Code.UNSUPPORTED,
+}
 
 # Attribute flags, draft section 5.
 _SIZE, _OWNER, _PERMISSIONS, _TIMES, _EXTENDED = 1, 2, 4, 8, 0x80000000
@@ -48,43 +91,13 @@ _READ_ONLY = 1  # SSH2_FXE_STATVFS_ST_RDONLY
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
 _PAIR = struct.Struct(">II")
+_TRIPLE = struct.Struct(">III")
+_QUAD = struct.Struct(">IIII")
+_WHERE = struct.Struct(">QI")  # offset and length
 HEAD = struct.Struct(">IBI")  # length, type, id
+_HEAD_AND_SIZE = struct.Struct(">IBII")  # the same, and the length of the first string
+_NO_ATTRIBUTES = bytes(4)
 _CODE_OK = bytes(4)
-
-
-class Status(NamedTuple):
-    """How a request ended: one of the ``FX_`` codes, and the server's own words."""
-
-    code: int
-    message: str
-
-
-class Handle(NamedTuple):
-    """An open file or directory on the server."""
-
-    handle: bytes
-
-
-class Data(NamedTuple):
-    """Answer to READ: what is there, or less of it."""
-
-    data: bytes
-
-
-class Attrs(NamedTuple):
-    """What the server says of a path. ``mode`` with the type bits; 0 for what the server did not tell."""
-
-    size: int
-    mode: int
-    mtime: int
-    gid: int = 0
-    uid: int = 0
-
-
-class Names(NamedTuple):
-    """Answer to READDIR, READLINK and REALPATH: raw names with their attributes."""
-
-    names: tuple[tuple[bytes, Attrs], ...]
 
 
 class Extended(NamedTuple):
@@ -109,31 +122,13 @@ class Limits(NamedTuple):
     handles: int
 
 
-class Space(NamedTuple):
-    """What is left of a file system for an unprivileged user, from ``statvfs@openssh.com``."""
-
-    bytes: int
-    out_of_inodes: bool
-    read_only: bool
+Reply: TypeAlias = Answer | Extended | Limits | Version
 
 
-Reply: TypeAlias = Status | Handle | Data | Attrs | Names | Extended | Version
+class AskLimits(NamedTuple):
+    """A verb of SFTP's alone, as it is the channel that has them (``limits@openssh.com``): Limits."""
 
-OK = Status(FX_OK, "")
-
-
-class Request(NamedTuple):
-    """A request without its id, and the one type of reply that answers it, failures aside.
-
-    ``patience``: seconds that the server may be silent over it, beyond the usual.
-    ``lane``: the channel it goes over, where there are several; a handle is known on its own only.
-    """
-
-    kind: int
-    body: bytes
-    expects: type[Reply] = Status
-    patience: float = 0.0
-    lane: int = 0
+    channel: int = 0
 
 
 def init() -> bytes:
@@ -141,9 +136,17 @@ def init() -> bytes:
     return struct.pack(">IBI", 5, INIT, VERSION)
 
 
-def encode(request: Request, ident: int) -> bytes:
+Encoder: TypeAlias = Callable[[list[bytes], int, Any], int]
+
+
+def encode(verb: Verb | AskLimits, ident: int) -> bytes:
     """The packet of one request."""
-    return HEAD.pack(len(request.body) + 5, request.kind, ident) + request.body
+    out: list[bytes] = []
+    ENCODERS[type(verb)][0](out, ident, verb)
+    return b"".join(out)
+
+
+# An encoder adds the packet to what is to be sent, in as many pieces as is least work, and returns its size.
 
 
 def _string(value: bytes) -> bytes:
@@ -153,159 +156,167 @@ def _string(value: bytes) -> bytes:
 def _attributes(mode: int | None, mtime: int | None) -> bytes:
     """Both or either; the access time becomes the modification time, SFTP sends them together."""
     if mtime is None:
-        return _U32.pack(0) if mode is None else _PAIR.pack(_PERMISSIONS, mode)
+        return _NO_ATTRIBUTES if mode is None else _PAIR.pack(_PERMISSIONS, mode)
     if mode is None:
-        return struct.pack(">III", _TIMES, mtime, mtime)
-    return struct.pack(">IIII", _PERMISSIONS | _TIMES, mode, mtime, mtime)
+        return _TRIPLE.pack(_TIMES, mtime, mtime)
+    return _QUAD.pack(_PERMISSIONS | _TIMES, mode, mtime, mtime)
 
 
-def open_new(path: bytes, mode: int | None, lane: int = 0, *, truncate: bool = False) -> Request:
-    """Make a file and open it for writing; fails if anything is there, a link too.
+def _one(kind: int) -> Encoder:
+    """Of a path or a handle."""
 
-    ``truncate`` for servers that know no other way to make a file: one that takes no
-    heed of the rest would empty what is there.
-    """
-    flags = _U32.pack(_NEW_FILE | _TRUNCATE if truncate else _NEW_FILE)
-    body = b"%b%b%b" % (_string(path), flags, _attributes(mode, None))
-    return Request(OPEN, body, Handle, 0.0, lane)
+    def encode(out: list[bytes], ident: int, verb: tuple[bytes, int]) -> int:
+        name, _ = verb
+        size = len(name)
+        out += _HEAD_AND_SIZE.pack(size + 9, kind, ident, size), name
+        return size + 13
 
-
-def open_again(path: bytes, lane: int) -> Request:
-    """Open a file that is there for writing, over another channel."""
-    body = b"%b%b%b" % (_string(path), _U32.pack(_WRITE), _attributes(None, None))
-    return Request(OPEN, body, Handle, lane=lane)
+    return encode
 
 
-def open_to_read(path: bytes) -> Request:
-    """Open a file that is there for reading; follows a link."""
-    body = b"%b%b%b" % (_string(path), _U32.pack(_READ), _attributes(None, None))
-    return Request(OPEN, body, Handle)
+def _two(kind: int) -> Encoder:
+    """Of two paths."""
+
+    def encode(out: list[bytes], ident: int, verb: tuple[bytes, bytes, int]) -> int:
+        one, other, _ = verb
+        first, second = len(one), len(other)
+        size = first + second + 13
+        out += _HEAD_AND_SIZE.pack(size, kind, ident, first), one, _U32.pack(second), other
+        return size + 4
+
+    return encode
 
 
-def read(handle: bytes, offset: int, length: int) -> Request:
-    """Up to ``length`` bytes from ``offset`` on; a status EOF behind the end."""
-    return Request(READ, b"%b%b%b" % (_string(handle), _U64.pack(offset), _U32.pack(length)), Data)
+def _set(kind: int) -> Encoder:
+    """Of mode and times, by path or handle."""
+
+    def encode(out: list[bytes], ident: int, verb: tuple[bytes, int | None, int | None, int]) -> int:
+        name, mode, mtime, _ = verb
+        attributes = _attributes(mode, mtime)
+        size = len(name) + len(attributes) + 9
+        out += _HEAD_AND_SIZE.pack(size, kind, ident, len(name)), name, attributes
+        return size + 4
+
+    return encode
 
 
-def write(handle: bytes, offset: int, data: bytes, lane: int = 0) -> Request:
-    """Write ``data`` at ``offset`` bytes from the beginning."""
-    size, where = _U32.pack(len(data)), _U64.pack(offset)
-    body = b"%b%b%b%b%b" % (_U32.pack(len(handle)), handle, where, size, data)
-    return Request(WRITE, body, Status, 0.0, lane)
+def _open(flags: int) -> Encoder:
+    what = _U32.pack(flags) + _NO_ATTRIBUTES
+
+    def encode(out: list[bytes], ident: int, verb: tuple[bytes, int]) -> int:
+        path, _ = verb
+        size = len(path) + 17
+        out += _HEAD_AND_SIZE.pack(size, OPEN, ident, len(path)), path, what
+        return size + 4
+
+    return encode
 
 
-def close(handle: bytes, lane: int = 0) -> Request:
-    """Close a file or directory."""
-    return Request(CLOSE, _string(handle), Status, 0.0, lane)
+def _open_new(out: list[bytes], ident: int, verb: OpenNew) -> int:
+    path, mode, _, truncate = verb
+    flags = _NEW_FILE | _TRUNCATE if truncate else _NEW_FILE
+    what = _PAIR.pack(flags, 0) if mode is None else _TRIPLE.pack(flags, _PERMISSIONS, mode)
+    size = len(path) + len(what) + 9
+    out += _HEAD_AND_SIZE.pack(size, OPEN, ident, len(path)), path, what
+    return size + 4
 
 
-def fsetstat(handle: bytes, mode: int | None, mtime: int | None, lane: int = 0) -> Request:
-    """Set mode and/or times of an open file."""
-    return Request(FSETSTAT, _string(handle) + _attributes(mode, mtime), Status, 0.0, lane)
+def _mkdir(out: list[bytes], ident: int, verb: Mkdir) -> int:
+    path, mode, _ = verb
+    size = len(path) + 17
+    out += _HEAD_AND_SIZE.pack(size, MKDIR, ident, len(path)), path, _PAIR.pack(_PERMISSIONS, mode)
+    return size + 4
 
 
-def setstat(path: bytes, mode: int | None, mtime: int | None, lane: int = 0) -> Request:
-    """Set mode and/or times; follows a link."""
-    return Request(SETSTAT, _string(path) + _attributes(mode, mtime), Status, 0.0, lane)
+def _read(out: list[bytes], ident: int, verb: Read) -> int:
+    handle, offset, length, _ = verb
+    size = len(handle) + 21
+    out += _HEAD_AND_SIZE.pack(size, READ, ident, len(handle)), handle, _WHERE.pack(offset, length)
+    return size + 4
 
 
-def lstat(path: bytes, lane: int = 0) -> Request:
-    """Attributes of a path, a link not followed."""
-    return Request(LSTAT, _string(path), Attrs, 0.0, lane)
+def _write(out: list[bytes], ident: int, verb: Write) -> int:
+    handle, offset, data, _ = verb
+    length = len(data)
+    size = len(handle) + length + 21
+    out += _HEAD_AND_SIZE.pack(size, WRITE, ident, len(handle)), handle, _WHERE.pack(offset, length), data
+    return size + 4
 
 
-def stat(path: bytes) -> Request:
-    """Attributes of what a path leads to."""
-    return Request(STAT, _string(path), Attrs)
+def _extended(name: bytes, pack: Callable[[Any], bytes]) -> Encoder:
+    name = _string(name)
+
+    def encode(out: list[bytes], ident: int, verb: object) -> int:
+        body = pack(verb)
+        size = len(name) + len(body) + 5
+        out += HEAD.pack(size, EXTENDED, ident), name, body
+        return size + 4
+
+    return encode
 
 
-def opendir(path: bytes) -> Request:
-    """Open a directory for listing."""
-    return Request(OPENDIR, _string(path), Handle)
+def _pack_two(verb: Replace | HardLink) -> bytes:
+    return _string(verb.old) + _string(verb.new)
 
 
-def readdir(handle: bytes) -> Request:
-    """The next names of a directory; a status EOF after the last."""
-    return Request(READDIR, _string(handle), Names)
+# The encoder of each verb, and the one type of reply that answers it, failures aside.
+ENCODERS: dict[type, tuple[Encoder, type]] = {
+    Lstat: (_one(LSTAT), Attrs),
+    Stat: (_one(STAT), Attrs),
+    Realpath: (_one(REALPATH), Names),
+    Readlink: (_one(READLINK), Names),
+    Opendir: (_one(OPENDIR), Handle),
+    Readdir: (_one(READDIR), Names),
+    Remove: (_one(REMOVE), Status),
+    Mkdir: (_mkdir, Status),
+    Rmdir: (_one(RMDIR), Status),
+    Rename: (_two(RENAME), Status),
+    # The draft has the path first; OpenSSH has it last, and every server follows OpenSSH.
+    Symlink: (_two(SYMLINK), Status),
+    Set: (_set(SETSTAT), Status),
+    SetHandle: (_set(FSETSTAT), Status),
+    OpenNew: (_open_new, Handle),
+    OpenAgain: (_open(_WRITE), Handle),
+    OpenToRead: (_open(_READ), Handle),
+    Read: (_read, Data),
+    Write: (_write, Status),
+    Close: (_one(CLOSE), Status),
+    # Beyond version 3.
+    Replace: (_extended(b"posix-rename@openssh.com", _pack_two), Status),
+    HardLink: (_extended(b"hardlink@openssh.com", _pack_two), Status),
+    SetLink: (
+        _extended(
+            b"lsetstat@openssh.com", lambda verb: _string(verb.path) + _attributes(verb.mode, verb.mtime)
+        ),
+        Status,
+    ),
+    Sync: (_extended(b"fsync@openssh.com", lambda verb: _string(verb.handle)), Status),
+    Statvfs: (_extended(b"statvfs@openssh.com", lambda verb: _string(verb.path)), Space),
+    AskLimits: (_extended(b"limits@openssh.com", lambda _: b""), Limits),
+}
+
+# The verbs that a server has only if it announces this.
+ANNOUNCED = {
+    b"posix-rename@openssh.com": Replace,
+    b"hardlink@openssh.com": HardLink,
+    b"lsetstat@openssh.com": SetLink,
+    b"fsync@openssh.com": Sync,
+    b"statvfs@openssh.com": Statvfs,
+    b"limits@openssh.com": AskLimits,
+}
 
 
-def remove(path: bytes) -> Request:
-    """Remove a file or link."""
-    return Request(REMOVE, _string(path))
+def unpack(reply: Extended, expects: type) -> Space | Limits | None:
+    """What an extended reply holds; None if such a one was not asked for."""
+    if expects is Space:
+        return _space(reply.data)
+    return Limits(*_numbers(reply.data, 4)) if expects is Limits else None
 
 
-def mkdir(path: bytes, mode: int, lane: int = 0) -> Request:
-    """Make a directory; the server's umask still takes bits from ``mode``."""
-    return Request(MKDIR, _string(path) + _attributes(mode, None), Status, 0.0, lane)
-
-
-def rmdir(path: bytes) -> Request:
-    """Remove an empty directory."""
-    return Request(RMDIR, _string(path))
-
-
-def realpath(path: bytes) -> Request:
-    """The canonical absolute path."""
-    return Request(REALPATH, _string(path), Names)
-
-
-def readlink(path: bytes) -> Request:
-    """The target of a symlink."""
-    return Request(READLINK, _string(path), Names)
-
-
-def rename(old: bytes, new: bytes) -> Request:
-    """Rename; what happens if ``new`` exists is up to the server."""
-    return Request(RENAME, b"%b%b%b%b" % (_U32.pack(len(old)), old, _U32.pack(len(new)), new))
-
-
-def symlink(target: bytes, path: bytes) -> Request:
-    """Make ``path`` a symlink to ``target``.
-
-    The draft has the path first; OpenSSH has it last, and every server follows OpenSSH.
-    """
-    return Request(SYMLINK, _string(target) + _string(path))
-
-
-def posix_rename(old: bytes, new: bytes) -> Request:
-    """Rename over whatever is there, in one step (``posix-rename@openssh.com``)."""
-    return Request(EXTENDED, _string(b"posix-rename@openssh.com") + _string(old) + _string(new))
-
-
-def hard_link(old: bytes, new: bytes) -> Request:
-    """Give a file a second name, links not followed (``hardlink@openssh.com``); fails if ``new`` exists."""
-    return Request(EXTENDED, _string(b"hardlink@openssh.com") + _string(old) + _string(new))
-
-
-def fsync(handle: bytes, size: int, lane: int = 0) -> Request:
-    """Bring an open file of ``size`` bytes to the server's disk (``fsync@openssh.com``)."""
-    return Request(EXTENDED, _string(b"fsync@openssh.com") + _string(handle), Status, size / SLOW_DISK, lane)
-
-
-def lsetstat(path: bytes, mode: int | None, mtime: int | None) -> Request:
-    """Set mode and/or times without following a link (``lsetstat@openssh.com``)."""
-    return Request(EXTENDED, _string(b"lsetstat@openssh.com") + _string(path) + _attributes(mode, mtime))
-
-
-def limits() -> Request:
-    """Ask for the server's limits (``limits@openssh.com``); see :func:`parse_limits`."""
-    return Request(EXTENDED, _string(b"limits@openssh.com"), Extended)
-
-
-def statvfs(path: bytes) -> Request:
-    """Ask what is left of the file system (``statvfs@openssh.com``); see :func:`parse_statvfs`."""
-    return Request(EXTENDED, _string(b"statvfs@openssh.com") + _string(path), Extended)
-
-
-def parse_limits(reply: Extended) -> Limits:
-    """Unpack the answer to :func:`limits`."""
-    return Limits(*_numbers(reply.data, 4))
-
-
-def parse_statvfs(reply: Extended) -> Space:
-    """Unpack the answer to :func:`statvfs`: eleven numbers, as ``struct statvfs`` has them."""
+def _space(data: bytes) -> Space:
+    """Eleven numbers, as ``struct statvfs`` has them."""
     _bsize, frsize, _blocks, _bfree, bavail, files, _ffree, favail, _fsid, flags, _namemax = _numbers(
-        reply.data, 11
+        data, 11
     )
     # Some file systems count no inodes, and say 0 of 0.
     return Space(frsize * bavail, bool(files) and not favail, bool(flags & _READ_ONLY))
@@ -414,7 +425,7 @@ def _status(payload: bytes) -> Status:
     message = b""
     if len(payload) > 8:  # older servers send neither message nor language
         message, _ = _take(payload, 8)
-    return Status(code, one_line(message.decode("utf-8", "replace")))
+    return Status(_CODES.get(code, Code.FAILED), one_line(message.decode("utf-8", "replace")))
 
 
 def _handle(payload: bytes) -> Handle:
@@ -473,7 +484,7 @@ def _attrs(payload: bytes) -> Attrs:
     return _take_attrs(payload, 4)[0]
 
 
-def _extended(payload: bytes) -> Extended:
+def _extended_reply(payload: bytes) -> Extended:
     return Extended(payload[4:])
 
 
@@ -483,5 +494,5 @@ _DECODE: dict[int, Callable[[bytes], Reply]] = {
     DATA: _data,
     NAME: _names,
     ATTRS: _attrs,
-    EXTENDED_REPLY: _extended,
+    EXTENDED_REPLY: _extended_reply,
 }

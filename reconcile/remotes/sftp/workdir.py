@@ -22,7 +22,6 @@ from reconcile.core.errors import ReconcileError, Refused, Unreachable
 from reconcile.core.job import OnDrift
 from reconcile.core.marks import is_mark
 from reconcile.core.model import Action, Footing, Kind, Op, Problem, Reason, Stage
-from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.explain import READ_ONLY, explain, not_sent
 from reconcile.remotes.sftp.kept import Kept, count_kept, is_note, read_notes, settle_kept
 from reconcile.remotes.sftp.links import look, rename
@@ -43,13 +42,29 @@ from reconcile.remotes.sftp.purge import empty_blindly, empty_trash, purge
 from reconcile.remotes.sftp.rescue import find_staged, take_staged
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.site import STAGING, Discarded, Site, absent, act, kind_of
-from reconcile.remotes.sftp.steps import Burst, Recipe
 from reconcile.remotes.sftp.trash import foresee
-from reconcile.remotes.sftp.wire import OK, Attrs, Handle, Status
+from reconcile.remotes.tree.steps import Burst, Recipe
+from reconcile.remotes.tree.verbs import (
+    OK,
+    Attrs,
+    Close,
+    Code,
+    Handle,
+    Lstat,
+    Mkdir,
+    Opendir,
+    Remove,
+    Rename,
+    Rmdir,
+    Stat,
+    Status,
+    Verb,
+    Write,
+)
 
 PARKED, TRASH = b"parked", b"trash"
 PARTS = STAGING, PARKED, TRASH
-NO_SUCH_FILE = Status(wire.FX_NO_SUCH_FILE, "")
+NO_SUCH_FILE = Status(Code.MISSING, "")
 LEFT = b"left"  # what had been parked and found no place: not taken over any more
 DEAD = b".dead"  # ends the name of a run's folder that was fenced off
 
@@ -154,8 +169,8 @@ def _bring_along(
     yield from _make_parents(site, _above(site.workdir))
     yield from _make(site, site.workdir)
     old = place + b"/" + os.fsencode(footing.lineage)
-    if (yield from act(wire.rename(old, ours))) is OK:
-        yield wire.rmdir(place)  # if no other job's is in it
+    if (yield from act(Rename(old, ours))) is OK:
+        yield Rmdir(place)  # if no other job's is in it
         site.say_once(f"our folder on the remote was in {shown(place)}, and is in {shown(site.workdir)} now")
         return listing
     names = {name for name, _ in listing.names}
@@ -176,8 +191,8 @@ def _bring_along(
 
 def _leave_behind(place: bytes, old: bytes, marks: Sequence[str]) -> Recipe[None]:
     yield [remove_mark(old + b"/" + os.fsencode(name)) for name in marks]
-    yield wire.rmdir(old)
-    yield wire.rmdir(place)
+    yield Rmdir(old)
+    yield Rmdir(place)
 
 
 def find_parked(session: Session, site: Site, lineage: str) -> frozenset[int]:
@@ -288,9 +303,9 @@ def _is_made(
         return [False], [site.base], (NO_SUCH_FILE, NO_SUCH_FILE)
     *folders, file, base, above, inside, around = yield [
         *(look(site, path) for path in (site.workdir, ours, mark)),
-        *(wire.stat(path) for path in (site.base, _above(site.base))),
-        wire.opendir(ours),
-        wire.opendir(site.workdir),
+        *(Stat(path) for path in (site.base, _above(site.base))),
+        Opendir(ours),
+        Opendir(site.workdir),
     ]
     if isinstance(base, Attrs):
         site.note_group("", base)
@@ -316,7 +331,7 @@ def _missing(path: bytes, known: Sequence[Attrs | Status]) -> Recipe[list[bytes]
     while absent(there) and path not in (b"", b"/"):
         missing.insert(0, path)
         path = _above(path)
-        there = known[len(missing)] if len(missing) < len(known) else (yield wire.stat(path))
+        there = known[len(missing)] if len(missing) < len(known) else (yield Stat(path))
     if isinstance(there, Attrs) and not stat.S_ISDIR(there.mode):
         raise Refused(
             f"{shown(path)} on the remote is not a directory, so DEST can't be made below it. "
@@ -333,7 +348,7 @@ def _make_job_folder(
     RACE: where somebody puts a link in the place of a folder within a round trip, an empty folder
     and file are made behind it; then it is refused.
     """
-    base = [wire.mkdir(path, 0o777) for path in missing]
+    base = [Mkdir(path, 0o777) for path in missing]
     folders = (site.workdir, *ours)
     above = _above(site.workdir)
     if above not in (site.base, b"/"):
@@ -364,7 +379,7 @@ def _check_base(site: Site, paths: Sequence[bytes], statuses: Sequence[Status]) 
 def _make_parents(site: Site, parent: bytes) -> Recipe[None]:
     """Where our folder is not in DEST."""
     missing = []
-    while absent(there := (yield wire.stat(parent))) and parent != b"/":
+    while absent(there := (yield Stat(parent))) and parent != b"/":
         missing.append(parent)
         parent = _above(parent)
     if isinstance(there, Attrs) and kind_of(there) is not Kind.DIR:
@@ -377,7 +392,7 @@ def _make(site: Site, *paths: bytes) -> Recipe[list[Attrs]]:
     return (yield from _check_made(site, paths, (yield from _in_turn(site, _making(paths)))))
 
 
-def _in_turn(site: Site, requests: Sequence[wire.Request]) -> Recipe[list[Any]]:
+def _in_turn(site: Site, requests: Sequence[Verb]) -> Recipe[list[Any]]:
     """Requests that need one another: sent together, as most servers keep to the order.
 
     What one that does not has refused for it is asked once more, one by one.
@@ -390,8 +405,8 @@ def _in_turn(site: Site, requests: Sequence[wire.Request]) -> Recipe[list[Any]]:
     return replies
 
 
-def _making(paths: Sequence[bytes]) -> list[wire.Request]:
-    return [request for path in paths for request in (wire.mkdir(path, 0o700), wire.lstat(path))]
+def _making(paths: Sequence[bytes]) -> list[Verb]:
+    return [request for path in paths for request in (Mkdir(path, 0o700), Lstat(path))]
 
 
 def _check_made(site: Site, paths: Sequence[bytes], replies: Sequence[Attrs | Status]) -> Recipe[list[Attrs]]:
@@ -431,10 +446,10 @@ def _write_mark(site: Site, path: bytes, lineage: str, opened: Handle | Status) 
         opened = yield from open_anyhow(site, path, opened)
         if isinstance(opened, Status):
             raise (yield from _refusal(site, path, opened))
-    content = [wire.write(opened.handle, 0, lineage.encode() + b"\n"), wire.close(opened.handle)]
-    failed: list[tuple[int, Status]] = yield Burst(iter(content))
+    content: list[Verb] = [Write(opened.handle, 0, lineage.encode() + b"\n"), Close(opened.handle)]
+    failed: list[tuple[type, Status]] = yield Burst(iter(content))
     if failed:
-        yield wire.remove(path)
+        yield Remove(path)
         raise (yield from _refusal(site, path, failed[0][1]))
 
 
@@ -463,7 +478,7 @@ def _fence_leftovers(
         if folder.endswith(DEAD):
             before.append(folder)
             continue
-        status = session.call(act(wire.rename(folder, folder + DEAD)))
+        status = session.call(act(Rename(folder, folder + DEAD)))
         if status is OK:
             fenced.append(folder + DEAD)
         elif not absent(status):
@@ -531,12 +546,12 @@ def clear_run(
     session.call(_is_removed_empty(folder, {*vain, b"trash/kept", TRASH}, []))
     if PARKED in parts:
         parked = folder + b"/" + PARKED
-        status = session.call(act(wire.rmdir(parked)))
+        status = session.call(act(Rmdir(parked)))
         if status is not OK and not absent(status):
             left = folder + b"/" + LEFT
-            place = left if session.call(act(wire.rename(parked, left))) is OK else parked
+            place = left if session.call(act(Rename(parked, left))) is OK else parked
             site.say_once(f"files that a run had moved aside are still on the remote in {shown(place)}")
-        session.call(act(wire.rmdir(folder)))  # not if anything is kept
+        session.call(act(Rmdir(folder)))  # not if anything is kept
     return [_not_removed(path) for path in stuck]
 
 

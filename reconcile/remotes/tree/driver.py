@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 
 from reconcile.core.job import Stop
 from reconcile.core.model import Action, Traffic
-from reconcile.remotes.sftp.steps import Recipe
+from reconcile.remotes.tree.steps import Recipe
 
 T = TypeVar("T")
 

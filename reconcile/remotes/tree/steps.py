@@ -2,14 +2,14 @@
 
 It yields
 
-- a request, and gets its reply;
+- a verb, and gets its answer;
 - a :class:`Burst`, for content, and gets what was no plain OK;
 - a :class:`Farewell`, and goes on at once;
 - a :class:`Room`, and goes on when there is some;
 - a list of these and of recipes, and gets the list of what they get, once all is
   there: they travel together.
 
-What may live here: these, and nothing of how they are carried out (``session``).
+What may live here: these, and nothing of how they are carried out, which is a driver's business.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.wire import Request
+from reconcile.remotes.tree.verbs import Answer, Verb
 
 T = TypeVar("T")
 
 Deliver: TypeAlias = Callable[[Any], None]
+Notable: TypeAlias = list[tuple[type, Answer]]  # what was no plain OK, with the class of its verb
 
 
 def _drop(_value: object) -> None:
@@ -30,51 +30,51 @@ def _drop(_value: object) -> None:
 
 
 class Burst:
-    """Requests drawn one by one as the window allows; their data is never all in memory.
+    """Verbs drawn one by one as the window allows; their data is never all in memory.
 
     After a status that isn't OK no more are drawn, and the iterator is closed.
-    The recipe gets all replies other than OK, each with the type of its request.
+    The recipe gets all answers other than OK, each with the class of its verb.
     """
 
-    __slots__ = ("drawn", "failed", "notable", "pending", "requests", "resume")
+    __slots__ = ("drawn", "failed", "notable", "pending", "resume", "verbs")
 
-    def __init__(self, requests: Iterator[Request]) -> None:
+    def __init__(self, verbs: Iterator[Verb]) -> None:
         self.drawn = 0  # bytes since it was last its turn
-        self.requests: Iterator[Request] | None = requests  # None: all are drawn
-        self.notable: list[tuple[int, wire.Reply]] = []
+        self.verbs: Iterator[Verb] | None = verbs  # None: all are drawn
+        self.notable: Notable = []
         self.failed = False
         self.pending = 0
         self.resume: Deliver = _drop
 
     def stop(self) -> None:
         """Draw no more; what the iterator holds open is closed."""
-        close = getattr(self.requests, "close", None)
-        self.requests = None
+        close = getattr(self.verbs, "close", None)
+        self.verbs = None
         if close is not None:
             close()
 
 
 class Batch(Burst):
-    """A few requests that go out at once: the content of a small file. The rest is as with ``Burst``."""
+    """A few verbs that go out at once: the content of a small file. The rest is as with ``Burst``."""
 
     __slots__ = ("all", "lane", "size")
 
-    def __init__(self, requests: Sequence[Request]) -> None:
+    def __init__(self, verbs: Sequence[Verb]) -> None:
         super().__init__(iter(()))
-        self.requests = None
-        self.all = requests
+        self.verbs = None
+        self.all = verbs
         self.lane = 0
         self.size = 0  # bytes that have not been answered
-        self.pending = len(requests)
+        self.pending = len(verbs)
 
 
 class Farewell:
-    """A request whose answer changes nothing: it is not waited for, and nobody hears of it."""
+    """A verb whose answer changes nothing: it is not waited for, and nobody hears of it."""
 
-    __slots__ = ("request",)
+    __slots__ = ("verb",)
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
+    def __init__(self, verb: Verb) -> None:
+        self.verb = verb
 
 
 class Room:
@@ -86,5 +86,5 @@ class Room:
         self.lane = lane
 
 
-Step: TypeAlias = "Request | Burst | Farewell | Room | Sequence[Request | Burst | Recipe[Any]]"
+Step: TypeAlias = "Verb | Burst | Farewell | Room | Sequence[Verb | Burst | Recipe[Any]]"
 Recipe: TypeAlias = Generator[Step, Any, T]
