@@ -48,14 +48,25 @@ def check_blank(job: Job, remote: Remote, others: Sequence[str] = ()) -> None:
 
 
 def take_over(
-    job: Job, found: Scan, source: Source, remote: Remote, say: Callable[[str], None]
+    job: Job,
+    found: Scan,
+    source: Source,
+    remote: Remote,
+    say: Callable[[str], None],
+    in_doubt: Callable[[str], bool],
 ) -> DirectorySnapshot:
-    """The first snapshot of a job whose remote is full already. ``say`` is told what may take long."""
+    """The first snapshot of a job whose remote is full already. ``say`` is told what may take long.
+
+    ``in_doubt``: the paths at which equal size and time prove nothing.
+    """
     there = dict(remote.walk(""))
+    if there and remote.is_torn():
+        say("a run broke off on the remote while things changed places there: nothing is known by its look")
+        in_doubt = anywhere
     wanted = dict(found.walk()) if there else {}
     links = [(path, e) for path, e in wanted.items() if e.kind is Kind.SYMLINK and path in there]
     wanted |= read_contents(source, links)[0]
-    adopted = adopt(there, wanted, remote.tag_of)
+    adopted = adopt(there, wanted, remote.tag_of, in_doubt)
     doubtful = [(p, wanted[p]) for p, entry in adopted.items() if _looks_alike(entry, wanted[p])]
     adopted |= _same_content(doubtful, there, source, remote, say)
     names: dict[str, dict[str, Entry]] = {"": {}}
@@ -66,19 +77,35 @@ def take_over(
     return replace(blank(job), dirs={path: PlainDirectory(entries) for path, entries in names.items()})
 
 
-def adopt(there: Mapping[str, RemoteStat], wanted: Mapping[str, Entry], tag_of: TagOf) -> dict[str, Entry]:
+def anywhere(path: str) -> bool:  # noqa: ARG001 - as any doubt
+    """At every path."""
+    return True
+
+
+def nowhere(path: str) -> bool:  # noqa: ARG001 - as any doubt
+    """At none."""
+    return False
+
+
+def adopt(
+    there: Mapping[str, RemoteStat],
+    wanted: Mapping[str, Entry],
+    tag_of: TagOf,
+    in_doubt: Callable[[str], bool] = nowhere,
+) -> dict[str, Entry]:
     """What a remote that is already full holds of what we want to bring.
 
-    Equal kind, size and mtime: the remote has it. A difference that stands is marked foreign,
-    so that it is kept in the trash when ours replaces it. What we don't want to
-    bring is not taken into the snapshot, and so never deleted.
+    Equal kind, size and mtime: the remote has it, but for what is ``in_doubt``. A difference
+    that stands is marked foreign, so that it is kept in the trash when ours replaces it. What
+    we don't want to bring is not taken into the snapshot, and so never deleted.
     """
     entries: dict[str, Entry] = {}
     for path, new in wanted.items():
         stat = there.get(path)
         if stat is None or stat.kind is None:
             continue
-        if shows(stat, new, tag_of) or (tag_of(new) is not None and _shows_beyond(stat, new)):
+        is_shown = shows(stat, new, tag_of) or (tag_of(new) is not None and _shows_beyond(stat, new))
+        if is_shown and not (new.kind is Kind.FILE and in_doubt(path)):
             entries[path] = replace(observed(new, stat), stamp=None)
         else:
             entries[path] = _foreign(stat, stat.kind)

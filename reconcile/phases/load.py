@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+
 from msgspec.structs import replace
 
-from reconcile.apply.adopt import blank, drifted, take_over
+from reconcile.apply.adopt import anywhere, blank, drifted, nowhere, take_over
 from reconcile.apply.recover import foresee, recover
-from reconcile.core.errors import Stale
+from reconcile.core.errors import ReconcileError, Refused, Stale
 from reconcile.core.fold import fold
 from reconcile.core.job import Job, OnStale, Options
 from reconcile.core.marks import BEFORE, serial_of
-from reconcile.core.model import DirectorySnapshot, Footing
+from reconcile.core.model import Action, DirectorySnapshot, Footing, Op
+from reconcile.core.order import touched
+from reconcile.core.paths import within
 from reconcile.phases.held import Held
 from reconcile.state.journal import Leftover, discard_journal, read_journal
 from reconcile.state.lock import find_run
@@ -41,11 +46,7 @@ def load(run: Held, *, repair: bool) -> DirectorySnapshot:
     if old is None and not run.job.options.adopt_existing:
         return blank(run.job)  # see ``plan``
     if old is None:
-        run.connect()
-        with run.phase("survey"):
-            return run.line.insist(
-                lambda remote: take_over(run.job, run.found, run.source, remote, run.reporter.say)
-            )
+        return _adopt(run, repair=repair)
     if leftover is not None and (leftover.lineage, leftover.serial) != (old.lineage, old.serial):
         leftover = None  # a snapshot of later has all that is in it
     try:
@@ -94,6 +95,45 @@ def catch_up(run: Held, old: DirectorySnapshot, stale: Stale, *, repair: bool) -
     return new
 
 
+def _adopt(run: Held, *, repair: bool) -> DirectorySnapshot:
+    """Take DEST as it is: what a run was about to move when it broke off is not known by its look."""
+    in_doubt = _set_right(run, repair=repair) if run.job.options.start_over else nowhere
+    run.connect()
+    with run.phase("survey"):
+        return run.line.insist(
+            lambda remote: take_over(run.job, run.found, run.source, remote, run.reporter.say, in_doubt)
+        )
+
+
+def _set_right(run: Held, *, repair: bool) -> Callable[[str], bool]:
+    """Before all that is known is given up: let what a run that broke off had moved aside go home.
+
+    The journal stays until there is another: should this run break off, too, it still names what is in doubt.
+    """
+    job = run.job
+    try:
+        leftover = read_journal(job.state)
+        old = read_snapshot(job.state, job.source, job.target, job.formerly) if leftover is not None else None
+    except ReconcileError:
+        return anywhere
+    if leftover is None:
+        return nowhere
+    if repair and old is not None and (leftover.lineage, leftover.serial) == (old.lineage, old.serial):
+        with suppress(Refused, Stale):  # the remote is of another age
+            _recover(run, old, leftover, repair=True)
+            run.cleanup = run.line.insist(lambda remote: list(remote.finish()))
+    doubtful = {path for action in leftover.actions if _may_look_alike(action) for path in touched(action)}
+    return lambda path: within(path, doubtful)
+
+
+def _may_look_alike(action: Action) -> bool:
+    """Whether what was there before may be taken for what the action brings."""
+    old, new = action.old, action.new
+    if old is None or new is None or action.op not in (Op.CREATE, Op.MODIFY):
+        return action.op in (Op.MOVE, Op.PARK)
+    return (old.kind, old.size) == (new.kind, new.size)
+
+
 def _look_at_mark(run: Held, footing: Footing) -> None:
     """Raises Stale where it is not ours, Refused where it is gone."""
     run.connect()
@@ -135,6 +175,7 @@ def _recover(run: Held, old: DirectorySnapshot, leftover: Leftover, *, repair: b
         new = run.line.insist(lambda remote: recover(old, leftover, remote, run.source))
         new = replace(new, serial=old.serial + 1, settled="", marks=marks)
         save_snapshot(run.job.state, new)
-        discard_journal(run.job.state)
+        if not run.job.options.start_over:
+            discard_journal(run.job.state)
         run.recovered = True
         return new

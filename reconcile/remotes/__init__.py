@@ -126,6 +126,12 @@ class Remote(Protocol):
     def find_parked(self, lineage: str) -> None:
         """Look, and change nothing: which parking places of this job's earlier runs hold something."""
 
+    def is_torn(self) -> bool:
+        """Look, and change nothing: whether something is here that a run of any job has moved aside.
+
+        That one broke off, or is at work: what was to change places may be at either.
+        """
+
     def rescue(self, actions: Sequence[Action]) -> Iterator[Outcome]:
         """Bring to their end uploads of new files that a dead run had sent whole; others get no outcome."""
 

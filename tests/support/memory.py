@@ -255,6 +255,9 @@ class MemoryRemote:
     def find_parked(self, lineage: str) -> None:
         """``parked`` always knows."""
 
+    def is_torn(self) -> bool:
+        return bool(self.places)
+
     def rescue(self, actions: Sequence[Action]) -> Iterator[Outcome]:  # noqa: ARG002 - the protocol's
         """Nothing is ever staged."""
         return iter(())

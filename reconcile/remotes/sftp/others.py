@@ -64,6 +64,22 @@ def look_at_others(session: Session, site: Site, memory: Memory) -> None:
         memory.remember({name: [*times] for name, times in seen.items() if name in there}, NAME)
 
 
+def is_torn(session: Session, site: Site) -> bool:
+    """Whether a run of any job has moved something aside and not brought it home."""
+    folders = [site.workdir]
+    for _ in ("jobs", "runs"):
+        listings = list(session.run((list_directory(site, folder) for folder in folders), TOGETHER))
+        folders = [
+            folder + b"/" + os.fsencode(name)
+            for folder, listing in zip(folders, listings, strict=True)
+            for name, attrs in listing.names
+            if kind_of(attrs) is Kind.DIR and not is_mark(name) and not is_note(name)
+        ]
+    asked = (list_directory(site, folder + b"/parked") for folder in folders)
+    parked = [name for listing in session.run(asked, TOGETHER) for name in listing.names]
+    return bool(parked)
+
+
 def _recall(memory: Memory) -> dict[bytes, tuple[int, int]]:
     value = memory.recall(NAME)
     if not isinstance(value, dict):

@@ -42,7 +42,7 @@ from reconcile.remotes.sftp.lanes import Lanes
 from reconcile.remotes.sftp.listing import TOGETHER
 from reconcile.remotes.sftp.mark import find_marks
 from reconcile.remotes.sftp.names import set_odd_apart
-from reconcile.remotes.sftp.others import look_at_others
+from reconcile.remotes.sftp.others import is_torn, look_at_others
 from reconcile.remotes.sftp.parents import blocked, look_at_parents, trouble_above
 from reconcile.remotes.sftp.publish import make_link
 from reconcile.remotes.sftp.quirks import pack
@@ -161,6 +161,10 @@ class SftpRemote:
     def find_parked(self, lineage: str) -> None:
         """See ``Remote``."""
         self._site.taken = find_parked(self._session, self._site, lineage)
+
+    def is_torn(self) -> bool:
+        """See ``Remote``."""
+        return is_torn(self._session, self._site)
 
     def rescue(self, actions: Sequence[Action]) -> Iterator[Outcome]:
         """See ``Remote``. Whether a dead run had them brought to the disk nobody knows."""
