@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from reconcile.core.model import Action, DirectorySnapshot, Op, Scan
-from reconcile.core.paths import join, lookup, parent
+from reconcile.core.paths import join, lookup
 
 MAKING = (Op.CREATE, Op.MKDIR, Op.MOVE)
 _NO_UTF8 = re.compile("[\udc80-\udcff]")  # bytes, as the names of files hold them: some servers make all one
@@ -40,7 +40,8 @@ def find_twins(old: DirectorySnapshot, scan: Scan, actions: Iterable[Action]) ->
     left: set[str] = set()
     for action in actions:
         if action.op in MAKING or (action.op is Op.DELETE and not action.whole):
-            inside[parent(action.path)][action.path.rpartition("/")[2]] = action.op is Op.DELETE
+            directory, _, name = action.path.rpartition("/")
+            inside[directory][name] = action.op is Op.DELETE
         if action.op is Op.MOVE and action.source is not None:
             left.add(action.source)
     twins: dict[str, tuple[str, ...]] = {}
