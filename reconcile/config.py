@@ -17,7 +17,7 @@ from msgspec import Struct
 from reconcile.core.errors import UsageError
 from reconcile.core.filters import check_patterns, make_filter
 from reconcile.core.job import Fsync, Job, Links, OnDrift, OnStale, Options, Target
-from reconcile.home import expand, in_home
+from reconcile.home import absolute, expand, in_home
 from reconcile.remotes import parse_target, scheme_of
 from reconcile.remotes.urls import URL, fold_path
 
@@ -171,22 +171,7 @@ def _as_given(text: str) -> str:
         _refuse("SRC is empty; write . for the current folder")
     if URL.fullmatch(text) and not os.path.exists(text):
         _refuse("SRC has to be a local folder: reconcile pushes, it does not fetch")
-    parts = os.path.join(_here(), text).split("/")
-    if ".." in parts:  # goes up from where a link leads
-        last = len(parts) - parts[::-1].index("..")
-        parts = [os.path.realpath("/".join(parts[:last])), *parts[last:]]
-    return "/" + os.path.normpath("/".join(parts)).lstrip("/")
-
-
-def _here() -> str:
-    """The current folder, by the path that the shell came there."""
-    shell = os.environ.get("PWD", "")
-    try:
-        if os.path.isabs(shell) and os.path.samefile(shell, "."):
-            return shell
-    except OSError:
-        pass
-    return os.getcwd()
+    return absolute(text)
 
 
 def _filter_lines(flags: Flags) -> tuple[str, ...]:

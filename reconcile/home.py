@@ -1,4 +1,4 @@
-"""Where this user's own files are, if that can be told at all.
+"""Where this user's own files are, and what a path means that was typed.
 
 In a container a user may have neither ``HOME`` nor an entry in the password file. Python then
 leaves ``~`` as it is, and ``~/.ssh`` would be a folder in whatever folder we happen to be in.
@@ -31,6 +31,26 @@ def expand(path: str, way_out: str) -> str:
         who = NO_HOME if path.partition("/")[0] == "~" else "there is no such user here"
         raise UsageError(f"can't tell where {path} is: {who}. {way_out}")
     return full
+
+
+def absolute(text: str) -> str:
+    """The absolute path that was given, its links as they are: they may be there to turn."""
+    parts = os.path.join(_here(), text).split("/")
+    if ".." in parts:  # goes up from where a link leads
+        last = len(parts) - parts[::-1].index("..")
+        parts = [os.path.realpath("/".join(parts[:last])), *parts[last:]]
+    return "/" + os.path.normpath("/".join(parts)).lstrip("/")
+
+
+def _here() -> str:
+    """The current folder, by the path that the shell came there."""
+    shell = os.environ.get("PWD", "")
+    try:
+        if os.path.isabs(shell) and os.path.samefile(shell, "."):
+            return shell
+    except OSError:
+        pass
+    return os.getcwd()
 
 
 def _registered(user: str) -> str:

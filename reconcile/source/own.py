@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from stat import S_ISFIFO
+from types import MappingProxyType
 
-from reconcile.core.errors import Refused
+from reconcile.core.errors import Refused, UsageError
 from reconcile.core.filters import Filter
 from reconcile.core.job import Own
 from reconcile.core.model import Action, DirectorySnapshot, Kind, Op, Plan, Problem, Reason, Stage
@@ -25,11 +26,26 @@ _SETTINGS = ".env"  # and what begins with it: the variables of a program, passw
 
 
 def find_own(
-    source: str, base: str, state: str, identity: str | None, known_hosts: str | None
+    source: str,
+    base: str,
+    state: str,
+    identity: str | None,
+    known_hosts: str | None,
+    dest: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Own, ...]:
-    """Our own things that are within SRC, if they are there."""
+    """Our own things that are within SRC, if they are there.
+
+    ``dest``: folders that belong to DEST, and what each is. Raises UsageError if SRC is within one.
+    """
     source = os.path.realpath(source)
     found: dict[str, str] = {}
+    for folder, what in dest.items():
+        if way_within(folder, source) is not None:
+            raise UsageError(
+                f"SRC is {what}, or lies in it: it would be brought into itself. Choose another DEST"
+            )
+        if (inside := way_within(source, folder)) is not None:
+            found[inside] = f"is {what}"
 
     def add(name: str, what: str) -> None:
         directory, last = os.path.split(os.path.abspath(name))
@@ -69,6 +85,26 @@ def own_files(identity: str | None, known_hosts: str | None) -> Iterator[Own]:
             yield Own(name, "belongs to the key that --identity names")
     if known_hosts is not None:
         yield Own(known_hosts, "is what --known-hosts names")
+
+
+def way_within(top: str, path: str) -> str | None:
+    """How a path goes on from ``top``, "" if it is that; None: it is not in it.
+
+    By whatever names the two are reached: through links, mounts, in other letters where case is nothing.
+    """
+    top, path = os.path.realpath(top), os.path.realpath(path)
+    above = path
+    while not _is_same(top, above):
+        if above == "/":
+            return None
+        above = os.path.dirname(above)
+    return path[len(above) :].lstrip("/")
+
+
+def _is_same(one: str, other: str) -> bool:
+    with suppress(OSError):
+        return one == other or os.path.samefile(one, other)
+    return False
 
 
 def _job_folders(folder: str) -> Iterator[str]:
