@@ -10,6 +10,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from msgspec.structs import replace
@@ -28,12 +29,13 @@ from reconcile.core.model import (
     Plan,
     Problem,
     Reason,
+    RemoteStat,
     Stamp,
     Tag,
 )
 from reconcile.remotes import NOTHING, Remote
 from reconcile.source.files import Source, SourceError, digest_of
-from tests.support.trees import Dir, File, Link, Tree, assert_same_tree, build_tree, read_tree
+from tests.support.trees import Dir, Fifo, File, Link, Node, Tree, assert_alike, build_tree, read_tree
 
 LINEAGE, RUN = "lineage", "run"
 OLD = 1_000_000_000  # a time nothing gets by accident
@@ -74,10 +76,83 @@ class Heard:
 
 
 OpenRemote = Callable[..., Remote]
+KEPT = f".reconcile/{LINEAGE}/{RUN}/trash/kept"
+
+
+class There(Protocol):
+    """DEST as somebody else has it, who knows nothing of us: what becomes of it behind our back."""
+
+    def build(self, tree: Tree) -> None:
+        """Write all that is in the tree; what it does not name stays."""
+
+    def read(self, top: str = "") -> dict[str, Node]:
+        """All below ``top``, what is ours included."""
+
+    def remove(self, path: str) -> None:
+        """Whatever it is, with all in it."""
+
+    def rename(self, old: str, new: str) -> None:
+        """To where nothing is."""
+
+
+class Folder:
+    """DEST is a folder that we can get at."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def build(self, tree: Tree) -> None:
+        build_tree(self.path, tree)
+
+    def read(self, top: str = "") -> dict[str, Node]:
+        return read_tree(self.path / top)
+
+    def remove(self, path: str) -> None:
+        there = self.path / path
+        if there.is_dir() and not there.is_symlink():
+            shutil.rmtree(there)
+        else:
+            there.unlink()
+
+    def rename(self, old: str, new: str) -> None:
+        (self.path / old).rename(self.path / new)
+
+
+def read_back(remote: Remote) -> dict[str, Node]:
+    """What DEST holds, as the remote tells it; in the place of a file's content its digest."""
+    seen = dict(remote.walk(""))
+    files = [(path, shown.size) for path, shown in seen.items() if shown.kind is Kind.FILE]
+    digests = dict(remote.read_digests(files))
+    return {path: _as_node(shown, digests.get(path)) for path, shown in seen.items()}
+
+
+def _as_node(shown: RemoteStat, digest: bytes | None) -> Node:
+    match shown.kind:
+        case Kind.FILE:
+            return Node("file", shown.mode, digest, shown.mtime)
+        case Kind.SYMLINK:
+            return Node("symlink", content=os.fsencode(shown.link or ""))
+        case Kind.DIR:
+            return Node("dir", shown.mode)
+        case None:
+            return Node("other", shown.mode)
+
+
+def digested(tree: Mapping[str, Node]) -> dict[str, Node]:
+    """The same of what was read otherwise."""
+    return {
+        path: Node("file", node.mode, digest_of(node.content or b""), node.mtime)
+        if node.kind == "file"
+        else node
+        for path, node in tree.items()
+    }
 
 
 class Bench:
-    """SRC, DEST and a prepared remote, and short words for what tests do with them."""
+    """SRC, DEST and a prepared remote, and short words for what tests do with them.
+
+    What has become of DEST is read back through the remote. ``there``: who else is at it.
+    """
 
     def __init__(
         self,
@@ -88,7 +163,7 @@ class Bench:
         run: str = RUN,
         plan: Plan = NOTHING,
     ) -> None:
-        self.src, self.dest = src, dest
+        self.src, self.there, self.dest = src, Folder(dest), dest
         self.heard = Heard()
         self.remote = open_remote(dest, options, self.heard)
         self.source = Source(str(src))
@@ -157,12 +232,21 @@ class Bench:
 
     def same(self) -> None:
         """SRC and DEST hold the same."""
-        assert_same_tree(self.src, self.dest)
+        assert_alike(digested(read_tree(self.src)), self.read_back())
+
+    def read_back(self) -> dict[str, Node]:
+        """What DEST holds, our own folder left out."""
+        return read_back(self.remote)
+
+    def holds(self, path: str, content: str) -> bool:
+        """Whether DEST has a file with it."""
+        node = self.read_back()[path]
+        return (node.kind, node.content) == ("file", digest_of(content.encode()))
 
     def end(self) -> None:
         """Nothing of ours may be left but the mark."""
         assert list(self.remote.finish()) == []
-        assert set(read_tree(self.dest / ".reconcile")) == {LINEAGE, f"{LINEAGE}/id"}
+        assert set(self.there.read(".reconcile")) == {LINEAGE, f"{LINEAGE}/id"}
 
 
 class Conformance:
@@ -223,11 +307,11 @@ class Conformance:
 
     def test_a_modified_file_is_replaced_in_one_step(self, bench: Bench) -> None:
         bench.upload({"f": "old", "g": "old"})
-        before = (bench.dest / "f").stat().st_ino
+        before = (bench.there.path / "f").stat().st_ino
         build_tree(bench.src, {"f": File("new content", mode=0o600), "g": "x" * 50_000})
         bench.do(bench.modify("f"), bench.modify("g"))
         bench.same()
-        assert (bench.dest / "f").stat().st_ino != before
+        assert (bench.there.path / "f").stat().st_ino != before
         bench.end()
 
     def test_files_and_links_take_each_others_place(self, bench: Bench) -> None:
@@ -247,23 +331,24 @@ class Conformance:
         bench.same()
         assert bench.held["t"].tag == Tag(1, OLD + 5)
         assert bench.held["t"].digest == digest_of(b"t")
-        (bench.dest / "f").write_text("not ours")
+        bench.there.build({"f": "not ours"})
         assert bench.problem(Action(Op.SETMETA, "f", bench.wish("f"), bench.held["f"])).reason is Reason.DRIFT
 
     def test_special_bits_of_directories_stay(self, bench: Bench) -> None:
         bench.upload({"d": {}})
-        (bench.dest / "d").chmod(0o2755)
+        bench.there.build({"d": Dir(mode=0o2755)})
         (bench.src / "d").chmod(0o750)
         bench.do(Action(Op.SETMETA, "d", bench.wish("d"), bench.held["d"]))
-        assert stat.S_IMODE((bench.dest / "d").stat().st_mode) == 0o2750
+        assert stat.S_IMODE((bench.there.path / "d").stat().st_mode) == 0o2750
 
     def test_options_leave_times_and_modes_alone(self, make: Callable[..., Bench]) -> None:
         bench = make(keep_times=False, keep_perms=False)
         bench.upload({"f": File("x", mode=0o751, mtime=OLD), "d": Dir(mode=0o700)})
-        info = (bench.dest / "f").stat()
-        assert info.st_mtime > OLD + 1
-        assert bench.held["f"].tag == Tag(1, int(info.st_mtime))
-        assert bench.held["f"].mtime == int(info.st_mtime)
+        mtime = bench.read_back()["f"].mtime
+        assert mtime is not None
+        assert mtime > OLD + 1
+        assert bench.held["f"].tag == Tag(1, mtime)
+        assert bench.held["f"].mtime == mtime
         assert bench.held["f"].mode == bench.held["d"].mode == UNKNOWN_MODE
         bench.do(bench.modify("f"))
 
@@ -295,8 +380,8 @@ class Conformance:
         bench.do(Action(Op.PARK, "a", None, a, parked=1))
         bench.do(Action(Op.MOVE, "a", b, None, "b", b))
         bench.do(Action(Op.MOVE, "b", a, None, "a", a, parked=1))
-        assert (bench.dest / "a").read_text() == "was b"
-        assert (bench.dest / "b").read_text() == "was a"
+        assert bench.holds("a", "was b")
+        assert bench.holds("b", "was a")
         bench.end()
 
     def test_what_was_parked_can_go_home_if_its_new_place_is_taken(self, make: Callable[..., Bench]) -> None:
@@ -304,13 +389,13 @@ class Conformance:
         bench.upload({"a": "a"})
         a = bench.held["a"]
         bench.do(Action(Op.PARK, "a", None, a, parked=1))
-        (bench.dest / "b").write_text("somebody else's")
+        bench.there.build({"b": "somebody else's"})
         on = Action(Op.MOVE, "b", a, None, "a", a, parked=1)
         assert bench.problem(on).reason is Reason.DRIFT
-        assert not (bench.dest / "a").exists()  # something else may be on its way to there
+        assert "a" not in bench.read_back()  # something else may be on its way to there
         bench.do(way_home(on))
-        assert (bench.dest / "a").read_text() == "a"
-        assert (bench.dest / "b").read_text() == "somebody else's"
+        assert bench.holds("a", "a")
+        assert bench.holds("b", "somebody else's")
 
     def test_what_was_parked_drives_nothing_out_on_its_way_home(self, bench: Bench) -> None:
         bench.upload({"a": {"in": "a"}, "b": {"in": "b"}})
@@ -319,16 +404,16 @@ class Conformance:
         bench.do(Action(Op.MOVE, "a", b, None, "b", b))
         home = Action(Op.MOVE, "a", a, None, "a", a, parked=1)
         assert bench.problem(home).reason is Reason.DRIFT
-        assert (bench.dest / "a/in").read_text() == "b"
+        assert bench.holds("a/in", "b")
         bench.do(replace(home, path="b"))
-        assert (bench.dest / "b/in").read_text() == "a"
+        assert bench.holds("b/in", "a")
         bench.end()
 
     def test_a_move_done_before_is_done_and_one_without_source_is_missing(self, bench: Bench) -> None:
         bench.upload({"f": "f", "g": "g"})
-        (bench.dest / "f").rename(bench.dest / "f2")
+        bench.there.rename("f", "f2")
         bench.do(bench.move("f", "f2"))
-        (bench.dest / "g").unlink()
+        bench.there.remove("g")
         assert bench.problem(bench.move("g", "g2")).reason is Reason.MISSING
         assert set(bench.held) == {"f2"}
 
@@ -336,11 +421,11 @@ class Conformance:
     def test_a_move_destroys_nothing(self, make: Callable[..., Bench], target: str) -> None:
         bench = make(on_drift=OnDrift.SKIP)
         bench.upload({"f": "f", "d": {"x": "x"}, "l": Link("l")})
-        build_tree(bench.dest, {"t": {"file": "theirs", "dir": {"a": "a"}, "dangling": Link("gone")}[target]})
-        before = read_tree(bench.dest)
+        bench.there.build({"t": {"file": "theirs", "dir": {"a": "a"}, "dangling": Link("gone")}[target]})
+        before = bench.read_back()
         for name in ("f", "d", "l"):
             assert bench.problem(bench.move(name, "t")).reason is Reason.DRIFT
-        assert _unlike(before, read_tree(bench.dest)) == set()
+        assert _unlike(before, bench.read_back()) == set()
 
     def test_deletes(self, bench: Bench) -> None:
         bench.upload(
@@ -348,13 +433,13 @@ class Conformance:
         )
         bench.do(*(bench.delete(name) for name in ("f", "l", "d", "empty")))
         assert bench.held == {}
-        assert set(read_tree(bench.dest)) - _ours(bench.dest) == set()
+        assert set(bench.read_back()) == set()
         bench.end()
 
     def test_a_delete_of_what_is_gone_is_done(self, bench: Bench) -> None:
         bench.upload({"f": "f", "d": {"g": "g"}})
-        (bench.dest / "f").unlink()
-        (bench.dest / "d/g").unlink()
+        bench.there.remove("f")
+        bench.there.remove("d/g")
         bench.do(bench.delete("f"), bench.delete("d"))
         assert bench.held == {}
 
@@ -362,7 +447,7 @@ class Conformance:
         bench.upload(
             {"d": {"ours": "1", "changed": "2", "kept": "3", "e": {"f": "4"}, "g": {"h": {"i": "5"}}}}
         )
-        build_tree(bench.dest, {"d": {"g": {"theirs": "x"}, "changed": "by somebody"}})
+        bench.there.build({"d": {"g": {"theirs": "x"}, "changed": "by somebody"}})
         action = bench.delete("d")
         members = tuple((p, replace(e, excluded=p == "kept")) for p, e in action.members)
         (outcome,) = bench.perform(replace(action, members=members))
@@ -370,7 +455,7 @@ class Conformance:
         assert outcome.note is not None
         assert outcome.note.reason is Reason.DRIFT
         assert outcome.entries == 5  # ours, e, e/f, g/h, g/h/i
-        left = set(read_tree(bench.dest)) - _ours(bench.dest)
+        left = set(bench.read_back())
         assert left == {"d", "d/changed", "d/kept", "d/g", "d/g/theirs"}
         assert bench.held == {}
         bench.end()
@@ -380,21 +465,20 @@ class Conformance:
     ) -> None:
         bench.upload({"d": {"e": {"f": File("f", mtime=OLD)}, "g": "g"}})
         build_tree(tmp_path / "outside", {"f": File("f", mtime=OLD)})
-        shutil.rmtree(bench.dest / "d/e")
-        (bench.dest / "d/e").symlink_to(tmp_path / "outside")
+        bench.there.remove("d/e")
+        bench.there.build({"d/e": Link(str(tmp_path / "outside"))})
         (outcome,) = bench.perform(bench.delete("d"))
         assert outcome.note is not None
         assert os.listdir(tmp_path / "outside") == ["f"]
-        assert os.listdir(bench.dest / "d") == ["e"]
+        assert set(bench.read_back()) == {"d", "d/e"}
 
     def test_a_directory_that_must_make_room_goes_whole(self, bench: Bench) -> None:
         bench.upload({"d": {"ours": "1"}, "e": {"ours": "1"}})
-        build_tree(bench.dest, {"d": {"theirs": "x"}})
+        bench.there.build({"d": {"theirs": "x"}})
         bench.do(*(replace(bench.delete(name), whole=True) for name in ("d", "e")))
-        assert set(read_tree(bench.dest)) - _ours(bench.dest) == set()
+        assert set(bench.read_back()) == set()
         assert list(bench.remote.finish()) == []
-        kept = bench.dest / ".reconcile" / LINEAGE / RUN / "trash/kept"
-        assert set(read_tree(kept)) == {"d", "d/ours", "d/theirs"}
+        assert set(bench.there.read(KEPT)) == {"d", "d/ours", "d/theirs"}
 
     def test_directories_that_swap_names_are_looked_at_again(self, bench: Bench) -> None:
         bench.upload({"a": {"x": {"f": "in a"}}, "b": {"y": {"f": "in b"}}})
@@ -409,25 +493,24 @@ class Conformance:
     def test_what_is_kept_stays_in_the_trash(self, bench: Bench) -> None:
         bench.upload({"f": "was f", "d": {"e": "e"}, "sub": {"g": "was g"}})
         build_tree(bench.src, {"f": "is f", "sub": {"g": "is g"}})
-        build_tree(bench.dest, {"d": {"theirs": "x"}})
+        bench.there.build({"d": {"theirs": "x"}})
         changes = [replace(bench.modify(path), keep=True) for path in ("f", "sub/g")]
         bench.do(*changes, bench.delete("d", keep=True))
-        assert (bench.dest / "f").read_text() == "is f"
+        assert bench.holds("f", "is f")
         assert list(bench.remote.finish()) == []
-        kept = bench.dest / ".reconcile" / LINEAGE / RUN / "trash/kept"
-        assert (kept / "f").read_text() == "was f"
-        assert (kept / "sub/g").read_text() == "was g"
-        assert set(os.listdir(kept / "d")) == {"e", "theirs"}
+        kept = bench.there.read(KEPT)
+        assert (kept["f"].content, kept["sub/g"].content) == (b"was f", b"was g")
+        assert {"d/e", "d/theirs"} < kept.keys()
         assert sum("trash/kept" in said for said in bench.heard.said) == 1
 
     def test_an_unexpected_target_is_left_alone(self, make: Callable[..., Bench]) -> None:
         bench = make(on_drift=OnDrift.SKIP)
         build_tree(bench.src, {"f": "ours", "l": Link("ours"), "d": {}, "big": "x" * 50_000})
-        build_tree(bench.dest, {"f": "theirs", "l": Link("theirs"), "d": "a file", "big": "theirs"})
-        before = read_tree(bench.dest)
+        bench.there.build({"f": "theirs", "l": Link("theirs"), "d": "a file", "big": "theirs"})
+        before = bench.read_back()
         for action in (bench.create("f"), bench.create("l"), bench.mkdir("d"), bench.create("big")):
             assert bench.problem(action).reason is Reason.DRIFT
-        assert _unlike(before, read_tree(bench.dest)) == set()
+        assert _unlike(before, bench.read_back()) == set()
         bench.end()
 
     def test_an_unexpected_target_that_is_as_intended_is_done(self, bench: Bench) -> None:
@@ -438,7 +521,7 @@ class Conformance:
             "big": File("x" * 50_000, mtime=OLD),
         }
         build_tree(bench.src, tree)
-        build_tree(bench.dest, tree)
+        bench.there.build(tree)
         bench.do(bench.create("f"), bench.create("l"), bench.mkdir("d"), bench.create("big"))
         assert bench.held["f"].tag == Tag(4, OLD)
         bench.same()
@@ -447,11 +530,11 @@ class Conformance:
     def test_drift_is_left_alone(self, make: Callable[..., Bench]) -> None:
         bench = make(on_drift=OnDrift.SKIP)
         bench.upload({"f": "f", "l": Link("l"), "gone": "gone", "k": "kind"})
-        build_tree(bench.dest, {"f": "edited"})
+        bench.there.build({"f": "edited"})
         for name in ("l", "k"):
-            (bench.dest / name).unlink()
-        (bench.dest / "l").symlink_to("elsewhere")
-        (bench.dest / "k").mkdir()
+            bench.there.remove(name)
+        bench.there.build({"l": Link("elsewhere")})
+        bench.there.build({"k": {}})
         for name in ("f", "k"):
             (bench.src / name).write_text("new")
         (bench.src / "l").unlink()
@@ -460,9 +543,9 @@ class Conformance:
             assert bench.problem(bench.modify(name)).reason is Reason.DRIFT
             assert bench.problem(bench.delete(name)).reason is Reason.DRIFT
         assert bench.problem(bench.move("f", "g")).reason is Reason.DRIFT
-        assert (bench.dest / "f").read_text() == "edited"
-        assert os.readlink(bench.dest / "l") == "elsewhere"
-        (bench.dest / "gone").unlink()
+        assert bench.holds("f", "edited")
+        assert bench.read_back()["l"].content == b"elsewhere"
+        bench.there.remove("gone")
         bench.do(bench.modify("gone"))
         bench.end()
 
@@ -480,12 +563,12 @@ class Conformance:
         build_tree(bench.src, {"m": "ours", "c": "ours", "cd": "o" * 50_000, "cl": Link("ours")})
         build_tree(bench.src, {"l": Link("ours"), "k": "ours", "d": {}})
         for name in ("l", "k"):
-            (bench.dest / name).unlink()
-        build_tree(bench.dest, {"m": "theirs", "x": "theirs", "l": Link("theirs"), "k": {"in": "theirs"}})
-        build_tree(bench.dest, {"c": "theirs", "cd": {"in": "theirs"}, "cl": Link("theirs"), "d": "theirs"})
-        build_tree(bench.dest, {"s2": "theirs", "t2": {"in": "theirs"}, "e2": "theirs"})
-        (bench.dest / "g").unlink()
-        (bench.dest / "g").mkdir()
+            bench.there.remove(name)
+        bench.there.build({"m": "theirs", "x": "theirs", "l": Link("theirs"), "k": {"in": "theirs"}})
+        bench.there.build({"c": "theirs", "cd": {"in": "theirs"}, "cl": Link("theirs"), "d": "theirs"})
+        bench.there.build({"s2": "theirs", "t2": {"in": "theirs"}, "e2": "theirs"})
+        bench.there.remove("g")
+        bench.there.build({"g": {}})
         return [
             *(bench.modify(name) for name in ("m", "l", "k")),
             *(bench.create(name) for name in ("c", "cd", "cl")),
@@ -497,9 +580,8 @@ class Conformance:
     def test_drift_is_kept_aside(self, bench: Bench) -> None:
         bench.do(*self._drifted(bench))
         bench.same()
-        kept = bench.dest / ".reconcile" / LINEAGE / RUN / "trash/kept"
         assert list(bench.remote.finish()) == []
-        assert {path: node.content for path, node in read_tree(kept).items()} == {
+        assert {path: node.content for path, node in bench.there.read(KEPT).items()} == {
             **dict.fromkeys(("m", "x", "c", "d", "s2", "e2", "k/in", "cd/in", "t2/in"), b"theirs"),
             **dict.fromkeys(("k", "cd", "t2", "g"), None),
             **dict.fromkeys(("l", "cl"), b"theirs"),
@@ -512,29 +594,28 @@ class Conformance:
         bench = make(on_drift=OnDrift.OVERWRITE)
         bench.do(*self._drifted(bench))
         bench.same()
-        kept = bench.dest / ".reconcile" / LINEAGE / RUN / "trash/kept"
         assert list(bench.remote.finish()) == []
-        assert set(read_tree(kept)) == {"k", "k/in", "cd", "cd/in", "t2", "t2/in"}
+        assert set(bench.there.read(KEPT)) == {"k", "k/in", "cd", "cd/in", "t2", "t2/in"}
 
     def test_drift_is_skipped(self, make: Callable[..., Bench]) -> None:
         bench = make(on_drift=OnDrift.SKIP)
         actions = self._drifted(bench)
-        before = read_tree(bench.dest)
+        before = bench.read_back()
         for outcome in bench.perform(*actions):
             assert outcome.problem is not None
             assert outcome.problem.reason is Reason.DRIFT
             assert None not in outcome.effects.values()
-        assert _unlike(before, read_tree(bench.dest)) == set()
+        assert _unlike(before, bench.read_back()) == set()
         bench.end()
 
     def test_the_same_path_is_kept_as_often_as_it_drifts(self, bench: Bench) -> None:
         bench.upload({"d": {"f": "f"}})
         for number in range(3):
-            build_tree(bench.dest, {"d": {"f": f"theirs {number}"}})
+            bench.there.build({"d": {"f": f"theirs {number}"}})
             build_tree(bench.src, {"d": {"f": f"ours, the {number}"}})
             bench.do(bench.modify("d/f"))
         bench.same()
-        kept = read_tree(bench.dest / ".reconcile" / LINEAGE / RUN / "trash/kept")
+        kept = bench.there.read(KEPT)
         contents = [node.content for node in kept.values() if node.content is not None]
         assert sorted(contents) == [b"theirs 0", b"theirs 1", b"theirs 2"]
 
@@ -544,8 +625,8 @@ class Conformance:
         for name in ("f", "done"):
             os.utime(bench.src / name, (OLD + 9, OLD + 9))
             actions.append(Action(Op.SETMETA, name, bench.wish(name), bench.held[name]))
-        os.utime(bench.dest / "done", (OLD + 9, OLD + 9))  # by us, before a connection was lost
-        build_tree(bench.dest, {"f": "theirs"})
+        bench.there.build({"done": File("d", mtime=OLD + 9)})  # by us, before a connection was lost
+        bench.there.build({"f": "theirs"})
         drifted, done = bench.perform(*actions)
         assert drifted.problem is not None
         assert drifted.problem.reason is Reason.DRIFT
@@ -558,10 +639,10 @@ class Conformance:
         self, bench: Bench, make: Callable[..., Bench]
     ) -> None:
         bench.upload({"a": {"b": {"c": {"f": "f"}}, "g": "g"}, "h": {"i": "i"}, "j": {"k": "k"}})
-        shutil.rmtree(bench.dest / "a/b")
-        shutil.rmtree(bench.dest / "h")
-        shutil.rmtree(bench.dest / "j")
-        (bench.dest / "j").write_text("theirs")
+        bench.there.remove("a/b")
+        bench.there.remove("h")
+        bench.there.remove("j")
+        bench.there.build({"j": "theirs"})
         again = make("second")
         again.held = bench.held
         build_tree(again.src, {"a": {"b": {"c": {"f": "new"}}}, "h": {"i": "new"}, "j": {"k": "new"}})
@@ -574,14 +655,14 @@ class Conformance:
         again.do(again.mkdir("a/b/c"))
         again.do(*(again.create(path) for path in ("a/b/c/f", "h/i", "j/k")))
         again.same()
-        kept = again.dest / ".reconcile" / LINEAGE / "second/trash/kept"
-        assert (kept / "j").read_text() == "theirs"
+        kept = again.there.read(KEPT.replace(RUN, "second"))
+        assert kept["j"].content == b"theirs"
 
     def test_what_vanished_while_it_was_worked_on_is_dropped(self, bench: Bench) -> None:
         bench.upload({"a": {"f": "f", "g": "g"}, "b": "b"})
         bench.do(Action(Op.SETMETA, "a/f", bench.held["a/f"], bench.held["a/f"]))  # "a" was looked at
-        shutil.rmtree(bench.dest / "a")
-        (bench.dest / "b").unlink()
+        bench.there.remove("a")
+        bench.there.remove("b")
         build_tree(bench.src, {"a": {"f": "new", "n": "n"}})
         modify, create, move, meta = bench.perform(
             bench.modify("a/f"),
@@ -600,8 +681,8 @@ class Conformance:
         bench.upload({"d": {"e": {"f": "f"}, "g": "g"}})
         outside = tmp_path / "outside"
         build_tree(outside, {"e": {"f": "untouched"}, "g": "untouched"})
-        (bench.dest / "d").rename(bench.dest / "moved")
-        (bench.dest / "d").symlink_to(outside)
+        bench.there.rename("d", "moved")
+        bench.there.build({"d": Link(str(outside))})
         before = read_tree(outside)
         again = make("second")  # directories are looked at once per run
         again.held = bench.held
@@ -623,14 +704,15 @@ class Conformance:
             assert problem.reason is Reason.DRIFT, action
             assert "nothing is written through it" in problem.message
         again.do(again.delete("d"))  # the link goes, and is kept
-        assert os.readlink(bench.dest / ".reconcile" / LINEAGE / "second/trash/kept/d") == str(outside)
+        kept = bench.there.read(KEPT.replace(RUN, "second"))
+        assert kept["d"].content == os.fsencode(outside)
         assert read_tree(outside) == before
 
     def test_directories_in_directories_of_the_same_level(self, make: Callable[..., Bench]) -> None:
         bench = make(on_drift=OnDrift.SKIP)
         tree = {name: {"b": Dir({"c": {"d": {}}, "e": {}}, mode=0o700)} for name in ("new", "there", "used")}
         build_tree(bench.src, tree)
-        build_tree(bench.dest, {"there": {"b": {}}, "used": "theirs"})
+        bench.there.build({"there": {"b": {}}, "used": "theirs"})
         *_, first, second, third, fourth, fifth = outcomes = bench.perform(
             *(bench.mkdir(path) for path in sorted(read_tree(bench.src)))
         )
@@ -641,7 +723,7 @@ class Conformance:
             assert outcome.problem is not None
             assert outcome.problem.reason is Reason.PREREQUISITE
             assert outcome.problem.message == "not tried, because 'used' failed"
-        (bench.dest / "used").unlink()
+        bench.there.remove("used")
         bench.do(*(outcome.action for outcome in (first, second, third, fourth, fifth)))
         bench.same()
         bench.end()
@@ -652,7 +734,7 @@ class Conformance:
         bench = make(on_drift=OnDrift.SKIP)
         build_tree(bench.src, {"a": {"b": {"c": {}}}})
         (tmp_path / "outside").mkdir()
-        (bench.dest / "a").symlink_to(tmp_path / "outside")
+        bench.there.build({"a": Link(str(tmp_path / "outside"))})
         assert not any(o.done for o in bench.perform(*map(bench.mkdir, ("a", "a/b", "a/b/c"))))
         assert os.listdir(tmp_path / "outside") == []
 
@@ -671,13 +753,13 @@ class Conformance:
         os.mkfifo(bench.src / "fifo")
         (bench.src / "link").symlink_to("/etc/passwd")
         bench.do(actions["f"])
-        assert (bench.dest / "f").read_text() == "changed since"
+        assert bench.holds("f", "changed since")
         assert bench.held["f"].tag == Tag(13, OLD)
         assert bench.held["f"].stamp is None
         assert bench.problem(actions["gone"]).reason is Reason.VANISHED
         assert bench.problem(actions["fifo"]).reason is Reason.SPECIAL
         assert bench.problem(actions["link"]).reason is Reason.CHANGED
-        assert set(read_tree(bench.dest)) - _ours(bench.dest) == {"f"}
+        assert set(bench.read_back()) == {"f"}
         bench.end()
 
     def test_a_source_that_changes_while_it_is_read_is_not_published(self, bench: Bench) -> None:
@@ -695,7 +777,7 @@ class Conformance:
         assert changed.problem is not None
         assert changed.problem.reason is Reason.CHANGED
         assert steady.done
-        assert not (bench.dest / "f").exists()
+        assert "f" not in bench.read_back()
         bench.end()
 
     def test_observe(self, bench: Bench) -> None:
@@ -712,8 +794,7 @@ class Conformance:
 
     def test_walk(self, bench: Bench) -> None:
         bench.upload({"a": {"b": {b"\xff": "x", "l": Link("t")}}, "f": "f", "a.b": {}})
-        os.mkfifo(bench.dest / "fifo")
-        (bench.dest / ".reconcile-x").touch()
+        bench.there.build({"fifo": Fifo(), ".reconcile-x": ""})
         found = list(bench.remote.walk(""))
         paths = [path for path, _ in found]
         assert sorted(paths) == sorted(["a", "a/b", "a/b/\udcff", "a/b/l", "f", "a.b", "fifo"])
@@ -726,7 +807,7 @@ class Conformance:
     def test_leftovers_of_an_earlier_run_are_cleared_but_not_what_may_be_the_only_copy(
         self, bench: Bench, make: Callable[..., Bench]
     ) -> None:
-        ours = bench.dest / ".reconcile" / LINEAGE
+        ours = bench.there.path / ".reconcile" / LINEAGE
         build_tree(
             ours / RUN,
             {
@@ -756,7 +837,7 @@ class Conformance:
         bench.upload({"a": "was a", "d": {"x": "x"}})
         for number, name in enumerate(("a", "d")):
             bench.do(Action(Op.PARK, name, None, bench.held[name], parked=number))
-        ours = bench.dest / ".reconcile" / LINEAGE
+        ours = bench.there.path / ".reconcile" / LINEAGE
         build_tree(ours / RUN, {"staging": {"1": "x"}, "trash": {"kept": {"f": "theirs"}}})
         build_tree(ours / "older.dead", {"parked": {"0": "another's"}})
         os.utime(ours / "older.dead", (OLD, OLD))
@@ -794,7 +875,7 @@ class Conformance:
     def test_where_we_are_known_our_mark_must_be(
         self, bench: Bench, open_remote: OpenRemote, dest: Path
     ) -> None:
-        mark = bench.dest / ".reconcile" / LINEAGE / "id"
+        mark = bench.there.path / ".reconcile" / LINEAGE / "id"
         remote = open_remote(dest, Options(), Heard())
         remote.prepare(Footing(LINEAGE, known=True), "second")
         list(remote.finish())  # what is tried along with other questions has been answered by then
@@ -809,8 +890,9 @@ class Conformance:
         remote.close()
 
     def test_preparing_makes_what_is_ours_for_us_alone(self, bench: Bench) -> None:
-        assert (bench.dest / ".reconcile" / LINEAGE / "id").read_text() == f"{LINEAGE}\n"
-        assert stat.S_IMODE((bench.dest / ".reconcile").stat().st_mode) == 0o700
+        there = bench.there.read()
+        assert there[f".reconcile/{LINEAGE}/id"].content == f"{LINEAGE}\n".encode()
+        assert there[".reconcile"].mode == 0o700
 
     def test_traffic_is_counted(self, bench: Bench) -> None:
         before = bench.remote.traffic
@@ -819,10 +901,6 @@ class Conformance:
         assert after.requests > before.requests
         assert after.bytes_sent > before.bytes_sent + 10_000
         assert after.bytes_received > before.bytes_received
-
-
-def _ours(dest: Path) -> set[str]:
-    return {path for path in read_tree(dest) if path.split("/")[0] == ".reconcile"}
 
 
 def _unlike(before: Mapping[str, object], after: Mapping[str, object]) -> set[str]:

@@ -85,6 +85,11 @@ def assert_same_tree(
         _without(read_tree(root, modes=modes, mtimes=mtimes), {".reconcile", *ignore})
         for root in (local, remote)
     )
+    assert_alike(here, there)
+
+
+def assert_alike(here: Mapping[str, Node], there: Mapping[str, Node]) -> None:
+    """The same of what was read."""
     lines = [
         f"{path!r}: here {_show(here.get(path))}, there {_show(there.get(path))}"
         for path in sorted(here.keys() | there.keys())
