@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _make_safe()
     gc.set_threshold(200_000, 20, 50)  # a run makes objects by the million, and hardly a cycle
     sys.setswitchinterval(0.05)  # seconds; our thread and SSH's hand over when they wait, not by turns
-    session = Session(args=args)
+    session = Session(args=tuple(args))  # click takes from the list what it has read
     try:
         heed_signals(session)
         with commands.make_context("reconcile", args, obj=session) as context:

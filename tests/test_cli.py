@@ -194,6 +194,11 @@ def test_wrong_usage(cli: Cli, cli_json: CliJson, args: list[str], words: str) -
     assert "hunter2" not in json.dumps(body)
 
 
+def test_a_document_whatever_is_wrong_before_the_command(cli_json: CliJson) -> None:
+    for args in ([], ["--json", "run"], ["--bogus"]):
+        assert cli_json(*args)["status"] == "error"
+
+
 # A job from its first run to the last
 
 
