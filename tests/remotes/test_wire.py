@@ -201,9 +201,9 @@ def test_limits_and_space() -> None:
     def unpack(numbers: Sequence[int], expects: type) -> Any:
         return wire.unpack(Extended(struct.pack(f">{len(numbers)}Q", *numbers)), expects)
 
-    assert unpack((1, 2, 3, 4), Limits) == (1, 2, 3, 4)
-    assert unpack(range(1, 12), Space) == (2 * 5, False, False)
-    assert unpack((1, 1, 9, 9, 9, 5, 0, 0, 0, 3, 255), Space) == (9, True, True)
+    assert unpack((1, 2, 3, 4), Limits) == Limits(1, 2, 3, 4)
+    assert unpack(range(1, 12), Space) == Space(2 * 5, False, False)
+    assert unpack((1, 1, 9, 9, 9, 5, 0, 0, 0, 3, 255), Space) == Space(9, True, True)
     assert not unpack([0] * 11, Space).out_of_inodes  # counts none
     assert unpack([], Attrs) is None  # nothing that was asked for
     with pytest.raises(ProtocolError):
@@ -213,7 +213,7 @@ def test_limits_and_space() -> None:
 def test_every_verb_is_laid_out_with_its_true_length_and_the_one_that_is_told() -> None:
     for verb in get_args(Verb):
         values = {"path": b"/p", "handle": b"h", "mode": 0o600, "mtime": 1, "data": b"d", "truncate": True}
-        made = verb(*(values.get(name, b"/x" if name in NAMED else 5) for name in verb._fields))
+        made = verb(*(values.get(name, b"/x" if name in NAMED else 5) for name in verb.__struct_fields__))
         out: list[bytes] = []
         size = wire.ENCODERS[verb][0](out, 9, made)
         whole = b"".join(out)

@@ -100,8 +100,8 @@ def _set(
         if is_others:
             site.say_once(f"{_OTHERS} ({path!r}, for one)", _OTHERS)
         is_timed = mtime is not None and site.caps.times
-        seen = there if mtime is None or not is_timed else there._replace(mtime=site.quirks.shown(mtime))
-        seen = seen if full is None else seen._replace(mode=full)
+        seen = there if mtime is None or not is_timed else replace(there, mtime=site.quirks.shown(mtime))
+        seen = seen if full is None else replace(seen, mode=full)
         if site.reads_back() or is_others:
             looked = yield from look(site, site.at(path))
             if not isinstance(looked, Attrs):

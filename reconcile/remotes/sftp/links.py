@@ -58,7 +58,7 @@ def link_or(there: Attrs, link: Names | Status, path: bytes) -> Attrs:
     # Itself: that is no link, but a server that has an answer to anything.
     if content is None or content == path or kind_of(there) is Kind.SYMLINK:
         return there
-    return there._replace(mode=_A_LINK, size=len(content))
+    return replace(there, mode=_A_LINK, size=len(content))
 
 
 def content_of(reply: Names | Status) -> bytes | None:

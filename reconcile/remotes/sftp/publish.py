@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Outcome, Problem, Reason
@@ -35,7 +35,7 @@ from reconcile.remotes.tree.verbs import OK, Attrs, Code, Remove, Rename, Replac
 from reconcile.source.files import Source, SourceError
 
 
-class Published(NamedTuple):
+class Published(Struct, frozen=True):
     """What came of a publish. All None: it stands."""
 
     outcome: Outcome | None = None  # there is nothing more to do

@@ -244,10 +244,10 @@ class Session:
             lane.turn.clear()
             lane.unanswered = 0
 
-    def _begin(self, step: Step, task: _Task) -> None:
-        """Send what a recipe asked for."""
+    def _begin(self, step: Any, task: _Task) -> None:
+        """Send what a recipe asked for, which is a ``Step``."""
         if type(step) in ENCODERS:
-            self._post(step, task.resume)  # type: ignore[arg-type]  # one of these is a verb
+            self._post(step, task.resume)
         elif isinstance(step, Burst):
             self._begin_burst(step, task.resume)
         elif isinstance(step, Room):

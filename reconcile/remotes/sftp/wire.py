@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from operator import attrgetter
+from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 from reconcile.core.errors import ProtocolError
 from reconcile.remotes.tree.verbs import (
@@ -97,23 +100,24 @@ _WHERE = struct.Struct(">QI")  # offset and length
 HEAD = struct.Struct(">IBI")  # length, type, id
 _HEAD_AND_SIZE = struct.Struct(">IBII")  # the same, and the length of the first string
 _NO_ATTRIBUTES = bytes(4)
+_PATH, _HANDLE = attrgetter("path"), attrgetter("handle")
 _CODE_OK = bytes(4)
 
 
-class Extended(NamedTuple):
+class Extended(Struct, frozen=True):
     """Answer to an extended request, still packed."""
 
     data: bytes
 
 
-class Version(NamedTuple):
+class Version(Struct, frozen=True):
     """The server's answer to INIT."""
 
     version: int
     extensions: dict[bytes, bytes]
 
 
-class Limits(NamedTuple):
+class Limits(Struct, frozen=True):
     """``limits@openssh.com``: bytes, and a number of handles; 0 where there is no limit."""
 
     packet: int
@@ -125,7 +129,7 @@ class Limits(NamedTuple):
 Reply: TypeAlias = Answer | Extended | Limits | Version
 
 
-class AskLimits(NamedTuple):
+class AskLimits(Struct, frozen=True):
     """A verb of SFTP's alone, as it is the channel that has them (``limits@openssh.com``): Limits."""
 
     channel: int = 0
@@ -162,11 +166,11 @@ def _attributes(mode: int | None, mtime: int | None) -> bytes:
     return _QUAD.pack(_PERMISSIONS | _TIMES, mode, mtime, mtime)
 
 
-def _one(kind: int) -> Encoder:
+def _one(kind: int, get: Callable[[Any], bytes]) -> Encoder:
     """Of a path or a handle."""
 
-    def encode(out: list[bytes], ident: int, verb: tuple[bytes, int]) -> int:
-        name, _ = verb
+    def encode(out: list[bytes], ident: int, verb: object) -> int:
+        name = get(verb)
         size = len(name)
         out += _HEAD_AND_SIZE.pack(size + 9, kind, ident, size), name
         return size + 13
@@ -174,25 +178,11 @@ def _one(kind: int) -> Encoder:
     return encode
 
 
-def _two(kind: int) -> Encoder:
-    """Of two paths."""
-
-    def encode(out: list[bytes], ident: int, verb: tuple[bytes, bytes, int]) -> int:
-        one, other, _ = verb
-        first, second = len(one), len(other)
-        size = first + second + 13
-        out += _HEAD_AND_SIZE.pack(size, kind, ident, first), one, _U32.pack(second), other
-        return size + 4
-
-    return encode
-
-
-def _set(kind: int) -> Encoder:
+def _set(kind: int, get: Callable[[Any], bytes]) -> Encoder:
     """Of mode and times, by path or handle."""
 
-    def encode(out: list[bytes], ident: int, verb: tuple[bytes, int | None, int | None, int]) -> int:
-        name, mode, mtime, _ = verb
-        attributes = _attributes(mode, mtime)
+    def encode(out: list[bytes], ident: int, verb: Set | SetHandle) -> int:
+        name, attributes = get(verb), _attributes(verb.mode, verb.mtime)
         size = len(name) + len(attributes) + 9
         out += _HEAD_AND_SIZE.pack(size, kind, ident, len(name)), name, attributes
         return size + 4
@@ -200,11 +190,26 @@ def _set(kind: int) -> Encoder:
     return encode
 
 
-def _open(flags: int) -> Encoder:
-    what = _U32.pack(flags) + _NO_ATTRIBUTES
+def _rename(out: list[bytes], ident: int, verb: Rename) -> int:
+    old, new = verb.old, verb.new
+    first, second = len(old), len(new)
+    size = first + second + 13
+    out += _HEAD_AND_SIZE.pack(size, RENAME, ident, first), old, _U32.pack(second), new
+    return size + 4
 
-    def encode(out: list[bytes], ident: int, verb: tuple[bytes, int]) -> int:
-        path, _ = verb
+
+def _symlink(out: list[bytes], ident: int, verb: Symlink) -> int:
+    """The draft has the path first; OpenSSH has it last, and every server follows OpenSSH."""
+    body = _string(verb.target) + _string(verb.path)
+    out += HEAD.pack(len(body) + 5, SYMLINK, ident), body
+    return len(body) + 9
+
+
+def _open(flags: int) -> Encoder:
+    what = _PAIR.pack(flags, 0)
+
+    def encode(out: list[bytes], ident: int, verb: OpenAgain | OpenToRead) -> int:
+        path = verb.path
         size = len(path) + 17
         out += _HEAD_AND_SIZE.pack(size, OPEN, ident, len(path)), path, what
         return size + 4
@@ -213,8 +218,8 @@ def _open(flags: int) -> Encoder:
 
 
 def _open_new(out: list[bytes], ident: int, verb: OpenNew) -> int:
-    path, mode, _, truncate = verb
-    flags = _NEW_FILE | _TRUNCATE if truncate else _NEW_FILE
+    path, mode = verb.path, verb.mode
+    flags = _NEW_FILE | _TRUNCATE if verb.truncate else _NEW_FILE
     what = _PAIR.pack(flags, 0) if mode is None else _TRIPLE.pack(flags, _PERMISSIONS, mode)
     size = len(path) + len(what) + 9
     out += _HEAD_AND_SIZE.pack(size, OPEN, ident, len(path)), path, what
@@ -222,24 +227,25 @@ def _open_new(out: list[bytes], ident: int, verb: OpenNew) -> int:
 
 
 def _mkdir(out: list[bytes], ident: int, verb: Mkdir) -> int:
-    path, mode, _ = verb
+    path = verb.path
     size = len(path) + 17
-    out += _HEAD_AND_SIZE.pack(size, MKDIR, ident, len(path)), path, _PAIR.pack(_PERMISSIONS, mode)
+    out += _HEAD_AND_SIZE.pack(size, MKDIR, ident, len(path)), path, _PAIR.pack(_PERMISSIONS, verb.mode)
     return size + 4
 
 
 def _read(out: list[bytes], ident: int, verb: Read) -> int:
-    handle, offset, length, _ = verb
+    handle = verb.handle
     size = len(handle) + 21
-    out += _HEAD_AND_SIZE.pack(size, READ, ident, len(handle)), handle, _WHERE.pack(offset, length)
+    out += _HEAD_AND_SIZE.pack(size, READ, ident, len(handle)), handle, _WHERE.pack(verb.offset, verb.length)
     return size + 4
 
 
 def _write(out: list[bytes], ident: int, verb: Write) -> int:
-    handle, offset, data, _ = verb
+    handle, data = verb.handle, verb.data
     length = len(data)
     size = len(handle) + length + 21
-    out += _HEAD_AND_SIZE.pack(size, WRITE, ident, len(handle)), handle, _WHERE.pack(offset, length), data
+    where = _WHERE.pack(verb.offset, length)
+    out += _HEAD_AND_SIZE.pack(size, WRITE, ident, len(handle)), handle, where, data
     return size + 4
 
 
@@ -261,26 +267,25 @@ def _pack_two(verb: Replace | HardLink) -> bytes:
 
 # The encoder of each verb, and the one type of reply that answers it, failures aside.
 ENCODERS: dict[type, tuple[Encoder, type]] = {
-    Lstat: (_one(LSTAT), Attrs),
-    Stat: (_one(STAT), Attrs),
-    Realpath: (_one(REALPATH), Names),
-    Readlink: (_one(READLINK), Names),
-    Opendir: (_one(OPENDIR), Handle),
-    Readdir: (_one(READDIR), Names),
-    Remove: (_one(REMOVE), Status),
+    Lstat: (_one(LSTAT, _PATH), Attrs),
+    Stat: (_one(STAT, _PATH), Attrs),
+    Realpath: (_one(REALPATH, _PATH), Names),
+    Readlink: (_one(READLINK, _PATH), Names),
+    Opendir: (_one(OPENDIR, _PATH), Handle),
+    Readdir: (_one(READDIR, _HANDLE), Names),
+    Remove: (_one(REMOVE, _PATH), Status),
     Mkdir: (_mkdir, Status),
-    Rmdir: (_one(RMDIR), Status),
-    Rename: (_two(RENAME), Status),
-    # The draft has the path first; OpenSSH has it last, and every server follows OpenSSH.
-    Symlink: (_two(SYMLINK), Status),
-    Set: (_set(SETSTAT), Status),
-    SetHandle: (_set(FSETSTAT), Status),
+    Rmdir: (_one(RMDIR, _PATH), Status),
+    Rename: (_rename, Status),
+    Symlink: (_symlink, Status),
+    Set: (_set(SETSTAT, _PATH), Status),
+    SetHandle: (_set(FSETSTAT, _HANDLE), Status),
     OpenNew: (_open_new, Handle),
     OpenAgain: (_open(_WRITE), Handle),
     OpenToRead: (_open(_READ), Handle),
     Read: (_read, Data),
     Write: (_write, Status),
-    Close: (_one(CLOSE), Status),
+    Close: (_one(CLOSE, _HANDLE), Status),
     # Beyond version 3.
     Replace: (_extended(b"posix-rename@openssh.com", _pack_two), Status),
     HardLink: (_extended(b"hardlink@openssh.com", _pack_two), Status),

@@ -11,7 +11,9 @@ that is not OK; what it is answered by else is said with it, a Status OK if noth
 from __future__ import annotations
 
 from enum import IntEnum, unique
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 
 @unique
@@ -43,7 +45,7 @@ class Code(IntEnum):
 # Answers.
 
 
-class Status(NamedTuple):
+class Status(Struct, frozen=True, gc=False):
     """How a verb ended, and the words of whoever carried it out. That it went well is said by ``OK``."""
 
     code: Code
@@ -53,19 +55,19 @@ class Status(NamedTuple):
 OK = Status(Code.OK, "")
 
 
-class Handle(NamedTuple):
+class Handle(Struct, frozen=True, gc=False):
     """An open file or directory: the driver's own, no recipe looks into it."""
 
     handle: Any
 
 
-class Data(NamedTuple):
+class Data(Struct, frozen=True, gc=False):
     """What was read: all that was asked for, or less of it."""
 
     data: bytes
 
 
-class Attrs(NamedTuple):
+class Attrs(Struct, frozen=True, gc=False):
     """What is said of a path. ``mode`` with the type bits; 0 for what is not told."""
 
     size: int
@@ -75,13 +77,13 @@ class Attrs(NamedTuple):
     uid: int = 0
 
 
-class Names(NamedTuple):
+class Names(Struct, frozen=True, gc=False):
     """Raw names with their attributes."""
 
     names: tuple[tuple[bytes, Attrs], ...]
 
 
-class Space(NamedTuple):
+class Space(Struct, frozen=True, gc=False):
     """What is left of a file system for an unprivileged user."""
 
     bytes: int
@@ -95,49 +97,49 @@ Answer: TypeAlias = Status | Handle | Data | Attrs | Names | Space
 # Verbs that look.
 
 
-class Lstat(NamedTuple):
+class Lstat(Struct, frozen=True, gc=False):
     """Attributes of a path, a link not followed: Attrs."""
 
     path: bytes
     channel: int = 0
 
 
-class Stat(NamedTuple):
+class Stat(Struct, frozen=True, gc=False):
     """Attributes of what a path leads to: Attrs."""
 
     path: bytes
     channel: int = 0
 
 
-class Realpath(NamedTuple):
+class Realpath(Struct, frozen=True, gc=False):
     """The canonical absolute path: Names, of one."""
 
     path: bytes
     channel: int = 0
 
 
-class Readlink(NamedTuple):
+class Readlink(Struct, frozen=True, gc=False):
     """The target of a symlink: Names, of one."""
 
     path: bytes
     channel: int = 0
 
 
-class Statvfs(NamedTuple):
+class Statvfs(Struct, frozen=True, gc=False):
     """What is left of the file system of a path: Space."""
 
     path: bytes
     channel: int = 0
 
 
-class Opendir(NamedTuple):
+class Opendir(Struct, frozen=True, gc=False):
     """Open a directory for listing: Handle."""
 
     path: bytes
     channel: int = 0
 
 
-class Readdir(NamedTuple):
+class Readdir(Struct, frozen=True, gc=False):
     """The next names of a directory: Names; EOF after the last."""
 
     handle: Any
@@ -147,14 +149,14 @@ class Readdir(NamedTuple):
 # Verbs that change names.
 
 
-class Remove(NamedTuple):
+class Remove(Struct, frozen=True, gc=False):
     """Remove a file or link."""
 
     path: bytes
     channel: int = 0
 
 
-class Mkdir(NamedTuple):
+class Mkdir(Struct, frozen=True, gc=False):
     """Make a directory; the umask over there still takes bits from ``mode``."""
 
     path: bytes
@@ -162,14 +164,14 @@ class Mkdir(NamedTuple):
     channel: int = 0
 
 
-class Rmdir(NamedTuple):
+class Rmdir(Struct, frozen=True, gc=False):
     """Remove an empty directory."""
 
     path: bytes
     channel: int = 0
 
 
-class Rename(NamedTuple):
+class Rename(Struct, frozen=True, gc=False):
     """Rename, to where nothing is; whether what is there anyway is replaced has to be tried."""
 
     old: bytes
@@ -177,7 +179,7 @@ class Rename(NamedTuple):
     channel: int = 0
 
 
-class Replace(NamedTuple):
+class Replace(Struct, frozen=True, gc=False):
     """Rename over whatever is there, in one step; a directory over an empty one."""
 
     old: bytes
@@ -185,7 +187,7 @@ class Replace(NamedTuple):
     channel: int = 0
 
 
-class HardLink(NamedTuple):
+class HardLink(Struct, frozen=True, gc=False):
     """Give a file a second name, links not followed; fails if anything is there."""
 
     old: bytes
@@ -193,7 +195,7 @@ class HardLink(NamedTuple):
     channel: int = 0
 
 
-class Symlink(NamedTuple):
+class Symlink(Struct, frozen=True, gc=False):
     """Make ``path`` a symlink to ``target``; fails if anything is there."""
 
     target: bytes
@@ -204,7 +206,7 @@ class Symlink(NamedTuple):
 # Verbs that set modes and times, either or both: a mode in its 0o7777 bits, a time in seconds.
 
 
-class Set(NamedTuple):
+class Set(Struct, frozen=True, gc=False):
     """Set them by path; follows a link."""
 
     path: bytes
@@ -213,7 +215,7 @@ class Set(NamedTuple):
     channel: int = 0
 
 
-class SetLink(NamedTuple):
+class SetLink(Struct, frozen=True, gc=False):
     """The same; a link is not followed."""
 
     path: bytes
@@ -222,7 +224,7 @@ class SetLink(NamedTuple):
     channel: int = 0
 
 
-class SetHandle(NamedTuple):
+class SetHandle(Struct, frozen=True, gc=False):
     """The same of an open file."""
 
     handle: Any
@@ -234,7 +236,7 @@ class SetHandle(NamedTuple):
 # Verbs for content.
 
 
-class OpenNew(NamedTuple):
+class OpenNew(Struct, frozen=True, gc=False):
     """Make a file and open it for writing; fails if anything is there, a link too: Handle.
 
     ``truncate`` for servers that know no other way to make a file: one that takes no
@@ -247,21 +249,21 @@ class OpenNew(NamedTuple):
     truncate: bool = False
 
 
-class OpenAgain(NamedTuple):
+class OpenAgain(Struct, frozen=True, gc=False):
     """Open a file that is there for writing, over another channel: Handle."""
 
     path: bytes
     channel: int = 0
 
 
-class OpenToRead(NamedTuple):
+class OpenToRead(Struct, frozen=True, gc=False):
     """Open a file that is there for reading; follows a link: Handle."""
 
     path: bytes
     channel: int = 0
 
 
-class Read(NamedTuple):
+class Read(Struct, frozen=True, gc=False):
     """Up to ``length`` bytes from ``offset`` on: Data; EOF behind the end."""
 
     handle: Any
@@ -270,7 +272,7 @@ class Read(NamedTuple):
     channel: int = 0
 
 
-class Write(NamedTuple):
+class Write(Struct, frozen=True, gc=False):
     """Write ``data`` at ``offset`` bytes from the beginning, all of it."""
 
     handle: Any
@@ -279,7 +281,7 @@ class Write(NamedTuple):
     channel: int = 0
 
 
-class Sync(NamedTuple):
+class Sync(Struct, frozen=True, gc=False):
     """Bring an open file of ``size`` bytes to the disk."""
 
     handle: Any
@@ -287,7 +289,7 @@ class Sync(NamedTuple):
     channel: int = 0
 
 
-class Close(NamedTuple):
+class Close(Struct, frozen=True, gc=False):
     """Close a file or directory."""
 
     handle: Any
