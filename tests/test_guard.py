@@ -23,7 +23,6 @@ from reconcile.core.model import (
     Plan,
     Scan,
     Stamp,
-    Tag,
 )
 from reconcile.core.plan import make_plan
 from reconcile.state.rows import pack_directory
@@ -50,7 +49,7 @@ def numbered(names: Iterable[str]) -> list[tuple[int, str]]:
 def entry(number: int, **more: bool) -> Entry:
     stamp = Stamp(number % (1 << 40), number % 1000, 0, 0, 0o100644)
     digest = (number % (1 << 64)).to_bytes(16)
-    return Entry(Kind.FILE, 0o644, stamp.size, 0, digest, None, stamp, Tag(stamp.size, 0), **more)
+    return Entry(Kind.FILE, 0o644, stamp.size, 0, digest, None, stamp, None, **more)
 
 
 def plan(old: DirectorySnapshot, scan: Scan, options: Options, filter: Filter) -> Plan:

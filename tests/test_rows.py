@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from reconcile.core.diff import diff, fingerprint
 from reconcile.core.filters import Filter
 from reconcile.core.job import Options
-from reconcile.core.model import NS, UNKNOWN_MODE, DirectorySnapshot, Entry, Kind, Scan, Stamp, Tag
+from reconcile.core.model import NS, UNKNOWN_MODE, DirectorySnapshot, Entry, Kind, Scan, Stamp
 from reconcile.state.rows import PackedDirectory, pack_directory, pack_stamps, scanned
 
 NAMES = st.one_of(
@@ -39,7 +39,7 @@ ENTRIES = st.builds(
     digest=st.one_of(st.none(), st.binary(min_size=16, max_size=16), st.binary(max_size=3)),
     link=st.one_of(st.none(), NAMES),
     stamp=st.one_of(st.none(), STAMPS),
-    tag=st.one_of(st.none(), st.builds(Tag, SIZES, TIMES)),
+    tag=st.one_of(st.none(), st.binary(max_size=12)),
     retained=st.booleans(),
     excluded=st.booleans(),
     foreign=st.booleans(),
@@ -61,7 +61,7 @@ def scanned_entries(draw: st.DrawFn) -> Entry:
 def published(entry: Entry) -> Entry:
     """The same after it was sent."""
     if entry.kind is Kind.FILE:
-        return replace(entry, digest=b"d" * 16, tag=Tag(entry.size, entry.mtime_ns // NS))
+        return replace(entry, digest=b"d" * 16)
     return replace(entry, link="to") if entry.kind is Kind.SYMLINK else entry
 
 
@@ -88,7 +88,7 @@ def test_a_scan_and_its_snapshot_have_the_same_bytes(entries: Mapping[str, Entry
 
 def test_the_common_cases_are_short() -> None:
     stamp = Stamp(ino=7, size=3, mtime_ns=5 * NS + 1, ctime_ns=6 * NS, mode=S_IFREG | 0o640)
-    file = Entry(Kind.FILE, 0o640, 3, stamp.mtime_ns, digest=b"D" * 16, stamp=stamp, tag=Tag(3, 5))
+    file = Entry(Kind.FILE, 0o640, 3, stamp.mtime_ns, digest=b"D" * 16, stamp=stamp)
     link = Entry(Kind.SYMLINK, 0o777, 3, 1, link="abc", stamp=Stamp(8, 3, 1, 1, S_IFLNK | 0o777))
     packed = pack_directory({"f": file, "d": Entry(Kind.DIR, 0o755), "l": link})
     assert msgpack.unpackb(packed.facts) == [[], [], [None, b"D" * 16, "abc"]]
@@ -173,7 +173,7 @@ def test_names_that_are_none(names: list[str]) -> None:
 def test_what_was_saved_without_a_stamp_and_is_gone_is_a_change() -> None:
     """Of two directories with the same bytes: what was too new to be trusted is not in them."""
     stamp = Stamp(ino=7, size=3, mtime_ns=5 * NS, ctime_ns=6 * NS, mode=S_IFREG | 0o640)
-    trusted = Entry(Kind.FILE, 0o640, 3, 5 * NS, digest=b"D" * 16, stamp=stamp, tag=Tag(3, 5))
+    trusted = Entry(Kind.FILE, 0o640, 3, 5 * NS, digest=b"D" * 16, stamp=stamp)
     fresh = replace(trusted, stamp=None)
     kept, options = replace(fresh, retained=True), Options()
     found = Scan({"": scanned(pack_directory({"trusted": trusted}).raw)}, 0, 0)

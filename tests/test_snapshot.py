@@ -20,7 +20,7 @@ from reconcile.core.model import DirectorySnapshot, Entry, Kind, PlainDirectory
 from reconcile.source.scan import scan
 from reconcile.state.rows import PackedDirectory
 from reconcile.state.snapshot import FORMAT, MAGIC, load
-from tests.golden.make_snapshot import HERE, dumped, golden_snapshot, sealed, unsealed
+from tests.golden.make_snapshot import GOLDEN, HERE, dumped, golden_snapshot, sealed, unsealed
 from tests.test_rows import ENTRIES, NAMES
 
 
@@ -32,15 +32,28 @@ def header(snapshot: DirectorySnapshot) -> DirectorySnapshot:
     return replace(snapshot, dirs={})
 
 
+@pytest.mark.parametrize("end", GOLDEN)
 @pytest.mark.parametrize("version", range(1, FORMAT + 1))
-def test_every_version_ever_written_can_be_read(version: int) -> None:
-    loaded = load((HERE / f"snapshot-v{version}.msgpack").read_bytes())
-    assert header(loaded) == header(golden_snapshot())
-    assert contents(loaded) == contents(golden_snapshot())
+def test_every_version_ever_written_can_be_read(version: int, end: str) -> None:
+    loaded = load((HERE / f"snapshot-v{version}{end}.msgpack").read_bytes())
+    assert header(loaded) == header(GOLDEN[end]())
+    assert contents(loaded) == contents(GOLDEN[end]())
 
 
-def test_the_present_version_writes_the_same_bytes() -> None:
-    assert dumped(golden_snapshot()) == (HERE / f"snapshot-v{FORMAT}.msgpack").read_bytes()
+@pytest.mark.parametrize("end", GOLDEN)
+@pytest.mark.parametrize("version", range(1, FORMAT + 1))
+def test_what_was_read_from_any_version_is_saved_in_the_present_one(version: int, end: str) -> None:
+    """Directories stay packed as they were: of the version before, that is."""
+    loaded = load((HERE / f"snapshot-v{version}{end}.msgpack").read_bytes())
+    again = dumped(loaded)
+    assert unsealed(again)[0] == FORMAT
+    assert header(load(again)) == header(GOLDEN[end]())
+    assert contents(load(again)) == contents(GOLDEN[end]())
+
+
+@pytest.mark.parametrize("end", GOLDEN)
+def test_the_present_version_writes_the_same_bytes(end: str) -> None:
+    assert dumped(GOLDEN[end]()) == (HERE / f"snapshot-v{FORMAT}{end}.msgpack").read_bytes()
 
 
 def test_a_golden_file_is_never_overwritten() -> None:

@@ -27,8 +27,8 @@ from reconcile.core.model import (
     Outcome,
     PlainDirectory,
     Plan,
-    RemoteStat,
     Scan,
+    Seen,
 )
 from reconcile.core.moves import pair
 from reconcile.core.paths import PathDict
@@ -207,7 +207,7 @@ class CountedRemote(MemoryRemote):
     listed: int = 0
     caps: Capabilities = Capabilities()
 
-    def walk(self, top: str) -> Iterator[tuple[str, RemoteStat]]:
+    def walk(self, top: str) -> Iterator[tuple[str, Seen]]:
         for found in super().walk(top):
             self.listed += 1
             yield found

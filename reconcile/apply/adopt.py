@@ -18,11 +18,10 @@ from reconcile.core.model import (
     Entry,
     Kind,
     PlainDirectory,
-    RemoteStat,
     Scan,
-    Tag,
+    Seen,
 )
-from reconcile.core.observe import TagOf, matches, observed, shows
+from reconcile.core.observe import Tags, held, intended, matches
 from reconcile.core.paths import parent
 from reconcile.remotes import Remote
 from reconcile.source.files import Source, read_contents
@@ -66,7 +65,7 @@ def take_over(
     wanted = dict(found.walk()) if there else {}
     links = [(path, e) for path, e in wanted.items() if e.kind is Kind.SYMLINK and path in there]
     wanted |= read_contents(source, links)[0]
-    adopted = adopt(there, wanted, remote.tag_of, in_doubt)
+    adopted = adopt(there, wanted, remote, in_doubt)
     doubtful = [(p, wanted[p]) for p, entry in adopted.items() if _looks_alike(entry, wanted[p])]
     adopted |= _same_content(doubtful, there, source, remote, say)
     names: dict[str, dict[str, Entry]] = {"": {}}
@@ -88,9 +87,9 @@ def nowhere(path: str) -> bool:  # noqa: ARG001 - as any doubt
 
 
 def adopt(
-    there: Mapping[str, RemoteStat],
+    there: Mapping[str, Seen],
     wanted: Mapping[str, Entry],
-    tag_of: TagOf,
+    tags: Tags,
     in_doubt: Callable[[str], bool] = nowhere,
 ) -> dict[str, Entry]:
     """What a remote that is already full holds of what we want to bring.
@@ -101,23 +100,23 @@ def adopt(
     """
     entries: dict[str, Entry] = {}
     for path, new in wanted.items():
-        stat = there.get(path)
-        if stat is None or stat.kind is None:
+        seen = there.get(path)
+        if seen is None or seen.kind is None:
             continue
-        is_shown = shows(stat, new, tag_of) or (tag_of(new) is not None and _shows_beyond(stat, new))
+        is_shown = intended(seen, new, tags) or (tags.tag_of(new) is not None and _shows_beyond(seen, new))
         if is_shown and not (new.kind is Kind.FILE and in_doubt(path)):
-            entries[path] = replace(observed(new, stat), stamp=None)
+            entries[path] = replace(held(new, seen, tags), stamp=None)
         else:
-            entries[path] = _foreign(stat, stat.kind)
+            entries[path] = _foreign(seen, seen.kind, tags)
     return entries
 
 
-def _shows_beyond(stat: RemoteStat, new: Entry) -> bool:
+def _shows_beyond(seen: Seen, new: Entry) -> bool:
     """Whether the remote holds a file as old or as new as ours, beyond what SFTP can carry.
 
     We set such times to the nearest that it can. What others set is shown without its upper bits.
     """
-    return (stat.kind, stat.size) == (Kind.FILE, new.size) and stat.mtime == new.mtime % TIMES != new.mtime
+    return (seen.kind, seen.size) == (Kind.FILE, new.size) and seen.mtime == new.mtime % TIMES != new.mtime
 
 
 def _looks_alike(entry: Entry, new: Entry) -> bool:
@@ -127,7 +126,7 @@ def _looks_alike(entry: Entry, new: Entry) -> bool:
 
 def _same_content(
     doubtful: Sequence[tuple[str, Entry]],
-    there: Mapping[str, RemoteStat],
+    there: Mapping[str, Seen],
     source: Source,
     remote: Remote,
     say: Callable[[str], None],
@@ -143,15 +142,20 @@ def _same_content(
     ours = read_contents(source, doubtful)[0]
     theirs = remote.read_digests([(path, new.size) for path, new in ours.items()])
     return {
-        path: replace(observed(ours[path], there[path]), mtime_ns=there[path].mtime * NS, stamp=None)
+        path: held(_as_old(ours[path], there[path]), there[path], remote)
         for path, digest in theirs
         if digest is not None and digest == ours[path].digest
     }
 
 
-def _foreign(stat: RemoteStat, kind: Kind) -> Entry:
-    tag = Tag(stat.size, stat.mtime) if kind is Kind.FILE else None
-    return Entry(kind, stat.mode, stat.size, stat.mtime * NS, link=stat.link, tag=tag, foreign=True)
+def _as_old(ours: Entry, seen: Seen) -> Entry:
+    """Our entry with the time that is shown."""
+    return replace(ours, mtime_ns=(seen.mtime or 0) * NS, stamp=None)
+
+
+def _foreign(seen: Seen, kind: Kind, tags: Tags) -> Entry:
+    theirs = Entry(kind, 0, seen.size, (seen.mtime or 0) * NS, link=seen.link, foreign=True)
+    return held(theirs, seen, tags)
 
 
 def drifted(
@@ -161,19 +165,24 @@ def drifted(
 
     ``keep_links``: one in the place of a directory is known as such from then on.
     """
-    there: dict[str, RemoteStat | None] = dict(remote.walk(""))
+    there: dict[str, Seen | None] = dict(remote.walk(""))
     # A directory that can't be listed may still hold all it should.
     there.update(remote.observe([path for path, _ in old.walk() if path not in there]))
     effects: dict[str, Entry | None] = {}
     for path, entry in old.walk():
-        stat = there.get(path)
-        if stat is UNSEEN:
+        seen = there.get(path)
+        if seen is UNSEEN:
             continue  # it may hold all it should
-        if stat is None or not matches(stat, entry, remote.tag_of):
-            linked = stat is not None and (entry.kind, stat.kind) == (Kind.DIR, Kind.SYMLINK)
-            effects[path] = foreign_link(stat.link) if stat is not None and linked and keep_links else None
-        elif keep_perms and stat.mode != entry.mode >= 0 and entry.kind is not Kind.SYMLINK:
-            effects[path] = replace(entry, mode=stat.mode, stamp=None)  # else only its stamp is looked at
+        if seen is None or not matches(seen, entry, remote):
+            linked = seen is not None and (entry.kind, seen.kind) == (Kind.DIR, Kind.SYMLINK)
+            effects[path] = foreign_link(seen.link) if seen is not None and linked and keep_links else None
+        elif (
+            keep_perms
+            and seen.mode not in (None, entry.mode)
+            and entry.mode >= 0
+            and entry.kind is not Kind.SYMLINK
+        ):
+            effects[path] = replace(entry, mode=seen.mode, stamp=None)  # else only its stamp is looked at
     return effects
 
 

@@ -93,9 +93,9 @@ def find_out(actions: Sequence[Action], remote: Remote) -> Iterator[Outcome]:
         if action.op is Op.MOVE and action.parked in empty:
             continue
         if is_parted(action, seen):
-            outcome = claim_parted(action, inner, remote.tag_of)
+            outcome = claim_parted(action, inner, remote)
         else:
-            outcome = claim(action, seen, remote.tag_of, remote.parked)
+            outcome = claim(action, seen, remote, remote.parked)
         if outcome is not None:
             yield outcome
         elif action.op is Op.PARK:

@@ -83,7 +83,7 @@ def _choose_ways(leftover: Leftover, outcomes: Sequence[Outcome], remote: Remote
 
     def is_taken(path: str, action: Action, replaced: Entry | None = None) -> bool:
         there = seen[path]
-        if there is None or matches(there, replaced, remote.tag_of):
+        if there is None or matches(there, replaced, remote):
             return False
         # A directory that did not come in the run may be what stayed of this one, or of another.
         return action.kind is not Kind.DIR or there.kind is not Kind.DIR or path in arrived
@@ -94,7 +94,7 @@ def _choose_ways(leftover: Leftover, outcomes: Sequence[Outcome], remote: Remote
         home = action.source or ""
         gone = remote.parked is not None and action.parked not in remote.parked
         # What has come there in the run may look just the same: of equal size and time, as logs are.
-        if gone and home not in arrived and matches(seen[home], action.moved, remote.tag_of):
+        if gone and home not in arrived and matches(seen[home], action.moved, remote):
             ways.at_home.append(action)
         else:
             left[home] = action
@@ -156,9 +156,7 @@ def _check_members(action: Action, remote: Remote) -> dict[str, Entry | None]:
     known = {join(action.path, name): entry for name, entry in action.inside}
     seen = remote.observe(known)
     return {
-        path: None
-        for path, stat in seen
-        if stat is not UNSEEN and not matches(stat, known[path], remote.tag_of)
+        path: None for path, there in seen if there is not UNSEEN and not matches(there, known[path], remote)
     }
 
 

@@ -12,7 +12,7 @@ from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import islice
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct, field
 from msgspec.structs import force_setattr, replace
@@ -23,6 +23,10 @@ NS = 1_000_000_000
 PERMISSIONS = 0o777
 RESERVED_NAME = ".reconcile"
 RESERVED_PREFIX = ".reconcile-"
+
+# What a remote shows of a file, as that remote packs it: to whoever else holds one it is opaque.
+# The drift check compares with what was shown when we left the file.
+Tag: TypeAlias = bytes
 
 
 class Kind(StrEnum):
@@ -47,17 +51,6 @@ class Stamp(Struct, frozen=True, gc=False):
     mode: int
 
 
-class Tag(Struct, frozen=True, gc=False):
-    """The remote's own view of a file after publish: size and mtime in whole seconds.
-
-    The drift check compares with this; SFTP v3 carries no finer time
-    (draft-ietf-secsh-filexfer-02, section 5).
-    """
-
-    size: int
-    mtime: int
-
-
 class Entry(Struct, frozen=True, gc=False):
     """One path: what the remote holds, and the local file it came from.
 
@@ -72,7 +65,7 @@ class Entry(Struct, frozen=True, gc=False):
     digest: bytes | None = None  # xxh3-128 of the content of a file
     link: str | None = None  # target of a symlink
     stamp: Stamp | None = None  # None: look at the content again next time
-    tag: Tag | None = None  # files only
+    tag: Tag | None = None  # of a file that did not show this size and whole second when we left it
     retained: bool = False  # deleted locally, kept on the remote
     excluded: bool = False  # hidden from the diff by a filter, kept verbatim
     foreign: bool = False  # found on the remote, not put there by us: kept in the trash when replaced
@@ -437,18 +430,19 @@ class Footing(Struct, frozen=True):
     workdir: str = ""  # folder there in which the job's was; "": not known, the usual one
 
 
-class RemoteStat(Struct, frozen=True):
+class Seen(Struct, frozen=True):
     """What the remote says of one path, links not followed. ``kind`` is None for FIFOs and the like."""
 
     kind: Kind | None
-    mode: int  # 0777 bits
+    mode: int | None  # 0777 bits; None: the remote has none
     size: int
-    mtime: int  # whole seconds
+    mtime: int | None  # whole seconds; None: the remote has none of ours
+    tag: Tag = b""  # files only
     link: str | None = None  # only where it was asked for
     above: str | None = None  # where it is, if ``link`` may tell where it leads and not what it holds
 
 
-UNSEEN = RemoteStat(None, 0, 0, 0)  # the remote does not say what is there, if anything
+UNSEEN = Seen(None, None, 0, None)  # the remote does not say what is there, if anything
 
 
 class Capabilities(Struct, frozen=True):

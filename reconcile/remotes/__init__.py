@@ -20,7 +20,7 @@ from reconcile.core.model import (
     Outcome,
     Plan,
     Problem,
-    RemoteStat,
+    Seen,
     Tag,
     Traffic,
 )
@@ -144,13 +144,13 @@ class Remote(Protocol):
         if that takes long, ``Interrupted`` is raised.
         """
 
-    def observe(self, paths: Iterable[str]) -> Iterator[tuple[str, RemoteStat | None]]:
+    def observe(self, paths: Iterable[str]) -> Iterator[tuple[str, Seen | None]]:
         """What is at each path now, links not followed, their targets read.
 
         None: nothing. UNSEEN: the server does not say.
         """
 
-    def walk(self, top: str) -> Iterator[tuple[str, RemoteStat]]:
+    def walk(self, top: str) -> Iterator[tuple[str, Seen]]:
         """Everything below ``top``, parents first, our own files left out. Nothing if ``top`` is absent."""
 
     def read_digests(self, files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, bytes | None]]:
@@ -160,7 +160,13 @@ class Remote(Protocol):
         """
 
     def tag_of(self, wish: Entry) -> Tag | None:
-        """What a file will show that has arrived as wished. None: that can't be known before."""
+        """See ``core.observe.Tags``, of which a remote is one."""
+
+    def is_left(self, shown: Tag, entry: Entry) -> bool:
+        """See there."""
+
+    def noted(self, shown: Tag, entry: Entry) -> Tag | None:
+        """See there."""
 
     def finish(self, mark: str = "") -> Iterator[Problem]:
         """Purge the run's trash and remove its folder; what could not be removed is told.

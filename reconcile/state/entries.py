@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reconcile.core.model import Entry, Kind, Stamp, Tag
+from reconcile.core.model import NS, Entry, Kind, Stamp, Tag
 
 LENGTH = 8  # without a stamp
 FLAGS = 7  # where they stand
@@ -26,7 +26,7 @@ def pack_entry(entry: Entry) -> list[object]:
         entry.mtime_ns,
         entry.digest,
         entry.link,
-        None if entry.tag is None else [entry.tag.size, entry.tag.mtime],
+        entry.tag,
         entry.retained * RETAINED
         + entry.excluded * EXCLUDED
         + entry.foreign * FOREIGN
@@ -44,7 +44,7 @@ def unpack_entry(fact: list[Any], stamp: Stamp | None) -> Entry:
             int(mtime_ns),
             (bytes() | None) as digest,
             (str() | None) as link,
-            tag,
+            (bytes() | list() | None) as tag,
             int(flags),
         ] if 0 <= code < len(_CODES) and 0 <= flags < 2 * UNSTAMPED:
             pass
@@ -58,18 +58,21 @@ def unpack_entry(fact: list[Any], stamp: Stamp | None) -> Entry:
         digest=digest,
         link=link,
         stamp=None if flags & UNSTAMPED else stamp,
-        tag=_unpack_tag(tag),
+        tag=tag_1(tag, size, mtime_ns) if isinstance(tag, list) else tag,
         retained=bool(flags & RETAINED),
         excluded=bool(flags & EXCLUDED),
         foreign=bool(flags & FOREIGN),
     )
 
 
-def _unpack_tag(tag: object) -> Tag | None:
+def tag_1(tag: list[Any], size: int, mtime_ns: int) -> Tag | None:
+    """A tag of format 1, as whoever made it packs it now: it said a size and a time, and never left them out.
+
+    There was but one sort of remote. Directories that nobody has changed since still hold such.
+    """
     match tag:
-        case None:
-            return None
-        case [int(size), int(mtime)]:
-            return Tag(size, mtime)
+        case [int(shown_size), int(shown_time)]:
+            is_same = shown_size == size and shown_time == mtime_ns // NS
+            return None if is_same else b"%d %d" % (shown_size, shown_time)
         case _:
             raise ValueError("a tag is malformed")

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Stamp, Tag
+from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Stamp
 from reconcile.state.actions import present, unpack_problem
+from reconcile.state.entries import tag_1
 
 _KINDS = (Kind.FILE, Kind.DIR, Kind.SYMLINK)
 _OPS = (Op.CREATE, Op.MODIFY, Op.MOVE, Op.DELETE, Op.MKDIR, Op.SETMETA, Op.PARK)
@@ -58,7 +59,7 @@ def _entry_1(packed: Any) -> Entry | None:
         digest,
         link,
         None if stamp is None else Stamp(*stamp),
-        None if tag is None else Tag(*tag),
+        None if tag is None else tag_1(tag, size, mtime_ns),
         retained=bool(flags & 1),
         excluded=bool(flags & 2),
         foreign=bool(flags & 4),

@@ -24,7 +24,7 @@ from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
 
-from reconcile.core.model import NS, PERMISSIONS, Directory, Entry, Kind, Stamp, Tag
+from reconcile.core.model import PERMISSIONS, Directory, Entry, Kind, Stamp
 from reconcile.state.entries import EXCLUDED, FLAGS, RETAINED, pack_entry, unpack_entry
 
 STRIDE = 6
@@ -175,7 +175,7 @@ def _fact(entry: Entry) -> object:
             and digest is not None
             and len(digest) == DIGEST_SIZE
             and entry.link is None
-            and entry.tag == Tag(stamp.size, stamp.mtime_ns // NS)
+            and entry.tag is None
         ):
             return digest
     elif as_scanned and entry.link is not None and entry.digest is None and entry.tag is None:
@@ -215,8 +215,7 @@ def _entry(row: tuple[Any, ...], fact: object) -> Entry:
     stamp = Stamp(ino, size, mtime_ns, ctime_ns, mode)
     permissions = _SHARED[mode & PERMISSIONS]
     if type(fact) is bytes and len(fact) == DIGEST_SIZE and kind is Kind.FILE:
-        tag = Tag(size, mtime_ns // NS)
-        return Entry(Kind.FILE, permissions, size, mtime_ns, digest=fact, stamp=stamp, tag=tag)
+        return Entry(Kind.FILE, permissions, size, mtime_ns, digest=fact, stamp=stamp)
     if type(fact) is str and kind is Kind.SYMLINK:
         return Entry(Kind.SYMLINK, permissions, size, mtime_ns, link=fact, stamp=stamp)
     raise ValueError("a fact does not fit the mode of its row")

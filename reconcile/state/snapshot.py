@@ -3,11 +3,14 @@
     magic "RECONSNP" · format version, 4 bytes, big-endian · body · xxh3-128 of all before, 16 bytes
 
 Magic, version and trailer stay where they are in every version to come, so that
-an older program can tell a newer file from a damaged one. The body of version 1
-is msgpack of ``[header, flat list]`` with three items for each directory: its
+an older program can tell a newer file from a damaged one. The body is msgpack of
+``[header, flat list]`` with three items for each directory: its
 path, and stamps and facts as ``rows`` packs them. ``marks`` is left out of the header
 where there are none, as in files of before there were any. What is packed stays so until
 somebody asks for the entries, so a million of them load in a blink.
+
+Version 1 has other tags in its facts (see ``entries``), and so have directories that came from
+there and have stayed packed since: a file of version 2 may hold both.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from reconcile.core.model import Directory, DirectorySnapshot
 from reconcile.state.rows import PackedDirectory, pack_directory
 
 MAGIC = b"RECONSNP"
-FORMAT = 1
+FORMAT = 2
 
 _PREFIX = len(MAGIC) + 4
 _TRAILER = 16
@@ -89,7 +92,7 @@ def load(data: bytes, name: str = "The snapshot") -> DirectorySnapshot:
     if len(content) < _PREFIX or xxhash.xxh3_128_digest(content) != data[-_TRAILER:]:
         raise Refused(f"{name} is damaged: its checksum does not match its content. {_WAYS_OUT}")
     version = int.from_bytes(content[len(MAGIC) : _PREFIX], "big")
-    if version > FORMAT:
+    if not 0 < version <= FORMAT:
         raise Refused(
             f"{name} was written by a newer reconcile (format {version}; this one reads up to {FORMAT}). "
             f"Use that version again. {_WAYS_OUT}"
@@ -119,7 +122,7 @@ def read_header(beginning: bytes) -> dict[str, Any] | None:
 
 
 def _parse(body: memoryview) -> DirectorySnapshot:
-    """The body of version 1. Raises ValueError and what msgpack raises."""
+    """The body, of either version. Raises ValueError and what msgpack raises."""
     value = msgpack.unpackb(body, unicode_errors="surrogateescape")
     match value:
         case [dict() as header, list() as flat]:

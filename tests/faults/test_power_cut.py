@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reconcile.core.errors import Refused
-from reconcile.core.model import Action, DirectorySnapshot, Entry, Kind, Op, Outcome, Stamp, Tag
+from reconcile.core.model import Action, DirectorySnapshot, Entry, Kind, Op, Outcome, Stamp
 from reconcile.remotes.ssh.target import SshTarget
 from reconcile.state import journal as journals
 from reconcile.state import private, store
@@ -24,10 +24,7 @@ NS = 10**9
 
 def make_entry(number: int) -> Entry:
     stamp = Stamp(number + 1, number, number * NS, number * NS, 0o100644)
-    tag = Tag(number, number)
-    return Entry(
-        Kind.FILE, 0o644, number, number * NS, bytes([number % 256]) * 16, None, stamp=stamp, tag=tag
-    )
+    return Entry(Kind.FILE, 0o644, number, number * NS, bytes([number % 256]) * 16, None, stamp=stamp)
 
 
 def make_snapshot(serial: int, count: int) -> DirectorySnapshot:

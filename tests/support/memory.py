@@ -28,8 +28,8 @@ from reconcile.core.model import (
     Plan,
     Problem,
     Reason,
-    RemoteStat,
     Scan,
+    Seen,
     Stage,
     Stamp,
     Tag,
@@ -281,12 +281,12 @@ class MemoryRemote:
                 self.performed.append(action)
                 yield Outcome(action, effects=effects)
 
-    def observe(self, paths: Iterable[str]) -> Iterator[tuple[str, RemoteStat | None]]:
+    def observe(self, paths: Iterable[str]) -> Iterator[tuple[str, Seen | None]]:
         for path in paths:
             node = self.tree.get(path)
             yield path, None if node is None else _stat(node)
 
-    def walk(self, top: str) -> Iterator[tuple[str, RemoteStat]]:
+    def walk(self, top: str) -> Iterator[tuple[str, Seen]]:
         for path, node in sorted(self.tree.items()):
             if not top or path.startswith(f"{top}/"):
                 yield path, _stat(node)
@@ -296,7 +296,13 @@ class MemoryRemote:
             yield path, digest(self.tree[path].content)
 
     def tag_of(self, wish: Entry) -> Tag | None:
-        return Tag(wish.size, wish.mtime)
+        return tag_for(wish.size, wish.mtime)
+
+    def is_left(self, shown: Tag, entry: Entry) -> bool:
+        return shown == (entry.tag or tag_for(entry.size, entry.mtime))
+
+    def noted(self, shown: Tag, entry: Entry) -> Tag | None:
+        return None if shown == tag_for(entry.size, entry.mtime) else shown
 
     def finish(self, mark: str = "") -> Iterator[Problem]:
         self.marks = (mark or self.marks[0],)
@@ -323,7 +329,7 @@ class MemoryRemote:
                 node = self.tree[path]
                 mtime = node.mtime if node.kind is Kind.DIR else new.mtime
                 self.tree[path] = replace(node, mode=new.mode, mtime=mtime)
-                return {path: new if new.kind is Kind.DIR else replace(new, tag=Tag(new.size, mtime))}
+                return {path: new if new.kind is Kind.DIR else self._noted(new, mtime)}
             case Op.DELETE:
                 return self._delete(action)
             case Op.PARK:
@@ -333,6 +339,9 @@ class MemoryRemote:
                 return {}
             case Op.MOVE:
                 return self._move(action)
+
+    def _noted(self, new: Entry, mtime: int) -> Entry:
+        return replace(new, tag=self.noted(tag_for(new.size, mtime), new))
 
     def _upload(self, action: Action) -> Entry:
         path, new, node = action.path, action.new, self.local.nodes[action.path]
@@ -347,7 +356,7 @@ class MemoryRemote:
         self.tree[path] = replace(node, ino=0, ctime=0)
         if new.kind is Kind.SYMLINK:
             return replace(new, link=node.content)
-        return replace(new, digest=digest(node.content), tag=Tag(new.size, new.mtime))
+        return replace(new, digest=digest(node.content), tag=None)
 
     def _delete(self, action: Action) -> dict[str, Entry | None]:
         self._expect(action.path, action.old)
@@ -382,8 +391,7 @@ class MemoryRemote:
         node = self.tree[action.path]
         mtime = action.new.mtime if node.kind is Kind.FILE else node.mtime
         self.tree[action.path] = replace(node, mode=action.new.mode, mtime=mtime)
-        tag = Tag(action.new.size, action.new.mtime) if node.kind is Kind.FILE else None
-        return {action.path: replace(action.new, tag=tag)}
+        return {action.path: self._noted(action.new, self.tree[action.path].mtime)}
 
     def _fail_if_told(self, action: Action) -> None:
         if action.path in self.failing and action.path != action.source:
@@ -409,12 +417,18 @@ class MemoryRemote:
         node = self.tree.get(path)
         if node is None or node.kind is not entry.kind:
             raise Refusal(f"{path} should be a {entry.kind}, is {node}")
-        if entry.kind is Kind.FILE and entry.tag != Tag(len(node.content), node.mtime):
+        if entry.kind is Kind.FILE and not self.is_left(tag_for(len(node.content), node.mtime), entry):
             raise Refusal(f"{path} has drifted")
         if entry.kind is Kind.SYMLINK and entry.link != node.content:
             raise Refusal(f"{path} has drifted")
 
 
-def _stat(node: Node) -> RemoteStat:
+def tag_for(size: int, mtime: int) -> Tag:
+    """Of a file that shows these. Nobody can read them in it."""
+    return hashlib.blake2b(b"%d %d" % (size, mtime), digest_size=8).digest()
+
+
+def _stat(node: Node) -> Seen:
     link = node.content if node.kind is Kind.SYMLINK else None
-    return RemoteStat(node.kind, node.mode, len(node.content), node.mtime, link)
+    size = len(node.content)
+    return Seen(node.kind, node.mode, size, node.mtime, tag_for(size, node.mtime), link)

@@ -46,7 +46,6 @@ from reconcile.remotes.sftp.site import (
     intended,
     kind_of,
     problem,
-    tag_of,
     wire_time,
 )
 from reconcile.remotes.tree.steps import Recipe
@@ -107,7 +106,7 @@ def _set(
             if not isinstance(looked, Attrs):
                 return new, (yield from explain(site, path, "look at what was changed", looked))
             as_set = site.as_set(mode if site.caps.modes else None, looked)
-            as_timed = not is_timed or site.tag_of(new) is None or looked.mtime == seen.mtime
+            as_timed = not is_timed or site.time_of(new) is None or looked.mtime == seen.mtime
             if not is_others and not (as_set and as_timed):
                 site.doubt()
             seen = looked
@@ -118,7 +117,7 @@ def _set(
     if new.kind is Kind.DIR:
         return replace(new, mode=claimed), None
     digest = new.digest or (old.digest if old is not None else None)
-    return site.recorded(new, tag_of(seen), digest, claimed), None
+    return site.recorded(new, seen.mtime, digest, claimed), None
 
 
 def _to_set(site: Site, there: Attrs, old: Entry | None, new: Entry) -> tuple[int | None, int | None]:
@@ -264,7 +263,7 @@ def _move_of_nothing(site: Site, action: Action, here: Status, there: Attrs | St
     gone: dict[str, Entry | None] = {origin: None} if action.parked is None else {}
     if isinstance(there, Attrs) and new.kind is Kind.FILE and intended(site, there, new):
         mode = there.mode & PERMISSIONS if site.mode_for(new) is not None else None
-        return Outcome(action, {**gone, action.path: site.recorded(new, tag_of(there), new.digest, mode)})
+        return Outcome(action, {**gone, action.path: site.recorded(new, there.mtime, new.digest, mode)})
     missing = problem(action.path, Reason.MISSING, f"{origin!r}, to be renamed, is gone from the remote")
     return Outcome(action, gone, missing)
 

@@ -12,9 +12,10 @@ import stat
 from msgspec.structs import replace
 
 from reconcile.core.model import Entry, Kind
-from reconcile.core.observe import is_left, leads_alike
-from reconcile.remotes.sftp.site import Site, act, kind_of, tag_of
+from reconcile.core.observe import leads_alike
+from reconcile.remotes.sftp.site import Site, act, kind_of
 from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.tags import is_left
 from reconcile.remotes.tree.verbs import (
     OK,
     Attrs,
@@ -90,7 +91,7 @@ def holds(site: Site, path: bytes, link: str | None) -> Recipe[bool]:
 
 
 def above(site: Site, directory: bytes) -> str | None:
-    """What ``RemoteStat.above`` is of a link in a directory."""
+    """What ``Seen.above`` is of a link in a directory."""
     return None if site.quirks.verbatim else os.fsdecode(directory)
 
 
@@ -104,7 +105,7 @@ def matches(site: Site, path: bytes, attrs: Attrs, entry: Entry) -> Recipe[bool]
         return (yield from holds(site, path, entry.link))
     if entry.kind is Kind.DIR:
         return True
-    return is_left(tag_of(attrs), entry, site.tag_of(entry))
+    return is_left(attrs.size, attrs.mtime, entry, site.time_of(entry))
 
 
 def _look_twice(site: Site, path: bytes, attrs: Attrs) -> Recipe[Attrs]:

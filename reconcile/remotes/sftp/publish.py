@@ -28,7 +28,6 @@ from reconcile.remotes.sftp.site import (
     intended,
     kind_of,
     problem,
-    tag_of,
 )
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import OK, Attrs, Code, Remove, Rename, Replace, Set, Status
@@ -77,7 +76,7 @@ def done_already(site: Site, action: Action, there: Attrs, digest: bytes | None)
             full = mode | there.mode & SPECIAL_BITS
             if (yield from act(Set(site.at(action.path), full, None))) is OK:
                 shown = mode
-        new = site.recorded(new, tag_of(there), digest, None if mode is None else shown)
+        new = site.recorded(new, there.mtime, digest, None if mode is None else shown)
     return Outcome(action, {action.path: new})
 
 

@@ -23,7 +23,7 @@ from reconcile.core.model import (
     Plan,
     Problem,
     Reason,
-    RemoteStat,
+    Seen,
     Tag,
     Traffic,
 )
@@ -60,6 +60,7 @@ from reconcile.remotes.sftp.workdir import find_parked, leave, make_parts, make_
 from reconcile.remotes.ssh.connect import Connection, connect
 from reconcile.remotes.ssh.secret import Secrets
 from reconcile.remotes.ssh.target import of_job
+from reconcile.remotes.tree import tags
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.source.files import Source
 from reconcile.state.names import is_lost
@@ -331,11 +332,11 @@ class SftpRemote:
             case Op.DELETE:
                 return delete(site, action)
 
-    def observe(self, paths: Iterable[str]) -> Iterator[tuple[str, RemoteStat | None]]:
+    def observe(self, paths: Iterable[str]) -> Iterator[tuple[str, Seen | None]]:
         """What is at each path now; None: nothing, or nothing that we may see."""
         return self._session.run((observe(self._site, path) for path in paths), self._in_flight)
 
-    def walk(self, top: str) -> Iterator[tuple[str, RemoteStat]]:
+    def walk(self, top: str) -> Iterator[tuple[str, Seen]]:
         """See ``Remote``."""
         return walk(self._session, self._site, top, self._site.at_most(2 * TOGETHER), self._reporter.say)
 
@@ -349,7 +350,16 @@ class SftpRemote:
 
     def tag_of(self, wish: Entry) -> Tag | None:
         """See ``Remote``."""
-        return self._site.tag_of(wish)
+        time = self._site.time_of(wish)
+        return None if time is None else tags.pack(wish.size, time)
+
+    def is_left(self, shown: Tag, entry: Entry) -> bool:
+        """See ``Tags``."""
+        return tags.is_left(*tags.unpack(shown), entry, self._site.time_of(entry))
+
+    def noted(self, shown: Tag, entry: Entry) -> Tag | None:
+        """See ``Tags``."""
+        return tags.note(*tags.unpack(shown), entry)
 
     def finish(self, mark: str = "") -> Iterator[Problem]:
         """Purge the run's trash and remove its folder; the mark is renamed beside that."""

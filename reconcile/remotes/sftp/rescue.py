@@ -16,7 +16,7 @@ from reconcile.remotes.sftp.links import look
 from reconcile.remotes.sftp.listing import BATCH, TOGETHER, Listing, batches, list_directory
 from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.site import STAGING, Site, absent, act, inside, intended, tag_of
+from reconcile.remotes.sftp.site import STAGING, Site, absent, act, inside, intended
 from reconcile.remotes.sftp.trash import name_of, owner_of
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import OK, Attrs, Rename, Status, Verb
@@ -110,4 +110,4 @@ def _publish(site: Site, action: Action, beside: dict[str, Attrs]) -> Recipe[Out
         return None
     if not only_looks and (yield from act(Rename(place, target))) is not OK:
         return None
-    return Outcome(action, {action.path: site.recorded(new, tag_of(there), new.digest, mode)})
+    return Outcome(action, {action.path: site.recorded(new, there.mtime, new.digest, mode)})

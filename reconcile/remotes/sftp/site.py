@@ -28,11 +28,11 @@ from reconcile.core.model import (
     Problem,
     Reason,
     Stage,
-    Tag,
 )
 from reconcile.core.paths import PathDict, ancestors, parent
 from reconcile.remotes.sftp.quirks import Quirks, Version
 from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.tags import note
 from reconcile.remotes.tree.verbs import Attrs, Code, OpenNew, Status, Verb
 
 BLOCK = 32 * 1024  # bytes every server takes in one WRITE (draft, section 3)
@@ -309,22 +309,23 @@ class Site:
         self.trials -= 1
         return self.trials >= 0 or not self.trusted
 
-    def tag_of(self, wish: Entry) -> Tag | None:
-        """See ``Remote``. The server's own times prove nothing."""
+    def time_of(self, wish: Entry) -> int | None:
+        """What time a file will show that has arrived as wished. None: one that proves nothing."""
         if not self.sends_times or self.quirks.keeps_times is False:
             return None
-        return Tag(wish.size, self.quirks.shown(wire_time(wish)))
+        return self.quirks.shown(wire_time(wish))
 
-    def recorded(self, entry: Entry, tag: Tag, digest: bytes | None, mode: int | None = None) -> Entry:
-        """What the snapshot shall say of a file of which ``entry`` is the wish; ``mode`` if it was seen."""
+    def recorded(self, wish: Entry, mtime: int, digest: bytes | None, mode: int | None = None) -> Entry:
+        """What the snapshot shall say of a file as wished that shows this time; ``mode`` if it was seen."""
+        is_kept = self.options.keep_times
         return Entry(
             kind=Kind.FILE,
-            mode=self.mode_claimed(entry) if mode is None else mode,
-            size=entry.size,
-            mtime_ns=entry.mtime_ns if self.options.keep_times else tag.mtime * NS,
+            mode=self.mode_claimed(wish) if mode is None else mode,
+            size=wish.size,
+            mtime_ns=wish.mtime_ns if is_kept else mtime * NS,
             digest=digest,
-            stamp=entry.stamp,
-            tag=tag,
+            stamp=wish.stamp,
+            tag=note(wish.size, mtime, wish) if is_kept else None,
         )
 
 
@@ -338,11 +339,6 @@ def wire_time(entry: Entry) -> int:
     return min(max(entry.mtime, 0), MAX_TIME)
 
 
-def tag_of(attrs: Attrs) -> Tag:
-    """The tag of what the server shows."""
-    return Tag(attrs.size, attrs.mtime)
-
-
 def kind_of(attrs: Attrs) -> Kind | None:
     """None for FIFOs and the like."""
     return _KINDS.get(stat.S_IFMT(attrs.mode))
@@ -350,7 +346,7 @@ def kind_of(attrs: Attrs) -> Kind | None:
 
 def intended(site: Site, attrs: Attrs, entry: Entry) -> bool:
     """Whether a file has exactly the size and time we give it: taken as done."""
-    return stat.S_ISREG(attrs.mode) and tag_of(attrs) == site.tag_of(entry)
+    return stat.S_ISREG(attrs.mode) and attrs.size == entry.size and attrs.mtime == site.time_of(entry)
 
 
 def act(request: Verb) -> Recipe[Status]:

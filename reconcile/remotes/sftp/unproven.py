@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from reconcile.core.model import Action, Outcome, Reason
 from reconcile.remotes.sftp.links import look
-from reconcile.remotes.sftp.site import Site, problem, tag_of
+from reconcile.remotes.sftp.site import Site, problem
 from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.tags import note
 from reconcile.remotes.tree.verbs import Attrs
 
 
@@ -32,5 +33,6 @@ def look_again(site: Site, action: Action) -> Recipe[Outcome | None]:
         return None  # gone, or replaced: not by us
     assert action.new is not None
     text = f"the server took {action.bytes:,} bytes and holds {there.size:,}; the next run sends it again"
-    held = replace(action.new, size=there.size, digest=None, stamp=None, tag=tag_of(there))
+    held = replace(action.new, size=there.size, digest=None, stamp=None, tag=None)
+    held = replace(held, tag=note(there.size, there.mtime, held))
     return Outcome(action, {action.path: held}, problem(action.path, Reason.FAILED, text), again=True)

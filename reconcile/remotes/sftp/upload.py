@@ -21,7 +21,6 @@ from reconcile.core.model import (
     Problem,
     Reason,
     Stamp,
-    Tag,
     unkept,
 )
 from reconcile.core.paths import parent
@@ -32,7 +31,7 @@ from reconcile.remotes.sftp.publish import STANDS, judge, publish
 from reconcile.remotes.sftp.purge import sweep
 from reconcile.remotes.sftp.refusal import BAD_NAME, NO_RENAME, Why, why_not_published
 from reconcile.remotes.sftp.rescue import staging_place
-from reconcile.remotes.sftp.site import Site, absent, problem, tag_of, wire_time
+from reconcile.remotes.sftp.site import Site, absent, problem, wire_time
 from reconcile.remotes.tree.steps import Batch, Burst, Notable, Recipe, Room
 from reconcile.remotes.tree.verbs import (
     OK,
@@ -185,10 +184,10 @@ class Content:
         "mtime",
         "path",
         "sent",
+        "shown",
         "site",
         "source",
         "staged",
-        "tag",
         "trouble",
         "unkept",
         "written",
@@ -215,7 +214,7 @@ class Content:
         self.mode = site.mode_for(entry)
         time, quirks = wire_time(entry), site.quirks
         self.mtime = time if site.sends_times else None
-        self.tag = Tag(entry.size, quirks.shown(time) if quirks.time_step or quirks.time_shift else time)
+        self.shown = quirks.shown(time) if quirks.time_step or quirks.time_shift else time
         self.unkept = False  # the server shows another mode
         self.trouble: Problem | None = None  # with the source
         self.written = False  # all of it, over several lanes: what follows the content is still to come
@@ -273,7 +272,7 @@ class Content:
         self.written = True
 
     def ending(self) -> list[Verb]:
-        """What follows the content. The tag is read back where the server has to prove itself."""
+        """What follows the content. Size and time are read back where the server has to prove itself."""
         site, [(lane, handle)] = self.site, self.handles
         wanted = self.mtime
         mtime = None if site.quirks.late_times else wanted
@@ -310,7 +309,7 @@ class Content:
     def held(self) -> Entry:
         """The entry that holds once the file is published."""
         self.site.refusals = 0
-        held = self.site.recorded(self.entry, self.tag, self.digest)
+        held = self.site.recorded(self.entry, self.shown, self.digest)
         return replace(held, mode=unkept(held.mode)) if self.unkept else held
 
     def _settle(self, notable: Notable) -> Recipe[Problem | None]:
@@ -362,12 +361,12 @@ class Content:
         self.unkept = not self.site.as_set(self.mode if self.site.caps.modes else None, shown)
         if self.unkept or self._lacks_its_time(shown):
             self.site.doubt()
-        self.tag = tag_of(shown)
+        self.shown = shown.mtime
         return None
 
     def _lacks_its_time(self, shown: Attrs) -> bool:
-        wished = self.site.tag_of(self.entry)
-        return wished is not None and shown.mtime != wished.mtime
+        wished = self.site.time_of(self.entry)
+        return wished is not None and shown.mtime != wished
 
     def _make_sure(self, shown: Answer | None) -> Recipe[Answer | None]:
         """Look again where what was asked last may have been answered first, or a write overtook the time."""

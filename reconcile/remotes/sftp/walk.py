@@ -9,12 +9,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 
 from reconcile.core.errors import Refused, Unreachable
-from reconcile.core.model import PERMISSIONS, RESERVED_NAME, RESERVED_PREFIX, UNSEEN, Kind, RemoteStat
+from reconcile.core.model import PERMISSIONS, RESERVED_NAME, RESERVED_PREFIX, UNSEEN, Kind, Seen
 from reconcile.remotes.sftp.links import above, look, read_link
 from reconcile.remotes.sftp.listing import HIDDEN, TOGETHER, Listing, batches, list_for_sure
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.site import Site, absent, inside, kind_of
 from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.tags import pack
 from reconcile.remotes.tree.verbs import Attrs, Code, Status
 
 MOST_DEEP = (
@@ -24,7 +25,7 @@ MOST_DEEP = (
 
 def walk(
     session: Session, site: Site, top: str, in_flight: int, say: Callable[[str], None]
-) -> Iterator[tuple[str, RemoteStat]]:
+) -> Iterator[tuple[str, Seen]]:
     """Everything below ``top``, breadth first, our own files left out."""
     level = [] if site.vacant else [top]
     for _ in range(MOST_DEEP):
@@ -40,21 +41,21 @@ def walk(
                 child = f"{path}/{name}" if path else name
                 if kind_of(attrs) is Kind.DIR:
                     deeper.append(child)
-                yield child, _remote_stat(site, path, attrs, links.get(name))
+                yield child, _seen(site, path, attrs, links.get(name))
         level = deeper
         if not level:
             return
     say(f"{level[0]!r} is {MOST_DEEP} directories deep; what is in it and beside it there is unknown")
 
 
-def observe(site: Site, path: str) -> Recipe[tuple[str, RemoteStat | None]]:
+def observe(site: Site, path: str) -> Recipe[tuple[str, Seen | None]]:
     """What is at a path; None: nothing. What we may not see may be something."""
     where = site.at(path)
     there = yield from look(site, where)
     if isinstance(there, Status):
         return path, None if absent(there) else UNSEEN
     link = (yield from read_link(site, where)) if kind_of(there) is Kind.SYMLINK else None
-    return path, _remote_stat(site, path.rpartition("/")[0], there, link)
+    return path, _seen(site, path.rpartition("/")[0], there, link)
 
 
 def _tell_unlisted(
@@ -104,6 +105,8 @@ def _list(site: Site, path: str) -> Recipe[tuple[str, Listing, dict[str, str | N
     return path, listing, targets
 
 
-def _remote_stat(site: Site, directory: str, attrs: Attrs, link: str | None) -> RemoteStat:
+def _seen(site: Site, directory: str, attrs: Attrs, link: str | None) -> Seen:
     whole = None if link is None else above(site, site.at(directory))
-    return RemoteStat(kind_of(attrs), attrs.mode & PERMISSIONS, attrs.size, attrs.mtime, link, whole)
+    kind = kind_of(attrs)
+    tag = pack(attrs.size, attrs.mtime) if kind is Kind.FILE else b""
+    return Seen(kind, attrs.mode & PERMISSIONS, attrs.size, attrs.mtime, tag, link, whole)
