@@ -7,7 +7,7 @@ from contextlib import closing
 
 from msgspec.structs import replace
 
-from reconcile.apply.connection import Connect, Line
+from reconcile.apply.connection import Connect, Retrying
 from reconcile.core.errors import Stale
 from reconcile.core.job import Job, Reporter, Result, Stop
 from reconcile.phases.carry_out import carry_out
@@ -38,8 +38,8 @@ def make_plan(
     job = replace(job, state=job.former or job.state)
     memo, opener = Memo(job.state, keeps=False), scheme_of(job.target).make_opener()
     job = _as_kept(job, memo)
-    line = Line(job, reporter, connect or opener, stop, memo)
-    with closing(line), Held(job, reporter, line, stop, opener) as this:
+    remote = Retrying(job, reporter, connect or opener, stop, memo)
+    with closing(remote), Held(job, reporter, remote, stop, opener) as this:
         look(this)
         this.old = load(this, repair=False)
         mind_mounts(this, repair=False)
@@ -62,11 +62,11 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
     job = take_over_state(job)
     memo, opener = Memo(job.state, keeps=True), scheme_of(job.target).make_opener()
     job = _as_kept(job, memo)
-    line = Line(job, reporter, connect or opener, stop, memo)
+    remote = Retrying(job, reporter, connect or opener, stop, memo)
     with (
-        closing(line),
+        closing(remote),
         hold_lock(job.state, job.options.wait),
-        Held(job, reporter, line, stop, opener) as this,
+        Held(job, reporter, remote, stop, opener) as this,
     ):
         look(this, sure_to_connect=not has_snapshot(job.state) or asks_the_remote(job.options))
         this.old = load(this, repair=True)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from reconcile.apply.connection import Line
+from reconcile.apply.connection import Retrying
 from reconcile.apply.levels import apply
 from reconcile.core.arrivals import lost
 from reconcile.core.diff import diff, fill, infer, unread
@@ -37,7 +37,7 @@ def without_moves(world: World, problems: Sequence[Problem] = ()) -> Plan:
 
 def carried_out(world: World, plan: Plan, failing: frozenset[str] = frozenset()) -> list[Outcome]:
     remote = MemoryRemote(world.remote, world.local, failing)
-    line = Line(JOB, SILENT, lambda _job, _reporter, _memory: remote, Stop(), FORGETFUL)
+    line = Retrying(JOB, SILENT, lambda _job, _reporter, _memory: remote, Stop(), FORGETFUL)
     return list(apply(plan, line, None, Stop()))  # type: ignore[arg-type]  # nothing is read from disk
 
 

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from reconcile.apply.connection import Line
+from reconcile.apply.connection import Retrying
 from reconcile.apply.levels import apply
 from reconcile.apply.recover import foresee, recover
 from reconcile.core.fold import fold
@@ -121,7 +121,7 @@ def attempt(world: World, failing: frozenset[str]) -> MemoryRemote:
 
 
 def carry_out(plan: Plan, remote: MemoryRemote) -> list[Outcome]:
-    line = Line(JOB, SILENT, lambda _job, _reporter, _memory: remote, Stop(), FORGETFUL)
+    line = Retrying(JOB, SILENT, lambda _job, _reporter, _memory: remote, Stop(), FORGETFUL)
     return list(apply(plan, line, None, Stop()))  # type: ignore[arg-type]  # nothing is read from disk
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from reconcile.apply.connection import Line
+from reconcile.apply.connection import Retrying
 from reconcile.core.job import Job, Reporter, Stop
 from reconcile.remotes import FORGETFUL, Memory, Remote
 from reconcile.remotes.ssh.target import Login, SshTarget
@@ -44,18 +44,18 @@ class Server:
 
 def test_a_question_waits_until_somebody_waits_for_the_connection() -> None:
     reporter, server = Asked(), Server()
-    line = Line(JOB, reporter, server, Stop(), FORGETFUL)
+    line = Retrying(JOB, reporter, server, Stop(), FORGETFUL)
     line.open_soon()
     assert server.reached.wait(30)
     assert not server.ended.wait(0.05)  # it does not come to its end by itself
     assert reporter.asked == 0
-    assert line.remote is not None
+    assert line.open() is not None
     assert (reporter.asked, server.lets_in) == (1, True)
 
 
 def test_a_question_that_nobody_waits_for_is_never_put() -> None:
     reporter, server = Asked(), Server()
-    line = Line(JOB, reporter, server, Stop(), FORGETFUL)
+    line = Retrying(JOB, reporter, server, Stop(), FORGETFUL)
     line.open_soon()
     line.close()
     assert server.ended.wait(30)
@@ -65,7 +65,7 @@ def test_a_question_that_nobody_waits_for_is_never_put() -> None:
 def test_no_key_is_enrolled_before_that_is_needed() -> None:
     server = Server()
     job = Job("/source", SshTarget("host", "/"), "/state", login=Login(accept_new_host_key=True))
-    line = Line(job, Asked(), server, Stop(), FORGETFUL)
+    line = Retrying(job, Asked(), server, Stop(), FORGETFUL)
     line.open_soon()
     assert not server.reached.is_set()
-    assert line.remote is not None
+    assert line.open() is not None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from reconcile.apply.connection import Line
+from reconcile.apply.connection import Retrying
 from reconcile.apply.levels import apply
 from reconcile.core import fold as folding
 from reconcile.core.diff import diff, fill, fingerprint, infer, unread
@@ -102,7 +102,7 @@ class World:
     ) -> tuple[Plan, list[Outcome]]:
         plan = self.plan(options)
         remote = MemoryRemote(self.remote, self.local, failing)
-        line = Line(JOB, SILENT, lambda _job, _reporter, _memory: remote, Stop(), FORGETFUL)
+        line = Retrying(JOB, SILENT, lambda _job, _reporter, _memory: remote, Stop(), FORGETFUL)
         outcomes = list(apply(plan, line, None, Stop()))  # type: ignore[arg-type]  # nothing is read from disk
         assert failing or not remote.parked, "something was left parked"
         dirs = fold(self.snapshot, outcomes, plan.restamped, self.local.clock * 10**9 + 10**9).dirs

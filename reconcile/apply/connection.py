@@ -1,4 +1,7 @@
-"""The line to the remote: opened when it is first needed, and again when it is lost."""
+"""A remote that outlives its connections: opened when it is first needed, and again when one is lost.
+
+What may live here: when to connect, when to try again, and what then is to be asked or done once more.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,29 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from itertools import chain
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
+from reconcile.apply.levels import find_out
 from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway, Unreachable, Untrusted
 from reconcile.core.job import Job, Reporter, Stop
-from reconcile.core.model import Action, Footing, Plan, Traffic
+from reconcile.core.model import (
+    Action,
+    Capabilities,
+    Entry,
+    Footing,
+    Outcome,
+    Plan,
+    Problem,
+    RemoteStat,
+    Tag,
+    Traffic,
+)
 from reconcile.remotes import NOTHING, Memory, Remote, scheme_of
+from reconcile.source.files import Source
 from reconcile.state.names import name_run
 
 T = TypeVar("T")
@@ -27,8 +43,8 @@ _LOOK_UP = 0.2  # seconds: a signal that comes just before a wait begins is hear
 FIRST_WAIT = 0.5  # seconds before the first attempt that is not made at once
 
 
-class Line:
-    """Holds the connection of one run. ``remote`` is always the one to use now."""
+class Retrying:
+    """A ``Remote`` over as many connections as it takes. Raises ConnectionLost once they are too many."""
 
     def __init__(self, job: Job, reporter: Reporter, connect: Connect, stop: Stop, memory: Memory) -> None:
         self._job = job
@@ -47,9 +63,8 @@ class Line:
         self.was_open = False
         self.in_doubt = False  # a connection broke while it was prepared
 
-    @property
-    def remote(self) -> Remote:
-        """The open remote, after some attempts perhaps.
+    def open(self) -> Remote:
+        """The remote to use now, connected after some attempts perhaps.
 
         Raises Unreachable, or Refused where DEST is no directory.
         """
@@ -60,18 +75,10 @@ class Line:
             except (ProtocolError, TurnedAway):
                 raise  # no SFTP that we speak, or not for us: another attempt would not change that
             except Unreachable as failed:
-                self.reopen(failed)
+                self._reopen(failed)
             self.was_open = True
         assert self._remote is not None
         return self._remote
-
-    def insist(self, question: Callable[[Remote], T]) -> T:
-        """Ask the remote, over as many connections as it takes, what may be asked more than once."""
-        while True:
-            try:
-                return question(self.remote)
-            except ConnectionLost as lost:
-                self.reopen(lost)
 
     def open_soon(self) -> None:
         """It will be needed: begin to connect beside what is going on, as connecting is mostly waiting.
@@ -87,6 +94,37 @@ class Line:
     def _open(self) -> Remote:
         return self._connect(self._job, self._reporter, self._memory)
 
+    def _insist(self, question: Callable[[Remote], T]) -> T:
+        """Ask, over as many connections as it takes, what may be asked more than once."""
+        while True:
+            try:
+                return question(self.open())
+            except ConnectionLost as lost:
+                self._reopen(lost)
+
+    def _ask(
+        self,
+        question: Callable[[Remote], Iterator[tuple[str, T]]],
+        left: MutableMapping[str, Any] | None = None,
+    ) -> Iterator[tuple[str, T]]:
+        """The same for one that is answered path by path. ``left``: those that it still asks for."""
+        while left is None or left:
+            try:
+                for path, answer in question(self.open()):
+                    if left is not None:
+                        del left[path]
+                    yield path, answer
+                break
+            except ConnectionLost as lost:
+                self._reopen(lost)
+
+    @property
+    def caps(self) -> Capabilities:
+        """See ``Remote``; as remembered while there is no connection."""
+        if self._remote is not None:
+            return self._remote.caps
+        return scheme_of(self._job.target).recall_caps(self._memory)
+
     @property
     def traffic(self) -> Traffic:
         """What went over all connections."""
@@ -98,38 +136,123 @@ class Line:
         """Files published over all connections that are not known to be on the server's disk."""
         return self._unsynced + (self._remote.unsynced if self._remote is not None else 0)
 
-    def prepare(
-        self, footing: Footing, plan: Plan = NOTHING, *, resume: bool = False, before: Iterable[Action] = ()
-    ) -> None:
-        """Make a folder of ours on the remote, under a new name. See ``Remote.prepare``."""
-        self._footing, self._plan, self._before_us = footing, plan, before
-        self.in_doubt = False
-        try:
-            self._prepare(self.remote, footing, resume=resume)
-        except ConnectionLost as lost:
-            self.in_doubt = True
-            self.reopen(lost)
-
-    def _prepare(self, remote: Remote, footing: Footing, *, resume: bool) -> None:
-        before = chain(self._before_us, self._plan.actions)
-        remote.prepare(footing, name_run(self._job.state), self._plan, resume=resume, before=before)
-        self._footing = replace(footing, known=True)
+    @property
+    def parked(self) -> frozenset[int] | None:
+        """See ``Remote``."""
+        return self.open().parked
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """See ``Remote.marks``; none while there is no connection."""
+        """See ``Remote``; none while there is no connection."""
         return self._remote.marks if self._remote is not None else ()
 
     @property
+    def base(self) -> str:
+        """See ``Remote``."""
+        return self.open().base
+
+    @property
     def workdir(self) -> str:
-        """See ``Remote.workdir``; empty while there is no connection."""
-        return self._remote.workdir if self._remote is not None else ""
+        """See ``Remote``."""
+        return self.open().workdir
 
-    def progress(self) -> None:
-        """Something was achieved: a loss from now on counts as the first."""
-        self._fruitless = 0
+    def prepare(
+        self,
+        footing: Footing,
+        run: str,
+        plan: Plan = NOTHING,
+        *,
+        resume: bool = False,
+        before: Iterable[Action] = (),
+    ) -> None:
+        """See ``Remote``. Over another connection it is done again, under a name that no run had."""
+        self._footing, self._plan, self._before_us = footing, plan, before
+        self.in_doubt = False
+        try:
+            self._prepare(self.open(), footing, run, resume=resume)
+        except ConnectionLost as lost:
+            self.in_doubt = True
+            self._reopen(lost)
 
-    def reopen(self, lost: Unreachable) -> None:
+    def _prepare(self, remote: Remote, footing: Footing, run: str, *, resume: bool) -> None:
+        before = chain(self._before_us, self._plan.actions)
+        remote.prepare(footing, run, self._plan, resume=resume, before=before)
+        self._footing = replace(footing, known=True)
+
+    def find_marks(self, footing: Footing) -> None:
+        """See ``Remote``."""
+        self._insist(lambda remote: remote.find_marks(footing))
+
+    def find_parked(self, lineage: str) -> None:
+        """See ``Remote``."""
+        self._insist(lambda remote: remote.find_parked(lineage))
+
+    def is_torn(self) -> bool:
+        """See ``Remote``."""
+        return self._insist(lambda remote: remote.is_torn())
+
+    def rescue(self, actions: Sequence[Action]) -> Iterator[Outcome]:
+        """See ``Remote``."""
+        return self._go_on(actions, lambda remote, left: remote.rescue(left), Stop())
+
+    def perform(
+        self, actions: Sequence[Action], source: Source, stop: Stop | None = None
+    ) -> Iterator[Outcome]:
+        """See ``Remote``."""
+        return self._go_on(
+            actions, lambda remote, left: remote.perform(left, source, stop), Stop() if stop is None else stop
+        )
+
+    def _go_on(
+        self,
+        actions: Sequence[Action],
+        work: Callable[[Remote, Sequence[Action]], Iterator[Outcome]],
+        stop: Stop,
+    ) -> Iterator[Outcome]:
+        """After a loss the remote is asked what became of what was under way; the rest is begun again."""
+        left = actions
+        lost: ConnectionLost | None = None
+        while left and not stop.requested:
+            ended: set[int] = set()
+            try:
+                if lost is not None:
+                    self._reopen(lost)
+                for outcome in work(self.open(), left) if lost is None else find_out(left, self.open()):
+                    ended.add(id(outcome.action))
+                    self._fruitless = 0
+                    yield outcome
+                if lost is None:
+                    return
+                lost = None
+            except ConnectionLost as error:
+                if error is lost:  # no more retries
+                    raise
+                lost = error
+            left = [action for action in left if id(action) not in ended]
+
+    def observe(self, paths: Iterable[str]) -> Iterator[tuple[str, RemoteStat | None]]:
+        """See ``Remote``."""
+        left = dict.fromkeys(paths)
+        return self._ask(lambda remote: remote.observe(list(left)), left)
+
+    def walk(self, top: str) -> Iterator[tuple[str, RemoteStat]]:
+        """See ``Remote``. It begins anew after a loss, so that a path may come twice."""
+        return self._ask(lambda remote: remote.walk(top))
+
+    def read_digests(self, files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, bytes | None]]:
+        """See ``Remote``."""
+        left = dict(files)
+        return self._ask(lambda remote: remote.read_digests(list(left.items())), left)
+
+    def tag_of(self, wish: Entry) -> Tag | None:
+        """See ``Remote``."""
+        return self.open().tag_of(wish)
+
+    def finish(self, mark: str = "") -> Iterator[Problem]:
+        """See ``Remote``. Over another connection, preparing clears what the last one left, too."""
+        return iter(self._insist(lambda remote: list(remote.finish(mark))))
+
+    def _reopen(self, lost: Unreachable) -> None:
         """Connect again after a loss, fence the old folder off and take over what was parked.
 
         Or for the first time, after an attempt that failed. Waits longer and longer, with jitter, up to
@@ -148,7 +271,7 @@ class Line:
                 self._reporter.retrying(_why(lost), number, most, pause)
                 time.sleep(pause)
                 try:
-                    return self._reopen()
+                    return self._renew()
                 except Unreachable as failed:
                     lost = failed
                     if not self._may_pass(failed):
@@ -170,11 +293,11 @@ class Line:
         lasting = (Untrusted, ProtocolError) if self.was_open else (TurnedAway, ProtocolError)
         return not isinstance(error, lasting)
 
-    def _reopen(self) -> None:
+    def _renew(self) -> None:
         self._hang_up()
         self._remote = self._open()
         if self._footing is not None:
-            self._prepare(self._remote, self._footing, resume=True)
+            self._prepare(self._remote, self._footing, name_run(self._job.state), resume=True)
 
     def close(self) -> None:
         """Hang up; may be called twice."""

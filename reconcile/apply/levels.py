@@ -1,9 +1,8 @@
-"""A plan and a line to the remote in, a stream of outcomes out.
+"""A plan and a remote in, a stream of outcomes out.
 
 Owns the order: a level begins when the one before has ended, and an action whose
 prerequisite failed is not tried. The remote owns its concurrency. One failing
-action never blocks the others. When the connection is lost it is made again, the
-remote is asked what became of the actions under way, and the rest goes on.
+action never blocks the others.
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from reconcile.apply.connection import Line
-from reconcile.core.errors import ConnectionLost
 from reconcile.core.job import Stop
 from reconcile.core.model import Action, Kind, Op, Outcome, Plan
 from reconcile.core.observe import claim, claim_parted, is_parted, questions
@@ -23,12 +20,11 @@ from reconcile.remotes import Remote
 from reconcile.source.files import Source
 
 
-def apply(plan: Plan, line: Line, source: Source, stop: Stop) -> Iterator[Outcome]:
+def apply(plan: Plan, remote: Remote, source: Source, stop: Stop) -> Iterator[Outcome]:
     """Carry out ``plan``. Outcomes come as they happen, each once.
 
     Once ``stop`` is requested no action is begun any more, and those under way are
-    brought to their end. Raises ``ConnectionLost`` when the line stays dead; what has no outcome by
-    then is unknown.
+    brought to their end. Raises ``ConnectionLost``; what has no outcome by then is unknown.
     """
     failed = _Failed(problem.path for problem in plan.problems)
     for level in plan.levels:
@@ -40,45 +36,18 @@ def apply(plan: Plan, line: Line, source: Source, stop: Stop) -> Iterator[Outcom
                 stranded.append(outcome)
             else:
                 yield outcome
-        for outcome in _perform(ready, line, source, stop):
+        for outcome in remote.perform(ready, source, stop):
             if not outcome.done:
                 failed.add(outcome.action)
                 if failed.is_parked(outcome.action) and outcome.action.path not in outcome.effects:
                     stranded.append(outcome)
                     continue
             yield outcome
-        for outcome in _bring_home(stranded, line, source):
+        for outcome in _bring_home(stranded, remote, source):
             home = outcome.action.source
             if home is not None and home in outcome.effects:
                 failed.add_path(home)
             yield outcome
-
-
-def _perform(actions: Sequence[Action], line: Line, source: Source, stop: Stop) -> Iterator[Outcome]:
-    """One level, over as many connections as it takes."""
-    left = actions
-    lost: ConnectionLost | None = None
-    while left and not stop.requested:
-        ended: list[Action] = []
-        try:
-            if lost is not None:
-                line.reopen(lost)
-                outcomes = find_out(left, line.remote)
-            else:
-                outcomes = line.remote.perform(left, source, stop)
-            for outcome in outcomes:
-                ended.append(outcome.action)
-                line.progress()
-                yield outcome
-            if lost is None:
-                return
-            lost = None
-        except ConnectionLost as error:
-            if error is lost:  # no more retries
-                raise
-            lost = error
-        known = set(map(id, ended))
-        left = [action for action in left if id(action) not in known]
 
 
 def find_out(actions: Sequence[Action], remote: Remote) -> Iterator[Outcome]:
@@ -111,7 +80,7 @@ def way_home(action: Action) -> Action:
     return replace(action, path=action.source, new=action.moved, old=None, carried={})
 
 
-def _bring_home(stranded: Sequence[Outcome], line: Line, source: Source) -> Iterator[Outcome]:
+def _bring_home(stranded: Sequence[Outcome], remote: Remote, source: Source) -> Iterator[Outcome]:
     """Go the way home, also in a run that was asked to end; the outcomes with what is then true.
 
     Not before the level has ended: whatever was to come to the old place has come by then.
@@ -119,7 +88,7 @@ def _bring_home(stranded: Sequence[Outcome], line: Line, source: Source) -> Iter
     homes = [way_home(outcome.action) for outcome in stranded]
     at_home: set[int] = set()
     for group in by_depth(homes):
-        at_home |= {id(outcome.action) for outcome in _perform(group, line, source, Stop()) if outcome.done}
+        at_home |= {id(outcome.action) for outcome in remote.perform(group, source) if outcome.done}
     for home, outcome in zip(homes, stranded, strict=True):
         if id(home) in at_home:
             yield replace(outcome, effects={**outcome.effects, home.path: home.new})

@@ -31,7 +31,7 @@ from reconcile.state.journal import Leftover
 def recover(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: Source) -> DirectorySnapshot:
     """The snapshot that is true after the interrupted run, whose folder is fenced off.
 
-    Puts back what it had parked. Raises ConnectionLost; recovery then begins anew.
+    Puts back what it had parked. Raises ConnectionLost.
     """
     outcomes = list(_know(old, leftover, remote, source))
     ways = _choose_ways(leftover, outcomes, remote)

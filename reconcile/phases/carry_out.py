@@ -22,6 +22,7 @@ from reconcile.source.own import (
     tell_keys,
 )
 from reconcile.state.journal import Journal, begin_journal, discard_journal
+from reconcile.state.names import name_run
 from reconcile.state.place import remember_workdir
 from reconcile.state.rows import pack_directory
 from reconcile.state.store import save_snapshot
@@ -37,7 +38,7 @@ def carry_out(run: Held, plan: Plan) -> None:
             with closing(_begin(run, plan)) as journal:
                 _apply(run, plan, journal, truth)
         elif run.recovered:  # which was all there was to do
-            run.cleanup = run.line.insist(lambda remote: list(remote.finish()))
+            run.cleanup = list(run.remote.finish())
         if run.stop.requested and any(action.op is Op.PARK for action in plan.actions):
             run.stop.check()  # something may still be parked: the journal knows
         with run.phase("commit"):
@@ -70,21 +71,20 @@ def _apply(run: Held, plan: Plan, journal: Journal, truth: Fold) -> None:
         footing = footing_of(run.job, run.old)
         footing = replace(footing, marks=(*footing.marks, begins, ends), fresh=begins)
         try:
-            run.line.prepare(footing, plan)
+            run.remote.prepare(footing, name_run(run.job.state), plan)
         except (Refused, Unreachable):
-            if not run.line.in_doubt and not {begins, ends}.intersection(run.line.marks):
+            if not run.remote.in_doubt and not {begins, ends}.intersection(run.remote.marks):
                 journal.discard()  # nothing was interrupted: it did not begin
             raise
-        remember_workdir(run.job.state, run.line.workdir)
-        journal.begin(run.line.marks)
-        for outcome in apply(plan, run.line, run.source, run.stop):
+        remember_workdir(run.job.state, run.remote.workdir)
+        journal.begin(run.remote.marks)
+        for outcome in apply(plan, run.remote, run.source, run.stop):
             journal.record(outcome)
             truth.follow(outcome)
             run.tally.add(outcome)
             run.reporter.outcome(outcome)
-        # Over another connection, preparing clears what the last one left, too.
-        run.cleanup = run.line.insist(lambda remote: list(remote.finish(ends)))
-        run.marks = run.line.marks if {begins, ends}.intersection(run.line.marks) else run.old.marks
+        run.cleanup = list(run.remote.finish(ends))
+        run.marks = run.remote.marks if {begins, ends}.intersection(run.remote.marks) else run.old.marks
 
 
 def _commit(run: Held, truth: Fold) -> None:

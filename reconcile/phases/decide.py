@@ -29,7 +29,7 @@ def decide(run: Held, first: DirectorySnapshot, spent: int | None = None) -> Pla
     options = run.job.options
     changes = _find_changes(run)
     if any(_is_sure(change, options) for change in changes):
-        run.line.open_soon()
+        run.remote.open_soon()
     with run.phase("hash"):
         contents, problems = read_contents(run.source, unread(changes))
     with run.phase("diff"):
@@ -52,7 +52,7 @@ def decide(run: Held, first: DirectorySnapshot, spent: int | None = None) -> Pla
         run.connect()  # which was under way beside all this
         with run.phase("survey"):
             others = [place.source for place in find_others(os.path.dirname(run.job.state), run.job.target)]
-            run.line.insist(lambda remote: check_blank(run.job, remote, others))
+            check_blank(run.job, run.remote, others)
     for directory in run.found.dirs.values():
         directory.forget()
     return plan

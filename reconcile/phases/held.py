@@ -9,7 +9,7 @@ from typing import Self
 
 from msgspec import Struct, field
 
-from reconcile.apply.connection import Line
+from reconcile.apply.connection import Retrying
 from reconcile.core.errors import ReconcileError, amend
 from reconcile.core.filters import Filter
 from reconcile.core.growing import note_grown
@@ -28,11 +28,11 @@ _PUT_IN_ORDER = "Nothing was done but to put in order what the interrupted run h
 
 
 class Held(Struct, eq=False):
-    """What one run holds open: the source, the line to the remote, and the clock."""
+    """What one run holds open: the source, the remote, and the clock."""
 
     job: Job
     reporter: Reporter
-    line: Line
+    remote: Retrying
     stop: Stop
     opener: Opener
     filter: Filter = field(default_factory=Filter)
@@ -65,9 +65,9 @@ class Held(Struct, eq=False):
     def connect(self) -> None:
         """Be connected from now on. Raises Refused where our folder there has a place in SRC, too."""
         with self.phase("connect"):
-            remote = self.line.remote
+            self.remote.open()
         if self.job.options.remote_workdir is not None:  # by now it is known what ~ and links lead to
-            refuse_shared(work_in_dest(remote.base, remote.workdir), self.source, self.filter)
+            refuse_shared(work_in_dest(self.remote.base, self.remote.workdir), self.source, self.filter)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -99,12 +99,12 @@ class Held(Struct, eq=False):
             ended=self.tally.ended,
             problems=problems,
             notes=[*plan.notes, *self.tally.notes, *note_grown(self.tally.done, self.source.grown)],
-            connected=self.line.was_open,
-            traffic=self.line.traffic,
+            connected=self.remote.was_open,
+            traffic=self.remote.traffic,
             duration_s=self._now - self.began,
             phases=self.phases,
             entries=self.found.entry_count,
-            unsynced=self.line.unsynced,
+            unsynced=self.remote.unsynced,
             kept=self._kept(plan if command == "plan" else Plan()),
         )
 

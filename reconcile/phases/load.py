@@ -19,6 +19,7 @@ from reconcile.core.paths import within
 from reconcile.phases.held import Held
 from reconcile.state.journal import Leftover, discard_journal, read_journal
 from reconcile.state.lock import find_run
+from reconcile.state.names import name_run
 from reconcile.state.place import recall_workdir
 from reconcile.state.private import check_folder
 from reconcile.state.store import read_snapshot, save_snapshot
@@ -100,9 +101,7 @@ def _adopt(run: Held, *, repair: bool) -> DirectorySnapshot:
     in_doubt = _set_right(run, repair=repair) if run.job.options.start_over else nowhere
     run.connect()
     with run.phase("survey"):
-        return run.line.insist(
-            lambda remote: take_over(run.job, run.found, run.source, remote, run.reporter.say, in_doubt)
-        )
+        return take_over(run.job, run.found, run.source, run.remote, run.reporter.say, in_doubt)
 
 
 def _set_right(run: Held, *, repair: bool) -> Callable[[str], bool]:
@@ -121,7 +120,7 @@ def _set_right(run: Held, *, repair: bool) -> Callable[[str], bool]:
     if repair and old is not None and (leftover.lineage, leftover.serial) == (old.lineage, old.serial):
         with suppress(Refused, Stale):  # the remote is of another age
             _recover(run, old, leftover, repair=True)
-            run.cleanup = run.line.insist(lambda remote: list(remote.finish()))
+            run.cleanup = list(run.remote.finish())
     doubtful = {path for action in leftover.actions if _may_look_alike(action) for path in touched(action)}
     return lambda path: within(path, doubtful)
 
@@ -138,7 +137,7 @@ def _look_at_mark(run: Held, footing: Footing) -> None:
     """Raises Stale where it is not ours, Refused where it is gone."""
     run.connect()
     with run.phase("survey"):
-        run.line.insist(lambda remote: remote.find_marks(footing))
+        run.remote.find_marks(footing)
 
 
 def _refresh(
@@ -149,7 +148,7 @@ def _refresh(
     with run.phase("survey"):
         options = run.job.options
         perms, links = options.keep_perms, options.keep_remote_links
-        seen = run.line.insist(lambda remote: drifted(old, remote, keep_perms=perms, keep_links=links))
+        seen = drifted(old, run.remote, keep_perms=perms, keep_links=links)
     if not seen and not marks:
         return old
     serial = max(old.serial, *map(serial_of, marks or old.marks or (BEFORE,))) + 1
@@ -169,10 +168,10 @@ def _recover(run: Held, old: DirectorySnapshot, leftover: Leftover, *, repair: b
     run.connect()
     with run.phase("recover"):
         if not repair:
-            return run.line.insist(lambda remote: foresee(old, leftover, remote, run.source))
-        run.line.prepare(footing, resume=True, before=leftover.actions)
-        marks = run.line.marks if footing.fresh in run.line.marks else footing.marks
-        new = run.line.insist(lambda remote: recover(old, leftover, remote, run.source))
+            return foresee(old, leftover, run.remote, run.source)
+        run.remote.prepare(footing, name_run(run.job.state), resume=True, before=leftover.actions)
+        marks = run.remote.marks if footing.fresh in run.remote.marks else footing.marks
+        new = recover(old, leftover, run.remote, run.source)
         new = replace(new, serial=old.serial + 1, settled="", marks=marks)
         save_snapshot(run.job.state, new)
         if not run.job.options.start_over:

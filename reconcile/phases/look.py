@@ -40,7 +40,7 @@ def look(run: Held, *, sure_to_connect: bool = False) -> None:
         lines = (*read_ignore_file(root), *options.filters)
         own, work = options.own, work_in_dest(job.target.path, options.remote_workdir)
         run.filter = make_filter((*lines, *map(line_for, (*own, *work))))
-        meanwhile = run.line.open_soon if sure_to_connect else None
+        meanwhile = run.remote.open_soon if sure_to_connect else None
         ours = identify_own(job.state, options.own_files)
         run.found = scan(root, run.filter, options, meanwhile, ours)
         if run.found.own:

@@ -1,0 +1,170 @@
+"""A remote that outlives its connections: what is tried, asked, or done once more. No network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import pytest
+
+from reconcile.apply.connection import Retrying
+from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway, Unreachable, Untrusted
+from reconcile.core.job import Job, Options, Reporter, Stop
+from reconcile.core.model import Action, Entry, Footing, Kind, Op, Outcome, Problem, RemoteStat
+from reconcile.remotes import FORGETFUL, Memory, Remote
+from reconcile.remotes.ssh.target import SshTarget
+from reconcile.report.recorder import Recorder
+from tests.support.memory import LocalTree, MemoryRemote, Node
+
+T = TypeVar("T")
+
+AWAY = Unreachable("nobody answers")
+LOST = ConnectionLost("it broke")
+
+
+class Calls:
+    """A host that takes some calls badly before it takes one well."""
+
+    def __init__(self, *failures: Unreachable) -> None:
+        self.failures = list(failures)
+        self.count = 0
+        self.recorder = Recorder("run")
+
+    def __call__(self, _job: Job, _reporter: Reporter, _memory: Memory) -> Remote:
+        self.count += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return MemoryRemote({}, None)  # type: ignore[arg-type]  # nothing is asked of it
+
+    def line(self, retries: int = 3) -> Retrying:
+        """A line that does not wait between two calls."""
+        options = Options(retries=retries, retry_max_wait=0.0)
+        job = Job("/src", SshTarget("host", "/"), "/state", options)
+        return Retrying(job, self.recorder, self, Stop(), FORGETFUL)
+
+
+@pytest.mark.parametrize("failures", [[AWAY], [AWAY] * 3, [LOST, AWAY, LOST]])
+def test_the_first_connection_is_tried_as_often_as_the_later_ones(failures: Sequence[Unreachable]) -> None:
+    calls = Calls(*failures)
+    line = calls.line()
+    assert line.open().traffic.requests == 0
+    assert line.was_open
+    assert calls.count == len(failures) + 1
+    words = [message for _, message in calls.recorder.said]
+    assert ("not connected (nobody answers)" in words[0]) == (failures[0] is AWAY)
+    assert words[0].endswith("attempt 1 of 3")
+
+
+def test_in_the_end_it_is_given_up() -> None:
+    calls = Calls(*[AWAY] * 9)
+    with pytest.raises(Unreachable, match="nobody answers"):
+        calls.line(retries=3).open()
+    assert calls.count == 4
+    calls = Calls(*[AWAY] * 9)
+    with pytest.raises(Unreachable, match="nobody answers"):
+        calls.line(retries=0).open()
+    assert calls.count == 1
+    assert not calls.recorder.said
+
+
+@pytest.mark.parametrize("lasting", [TurnedAway("no"), Untrusted("who are you"), ProtocolError("no SFTP")])
+@pytest.mark.parametrize("before", [0, 1])
+def test_what_will_not_change_is_not_tried_again(lasting: Unreachable, before: int) -> None:
+    calls = Calls(*[AWAY] * before, lasting, AWAY)
+    with pytest.raises(type(lasting)):
+        calls.line().open()
+    assert calls.count == before + 1
+
+
+def test_who_had_let_us_in_may_do_so_again() -> None:
+    """A server that is starting up lets nobody in for a while; but another host key stays another."""
+    calls = Calls()
+    line = calls.line()
+    assert line.open().traffic.requests == 0
+    calls.failures = [AWAY, TurnedAway("not yet")]
+    line._reopen(LOST)
+    assert calls.count == 4
+    calls.failures = [Untrusted("who are you"), AWAY]
+    with pytest.raises(Untrusted):
+        line._reopen(LOST)
+    assert calls.count == 5
+
+
+@dataclass
+class Breaking(MemoryRemote):
+    """Its connection breaks after so many answers; what comes then is done, but nobody hears of it."""
+
+    answers: int = 1
+    prepared: int = 0
+
+    def prepare(self, footing: Footing, *args: object, **more: object) -> None:
+        self.prepared += 1
+        super().prepare(footing, *args, **more)  # type: ignore[arg-type]
+
+    def perform(self, *args: object) -> Iterator[Outcome]:
+        return self._break(super().perform(*args))  # type: ignore[arg-type]
+
+    def observe(self, paths: Iterable[str]) -> Iterator[tuple[str, RemoteStat | None]]:
+        return self._break(super().observe(paths))
+
+    def walk(self, top: str) -> Iterator[tuple[str, RemoteStat]]:
+        return self._break(super().walk(top))
+
+    def finish(self, mark: str = "") -> Iterator[Problem]:
+        self.answers -= 1
+        if self.answers < 0:
+            raise LOST
+        return super().finish(mark)
+
+    def _break(self, answers: Iterable[T]) -> Iterator[T]:
+        for answer in answers:
+            self.answers -= 1
+            if self.answers < 0:
+                raise ConnectionLost("it broke")
+            yield answer
+
+
+FILES = {path: Node(Kind.FILE, path) for path in ("a", "b", "c")}
+
+
+def over(*remotes: Breaking) -> Retrying:
+    """A connection to each, one after the other."""
+    waiting = list(remotes)
+    options = Options(retries=len(remotes), retry_max_wait=0.0)
+    job = Job("/src", SshTarget("host", "/"), "/state", options)
+    return Retrying(job, Recorder("run"), lambda *_: waiting.pop(0), Stop(), FORGETFUL)
+
+
+def test_what_was_told_before_a_loss_is_not_asked_again() -> None:
+    first, second = (Breaking(FILES, LocalTree(), answers=count) for count in (1, 2))
+    assert [path for path, _ in over(first, second).observe(FILES)] == ["a", "b", "c"]
+    assert second.answers == 0
+
+
+def test_a_walk_begins_anew() -> None:
+    first, second = (Breaking(FILES, LocalTree(), answers=count) for count in (1, 3))
+    assert [path for path, _ in over(first, second).walk("")] == ["a", "a", "b", "c"]
+
+
+def test_what_was_under_way_is_looked_at_before_it_goes_on() -> None:
+    local, there = LocalTree(dict(FILES)), dict[str, Node]()
+    first, second = (Breaking(there, local, answers=count) for count in (1, 9))
+    remote = over(first, second)
+    remote.prepare(Footing("lineage"), "run")
+    wishes = {path: Entry(Kind.FILE, 0o644, 1, 10**9) for path in FILES}
+    actions = [Action(Op.CREATE, path, wish) for path, wish in wishes.items()]
+    outcomes = list(remote.perform(actions, None))  # type: ignore[arg-type]  # nothing is read from it
+    assert sorted(outcome.action.path for outcome in outcomes if outcome.done) == ["a", "b", "c"]
+    assert there.keys() == FILES.keys()
+    assert [action.path for action in second.performed] == ["a"]  # "b" was done when the first one broke
+    assert (first.prepared, second.prepared) == (1, 1)
+
+
+def test_the_end_comes_over_another_connection() -> None:
+    first, second = (Breaking({}, LocalTree(), answers=count) for count in (0, 1))
+    remote = over(first, second)
+    remote.prepare(Footing("lineage"), "run")
+    assert list(remote.finish("mark")) == []
+    assert remote.marks == ("mark",)
+    assert second.prepared == 1
