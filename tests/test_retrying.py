@@ -11,7 +11,7 @@ import pytest
 from reconcile.apply.connection import Retrying
 from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway, Unreachable, Untrusted
 from reconcile.core.job import Job, Options, Reporter, Stop
-from reconcile.core.model import Action, Entry, Footing, Kind, Op, Outcome, Problem, RemoteStat
+from reconcile.core.model import Action, Entry, Footing, Kind, Op, Outcome, Problem, Seen
 from reconcile.remotes import FORGETFUL, Memory, Remote
 from reconcile.remotes.ssh.target import SshTarget
 from reconcile.report.recorder import Recorder
@@ -105,10 +105,10 @@ class Breaking(MemoryRemote):
     def perform(self, *args: object) -> Iterator[Outcome]:
         return self._break(super().perform(*args))  # type: ignore[arg-type]
 
-    def observe(self, paths: Iterable[str]) -> Iterator[tuple[str, RemoteStat | None]]:
+    def observe(self, paths: Iterable[str]) -> Iterator[tuple[str, Seen | None]]:
         return self._break(super().observe(paths))
 
-    def walk(self, top: str) -> Iterator[tuple[str, RemoteStat]]:
+    def walk(self, top: str) -> Iterator[tuple[str, Seen]]:
         return self._break(super().walk(top))
 
     def finish(self, mark: str = "") -> Iterator[Problem]:

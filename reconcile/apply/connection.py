@@ -26,7 +26,7 @@ from reconcile.core.model import (
     Outcome,
     Plan,
     Problem,
-    RemoteStat,
+    Seen,
     Tag,
     Traffic,
 )
@@ -230,12 +230,12 @@ class Retrying:
                 lost = error
             left = [action for action in left if id(action) not in ended]
 
-    def observe(self, paths: Iterable[str]) -> Iterator[tuple[str, RemoteStat | None]]:
+    def observe(self, paths: Iterable[str]) -> Iterator[tuple[str, Seen | None]]:
         """See ``Remote``."""
         left = dict.fromkeys(paths)
         return self._ask(lambda remote: remote.observe(list(left)), left)
 
-    def walk(self, top: str) -> Iterator[tuple[str, RemoteStat]]:
+    def walk(self, top: str) -> Iterator[tuple[str, Seen]]:
         """See ``Remote``. It begins anew after a loss, so that a path may come twice."""
         return self._ask(lambda remote: remote.walk(top))
 
@@ -247,6 +247,14 @@ class Retrying:
     def tag_of(self, wish: Entry) -> Tag | None:
         """See ``Remote``."""
         return self.open().tag_of(wish)
+
+    def is_left(self, shown: Tag, entry: Entry) -> bool:
+        """See ``Remote``."""
+        return self.open().is_left(shown, entry)
+
+    def noted(self, shown: Tag, entry: Entry) -> Tag | None:
+        """See ``Remote``."""
+        return self.open().noted(shown, entry)
 
     def finish(self, mark: str = "") -> Iterator[Problem]:
         """See ``Remote``. Over another connection, preparing clears what the last one left, too."""
