@@ -17,6 +17,7 @@ OVER_QUOTA = "the server takes no more content; a quota may be used up"
 READ_ONLY = "the remote file system is read-only"
 
 _WORDS = {"no space": FULL, "quota": OVER_QUOTA, "read-only": READ_ONLY}
+_CODES = {Code.NO_SPACE: FULL, Code.QUOTA: OVER_QUOTA, Code.READ_ONLY: READ_ONLY}
 
 
 def explain(site: Site, path: str, doing: str, status: Status, size: int = 0) -> Recipe[Problem]:
@@ -75,7 +76,7 @@ def what_fits(site: Site, actions: Sequence[Action]) -> Recipe[list[Action]]:
 def _look_for_space(site: Site, path: str, status: Status, size: int) -> Recipe[None]:
     """Find out whether a failure means that nothing more fits; remembered for the rest of the run."""
     said = status.message.lower()
-    found = next((found for words, found in _WORDS.items() if words in said), None)
+    found = _CODES.get(status.code) or next((found for words, found in _WORDS.items() if words in said), None)
     if found is None and Statvfs in site.can:
         found = yield from _ask_for_space(site, path, size)
     if found is None and size:

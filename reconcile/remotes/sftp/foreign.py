@@ -18,7 +18,18 @@ from reconcile.remotes.sftp.links import look, rename
 from reconcile.remotes.sftp.site import Site, absent, act, describe, drift, inside, kind_of
 from reconcile.remotes.sftp.trash import discard
 from reconcile.remotes.tree.steps import Recipe
-from reconcile.remotes.tree.verbs import OK, Attrs, Code, HardLink, Lstat, Mkdir, Replace, Rmdir, Status
+from reconcile.remotes.tree.verbs import (
+    OK,
+    UNCLEAR,
+    Attrs,
+    Code,
+    HardLink,
+    Lstat,
+    Mkdir,
+    Replace,
+    Rmdir,
+    Status,
+)
 
 NO_REPLACE = "the server can't replace a file in one step: the old one goes first, and readers see a gap"
 
@@ -78,7 +89,7 @@ def keep(site: Site, path: str, *, leave: bool = False, source: bytes | None = N
             site.keeps += 1
             return status
         failed = yield from explain(site, path, _KEEPING, status)
-        if status.code != Code.FAILED or not (yield from note_elsewhere(site, path)):
+        if status.code not in UNCLEAR or not (yield from note_elsewhere(site, path)):
             return failed
     disk = site.disk_of(parent(path)) or ""
     kept, below = kept_on(site, disk), path[len(disk) :].lstrip("/")

@@ -30,7 +30,7 @@ from reconcile.remotes.sftp.site import (
     problem,
 )
 from reconcile.remotes.tree.steps import Recipe
-from reconcile.remotes.tree.verbs import OK, Attrs, Code, Remove, Rename, Replace, Set, Status
+from reconcile.remotes.tree.verbs import OK, UNCLEAR, Attrs, Remove, Rename, Replace, Set, Status
 from reconcile.source.files import Source, SourceError
 
 
@@ -177,7 +177,7 @@ def _put_in_place(site: Site, action: Action, content: bytes, way: Way) -> Recip
         return published.outcome
     assert published.refused is not None
     refused, effects = published.refused, published.effects
-    if not is_beside and refused.code == Code.FAILED and (yield from note_elsewhere(site, action.path)):
+    if not is_beside and refused.code in UNCLEAR and (yield from note_elsewhere(site, action.path)):
         # What was to be kept has been: either it was moved away, or it may be replaced by now.
         outcome = yield from _put_in_place(site, action, content, Way.FREE if effects else Way.OURS)
         return replace(outcome, effects={**effects, **outcome.effects})

@@ -15,12 +15,23 @@ from reconcile.remotes.sftp.disks import note_elsewhere
 from reconcile.remotes.sftp.site import STAGING, Site, act, inside, problem
 from reconcile.remotes.sftp.workdir import try_to_make
 from reconcile.remotes.tree.steps import Recipe
-from reconcile.remotes.tree.verbs import OK, Close, Code, Handle, Mkdir, Remove, Rename, Rmdir, Status
+from reconcile.remotes.tree.verbs import (
+    OK,
+    UNCLEAR,
+    Close,
+    Code,
+    Handle,
+    Mkdir,
+    Remove,
+    Rename,
+    Rmdir,
+    Status,
+)
 
 NO_RENAME = "the server lets us rename nothing, and files are put in place by a rename; allow it there"
 NEUTRAL = b".reconcile-"
 BAD_NAME = "the server does not take this name; it may hold what it forbids"
-_UNCLEAR = (Code.FAILED, Code.DENIED, Code.UNSUPPORTED)
+_WORTH_A_LOOK = UNCLEAR | {Code.DENIED, Code.UNSUPPORTED}
 
 
 class Why(Enum):
@@ -34,7 +45,7 @@ class Why(Enum):
 
 def why_not_published(site: Site, path: str, staged: bytes, status: Status) -> Recipe[Why | None]:
     """Of a staged file, which may be gone afterwards. None: no way to tell."""
-    if status.code not in _UNCLEAR:
+    if status.code not in _WORTH_A_LOOK:
         return None
     in_our_folder = staged.startswith(site.run + b"/")
     if in_our_folder and site.is_elsewhere(parent(path)):  # found out by another file, meanwhile
@@ -46,7 +57,7 @@ def why_not_published(site: Site, path: str, staged: bytes, status: Status) -> R
         return Why.NAME
     if (yield from is_barred(site)):
         return Why.BARRED
-    if in_our_folder and tried.code == Code.FAILED and (yield from note_elsewhere(site, path)):
+    if in_our_folder and tried.code in UNCLEAR and (yield from note_elsewhere(site, path)):
         return Why.PLACE
     return Why.RIGHT
 
@@ -56,7 +67,7 @@ def why_not_moved(site: Site, path: str, failed: Problem, status: Status) -> Rec
 
     IMMOVABLE: content that is sent anew may get there.
     """
-    if status.code not in _UNCLEAR or failed.reason is Reason.NO_SPACE:
+    if status.code not in _WORTH_A_LOOK or failed.reason is Reason.NO_SPACE:
         return failed
     if (yield from is_barred(site)):
         return failed

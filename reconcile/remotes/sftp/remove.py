@@ -20,7 +20,7 @@ from reconcile.remotes.sftp.purge import is_gone
 from reconcile.remotes.sftp.site import Site, absent, act, inside, kind_of, problem
 from reconcile.remotes.sftp.trash import discard
 from reconcile.remotes.tree.steps import Recipe
-from reconcile.remotes.tree.verbs import OK, Attrs, Code, Rmdir, Status
+from reconcile.remotes.tree.verbs import OK, UNCLEAR, Attrs, Code, Rmdir, Status
 
 Found = dict[str, Attrs]
 
@@ -118,7 +118,7 @@ def _delete_directory(
             members = ((name, kind_of(attrs) is Kind.DIR) for name, attrs in found.items())
             status = yield from discard(site, action.path, [("", True), *members])
         effects: dict[str, Entry | None] = {}
-        if status.code == Code.FAILED:  # as across file systems: then piece by piece
+        if status.code in UNCLEAR:  # as across file systems: then piece by piece
             effects, failed = yield from _delete_around(site, action, path, found, staying)
             if failed is not None:
                 return Outcome(action, effects, failed)

@@ -15,9 +15,11 @@ from reconcile.core.paths import join
 from reconcile.remotes.sftp.links import is_link, remove_link, rename
 from reconcile.remotes.sftp.site import Discarded, Site, act
 from reconcile.remotes.tree.steps import Recipe
-from reconcile.remotes.tree.verbs import OK, Code, Remove, Status
+from reconcile.remotes.tree.verbs import OK, UNCLEAR, Code, Remove, Status
 
 ITSELF: Sequence[tuple[str, bool]] = (("", False),)  # what goes with a file or link
+
+_NO_RENAME = UNCLEAR | {Code.UNSUPPORTED, Code.DENIED}
 
 
 def discard(site: Site, path: str, holds: Sequence[tuple[str, bool]] = ITSELF) -> Recipe[Status]:
@@ -35,7 +37,7 @@ def discard(site: Site, path: str, holds: Sequence[tuple[str, bool]] = ITSELF) -
     status = yield from rename(site, source, place)
     if status is OK:
         site.discarded.append(Discarded(place, path, holds))
-    if status.code in (Code.FAILED, Code.UNSUPPORTED, Code.DENIED):
+    if status.code in _NO_RENAME:
         removed = yield from act(Remove(source))
         return status if removed is not OK else removed
     return status

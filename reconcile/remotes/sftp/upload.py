@@ -35,6 +35,7 @@ from reconcile.remotes.sftp.site import Site, absent, problem, wire_time
 from reconcile.remotes.tree.steps import Batch, Burst, Notable, Recipe, Room
 from reconcile.remotes.tree.verbs import (
     OK,
+    UNCLEAR,
     Answer,
     Attrs,
     Close,
@@ -116,7 +117,7 @@ def _stage_and_publish(
             yield Close(opened.handle, lane)
             yield Remove(staged)
         return replace(way, action=action)
-    if isinstance(opened, Status) and opened.code == Code.FAILED:
+    if isinstance(opened, Status) and opened.code in UNCLEAR:
         yield Remove(staged)  # never truncated: it may be the same inode as a published file
         opened = yield opening
     if isinstance(opened, Status):

@@ -18,15 +18,11 @@ from msgspec import Struct
 
 @unique
 class Code(IntEnum):
-    """How a verb ended, as exactly as the driver can tell.
-
-    Over SFTP most refusals are no more than FAILED. Whoever asks whether it *may* have been one of the
-    exact ones asks for FAILED as well.
-    """
+    """How a verb ended, as exactly as the driver can tell. Over SFTP nearly all is just FAILED."""
 
     OK = 0
     EOF = 1  # nothing more to read, or to list
-    MISSING = 2  # the path is not there, or its directory is not
+    MISSING = 2  # the path is not there, or what is above it is no directory
     DENIED = 3
     FAILED = 4  # the driver can't say why
     INVALID = 5  # most often a name that is too long, or holds what it must not
@@ -37,9 +33,11 @@ class Code(IntEnum):
     NO_SPACE = 10  # of bytes or inodes
     QUOTA = 11
     READ_ONLY = 12
-    NOT_DIRECTORY = 13
-    IS_DIRECTORY = 14
-    LOOP = 15  # of links
+    IS_DIRECTORY = 13
+
+
+# What one driver tells apart and another calls FAILED: for where the reason is found out anyway.
+UNCLEAR = frozenset({Code.FAILED, Code.EXISTS, Code.NOT_EMPTY, Code.OTHER_DISK, Code.IS_DIRECTORY})
 
 
 # Answers.
