@@ -29,7 +29,7 @@ ROWS = (
     ("core",),
 )
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
-APART = {"remotes.ssh": "remotes.sftp", "serve": "remotes.sftp.remote"}  # what knows nothing of the other
+APART = {"remotes.ssh": "remotes.sftp", "serve": "remotes.tree.remote"}  # what knows nothing of the other
 
 # Who may import what is not Python's own. A package's name stands for all in it.
 # Nouns may be anywhere, so msgspec may.

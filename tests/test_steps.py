@@ -33,8 +33,8 @@ from reconcile.core.model import (
 from reconcile.core.moves import pair
 from reconcile.core.paths import PathDict
 from reconcile.core.plan import make_plan
-from reconcile.remotes.sftp.site import Site
 from reconcile.remotes.ssh.target import SshTarget
+from reconcile.remotes.tree.site import Site
 from tests.support.memory import LocalTree, MemoryRemote, pack
 
 MANY = 60

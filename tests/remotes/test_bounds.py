@@ -13,9 +13,10 @@ import pytest
 from reconcile.core.errors import ProtocolError, Unreachable
 from reconcile.core.job import Job, Options
 from reconcile.remotes import open_remote
-from reconcile.remotes.sftp import listing, wire
-from reconcile.remotes.sftp.remote import SftpRemote
+from reconcile.remotes.sftp import wire
 from reconcile.remotes.ssh.target import Login, SshTarget, of_job
+from reconcile.remotes.tree import listing
+from reconcile.remotes.tree.remote import SftpRemote
 from reconcile.run import run
 from tests.remotes.conformance import Heard
 from tests.support.command import Reconcile

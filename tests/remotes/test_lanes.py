@@ -16,10 +16,10 @@ from reconcile.core.job import Options
 from reconcile.core.model import Action, Entry, Kind, Op, Plan, Reason
 from reconcile.remotes import Remote
 from reconcile.remotes.sftp import lanes as sftp_lanes
-from reconcile.remotes.sftp import remote as sftp_remote
-from reconcile.remotes.sftp import upload
 from reconcile.remotes.sftp.lanes import LANES
-from reconcile.remotes.sftp.remote import SftpRemote
+from reconcile.remotes.tree import remote as tree_remote
+from reconcile.remotes.tree import upload
+from reconcile.remotes.tree.remote import SftpRemote
 from tests.remotes.conformance import OLD, Bench, Conformance, Heard, OpenRemote
 from tests.remotes.test_sftp import opener
 from tests.support.faults import Fault
@@ -34,7 +34,7 @@ SIZES = [LARGE - 1, LARGE, 255 * 1024 * 4, 255 * 1024 * 4 + 1, 3 << 20]
 @pytest.fixture(autouse=True)
 def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if every file were large, and the server far away."""
-    for module in (sftp_remote, sftp_lanes, upload):
+    for module in (tree_remote, sftp_lanes, upload):
         monkeypatch.setattr(module, "SPREAD_FROM", LARGE)
     monkeypatch.setattr(sftp_lanes, "A_LANE", 1)
     monkeypatch.setattr(sftp_lanes, "FAR", 0.0)

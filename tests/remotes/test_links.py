@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from reconcile.core.errors import Refused
 from reconcile.core.job import Job, OnDrift, Options
-from reconcile.remotes.sftp import walk
+from reconcile.remotes.tree import walk
 from reconcile.run import make_plan, run
 from reconcile.state.memo import Memo
 from tests.remotes.conformance import Heard

@@ -20,9 +20,10 @@ from reconcile.core.model import Action, DirectorySnapshot, Entry, Footing, Kind
 from reconcile.remotes import Remote
 from reconcile.remotes import open_remote as really_open
 from reconcile.remotes.sftp import session as pump
-from reconcile.remotes.sftp import site, wire
-from reconcile.remotes.sftp.quirks import Quirks
-from reconcile.remotes.sftp.remote import SftpRemote
+from reconcile.remotes.sftp import wire
+from reconcile.remotes.tree import site
+from reconcile.remotes.tree.quirks import Quirks
+from reconcile.remotes.tree.remote import SftpRemote
 from tests.remotes.conformance import LINEAGE, RUN, Bench, Conformance, Heard, OpenRemote
 from tests.support.faults import Fault
 from tests.support.sshd import Sshd

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from reconcile.core.job import Job, Options
-from reconcile.remotes.sftp.site import TRIALS
 from reconcile.remotes.ssh.target import Login, SshTarget
+from reconcile.remotes.tree.site import TRIALS
 from reconcile.run import run
 from reconcile.serve.files import Attributes, File, Files
 from reconcile.serve.server import Server

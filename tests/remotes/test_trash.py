@@ -15,7 +15,7 @@ import pytest
 from reconcile.core.job import Options
 from reconcile.core.marks import is_mark
 from reconcile.core.model import Footing
-from reconcile.remotes.sftp import remove
+from reconcile.remotes.tree import delete
 from reconcile.remotes.tree.steps import Recipe
 from tests.remotes.conformance import LINEAGE, RUN, Bench, Heard
 from tests.remotes.test_sftp import opener
@@ -79,14 +79,14 @@ def test_what_a_program_writes_between_the_listing_and_the_rename(
     bench: Bench, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.upload({"app": {"d": {"f": "ours"}}})
-    listed = remove._not_ours
+    listed = delete._not_ours
 
     def and_then_somebody_writes(*args: Any) -> Recipe[set[str]]:
         staying = yield from listed(*args)
         (dest / "app/d/upload").write_text("precious")
         return staying
 
-    monkeypatch.setattr(remove, "_not_ours", and_then_somebody_writes)
+    monkeypatch.setattr(delete, "_not_ours", and_then_somebody_writes)
     bench.do(bench.delete("app"))
     assert not (dest / "app").exists()
     assert list(bench.remote.finish()) == []

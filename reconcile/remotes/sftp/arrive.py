@@ -15,11 +15,11 @@ from reconcile.core.errors import Refused
 from reconcile.core.job import Job
 from reconcile.core.model import RESERVED_NAME, Capabilities
 from reconcile.remotes import Memory
-from reconcile.remotes.sftp.quirks import Quirks, claims_openssh, unpack, version_of
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.site import BLOCK, Site, absent
 from reconcile.remotes.sftp.wire import ANNOUNCED, AskLimits, Limits
 from reconcile.remotes.ssh.target import of_job
+from reconcile.remotes.tree.quirks import Quirks, claims_openssh, unpack, version_of
+from reconcile.remotes.tree.site import BLOCK, Site, absent
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import Attrs, HardLink, Names, Realpath, Replace, Stat, Status, Sync
 

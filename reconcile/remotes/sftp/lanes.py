@@ -13,10 +13,10 @@ from msgspec.structs import replace
 from reconcile.core.model import Action
 from reconcile.remotes.sftp.lane import Lane
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.site import STAGING, Site
-from reconcile.remotes.sftp.upload import SPREAD_FROM
 from reconcile.remotes.ssh.connect import Channel, Connection
+from reconcile.remotes.tree.site import STAGING, Site
 from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.upload import SPREAD_FROM
 from reconcile.remotes.tree.verbs import Attrs, Close, Handle, Lstat, Remove, Status
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from msgspec.structs import replace
 
 from reconcile.core.model import Action, Entry, Op, Outcome, Reason
 from reconcile.core.paths import parent
-from reconcile.remotes.sftp.links import look
-from reconcile.remotes.sftp.parents import missing, trouble_above
-from reconcile.remotes.sftp.site import Site, absent
+from reconcile.remotes.tree.link import look
+from reconcile.remotes.tree.parents import missing, trouble_above
+from reconcile.remotes.tree.site import Site, absent
 from reconcile.remotes.tree.steps import Recipe
 
 # With these nothing was done there: the source was at fault, or there was no space.

@@ -24,14 +24,14 @@ from reconcile.core.model import (
     unkept,
 )
 from reconcile.core.paths import parent
-from reconcile.remotes.sftp.explain import explain, not_sent, removed_at_close
-from reconcile.remotes.sftp.foreign import Way
-from reconcile.remotes.sftp.links import look
-from reconcile.remotes.sftp.publish import STANDS, judge, publish
-from reconcile.remotes.sftp.purge import sweep
-from reconcile.remotes.sftp.refusal import BAD_NAME, NO_RENAME, Why, why_not_published
-from reconcile.remotes.sftp.rescue import staging_place
-from reconcile.remotes.sftp.site import Site, absent, problem, wire_time
+from reconcile.remotes.tree.drift import Way
+from reconcile.remotes.tree.failure import explain, not_sent, removed_at_close
+from reconcile.remotes.tree.link import look
+from reconcile.remotes.tree.publish import STANDS, judge, publish
+from reconcile.remotes.tree.purge import sweep
+from reconcile.remotes.tree.refusal import BAD_NAME, NO_RENAME, Why, why_not_published
+from reconcile.remotes.tree.rescue import staging_place
+from reconcile.remotes.tree.site import Site, absent, problem, wire_time
 from reconcile.remotes.tree.steps import Batch, Burst, Notable, Recipe, Room
 from reconcile.remotes.tree.verbs import (
     OK,

@@ -9,9 +9,9 @@ from reconcile.core.linked import foreign_link, note_link
 from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Problem, Reason, Stage
 from reconcile.core.order import touched
 from reconcile.core.paths import parent
-from reconcile.remotes.sftp.explain import explain
-from reconcile.remotes.sftp.links import look, read_link
-from reconcile.remotes.sftp.site import Site, absent, kind_of, problem
+from reconcile.remotes.tree.failure import explain
+from reconcile.remotes.tree.link import look, read_link
+from reconcile.remotes.tree.site import Site, absent, kind_of, problem
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import Attrs, Status
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reconcile.core.model import Action, Problem, Reason
 from reconcile.core.paths import parent
-from reconcile.remotes.sftp.site import STAGING, Site, problem
+from reconcile.remotes.tree.site import STAGING, Site, problem
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import Code, Space, Status, Statvfs
 

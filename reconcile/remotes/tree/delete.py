@@ -12,14 +12,14 @@ from reconcile.core.linked import note_left
 from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Problem, Reason
 from reconcile.core.paths import parent
 from reconcile.core.twins import fold_name
-from reconcile.remotes.sftp.explain import explain
-from reconcile.remotes.sftp.foreign import Way, clear, meet
-from reconcile.remotes.sftp.links import look, matches
-from reconcile.remotes.sftp.listing import BATCH, TOGETHER, Listing, batches, list_for_sure
-from reconcile.remotes.sftp.purge import is_gone
-from reconcile.remotes.sftp.site import Site, absent, act, inside, kind_of, problem
-from reconcile.remotes.sftp.trash import discard
+from reconcile.remotes.tree.drift import Way, clear, meet
+from reconcile.remotes.tree.failure import explain
+from reconcile.remotes.tree.link import look, matches
+from reconcile.remotes.tree.listing import BATCH, TOGETHER, Listing, batches, list_for_sure
+from reconcile.remotes.tree.purge import is_gone
+from reconcile.remotes.tree.site import Site, absent, act, inside, kind_of, problem
 from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.trash import discard
 from reconcile.remotes.tree.verbs import OK, UNCLEAR, Attrs, Code, Rmdir, Status
 
 Found = dict[str, Attrs]

@@ -11,9 +11,8 @@ from msgspec.structs import replace
 
 from reconcile.core.model import Problem, Reason
 from reconcile.core.paths import parent
-from reconcile.remotes.sftp.disks import note_elsewhere
-from reconcile.remotes.sftp.site import STAGING, Site, act, inside, problem
-from reconcile.remotes.sftp.workdir import try_to_make
+from reconcile.remotes.tree.disks import note_elsewhere
+from reconcile.remotes.tree.site import STAGING, Site, act, inside, problem
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import (
     OK,
@@ -27,6 +26,7 @@ from reconcile.remotes.tree.verbs import (
     Rmdir,
     Status,
 )
+from reconcile.remotes.tree.workdir import try_to_make
 
 NO_RENAME = "the server lets us rename nothing, and files are put in place by a rename; allow it there"
 NEUTRAL = b".reconcile-"

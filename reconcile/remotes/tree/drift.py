@@ -12,12 +12,12 @@ from enum import Enum, auto
 from reconcile.core.job import OnDrift
 from reconcile.core.model import Action, Entry, Kind, Outcome, Problem
 from reconcile.core.paths import parent
-from reconcile.remotes.sftp.disks import kept_on, note_elsewhere
-from reconcile.remotes.sftp.explain import explain
-from reconcile.remotes.sftp.links import look, rename
-from reconcile.remotes.sftp.site import Site, absent, act, describe, drift, inside, kind_of
-from reconcile.remotes.sftp.trash import discard
+from reconcile.remotes.tree.disks import kept_on, note_elsewhere
+from reconcile.remotes.tree.failure import explain
+from reconcile.remotes.tree.link import look, rename
+from reconcile.remotes.tree.site import Site, absent, act, describe, drift, inside, kind_of
 from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.trash import discard
 from reconcile.remotes.tree.verbs import (
     OK,
     UNCLEAR,

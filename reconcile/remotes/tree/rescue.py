@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from reconcile.core.model import PERMISSIONS, Action, Kind, Op, Outcome
 from reconcile.core.paths import parent
-from reconcile.remotes.sftp.links import look
-from reconcile.remotes.sftp.listing import BATCH, TOGETHER, Listing, batches, list_directory
-from reconcile.remotes.sftp.parents import look_at_parents, trouble_above
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.site import STAGING, Site, absent, act, inside, intended
-from reconcile.remotes.sftp.trash import name_of, owner_of
+from reconcile.remotes.tree.link import look
+from reconcile.remotes.tree.listing import BATCH, TOGETHER, Listing, batches, list_directory
+from reconcile.remotes.tree.parents import look_at_parents, trouble_above
+from reconcile.remotes.tree.site import STAGING, Site, absent, act, inside, intended
 from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.trash import name_of, owner_of
 from reconcile.remotes.tree.verbs import OK, Attrs, Rename, Status, Verb
 
 MOMENT = 3600  # seconds; by more a server's clock is not wrong

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from reconcile.core.model import Kind
-from reconcile.remotes.sftp.listing import Listing, list_directory
-from reconcile.remotes.sftp.purge import purge
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.site import Site, kind_of
+from reconcile.remotes.tree.listing import Listing, list_directory
+from reconcile.remotes.tree.purge import purge
+from reconcile.remotes.tree.site import Site, kind_of
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import Mkdir, Rmdir, Verb
 

@@ -15,11 +15,11 @@ from msgspec.structs import replace
 
 from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Outcome, Problem, Reason
 from reconcile.core.paths import parent
-from reconcile.remotes.sftp.disks import note_elsewhere
-from reconcile.remotes.sftp.explain import explain
-from reconcile.remotes.sftp.foreign import NO_REPLACE, Way, clear, keep, meet
-from reconcile.remotes.sftp.links import holds, look, make_room, matches, symlink
-from reconcile.remotes.sftp.site import (
+from reconcile.remotes.tree.disks import note_elsewhere
+from reconcile.remotes.tree.drift import NO_REPLACE, Way, clear, keep, meet
+from reconcile.remotes.tree.failure import explain
+from reconcile.remotes.tree.link import holds, look, make_room, matches, symlink
+from reconcile.remotes.tree.site import (
     SPECIAL_BITS,
     STAGING,
     Site,

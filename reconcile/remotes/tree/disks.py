@@ -9,7 +9,7 @@ import os
 
 from reconcile.core.model import RESERVED_PREFIX
 from reconcile.core.paths import parent
-from reconcile.remotes.sftp.site import Site, act, inside
+from reconcile.remotes.tree.site import Site, act, inside
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import OK, Close, Handle, Remove, Rename, Status
 

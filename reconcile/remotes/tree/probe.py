@@ -14,9 +14,9 @@ from typing import TypeAlias
 from msgspec.structs import replace
 
 from reconcile.core.model import Kind
-from reconcile.remotes.sftp.attributes import try_attributes
-from reconcile.remotes.sftp.links import content_of, symlink
-from reconcile.remotes.sftp.site import STAGING, Site, kind_of
+from reconcile.remotes.tree.attributes import try_attributes
+from reconcile.remotes.tree.link import content_of, symlink
+from reconcile.remotes.tree.site import STAGING, Site, kind_of
 from reconcile.remotes.tree.steps import Farewell, Recipe
 from reconcile.remotes.tree.verbs import (
     OK,

@@ -12,14 +12,14 @@ from msgspec.structs import replace
 
 from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Op, Problem, Reason
 from reconcile.core.paths import ancestors, join, parent, within
-from reconcile.remotes.sftp.explain import explain
-from reconcile.remotes.sftp.foreign import keep
-from reconcile.remotes.sftp.links import look, rename
-from reconcile.remotes.sftp.listing import BATCH, TOGETHER, batches
-from reconcile.remotes.sftp.purge import remove_in_turn
-from reconcile.remotes.sftp.refusal import why_not_moved
-from reconcile.remotes.sftp.remove import Found, list_tree
-from reconcile.remotes.sftp.site import SPECIAL_BITS, Site, absent, inside, kind_of, problem
+from reconcile.remotes.tree.delete import Found, list_tree
+from reconcile.remotes.tree.drift import keep
+from reconcile.remotes.tree.failure import explain
+from reconcile.remotes.tree.link import look, rename
+from reconcile.remotes.tree.listing import BATCH, TOGETHER, batches
+from reconcile.remotes.tree.purge import remove_in_turn
+from reconcile.remotes.tree.refusal import why_not_moved
+from reconcile.remotes.tree.site import SPECIAL_BITS, Site, absent, inside, kind_of, problem
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import OK, Attrs, Lstat, Mkdir, Set, Status
 

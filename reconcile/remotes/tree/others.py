@@ -15,12 +15,12 @@ from msgspec import Struct
 from reconcile.core.marks import is_mark
 from reconcile.core.model import Kind
 from reconcile.remotes import Memory
-from reconcile.remotes.sftp.kept import is_note, read_notes
-from reconcile.remotes.sftp.listing import TOGETHER, Listing, list_directory
-from reconcile.remotes.sftp.mark import shown
-from reconcile.remotes.sftp.purge import purge
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.site import Site, act, kind_of
+from reconcile.remotes.tree.kept import is_note, read_notes
+from reconcile.remotes.tree.listing import TOGETHER, Listing, list_directory
+from reconcile.remotes.tree.mark import shown
+from reconcile.remotes.tree.purge import purge
+from reconcile.remotes.tree.site import Site, act, kind_of
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import OK, Rename, Rmdir, Verb
 

@@ -10,8 +10,8 @@ import os
 from reconcile.core.errors import Refused, Stale, Unreachable
 from reconcile.core.marks import BEFORE, explain_marks, is_mark
 from reconcile.core.model import RESERVED_NAME, Footing
-from reconcile.remotes.sftp.listing import Listing, list_directory
-from reconcile.remotes.sftp.site import Site, absent, act
+from reconcile.remotes.tree.listing import Listing, list_directory
+from reconcile.remotes.tree.site import Site, absent, act
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import OK, Code, Remove, Rename, Rmdir, Status
 

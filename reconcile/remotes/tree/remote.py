@@ -30,38 +30,38 @@ from reconcile.core.model import (
 from reconcile.core.order import not_tried
 from reconcile.core.paths import parent
 from reconcile.remotes import NOTHING, Memory
-from reconcile.remotes.sftp.alter import move, park, set_meta
 from reconcile.remotes.sftp.arrive import arrive
-from reconcile.remotes.sftp.bundle import IN_STEP, Bundler, make_bundles
-from reconcile.remotes.sftp.carry import looks_inside
-from reconcile.remotes.sftp.clash import set_twins_apart, unless_taken
-from reconcile.remotes.sftp.directory import make_directory, missed, next_to_make, set_nested_apart
-from reconcile.remotes.sftp.explain import what_fits
-from reconcile.remotes.sftp.kept import Kept
 from reconcile.remotes.sftp.lanes import Lanes
-from reconcile.remotes.sftp.listing import TOGETHER
-from reconcile.remotes.sftp.mark import find_marks
-from reconcile.remotes.sftp.names import set_odd_apart
-from reconcile.remotes.sftp.others import is_torn, look_at_others
-from reconcile.remotes.sftp.parents import blocked, look_at_parents, trouble_above
-from reconcile.remotes.sftp.publish import make_link
-from reconcile.remotes.sftp.quirks import pack
-from reconcile.remotes.sftp.readback import FILES, read_digest
-from reconcile.remotes.sftp.refusal import is_barred
-from reconcile.remotes.sftp.remove import delete, width
-from reconcile.remotes.sftp.rescue import rescue
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.settle import settle
-from reconcile.remotes.sftp.site import NO_FSYNC, Site
-from reconcile.remotes.sftp.unproven import look_again, note_published
-from reconcile.remotes.sftp.upload import SPREAD_FROM, upload
-from reconcile.remotes.sftp.walk import observe, walk
-from reconcile.remotes.sftp.workdir import find_parked, leave, make_parts, make_workdir, parts_for
 from reconcile.remotes.ssh.connect import Connection, connect
 from reconcile.remotes.ssh.secret import Secrets
 from reconcile.remotes.ssh.target import of_job
 from reconcile.remotes.tree import tags
+from reconcile.remotes.tree.bundle import IN_STEP, Bundler, make_bundles
+from reconcile.remotes.tree.carry import looks_inside
+from reconcile.remotes.tree.clash import set_twins_apart, unless_taken
+from reconcile.remotes.tree.delete import delete, width
+from reconcile.remotes.tree.failure import what_fits
+from reconcile.remotes.tree.kept import Kept
+from reconcile.remotes.tree.listing import TOGETHER
+from reconcile.remotes.tree.mark import find_marks
+from reconcile.remotes.tree.mkdir import make_directory, missed, next_to_make, set_nested_apart
+from reconcile.remotes.tree.move import move, park, set_meta
+from reconcile.remotes.tree.names import set_odd_apart
+from reconcile.remotes.tree.others import is_torn, look_at_others
+from reconcile.remotes.tree.parents import blocked, look_at_parents, trouble_above
+from reconcile.remotes.tree.publish import make_link
+from reconcile.remotes.tree.quirks import pack
+from reconcile.remotes.tree.readback import FILES, read_digest
+from reconcile.remotes.tree.refusal import is_barred
+from reconcile.remotes.tree.rescue import rescue
+from reconcile.remotes.tree.site import NO_FSYNC, Site
 from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.unproven import look_again, note_published
+from reconcile.remotes.tree.upload import SPREAD_FROM, upload
+from reconcile.remotes.tree.vanished import settle
+from reconcile.remotes.tree.walk import observe, walk
+from reconcile.remotes.tree.workdir import find_parked, leave, make_parts, make_workdir, parts_for
 from reconcile.source.files import Source
 from reconcile.state.names import is_lost
 

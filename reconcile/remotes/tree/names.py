@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from reconcile.core.model import Action, Op, Outcome, Reason
-from reconcile.remotes.sftp.listing import list_directory
-from reconcile.remotes.sftp.site import STAGING, Site, inside, problem
-from reconcile.remotes.sftp.workdir import try_to_make
+from reconcile.remotes.tree.listing import list_directory
+from reconcile.remotes.tree.site import STAGING, Site, inside, problem
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import Close, Handle, Remove, Status
+from reconcile.remotes.tree.workdir import try_to_make
 
 _ODD = "caf\udce9"
 _CHANGED = (

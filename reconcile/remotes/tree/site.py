@@ -30,7 +30,7 @@ from reconcile.core.model import (
     Stage,
 )
 from reconcile.core.paths import PathDict, ancestors, parent
-from reconcile.remotes.sftp.quirks import Quirks, Version
+from reconcile.remotes.tree.quirks import Quirks, Version
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.tags import note
 from reconcile.remotes.tree.verbs import Attrs, Code, OpenNew, Status, Verb

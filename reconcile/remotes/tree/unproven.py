@@ -8,8 +8,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from reconcile.core.model import Action, Outcome, Reason
-from reconcile.remotes.sftp.links import look
-from reconcile.remotes.sftp.site import Site, problem
+from reconcile.remotes.tree.link import look
+from reconcile.remotes.tree.site import Site, problem
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.tags import note
 from reconcile.remotes.tree.verbs import Attrs

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from reconcile.core.model import Action, Kind, Op
 from reconcile.core.paths import join
-from reconcile.remotes.sftp.links import is_link, remove_link, rename
-from reconcile.remotes.sftp.site import Discarded, Site, act
+from reconcile.remotes.tree.link import is_link, remove_link, rename
+from reconcile.remotes.tree.site import Discarded, Site, act
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import OK, UNCLEAR, Code, Remove, Status
 

@@ -22,11 +22,12 @@ from reconcile.core.errors import ReconcileError, Refused, Unreachable
 from reconcile.core.job import OnDrift
 from reconcile.core.marks import is_mark
 from reconcile.core.model import Action, Footing, Kind, Op, Problem, Reason, Stage
-from reconcile.remotes.sftp.explain import READ_ONLY, explain, not_sent
-from reconcile.remotes.sftp.kept import Kept, count_kept, is_note, read_notes, settle_kept
-from reconcile.remotes.sftp.links import look, rename
-from reconcile.remotes.sftp.listing import TOGETHER, Listing, list_directory, read_names
-from reconcile.remotes.sftp.mark import (
+from reconcile.remotes.sftp.session import Session
+from reconcile.remotes.tree.failure import READ_ONLY, explain, not_sent
+from reconcile.remotes.tree.kept import Kept, count_kept, is_note, read_notes, settle_kept
+from reconcile.remotes.tree.link import look, rename
+from reconcile.remotes.tree.listing import TOGETHER, Listing, list_directory, read_names
+from reconcile.remotes.tree.mark import (
     find_former,
     job_folder,
     judge,
@@ -37,13 +38,12 @@ from reconcile.remotes.sftp.mark import (
     rename_mark,
     shown,
 )
-from reconcile.remotes.sftp.probe import open_anyhow, try_out
-from reconcile.remotes.sftp.purge import empty_blindly, empty_trash, purge
-from reconcile.remotes.sftp.rescue import find_staged, take_staged
-from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.site import STAGING, Discarded, Site, absent, act, kind_of
-from reconcile.remotes.sftp.trash import foresee
+from reconcile.remotes.tree.probe import open_anyhow, try_out
+from reconcile.remotes.tree.purge import empty_blindly, empty_trash, purge
+from reconcile.remotes.tree.rescue import find_staged, take_staged
+from reconcile.remotes.tree.site import STAGING, Discarded, Site, absent, act, kind_of
 from reconcile.remotes.tree.steps import Burst, Recipe
+from reconcile.remotes.tree.trash import foresee
 from reconcile.remotes.tree.verbs import (
     OK,
     Attrs,

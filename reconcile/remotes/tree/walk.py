@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from reconcile.core.errors import Refused, Unreachable
 from reconcile.core.model import PERMISSIONS, RESERVED_NAME, RESERVED_PREFIX, UNSEEN, Kind, Seen
-from reconcile.remotes.sftp.links import above, look, read_link
-from reconcile.remotes.sftp.listing import HIDDEN, TOGETHER, Listing, batches, list_for_sure
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.site import Site, absent, inside, kind_of
+from reconcile.remotes.tree.link import above, look, read_link
+from reconcile.remotes.tree.listing import HIDDEN, TOGETHER, Listing, batches, list_for_sure
+from reconcile.remotes.tree.site import Site, absent, inside, kind_of
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.tags import pack
 from reconcile.remotes.tree.verbs import Attrs, Code, Status

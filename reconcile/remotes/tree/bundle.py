@@ -21,12 +21,12 @@ from typing import TypeAlias
 
 from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Only, Op, Outcome
 from reconcile.core.paths import parent
-from reconcile.remotes.sftp.foreign import Way
-from reconcile.remotes.sftp.parents import look_at, trouble_above
-from reconcile.remotes.sftp.rescue import staging_place
-from reconcile.remotes.sftp.site import SPECIAL_BITS, Site, absent, act
-from reconcile.remotes.sftp.upload import AGAIN, Content, Sent, put_in_place
+from reconcile.remotes.tree.drift import Way
+from reconcile.remotes.tree.parents import look_at, trouble_above
+from reconcile.remotes.tree.rescue import staging_place
+from reconcile.remotes.tree.site import SPECIAL_BITS, Site, absent, act
 from reconcile.remotes.tree.steps import Notable, Recipe, Room
+from reconcile.remotes.tree.upload import AGAIN, Content, Sent, put_in_place
 from reconcile.remotes.tree.verbs import OK, Attrs, Handle, Lstat, Mkdir, Rename, Replace, Set, Status
 from reconcile.source.files import Source
 

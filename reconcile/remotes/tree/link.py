@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from reconcile.core.model import Entry, Kind
 from reconcile.core.observe import leads_alike
-from reconcile.remotes.sftp.site import Site, act, kind_of
+from reconcile.remotes.tree.site import Site, act, kind_of
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.tags import is_left
 from reconcile.remotes.tree.verbs import (

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Op, Outcome, Reason
 from reconcile.core.paths import parent
-from reconcile.remotes.sftp.explain import explain
-from reconcile.remotes.sftp.foreign import clear, meet
-from reconcile.remotes.sftp.links import look
-from reconcile.remotes.sftp.parents import blocked, meet_link
-from reconcile.remotes.sftp.site import SPECIAL_BITS, Site, absent, act, kind_of
+from reconcile.remotes.tree.drift import clear, meet
+from reconcile.remotes.tree.failure import explain
+from reconcile.remotes.tree.link import look
+from reconcile.remotes.tree.parents import blocked, meet_link
+from reconcile.remotes.tree.site import SPECIAL_BITS, Site, absent, act, kind_of
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import OK, Attrs, Mkdir, Set, Status
 

@@ -12,12 +12,12 @@ from itertools import chain
 from msgspec import Struct
 
 from reconcile.core.model import Kind, Problem
-from reconcile.remotes.sftp.foreign import keep
-from reconcile.remotes.sftp.listing import BATCH, TOGETHER, batches, list_directory
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.sftp.site import Discarded, Site, absent, act, inside, kind_of
-from reconcile.remotes.sftp.trash import owner_of
+from reconcile.remotes.tree.drift import keep
+from reconcile.remotes.tree.listing import BATCH, TOGETHER, batches, list_directory
+from reconcile.remotes.tree.site import Discarded, Site, absent, act, inside, kind_of
 from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.trash import owner_of
 from reconcile.remotes.tree.verbs import OK, Code, Remove, Rename, Rmdir, Set, Status, Verb
 
 KEPT = "kept"  # the part of a trash that outlives its run

@@ -23,7 +23,7 @@ from reconcile.core.model import (
     Reason,
     unkept,
 )
-from reconcile.remotes.sftp.carry import (
+from reconcile.remotes.tree.carry import (
     Pieces,
     is_careful,
     left_behind,
@@ -31,12 +31,12 @@ from reconcile.remotes.sftp.carry import (
     move_apart,
     note_staying,
 )
-from reconcile.remotes.sftp.explain import explain, not_sent
-from reconcile.remotes.sftp.foreign import NO_REPLACE, Way, clear, keep, meet
-from reconcile.remotes.sftp.links import look, make_room, matches, rename
-from reconcile.remotes.sftp.parents import blocked, meet_link
-from reconcile.remotes.sftp.refusal import why_not_moved
-from reconcile.remotes.sftp.site import (
+from reconcile.remotes.tree.drift import NO_REPLACE, Way, clear, keep, meet
+from reconcile.remotes.tree.failure import explain, not_sent
+from reconcile.remotes.tree.link import look, make_room, matches, rename
+from reconcile.remotes.tree.parents import blocked, meet_link
+from reconcile.remotes.tree.refusal import why_not_moved
+from reconcile.remotes.tree.site import (
     SPECIAL_BITS,
     Site,
     absent,

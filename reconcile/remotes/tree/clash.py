@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 from reconcile.core.model import Action, Op, Outcome, Reason
 from reconcile.core.paths import parent
-from reconcile.remotes.sftp.links import look
-from reconcile.remotes.sftp.listing import Listing, list_directory
-from reconcile.remotes.sftp.site import Site, problem
+from reconcile.remotes.tree.link import look
+from reconcile.remotes.tree.listing import Listing, list_directory
+from reconcile.remotes.tree.site import Site, problem
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import Attrs, Status
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from reconcile.core.model import PERMISSIONS
-from reconcile.remotes.sftp.quirks import Quirks, rounded
-from reconcile.remotes.sftp.site import Site
+from reconcile.remotes.tree.quirks import Quirks, rounded
+from reconcile.remotes.tree.site import Site
 from reconcile.remotes.tree.steps import Farewell, Recipe
 from reconcile.remotes.tree.verbs import OK, Attrs, Close, Handle, Lstat, Remove, Set, SetHandle, Status
 
