@@ -13,15 +13,16 @@ import pytest
 from msgspec.structs import replace
 
 from reconcile.core.job import Job, Options, Result
-from reconcile.core.model import NS, Action, Entry, Kind, Op, Seen, Tag
+from reconcile.core.model import NS, Action, Entry, Kind, Op, Seen
 from reconcile.core.observe import claim
 from reconcile.remotes.ssh.target import Login, SshTarget
-from reconcile.remotes.tree.tags import HOUR, is_left, note, pack, unpack
+from reconcile.remotes.tree.tags import HOUR
 from reconcile.run import run
 from reconcile.serve.files import Attributes, File, Files
 from reconcile.serve.server import Server
 from tests.remotes.conformance import Heard
 from tests.support.sshd import Sshd
+from tests.support.tags import NoTimes, OpaqueTags, tag_for
 from tests.support.trees import Dir, Tree, assert_same_tree, build_tree, read_tree
 from tests.support.trees import File as Content
 
@@ -243,35 +244,15 @@ def test_equal_size_and_second_prove_nothing_where_we_set_no_time(
     assert kept == {"bbbb", "b"}
 
 
-class _Knows:
-    """What is wished is what will show."""
-
-    def tag_of(self, wish: Entry) -> Tag | None:
-        return pack(wish.size, wish.mtime)
-
-    def is_left(self, shown: Tag, entry: Entry) -> bool:
-        return is_left(*unpack(shown), entry, None)
-
-    def noted(self, shown: Tag, entry: Entry) -> Tag | None:
-        return note(*unpack(shown), entry)
-
-
-class _Ignorant(_Knows):
-    """It sets no times."""
-
-    def tag_of(self, wish: Entry) -> Tag | None:  # noqa: ARG002 - as of any
-        return None
-
-
 def test_after_a_cut_equal_size_and_second_prove_nothing_where_we_set_no_time() -> None:
     wish = Entry(Kind.FILE, 0o644, 4, ODD * NS)
-    shown = Seen(Kind.FILE, 0o644, 4, ODD, pack(4, ODD))
+    shown = Seen(Kind.FILE, 0o644, 4, ODD, tag_for(4, ODD))
     for old, op in ((None, Op.CREATE), (Entry(Kind.FILE, 0o644, 9, 5 * NS), Op.MODIFY)):
         action = Action(op, "f", new=wish, old=old)
-        known = claim(action, {"f": shown}, _Knows())
+        known = claim(action, {"f": shown}, OpaqueTags())
         assert known is not None
         assert known.done
-        unknown = claim(action, {"f": shown}, _Ignorant())
+        unknown = claim(action, {"f": shown}, NoTimes())
         assert unknown is not None
         assert not unknown.done
         assert unknown.effects == {"f": None}

@@ -32,11 +32,11 @@ from reconcile.core.model import (
     Seen,
     Stage,
     Stamp,
-    Tag,
     Traffic,
 )
 from reconcile.core.paths import join, parent
 from reconcile.remotes import NOTHING
+from tests.support.tags import OpaqueTags, tag_for
 
 
 class Node(Struct, frozen=True):
@@ -217,7 +217,7 @@ class Refusal(Exception):
 
 
 @dataclass
-class MemoryRemote:
+class MemoryRemote(OpaqueTags):
     """A strict remote. ``failing`` are paths whose actions fail, ``performed`` is what was done."""
 
     tree: Tree
@@ -294,15 +294,6 @@ class MemoryRemote:
     def read_digests(self, files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, bytes | None]]:
         for path, _ in files:
             yield path, digest(self.tree[path].content)
-
-    def tag_of(self, wish: Entry) -> Tag | None:
-        return tag_for(wish.size, wish.mtime)
-
-    def is_left(self, shown: Tag, entry: Entry) -> bool:
-        return shown == (entry.tag or tag_for(entry.size, entry.mtime))
-
-    def noted(self, shown: Tag, entry: Entry) -> Tag | None:
-        return None if shown == tag_for(entry.size, entry.mtime) else shown
 
     def finish(self, mark: str = "") -> Iterator[Problem]:
         self.marks = (mark or self.marks[0],)
@@ -421,11 +412,6 @@ class MemoryRemote:
             raise Refusal(f"{path} has drifted")
         if entry.kind is Kind.SYMLINK and entry.link != node.content:
             raise Refusal(f"{path} has drifted")
-
-
-def tag_for(size: int, mtime: int) -> Tag:
-    """Of a file that shows these. Nobody can read them in it."""
-    return hashlib.blake2b(b"%d %d" % (size, mtime), digest_size=8).digest()
 
 
 def _stat(node: Node) -> Seen:

@@ -11,11 +11,11 @@ import stat
 
 from msgspec.structs import replace
 
-from reconcile.core.model import Entry, Kind
-from reconcile.core.observe import leads_alike
+from reconcile.core import observe
+from reconcile.core.model import PERMISSIONS, Entry, Kind, Seen
 from reconcile.remotes.tree.site import Site, act, kind_of
 from reconcile.remotes.tree.steps import Recipe
-from reconcile.remotes.tree.tags import is_left
+from reconcile.remotes.tree.tags import pack
 from reconcile.remotes.tree.verbs import (
     OK,
     Attrs,
@@ -85,27 +85,34 @@ def symlink(site: Site, content: bytes, path: bytes) -> Verb:
     return Symlink(path, content) if site.quirks.path_first else Symlink(content, path)
 
 
-def holds(site: Site, path: bytes, link: str | None) -> Recipe[bool]:
-    """Whether the link at a path is one with ``link`` in it, as far as the server tells."""
-    return leads_alike((yield from read_link(site, path)), link, above(site, path.rpartition(b"/")[0]))
+def show(site: Site, path: bytes, attrs: Attrs) -> Recipe[Seen]:
+    """What is at a path of which ``look`` told ``attrs``: a link with what it holds."""
+    link = (yield from read_link(site, path)) if kind_of(attrs) is Kind.SYMLINK else None
+    return seen_as(site, path.rpartition(b"/")[0], attrs, link)
 
 
-def above(site: Site, directory: bytes) -> str | None:
-    """What ``Seen.above`` is of a link in a directory."""
-    return None if site.quirks.verbatim else os.fsdecode(directory)
+def seen_as(site: Site, directory: bytes, attrs: Attrs, link: str | None) -> Seen:
+    """The same of something in a directory, whose ``link`` has been read."""
+    kind = kind_of(attrs)
+    tag = pack(attrs.size, attrs.mtime) if kind is Kind.FILE else b""
+    above = None if link is None or site.quirks.verbatim else os.fsdecode(directory)
+    return Seen(kind, attrs.mode & PERMISSIONS, attrs.size, attrs.mtime, tag, link, above)
 
 
 def matches(site: Site, path: bytes, attrs: Attrs, entry: Entry) -> Recipe[bool]:
-    """Whether the server still shows what we believe: kind, and the tag or the target of the link."""
+    """Whether the server still shows what we believe."""
     if entry.kind is Kind.SYMLINK and kind_of(attrs) is not Kind.SYMLINK:
         attrs = yield from _look_twice(site, path, attrs)
     if kind_of(attrs) is not entry.kind:
         return False
-    if entry.kind is Kind.SYMLINK:
-        return (yield from holds(site, path, entry.link))
-    if entry.kind is Kind.DIR:
-        return True
-    return is_left(attrs.size, attrs.mtime, entry, site.time_of(entry))
+    return observe.matches((yield from show(site, path, attrs)), entry, site)
+
+
+def intended(site: Site, path: bytes, attrs: Attrs, new: Entry) -> Recipe[bool]:
+    """Whether a file or link is exactly as we were to bring it: taken as done."""
+    if new.kind is Kind.DIR or kind_of(attrs) is not new.kind:
+        return False
+    return observe.intended((yield from show(site, path, attrs)), new, site)
 
 
 def _look_twice(site: Site, path: bytes, attrs: Attrs) -> Recipe[Attrs]:

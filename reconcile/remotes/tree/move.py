@@ -33,7 +33,7 @@ from reconcile.remotes.tree.carry import (
 )
 from reconcile.remotes.tree.drift import NO_REPLACE, Way, clear, keep, meet
 from reconcile.remotes.tree.failure import explain, not_sent
-from reconcile.remotes.tree.link import look, make_room, matches, rename
+from reconcile.remotes.tree.link import intended, look, make_room, matches, rename
 from reconcile.remotes.tree.parents import blocked, meet_link
 from reconcile.remotes.tree.refusal import why_not_moved
 from reconcile.remotes.tree.site import (
@@ -43,7 +43,6 @@ from reconcile.remotes.tree.site import (
     act,
     describe,
     drift,
-    intended,
     kind_of,
     problem,
     wire_time,
@@ -66,7 +65,10 @@ def set_meta(site: Site, action: Action) -> Recipe[Outcome]:
         return Outcome(action, {action.path: None} if absent(there) else {}, failed)
     if new.kind is Kind.DIR and kind_of(there) is Kind.SYMLINK:
         return blocked(site, action, (yield from meet_link(site, action.path)))
-    if not (yield from matches(site, path, there, old or new)) and not intended(site, there, new):
+    is_known = (yield from matches(site, path, there, old or new)) or (
+        yield from intended(site, path, there, new)
+    )
+    if not is_known:
         outcome = drift(action, describe(there, old or new))
         if site.options.on_drift is OnDrift.SKIP:
             return outcome
@@ -261,7 +263,11 @@ def _move_of_nothing(site: Site, action: Action, here: Status, there: Attrs | St
         return Outcome(action, problem=(yield from explain(site, action.path, "look at what is moved", here)))
     # What was parked has left its place before, and something else may be there by now.
     gone: dict[str, Entry | None] = {origin: None} if action.parked is None else {}
-    if isinstance(there, Attrs) and new.kind is Kind.FILE and intended(site, there, new):
+    if (
+        isinstance(there, Attrs)
+        and new.kind is Kind.FILE
+        and (yield from intended(site, site.at(action.path), there, new))
+    ):
         mode = there.mode & PERMISSIONS if site.mode_for(new) is not None else None
         return Outcome(action, {**gone, action.path: site.recorded(new, there.mtime, new.digest, mode)})
     missing = problem(action.path, Reason.MISSING, f"{origin!r}, to be renamed, is gone from the remote")

@@ -95,8 +95,8 @@ def blocked(site: Site, action: Action, trouble: Problem) -> Outcome:
         effects: dict[str, Entry | None] = {trouble.path: link}
         if action.op in (Op.MOVE, Op.PARK):
             return Outcome(action, effects, problem(action.path, trouble.reason, trouble.message))
-        note = None if trouble.path in site.noted else note_link(trouble.path, Stage.APPLY)
-        site.noted.add(trouble.path)
+        note = None if trouble.path in site.told_links else note_link(trouble.path, Stage.APPLY)
+        site.told_links.add(trouble.path)
         return Outcome(action, effects, note=note, entries=0)
     effects = {trouble.path: None} if trouble.reason is Reason.MISSING else {}
     return Outcome(action, effects, problem(action.path, trouble.reason, trouble.message))

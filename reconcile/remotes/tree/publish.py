@@ -18,15 +18,13 @@ from reconcile.core.paths import parent
 from reconcile.remotes.tree.disks import note_elsewhere
 from reconcile.remotes.tree.drift import NO_REPLACE, Way, clear, keep, meet
 from reconcile.remotes.tree.failure import explain
-from reconcile.remotes.tree.link import holds, look, make_room, matches, symlink
+from reconcile.remotes.tree.link import intended, look, make_room, matches, symlink
 from reconcile.remotes.tree.site import (
     SPECIAL_BITS,
     STAGING,
     Site,
     absent,
     act,
-    intended,
-    kind_of,
     problem,
 )
 from reconcile.remotes.tree.steps import Recipe
@@ -58,7 +56,7 @@ def judge(site: Site, action: Action, there: Attrs | Status) -> Recipe[Way | Out
     path = site.at(action.path)
     if action.old is not None and (yield from matches(site, path, there, action.old)):
         return Way.KEEP if action.keep else Way.OURS
-    if (yield from _is_intended(site, path, there, action.new)):
+    if (yield from intended(site, path, there, action.new)):
         return (yield from done_already(site, action, there, action.new.digest))
     return (yield from meet(site, action, there, action.old))
 
@@ -78,12 +76,6 @@ def done_already(site: Site, action: Action, there: Attrs, digest: bytes | None)
                 shown = mode
         new = site.recorded(new, there.mtime, digest, None if mode is None else shown)
     return Outcome(action, {action.path: new})
-
-
-def _is_intended(site: Site, path: bytes, there: Attrs, new: Entry) -> Recipe[bool]:
-    if new.kind is Kind.SYMLINK and kind_of(there) is Kind.SYMLINK:
-        return (yield from holds(site, path, new.link))
-    return new.kind is Kind.FILE and intended(site, there, new)
 
 
 def publish(
@@ -120,7 +112,7 @@ def publish(
         return Published(refused=status, effects=effects)
     # Somebody else was here first, or we did not look before.
     assert action.new is not None
-    if (yield from _is_intended(site, target, there, action.new)):
+    if (yield from intended(site, target, there, action.new)):
         return Published((yield from done_already(site, action, there, digest)))
     met = yield from meet(site, action, there, None)
     if isinstance(met, Outcome):

@@ -36,7 +36,6 @@ from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.ssh.connect import Connection, connect
 from reconcile.remotes.ssh.secret import Secrets
 from reconcile.remotes.ssh.target import of_job
-from reconcile.remotes.tree import tags
 from reconcile.remotes.tree.bundle import IN_STEP, Bundler, make_bundles
 from reconcile.remotes.tree.carry import looks_inside
 from reconcile.remotes.tree.clash import set_twins_apart, unless_taken
@@ -350,16 +349,15 @@ class SftpRemote:
 
     def tag_of(self, wish: Entry) -> Tag | None:
         """See ``Remote``."""
-        time = self._site.time_of(wish)
-        return None if time is None else tags.pack(wish.size, time)
+        return self._site.tag_of(wish)
 
     def is_left(self, shown: Tag, entry: Entry) -> bool:
-        """See ``Tags``."""
-        return tags.is_left(*tags.unpack(shown), entry, self._site.time_of(entry))
+        """See ``Remote``."""
+        return self._site.is_left(shown, entry)
 
     def noted(self, shown: Tag, entry: Entry) -> Tag | None:
-        """See ``Tags``."""
-        return tags.note(*tags.unpack(shown), entry)
+        """See ``Remote``."""
+        return self._site.noted(shown, entry)
 
     def finish(self, mark: str = "") -> Iterator[Problem]:
         """Purge the run's trash and remove its folder; the mark is renamed beside that."""

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from reconcile.core.model import PERMISSIONS, Action, Kind, Op, Outcome
 from reconcile.core.paths import parent
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.tree.link import look
+from reconcile.remotes.tree.link import intended, look
 from reconcile.remotes.tree.listing import BATCH, TOGETHER, Listing, batches, list_directory
 from reconcile.remotes.tree.parents import look_at_parents, trouble_above
-from reconcile.remotes.tree.site import STAGING, Site, absent, act, inside, intended
+from reconcile.remotes.tree.site import STAGING, Site, absent, act, inside
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.trash import name_of, owner_of
 from reconcile.remotes.tree.verbs import OK, Attrs, Rename, Status, Verb
@@ -101,7 +101,7 @@ def _publish(site: Site, action: Action, beside: dict[str, Attrs]) -> Recipe[Out
     mode = site.mode_for(new)
     if mode is not None and there.mode & PERMISSIONS != mode:
         return None
-    if not intended(site, there, new) or not _is_settled(site, there):
+    if not _is_settled(site, there) or not (yield from intended(site, place, there, new)):
         return None
     target = site.at(action.path)
     # RACE: but for OpenSSH, a server may overwrite what comes here since we look.

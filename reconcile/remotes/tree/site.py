@@ -28,11 +28,12 @@ from reconcile.core.model import (
     Problem,
     Reason,
     Stage,
+    Tag,
 )
 from reconcile.core.paths import PathDict, ancestors, parent
 from reconcile.remotes.tree.quirks import Quirks, Version
 from reconcile.remotes.tree.steps import Recipe
-from reconcile.remotes.tree.tags import note
+from reconcile.remotes.tree.tags import is_alike, note, pack
 from reconcile.remotes.tree.verbs import Attrs, Code, OpenNew, Status, Verb
 
 BLOCK = 32 * 1024  # bytes every server takes in one WRITE (draft, section 3)
@@ -108,7 +109,7 @@ class Site:
     )  # directories looked at; None: as they should be
     twins: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of the plan
     linked: dict[str, Entry] = field(default_factory=dict)  # links that stay where there is a directory here
-    noted: set[str] = field(default_factory=set)  # of them
+    told_links: set[str] = field(default_factory=set)  # of them
     stuck: list[Problem] = field(default_factory=list)  # what earlier runs left and could not be removed
     discarded: list[Discarded] = field(default_factory=list)  # what is in the run's trash, to be purged
     now: int | None = None  # seconds of the server's clock, when it made the run's folder
@@ -315,6 +316,23 @@ class Site:
             return None
         return self.quirks.shown(wire_time(wish))
 
+    def tag_of(self, wish: Entry) -> Tag | None:
+        """See ``core.observe.Tags``."""
+        time = self.time_of(wish)
+        return None if time is None else pack(wish.size, time)
+
+    def is_left(self, shown: Tag, entry: Entry) -> bool:
+        """See there. A server may show the time of writing until its cache has caught up, then the wished."""
+        left = pack(entry.size, entry.mtime) if entry.tag is None else entry.tag
+        if shown == left or is_alike(shown, left):
+            return True
+        wished = self.tag_of(entry)
+        return wished is not None and is_alike(shown, wished)
+
+    def noted(self, shown: Tag, entry: Entry) -> Tag | None:
+        """See there."""
+        return None if shown == pack(entry.size, entry.mtime) else shown
+
     def recorded(self, wish: Entry, mtime: int, digest: bytes | None, mode: int | None = None) -> Entry:
         """What the snapshot shall say of a file as wished that shows this time; ``mode`` if it was seen."""
         is_kept = self.options.keep_times
@@ -342,11 +360,6 @@ def wire_time(entry: Entry) -> int:
 def kind_of(attrs: Attrs) -> Kind | None:
     """None for FIFOs and the like."""
     return _KINDS.get(stat.S_IFMT(attrs.mode))
-
-
-def intended(site: Site, attrs: Attrs, entry: Entry) -> bool:
-    """Whether a file has exactly the size and time we give it: taken as done."""
-    return stat.S_ISREG(attrs.mode) and attrs.size == entry.size and attrs.mtime == site.time_of(entry)
 
 
 def act(request: Verb) -> Recipe[Status]:

@@ -16,24 +16,21 @@ def pack(size: int, mtime: int) -> Tag:
     return b"%d %d" % (size, mtime)
 
 
-def unpack(tag: Tag) -> tuple[int, int]:
-    """Its size and time."""
-    size, mtime = tag.split()
-    return int(size), int(mtime)
-
-
 def note(size: int, mtime: int, entry: Entry) -> Tag | None:
     """What the entry of a file has to say beside its own size and time if it shows these."""
     return None if size == entry.size and mtime == entry.mtime else pack(size, mtime)
 
 
-def is_left(size: int, mtime: int, entry: Entry, wished: int | None) -> bool:
-    """Whether a file shows what it showed when we left it, or the time it was to show.
+def is_alike(one: Tag, other: Tag) -> bool:
+    """Whether both may be of the same file, which nobody has touched in between.
 
-    A server may show the time of writing until its cache has caught up. By the very hour all
-    times are off where summer time begins or ends and the file system knows of none.
+    By the very hour all times are off where summer time begins or ends and the file system knows of none.
     """
-    left_size, left_time = (entry.size, entry.mtime) if entry.tag is None else unpack(entry.tag)
-    if size == left_size and mtime - left_time in (0, HOUR, -HOUR):
-        return True
-    return wished is not None and size == entry.size and mtime - wished in (0, HOUR, -HOUR)
+    size, mtime = _unpack(one)
+    other_size, other_time = _unpack(other)
+    return size == other_size and mtime - other_time in (0, HOUR, -HOUR)
+
+
+def _unpack(tag: Tag) -> tuple[int, int]:
+    size, mtime = tag.split()
+    return int(size), int(mtime)

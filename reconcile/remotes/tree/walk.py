@@ -9,14 +9,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 
 from reconcile.core.errors import Refused, Unreachable
-from reconcile.core.model import PERMISSIONS, RESERVED_NAME, RESERVED_PREFIX, UNSEEN, Kind, Seen
+from reconcile.core.model import RESERVED_NAME, RESERVED_PREFIX, UNSEEN, Kind, Seen
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.tree.link import above, look, read_link
+from reconcile.remotes.tree.link import look, read_link, seen_as, show
 from reconcile.remotes.tree.listing import HIDDEN, TOGETHER, Listing, batches, list_for_sure
 from reconcile.remotes.tree.site import Site, absent, inside, kind_of
 from reconcile.remotes.tree.steps import Recipe
-from reconcile.remotes.tree.tags import pack
-from reconcile.remotes.tree.verbs import Attrs, Code, Status
+from reconcile.remotes.tree.verbs import Code, Status
 
 MOST_DEEP = (
     256  # directories inside one another; more are links that lead round in a ring, and not shown as such
@@ -35,13 +34,14 @@ def walk(
                 _tell_unlisted(site, path, listing.failed, is_top=path == top, say=say)
             for name in listing.bad:
                 say(f"the server lists a name that can't be one, in {path!r}: {name!r}; left out")
+            where = site.at(path)
             for name, attrs in listing.names:
                 if not path and (name == RESERVED_NAME or name.startswith(RESERVED_PREFIX)):
                     continue
                 child = f"{path}/{name}" if path else name
                 if kind_of(attrs) is Kind.DIR:
                     deeper.append(child)
-                yield child, _seen(site, path, attrs, links.get(name))
+                yield child, seen_as(site, where, attrs, links.get(name))
         level = deeper
         if not level:
             return
@@ -54,8 +54,7 @@ def observe(site: Site, path: str) -> Recipe[tuple[str, Seen | None]]:
     there = yield from look(site, where)
     if isinstance(there, Status):
         return path, None if absent(there) else UNSEEN
-    link = (yield from read_link(site, where)) if kind_of(there) is Kind.SYMLINK else None
-    return path, _seen(site, path.rpartition("/")[0], there, link)
+    return path, (yield from show(site, where, there))
 
 
 def _tell_unlisted(
@@ -103,10 +102,3 @@ def _list(site: Site, path: str) -> Recipe[tuple[str, Listing, dict[str, str | N
         read = yield [read_link(site, inside(where.rstrip(b"/"), name)) for name in some]
         targets.update(zip(some, read, strict=True))
     return path, listing, targets
-
-
-def _seen(site: Site, directory: str, attrs: Attrs, link: str | None) -> Seen:
-    whole = None if link is None else above(site, site.at(directory))
-    kind = kind_of(attrs)
-    tag = pack(attrs.size, attrs.mtime) if kind is Kind.FILE else b""
-    return Seen(kind, attrs.mode & PERMISSIONS, attrs.size, attrs.mtime, tag, link, whole)

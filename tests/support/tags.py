@@ -1,0 +1,32 @@
+"""Tags that nobody can read anything in: of a remote that is unlike any other."""
+
+from __future__ import annotations
+
+import hashlib
+
+from reconcile.core.model import Entry, Tag
+
+
+def tag_for(size: int, mtime: int) -> Tag:
+    """Of a file that shows these."""
+    return hashlib.blake2b(b"%d %d" % (size, mtime), digest_size=8).digest()
+
+
+class OpaqueTags:
+    """A remote's part in them: it shows what was set, and nothing but that is as it was left."""
+
+    def tag_of(self, wish: Entry) -> Tag | None:
+        return tag_for(wish.size, wish.mtime)
+
+    def is_left(self, shown: Tag, entry: Entry) -> bool:
+        return shown == (entry.tag or tag_for(entry.size, entry.mtime))
+
+    def noted(self, shown: Tag, entry: Entry) -> Tag | None:
+        return None if shown == tag_for(entry.size, entry.mtime) else shown
+
+
+class NoTimes(OpaqueTags):
+    """Of a remote that sets no times of ours."""
+
+    def tag_of(self, wish: Entry) -> Tag | None:  # noqa: ARG002 - as of any
+        return None
