@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
 
 from msgspec.structs import replace
 
-from reconcile.apply.connection import Connect, Retrying
+from reconcile.apply.connection import Connect
 from reconcile.core.errors import Stale
 from reconcile.core.job import Job, Reporter, Result, Stop
 from reconcile.phases.carry_out import carry_out
 from reconcile.phases.decide import decide, decide_again, foresee_failing
-from reconcile.phases.held import Held
+from reconcile.phases.held import hold
 from reconcile.phases.load import asks_the_remote, catch_up, load
 from reconcile.phases.look import look, mind_mounts, tell_contents
-from reconcile.remotes import scheme_of
 from reconcile.source.way import open_root
 from reconcile.state.device import remember_device
 from reconcile.state.growing import note_growing
 from reconcile.state.lock import hold_lock
-from reconcile.state.memo import Memo
 from reconcile.state.overdue import note_overdue
 from reconcile.state.place import take_over_state
 from reconcile.state.store import has_snapshot
@@ -34,12 +31,8 @@ def make_plan(
 
     Raises the same errors as ``run``.
     """
-    stop = stop or Stop()
     job = replace(job, state=job.former or job.state)
-    memo, opener = Memo(job.state, keeps=False), scheme_of(job.target).make_opener()
-    job = _as_kept(job, memo)
-    remote = Retrying(job, reporter, connect or opener, stop, memo)
-    with closing(remote), Held(job, reporter, remote, stop, opener) as this:
+    with hold(job, reporter, connect, stop or Stop(), keeps=False) as this:
         look(this)
         this.old = load(this, repair=False)
         mind_mounts(this, repair=False)
@@ -57,16 +50,11 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
     ``ConnectionLost`` with all known that was acknowledged by then, ``Interrupted``
     if ``stop`` asks for it.
     """
-    stop = stop or Stop()
     os.close(open_root(job.source))  # a slip of the pen shall leave no folder behind
     job = take_over_state(job)
-    memo, opener = Memo(job.state, keeps=True), scheme_of(job.target).make_opener()
-    job = _as_kept(job, memo)
-    remote = Retrying(job, reporter, connect or opener, stop, memo)
     with (
-        closing(remote),
         hold_lock(job.state, job.options.wait),
-        Held(job, reporter, remote, stop, opener) as this,
+        hold(job, reporter, connect, stop or Stop(), keeps=True) as this,
     ):
         look(this, sure_to_connect=not has_snapshot(job.state) or asks_the_remote(job.options))
         this.old = load(this, repair=True)
@@ -90,10 +78,3 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
         note_growing(job.state, problems, this.source.grown)
         failing = update(job.state, problems, reporter.say)
         return replace(this.result("run", plan, problems), failing=failing)
-
-
-def _as_kept(job: Job, memo: Memo) -> Job:
-    """The job without the modes or times that its remote is known not to keep: nobody asks for them again."""
-    caps, options = scheme_of(job.target).recall_caps(memo), job.options
-    perms, times = options.keep_perms and caps.modes, options.keep_times and caps.times
-    return replace(job, options=replace(options, keep_perms=perms, keep_times=times))

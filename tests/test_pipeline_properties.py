@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import pytest
 from hypothesis import assume, example, given
@@ -12,11 +13,21 @@ from hypothesis import strategies as st
 from reconcile.apply.connection import Retrying
 from reconcile.apply.levels import apply
 from reconcile.core import fold as folding
+from reconcile.core.caps import as_kept
 from reconcile.core.diff import diff, fill, fingerprint, infer, unread
 from reconcile.core.filters import Filter, make_filter
 from reconcile.core.fold import fold
 from reconcile.core.job import Job, Options, Stop
-from reconcile.core.model import DirectorySnapshot, Kind, Op, Outcome, PlainDirectory, Plan, Scan
+from reconcile.core.model import (
+    Capabilities,
+    DirectorySnapshot,
+    Kind,
+    Op,
+    Outcome,
+    PlainDirectory,
+    Plan,
+    Scan,
+)
 from reconcile.core.paths import ancestors
 from reconcile.core.plan import make_plan
 from reconcile.remotes import FORGETFUL
@@ -82,6 +93,8 @@ class World:
     remote: Tree = field(default_factory=dict)
     snapshot: DirectorySnapshot = field(default_factory=lambda: DirectorySnapshot({"": PlainDirectory({})}))
     hidden: tuple[str, ...] = ()
+    caps: ClassVar[Capabilities] = Capabilities()
+    remote_type: ClassVar[type[MemoryRemote]] = MemoryRemote
 
     def edit(self, steps: Steps) -> None:
         for step in steps:
@@ -92,21 +105,24 @@ class World:
         return make_filter([f"/{path}" for path in self.hidden])
 
     def plan(self, options: Options, scan: Scan | None = None) -> Plan:
-        scan = scan or self.local.scan(self.hidden)
+        options, scan = as_kept(options, self.caps), scan or self.local.scan(self.hidden)
         changes = infer(diff(self.snapshot, scan, self.filter, options), options)
         contents = self.local.read(unread(changes))
-        return make_plan(self.snapshot, scan, infer(fill(changes, contents, set()), options), options)
+        changes = infer(fill(changes, contents, set()), options)
+        return make_plan(self.snapshot, scan, changes, options, caps=self.caps)
 
     def reconcile(
         self, options: Options, failing: frozenset[str] = frozenset()
     ) -> tuple[Plan, list[Outcome]]:
         plan = self.plan(options)
-        remote = MemoryRemote(self.remote, self.local, failing)
+        remote = self.remote_type(self.remote, self.local, failing, caps=self.caps)
         line = Retrying(JOB, SILENT, lambda _job, _reporter, _memory: remote, Stop(), FORGETFUL)
         outcomes = list(apply(plan, line, None, Stop()))  # type: ignore[arg-type]  # nothing is read from disk
         assert failing or not remote.parked, "something was left parked"
         dirs = fold(self.snapshot, outcomes, plan.restamped, self.local.clock * 10**9 + 10**9).dirs
-        self.snapshot = DirectorySnapshot(pack(dirs), settled=fingerprint(options, self.filter))
+        self.snapshot = DirectorySnapshot(
+            pack(dirs), settled=fingerprint(as_kept(options, self.caps), self.filter)
+        )
         return plan, outcomes
 
     def check_snapshot(self) -> None:

@@ -57,11 +57,15 @@ class Fold:
         """Take in what an outcome says."""
         tree, trusted_ns = self._tree, self._trusted_ns
         _follow(tree, outcome)
-        if outcome.action.carried and outcome.done:
+        moves_all = outcome.action.op is Op.MOVE and outcome.action.kind is Kind.DIR
+        if outcome.action.carried and outcome.done and moves_all:
             for path, entry in outcome.action.carried.items():
                 tree.put(path, _distrust(entry, trusted_ns))
         for path, entry in outcome.effects.items():
             tree.put(path, _distrust(entry, trusted_ns))
+        if outcome.action.carried and outcome.done and not moves_all:  # in the place of what has left
+            for path, entry in outcome.action.carried.items():
+                tree.put(path, entry)
         self._followed += 1
         if not self._followed % REST_EVERY:
             tree.rest()

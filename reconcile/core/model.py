@@ -446,8 +446,11 @@ UNSEEN = Seen(None, None, 0, None)  # the remote does not say what is there, if 
 
 
 class Capabilities(Struct, frozen=True):
-    """What a remote can do. Where it can't, the plan says so."""
+    """What a remote can do. Where it can't, the plan does without, and says so."""
 
+    dirs: bool = True  # a directory is something of its own, to be made before anything can be in it
+    renames: bool = True
+    replaces: bool = True  # what takes the place of a file does so in one step
     atomic_replace: bool = False  # a rename replaces its target in one step
     hard_link: bool = False
     copy: bool = False  # server-side copy

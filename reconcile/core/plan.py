@@ -14,11 +14,13 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from reconcile.core.arrivals import arriving, keep_back, wait
+from reconcile.core.caps import note_moves, without_directories
 from reconcile.core.diff import same_content, same_meta
 from reconcile.core.job import Options
 from reconcile.core.linked import leave_links
 from reconcile.core.model import (
     Action,
+    Capabilities,
     Change,
     DirectorySnapshot,
     Entry,
@@ -46,6 +48,7 @@ def make_plan(
     options: Options,
     problems: Sequence[Problem] = (),
     *,
+    caps: Capabilities = Capabilities(),
     moves: bool = True,
     careful: bool = False,
 ) -> Plan:
@@ -53,13 +56,17 @@ def make_plan(
 
     ``changes`` come from ``diff`` with their contents filled in; every path costs
     one action at most. ``problems`` are passed on. Without ``moves``, as where the
-    remote refused some, what would have been one is an upload and a delete. ``careful``: filters hide
-    things from us, so that a directory is looked into before it is renamed.
+    remote refused some, or has none by its ``caps``, what would have been one is an upload and a delete.
+    ``careful``: filters hide things from us, so that a directory is looked into before it is renamed.
     """
     changes, forgotten, notes = leave_links(changes)
-    draft = _Draft(old, pair(old, scan, changes, options.mirror, moves=moves), options, careful=careful)
+    pairing = pair(old, scan, changes, options.mirror, caps, moves=moves)
+    draft = _Draft(old, pairing, options, careful=careful)
     draft.restamped.update(forgotten)
     draft.notes += notes
+    if moves and not (caps.renames or caps.copy):
+        would = pair(old, scan, changes, options.mirror).moves
+        draft.notes += note_moves(len(would.dirs) + len(would.files))
     for change in changes:
         if change.new is not None and change.new.excluded:
             draft.restamped[change.path] = change.new
@@ -68,6 +75,10 @@ def make_plan(
     structure = draft.structure()
     draft.await_arrivals(structure, ((path, e) for p in problems if (e := lookup(scan.dirs, path := p.path))))
     levels = [level for level in [*structure, draft.uploads, draft.deletes, *draft.last] if level]
+    if not caps.dirs:
+        levels, made, notes = without_directories(levels)
+        draft.restamped.update(made)
+        draft.notes += notes
     return Plan(
         levels=levels,
         restamped=draft.restamped,

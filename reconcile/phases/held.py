@@ -8,20 +8,20 @@ from contextlib import ExitStack, contextmanager
 from typing import Self
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
-from reconcile.apply.connection import Retrying
+from reconcile.apply.connection import Connect, Retrying
+from reconcile.core.caps import as_kept
 from reconcile.core.errors import ReconcileError, amend
 from reconcile.core.filters import Filter
 from reconcile.core.growing import note_grown
 from reconcile.core.guard import count_kept
-from reconcile.core.job import Job, Reporter, Result, Stop
-from reconcile.core.model import DirectorySnapshot, Plan, Problem, Scan, Tally
-from reconcile.remotes import Opener
+from reconcile.core.job import Job, Options, Reporter, Result, Stop
+from reconcile.core.model import Capabilities, DirectorySnapshot, Plan, Problem, Scan, Tally
+from reconcile.remotes import Opener, scheme_of
 from reconcile.source.files import Source
-from reconcile.source.own import (
-    refuse_shared,
-    work_in_dest,
-)
+from reconcile.source.own import refuse_shared, work_in_dest
+from reconcile.state.memo import Memo
 
 _DONE = "What was done before that stays, and the next run knows of it."
 _PUT_IN_ORDER = "Nothing was done but to put in order what the interrupted run had left."
@@ -35,6 +35,8 @@ class Held(Struct, eq=False):
     remote: Retrying
     stop: Stop
     opener: Opener
+    caps: Capabilities = Capabilities()  # of the remote, as far as they are known before it is open
+    asked: Options = Options()  # ``job`` has those of them that make sense there
     filter: Filter = field(default_factory=Filter)
     found: Scan = field(default_factory=lambda: Scan({}, 0, 0))
     old: DirectorySnapshot = DirectorySnapshot({})
@@ -53,6 +55,7 @@ class Held(Struct, eq=False):
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.stack.close()
+        self.remote.close()
         if isinstance(error, ReconcileError) and (self.tally.done or self.recovered):
             amend(error, _DONE if self.tally.done else _PUT_IN_ORDER)
 
@@ -111,3 +114,12 @@ class Held(Struct, eq=False):
     def _kept(self, plan: Plan) -> int:
         """What is gone here and stays there, once ``plan`` is carried out. A mirror keeps nothing."""
         return 0 if self.job.options.mirror else count_kept(self.old) + plan.gone - plan.back
+
+
+def hold(job: Job, reporter: Reporter, connect: Connect | None, stop: Stop, *, keeps: bool) -> Held:
+    """All that a run of the job needs; nothing is open yet. ``keeps``: what it learns is remembered."""
+    scheme, memo = scheme_of(job.target), Memo(job.state, keeps=keeps)
+    opener, caps, asked = scheme.make_opener(), scheme.recall_caps(memo), job.options
+    job = replace(job, options=as_kept(asked, caps))
+    remote = Retrying(job, reporter, connect or opener, stop, memo)
+    return Held(job, reporter, remote, stop, opener, caps, asked)

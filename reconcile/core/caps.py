@@ -1,0 +1,87 @@
+"""What the remote can't do, and what is done instead. Pure.
+
+What may live here: what ``Capabilities`` mean for the options, and for a plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from msgspec.structs import replace
+
+from reconcile.core.job import Links, Options
+from reconcile.core.model import Action, Capabilities, Entry, Kind, Op, Plan, Problem, Reason, Stage
+from reconcile.core.paths import ancestors, parent
+
+
+def as_kept(options: Options, caps: Capabilities) -> Options:
+    """The options without what the remote does not keep: nobody asks it for that."""
+    links = options.links
+    if links is Links.KEEP and not caps.symlinks:
+        links = Links.SKIP
+    perms, times = options.keep_perms and caps.modes, options.keep_times and caps.times
+    return replace(options, keep_perms=perms, keep_times=times, links=links)
+
+
+def note_lacks(plan: Plan, asked: Options, caps: Capabilities) -> Iterator[Problem]:
+    """What was ``asked`` for and the remote does not keep: told where there is something to be done."""
+    if plan.empty:
+        return
+    if asked.keep_perms and not caps.modes:
+        yield _note("DEST keeps no permissions: none are compared or set")
+    if asked.keep_times and not caps.times:
+        yield _note("DEST keeps no times of ours: none are compared or set")
+    if asked.links is Links.KEEP and not caps.symlinks:
+        yield _note("DEST keeps no links: those here are left out")
+    if not caps.replaces and any(action.op is Op.MODIFY for action in plan.actions):
+        yield _note("DEST replaces nothing in one step: a file that changes is not there for a moment")
+
+
+def note_moves(count: int) -> Iterator[Problem]:
+    """What would have been a rename, if there was one."""
+    if count:
+        yield _note(f"DEST renames nothing: what {count:,} moves would bring is sent again")
+
+
+def without_directories(
+    levels: Sequence[Sequence[Action]],
+) -> tuple[list[list[Action]], dict[str, Entry | None], list[Problem]]:
+    """A plan for a remote that has none: what is left to do, what is true without it, and what is told.
+
+    A directory is there as soon as something is in it. Where something else has to leave its
+    name first, that is true only once it has left. Deletes of directories stay: all that is known below.
+    """
+    leaving = {_vacates(action): action for level in levels for action in level}
+    made: dict[str, Entry | None] = {}
+    after: dict[int, dict[str, Entry | None]] = {}
+    kept: list[list[Action]] = []
+    for level in levels:
+        kept.append([])
+        for action in level:
+            if action.kind is not Kind.DIR or action.op is Op.DELETE:
+                kept[-1].append(action)
+                continue
+            top = next((top for top in ancestors(action.path) if top in leaving), None)
+            true = made if top is None else after.setdefault(id(leaving[top]), {})
+            true[action.path] = action.new
+    left = [[replace(a, carried=after.get(id(a), a.carried)) for a in level] for level in kept if level]
+    return left, made, list(_note_empty(made, left))
+
+
+def _vacates(action: Action) -> str:
+    """The path that is free once the action is done; the base, which never is, for one that frees none."""
+    if action.op is Op.MOVE:
+        return action.source or ""
+    return action.path if action.op is Op.DELETE else ""
+
+
+def _note_empty(made: Mapping[str, Entry | None], levels: Sequence[Sequence[Action]]) -> Iterator[Problem]:
+    """Those new directories in which nothing new is."""
+    filled = {top for level in levels for action in level for top in ancestors(parent(action.path))}
+    count = len(made.keys() - filled)
+    if count:
+        yield _note(f"DEST has no directories of their own: {count:,} that are empty do not show there")
+
+
+def _note(message: str) -> Problem:
+    return Problem("", Stage.PLAN, Reason.UNSUPPORTED, message)
