@@ -30,7 +30,7 @@ ACTIONS = st.builds(
     SOME,
     st.none() | PATHS,
     SOME,
-    st.none() | st.integers(0, 99),
+    st.none() | PATHS,
     st.lists(st.tuples(PATHS, ENTRIES), max_size=2).map(tuple),
     keep=st.booleans(),
     whole=st.booleans(),

@@ -355,7 +355,7 @@ def test_swapped_names_go_aside_and_home(folder: bool) -> None:
     world.local.rename(two, one)
     world.local.rename("tmp", two)
     plan, _ = world.reconcile(Options())
-    assert [[a.op for a in level] for level in plan.levels] == [[Op.PARK] * 2, [Op.MOVE] * 2]
+    assert [[a.parks for a in level] for level in plan.levels] == [[True] * 2, [False] * 2]
     assert visible(world.remote) == visible(world.local.nodes)
 
 
@@ -373,7 +373,7 @@ def test_a_case_only_rename_is_parked() -> None:
     world = synced(*files(3, "Photos"))
     world.local.rename("Photos", "photos")
     plan, _ = world.reconcile(Options())
-    assert [a.op for a in plan.actions] == [Op.PARK, Op.MOVE]
+    assert [(a.op, a.parks) for a in plan.actions] == [(Op.MOVE, True), (Op.MOVE, False)]
 
 
 def test_a_directory_moves_into_its_own_former_name() -> None:
@@ -382,7 +382,7 @@ def test_a_directory_moves_into_its_own_former_name() -> None:
     world.local.put("a", Kind.DIR, mode=0o755)
     world.local.rename("tmp", "a/b")
     plan, _ = world.reconcile(Options())
-    assert [a.op for a in plan.actions] == [Op.PARK, Op.MKDIR, Op.MOVE]
+    assert [a.op for a in plan.actions] == [Op.MOVE, Op.MKDIR, Op.MOVE]
     assert visible(world.remote) == visible(world.local.nodes)
 
 

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from reconcile.core.errors import Exit
 from reconcile.core.job import Result, Since
 from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Plan, Problem, Reason, Stage, Traffic
+from reconcile.core.paths import parking_place
 from reconcile.report import JsonReporter, Outlet, PlainReporter, Recorder, make_reporter, plans, words
 from reconcile.report.document import document
 from reconcile.report.meter import Meter
@@ -45,11 +46,11 @@ def create(path: str, size: int = 1_234_567) -> Action:
 
 PLAN = Plan(
     levels=[
-        [Action(Op.PARK, "b", old=FILE, parked=1)],
+        [Action(Op.MOVE, parking_place(1), new=FILE, source="b", moved=FILE)],
         [
             Action(Op.MKDIR, "new", new=FOLDER, reason="new"),
             Action(Op.MOVE, "b", new=FILE, source="a", moved=FILE),
-            Action(Op.MOVE, "a", new=FILE, moved=FILE, parked=1),
+            Action(Op.MOVE, "a", new=FILE, source=parking_place(1), moved=FILE, home="b"),
             Action(Op.MOVE, "pics/2023", new=FOLDER, source="2023", moved=FOLDER, entries=1000),
         ],
         [

@@ -55,6 +55,7 @@ class Retrying:
         self._remote: Remote | None = None
         self._opening: _Opening | None = None
         self._footing: Footing | None = None  # None: nothing was prepared yet
+        self._sought: Footing | None = None  # what dead runs have parked was looked for, to be left there
         self._plan = NOTHING
         self._before_us: Iterable[Action] = ()  # what dead runs were about to do
         self._before = Traffic()
@@ -137,11 +138,6 @@ class Retrying:
         return self._unsynced + (self._remote.unsynced if self._remote is not None else 0)
 
     @property
-    def parked(self) -> frozenset[int] | None:
-        """See ``Remote``."""
-        return self.open().parked
-
-    @property
     def marks(self) -> tuple[str, ...]:
         """See ``Remote``; none while there is no connection."""
         return self._remote.marks if self._remote is not None else ()
@@ -179,13 +175,10 @@ class Retrying:
         remote.prepare(footing, run, self._plan, resume=resume, before=before)
         self._footing = replace(footing, known=True)
 
-    def find_marks(self, footing: Footing) -> None:
+    def find_marks(self, footing: Footing, *, resume: bool = False) -> None:
         """See ``Remote``."""
-        self._insist(lambda remote: remote.find_marks(footing))
-
-    def find_parked(self, lineage: str) -> None:
-        """See ``Remote``."""
-        self._insist(lambda remote: remote.find_parked(lineage))
+        self._insist(lambda remote: remote.find_marks(footing, resume=resume))
+        self._sought = footing if resume else None
 
     def is_torn(self) -> bool:
         """See ``Remote``."""
@@ -306,6 +299,8 @@ class Retrying:
         self._remote = self._open()
         if self._footing is not None:
             self._prepare(self._remote, self._footing, name_run(self._job.state), resume=True)
+        elif self._sought is not None:
+            self._remote.find_marks(self._sought, resume=True)
 
     def close(self) -> None:
         """Hang up; may be called twice."""

@@ -44,8 +44,8 @@ def apply(plan: Plan, remote: Remote, source: Source, stop: Stop) -> Iterator[Ou
                     continue
             yield outcome
         for outcome in _bring_home(stranded, remote, source):
-            home = outcome.action.source
-            if home is not None and home in outcome.effects:
+            home = outcome.action.home
+            if home is not None and outcome.put_back:
                 failed.add_path(home)
             yield outcome
 
@@ -56,19 +56,14 @@ def find_out(actions: Sequence[Action], remote: Remote) -> Iterator[Outcome]:
     parted = [action for action in actions if is_parted(action, seen)]
     ends = ((action, name) for action in parted for name, _ in action.inside)
     inner = dict(remote.observe(join(top or "", name) for a, name in ends for top in (a.source, a.path)))
-    empty: set[int | None] = set()  # parking places that nothing has come to yet
     unsent: list[Action] = []
     for action in actions:
-        if action.op is Op.MOVE and action.parked in empty:
-            continue
         if is_parted(action, seen):
             outcome = claim_parted(action, inner, remote)
         else:
-            outcome = claim(action, seen, remote, remote.parked)
+            outcome = claim(action, seen, remote)
         if outcome is not None:
             yield outcome
-        elif action.op is Op.PARK:
-            empty.add(action.parked)
         elif action.op is Op.CREATE:
             unsent.append(action)
     yield from remote.rescue(unsent)
@@ -76,8 +71,8 @@ def find_out(actions: Sequence[Action], remote: Remote) -> Iterator[Outcome]:
 
 def way_home(action: Action) -> Action:
     """The move that brings what is parked, and can't go where it should, back to where it was."""
-    assert action.source is not None
-    return replace(action, path=action.source, new=action.moved, old=None, carried={})
+    assert action.home is not None
+    return replace(action, path=action.home, new=action.moved, old=None, carried={})
 
 
 def _bring_home(stranded: Sequence[Outcome], remote: Remote, source: Source) -> Iterator[Outcome]:
@@ -111,14 +106,14 @@ class _Failed:
         self._unread = frozenset(unread)  # what the plan had to leave out
         self._at: set[str] = set()
         self._inside: dict[str, str] = {}
-        self._parks: set[int] = set()  # numbers of the parking places that stayed empty
+        self._empty: set[str] = set()  # parking places that nothing has come to
 
     def add(self, action: Action) -> None:
         """Remember a failure. Of metadata nothing else depends."""
         if action.op is Op.SETMETA:
             return
-        if action.op is Op.PARK and action.parked is not None:
-            self._parks.add(action.parked)
+        if action.parks:
+            self._empty.add(action.path)
         for path in touched(action):
             self.add_path(path)
 
@@ -130,7 +125,7 @@ class _Failed:
 
     def is_parked(self, action: Action) -> bool:
         """Whether what the action moves was moved aside."""
-        return action.op is Op.MOVE and action.parked is not None and action.parked not in self._parks
+        return action.home is not None and action.source not in self._empty
 
     def sort_out(self, level: Sequence[Action]) -> tuple[Sequence[Action], Sequence[tuple[Action, str]]]:
         """What can be done of a level, and what must wait, with the failed path that it depends on."""
@@ -156,12 +151,12 @@ class _Failed:
         while id(action) not in held_up:
             held_up[id(action)] = action, culprit
             self.add(action)
-            if not self.is_parked(action) or action.source is None:
+            if action.home is None or not self.is_parked(action):
                 return
-            self.add_path(action.source)
-            if action.source not in coming:
+            self.add_path(action.home)
+            if action.home not in coming:
                 return
-            action, culprit = coming[action.source], action.path
+            action, culprit = coming[action.home], action.path
 
     def prerequisite_of(self, action: Action) -> str | None:
         """The failed path that ``action`` depends on, if there is one."""
@@ -170,8 +165,8 @@ class _Failed:
                 return path
         if not self._at:
             return None
-        if action.op is Op.MOVE and action.parked in self._parks:
-            return action.source
+        if action.source in self._empty:
+            return action.home
         for path in touched(action):
             for top in ancestors(path):
                 if top in self._at:
@@ -182,4 +177,4 @@ class _Failed:
 
 
 def _takes_tree(action: Action) -> bool:
-    return action.op in (Op.MOVE, Op.DELETE, Op.PARK) and action.kind is Kind.DIR
+    return action.op in (Op.MOVE, Op.DELETE) and action.kind is Kind.DIR

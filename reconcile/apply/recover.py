@@ -8,12 +8,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from reconcile.apply.levels import by_depth, find_out, way_home
-from reconcile.core.fold import fold
+from reconcile.core.fold import Fold, fold
 from reconcile.core.model import (
     UNSEEN,
     Action,
     DirectorySnapshot,
     Entry,
+    Footing,
     Kind,
     Op,
     Outcome,
@@ -21,7 +22,7 @@ from reconcile.core.model import (
     Reason,
     Stage,
 )
-from reconcile.core.observe import matches
+from reconcile.core.observe import makes_way, matches
 from reconcile.core.paths import Inside, join
 from reconcile.remotes import Remote
 from reconcile.source.files import Source, SourceError
@@ -50,9 +51,14 @@ def recover(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: 
     return fold(old, outcomes, {}, leftover.trusted_ns)
 
 
-def foresee(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: Source) -> DirectorySnapshot:
-    """What ``recover`` would come to, for a plan: looks, and changes nothing."""
-    remote.find_parked(old.lineage)
+def foresee(
+    old: DirectorySnapshot, leftover: Leftover, footing: Footing, remote: Remote, source: Source
+) -> DirectorySnapshot:
+    """What ``recover`` would come to, for a plan: looks, and changes nothing.
+
+    Raises Refused, or Stale: see ``Remote.find_marks``.
+    """
+    remote.find_marks(footing, resume=True)
     outcomes = list(_know(old, leftover, remote, source))
     ways = _choose_ways(leftover, outcomes, remote)
     outcomes += map(_came_home, [*ways.at_home, *ways.back])
@@ -76,10 +82,9 @@ def _choose_ways(leftover: Leftover, outcomes: Sequence[Outcome], remote: Remote
     Then whatever is parked and comes from there must go on, too: in a chain each has the place of the next.
     """
     stranded = _stranded(leftover, outcomes)
-    arrived = {
-        outcome.action.path for outcome in outcomes if outcome.done and outcome.action.op is not Op.PARK
-    }
-    seen = dict(remote.observe({path: None for a in stranded for path in (a.source or "", a.path)}))
+    arrived = {outcome.action.path for outcome in outcomes if _has_arrived(outcome)}
+    ends = ((a.home or "", a.source or "", a.path) for a in stranded)
+    seen = dict(remote.observe({path: None for paths in ends for path in paths}))
 
     def is_taken(path: str, action: Action, replaced: Entry | None = None) -> bool:
         there = seen[path]
@@ -91,8 +96,8 @@ def _choose_ways(leftover: Leftover, outcomes: Sequence[Outcome], remote: Remote
     ways = _Ways([], [], [], {a.path for a in stranded if not is_taken(a.path, a, a.old)})
     left: dict[str, Action] = {}
     for action in stranded:
-        home = action.source or ""
-        gone = remote.parked is not None and action.parked not in remote.parked
+        home = action.home or ""
+        gone = seen[action.source or ""] is None
         # What has come there in the run may look just the same: of equal size and time, as logs are.
         if gone and home not in arrived and matches(seen[home], action.moved, remote):
             ways.at_home.append(action)
@@ -120,16 +125,16 @@ def _may_have_begun(leftover: Leftover, outcomes: Sequence[Outcome]) -> Iterator
     Into a directory that is there already one moves piece by piece. What has arrived there can't be told
     by its look, nor by its name, from what was there before: so it goes on, never back.
     """
-    whole = {o.action.parked for o in leftover.outcomes if o.action.op is Op.PARK and o.done}
+    whole = {o.action.path for o in leftover.outcomes if o.action.parks and o.done}
     done = {(o.action.source, o.action.path) for o in outcomes if o.done}
     ours = {
-        action.path if action.op is Op.PARK else action.source
+        action.source
         for action in leftover.actions
-        if (action.op is Op.PARK and action.parked not in whole)
-        or (action.op is Op.MOVE and action.parked is None and (action.source, action.path) not in done)
+        if (action.parks and action.path not in whole)
+        or (action.op is Op.MOVE and not makes_way(action) and (action.source, action.path) not in done)
     }
     for action in leftover.actions:
-        is_folder = action.op is Op.MOVE and action.kind is Kind.DIR and action.parked in whole
+        is_folder = action.source in whole and action.kind is Kind.DIR
         if is_folder and action.old is None and action.path not in ours:
             yield action
 
@@ -141,14 +146,23 @@ def _came_home(action: Action) -> Outcome:
 
 def _know(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: Source) -> Iterator[Outcome]:
     """The journal's outcomes, and for actions without one what the remote shows of them."""
-    yield from leftover.outcomes
-    now = fold(old, leftover.outcomes, {}, leftover.trusted_ns)
-    open_ = [replace(action, inside=Inside(now.dirs, action.source or "")) for action in leftover.open]
+    truth = Fold(old, {}, leftover.trusted_ns)
+    for outcome in leftover.outcomes:
+        truth.follow(outcome)
+        yield outcome
+    now = truth.dirs
+    open_ = [replace(action, inside=Inside(now, action.source or "")) for action in leftover.open]
+    known: set[str] = set()
     for outcome in find_out(open_, remote):
+        known.add(outcome.action.path)
         if outcome.done and outcome.action.op is Op.MOVE and outcome.action.kind is Kind.DIR:
             yield replace(outcome, effects=_check_members(outcome.action, remote))
         else:
             yield replace(outcome, effects=dict(_read_digests(outcome.effects, source)))
+    begun = {a.path: a for a in open_ if a.parks and a.kind is Kind.DIR and a.path not in known}
+    for place, there in remote.observe(begun):
+        if there is not None and there.kind is Kind.DIR:
+            yield Outcome(begun[place])  # a part of it is aside, and goes home to the rest
 
 
 def _check_members(action: Action, remote: Remote) -> dict[str, Entry | None]:
@@ -171,14 +185,16 @@ def _read_digests(effects: Mapping[str, Entry | None], source: Source) -> Iterat
         yield path, entry
 
 
+def _has_arrived(outcome: Outcome) -> bool:
+    """Whether its path holds what was meant to come there, if perhaps with the mode or time of before."""
+    return outcome.done or outcome.effects.get(outcome.action.path) is not None
+
+
 def _stranded(leftover: Leftover, outcomes: Sequence[Outcome]) -> list[Action]:
     """Moves whose content is still in its parking place."""
-    parked = {o.action.parked for o in outcomes if o.action.op is Op.PARK and o.done}
-    for outcome in outcomes:
-        action = outcome.action
-        if action.op is Op.MOVE and (outcome.done or action.source in outcome.effects):
-            parked.discard(action.parked)
-    return [a for a in leftover.actions if a.op is Op.MOVE and a.parked is not None and a.parked in parked]
+    parked = {o.action.path for o in outcomes if o.action.parks and o.done}
+    parked -= {o.action.source for o in outcomes if _has_arrived(o) or o.put_back}
+    return [action for action in leftover.actions if action.source in parked]
 
 
 def _interrupted(action: Action) -> Problem:

@@ -11,7 +11,16 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from reconcile.core.model import Directory, DirectorySnapshot, Entry, Kind, Op, Outcome, PlainDirectory
+from reconcile.core.model import (
+    PARKED,
+    Directory,
+    DirectorySnapshot,
+    Entry,
+    Kind,
+    Op,
+    Outcome,
+    PlainDirectory,
+)
 from reconcile.core.paths import PathDict, parent
 
 Pack: TypeAlias = Callable[[Mapping[str, Entry]], Directory]
@@ -70,6 +79,11 @@ class Fold:
         if not self._followed % REST_EVERY:
             tree.rest()
 
+    @property
+    def dirs(self) -> Mapping[str, Directory]:
+        """All directories as they are by now, those that are parked at their parking places."""
+        return self._tree.all()
+
     def onto(self, old: DirectorySnapshot) -> DirectorySnapshot:
         """``old`` with what is true now; ``old`` itself if nothing changed."""
         dirs = self._tree.close()
@@ -79,15 +93,11 @@ class Fold:
 def _follow(tree: _Tree, outcome: Outcome) -> None:
     """Let the tree follow what was renamed on the remote with all that is in it."""
     action = outcome.action
-    if action.op is Op.PARK and outcome.done:
-        tree.take(action.path, action.parked)
-    elif action.op is Op.MOVE and action.source is not None:
-        if action.parked is None and outcome.done:
-            tree.take(action.source, None)
+    if action.op is Op.MOVE and action.source is not None:
         if outcome.done:
-            tree.drop(action.path, action.parked)
-        elif action.parked is not None and action.source in outcome.effects:  # it was put back
-            tree.drop(action.source, action.parked)
+            tree.move(action.source, action.path)
+        elif outcome.put_back and action.home is not None:
+            tree.move(action.source, action.home)
 
 
 def _distrust(entry: Entry | None, trusted_ns: int) -> Entry | None:
@@ -109,7 +119,6 @@ class _Tree:
         self._dirs = PathDict(dict(dirs))
         self._open: dict[str, dict[str, Entry]] = {}
         self._busy: set[str] = set()  # directories of which something was told since the last rest
-        self._held: dict[int | None, tuple[Entry, dict[str, Directory]]] = {}
         self._changed = False
 
     def put(self, path: str, entry: Entry | None) -> None:
@@ -132,19 +141,14 @@ class _Tree:
         if entry.kind is Kind.DIR and path not in self._dirs:
             self._dirs[path] = PlainDirectory({})
 
-    def take(self, path: str, place: int | None) -> None:
-        """Take a path with everything below it out of the tree, and hold it at ``place``."""
-        entry = self._names(parent(path)).pop(path.rpartition("/")[2])
+    def move(self, source: str, path: str) -> None:
+        """Take what is at ``source``, with everything below it, to ``path``, over what is there."""
+        entry = self._names(parent(source)).pop(source.rpartition("/")[2])
         inside = {
-            key[len(path) :]: PlainDirectory(self._open.pop(key)) if key in self._open else directory
-            for key, directory in self._dirs.cut(path).items()
+            key[len(source) :]: PlainDirectory(self._open.pop(key)) if key in self._open else directory
+            for key, directory in self._dirs.cut(source).items()
         }
-        self._held[place] = entry, inside
         self._changed = True
-
-    def drop(self, path: str, place: int | None) -> None:
-        """Let down at ``path`` what is held at ``place``."""
-        entry, inside = self._held.pop(place)
         self.put(path, None)
         self._names(parent(path))[path.rpartition("/")[2]] = entry
         for rest, directory in inside.items():
@@ -157,9 +161,16 @@ class _Tree:
         self._busy.clear()
 
     def close(self) -> Mapping[str, Directory] | None:
-        """All directories, or None if nothing was changed."""
+        """All directories, or None if nothing was changed. What is still parked is nobody's."""
         if not self._changed:
             return None
+        if PARKED in self._dirs:
+            for path in self._dirs.cut(PARKED):
+                self._open.pop(path, None)
+        return self.all()
+
+    def all(self) -> Mapping[str, Directory]:
+        """All directories as they are now."""
         return self._dirs | {path: PlainDirectory(names) for path, names in self._open.items()}
 
     def _names(self, directory: str) -> dict[str, Entry]:

@@ -12,7 +12,7 @@ from typing import Protocol
 from msgspec import Struct, field
 
 from reconcile.core.errors import Interrupted
-from reconcile.core.model import COUNTED_OPS, Action, Outcome, Plan, Problem, Traffic
+from reconcile.core.model import Action, Outcome, Plan, Problem, Traffic
 
 
 class Links(StrEnum):
@@ -143,7 +143,7 @@ class Result(Struct, frozen=True):
     def done(self) -> Sequence[Action]:
         """The counted actions: planned ones for a plan, finished ones for a run."""
         actions = self.plan.actions if self.command == "plan" else self.ended
-        return [action for action in actions if action.op in COUNTED_OPS]
+        return [action for action in actions if not action.parks]
 
 
 class Stop(Struct):

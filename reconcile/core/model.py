@@ -23,6 +23,8 @@ NS = 1_000_000_000
 PERMISSIONS = 0o777
 RESERVED_NAME = ".reconcile"
 RESERVED_PREFIX = ".reconcile-"
+OURS = f"{RESERVED_NAME}/"  # below it: the run's folder on the remote, wherever that is
+PARKED = f"{OURS}parked"  # in it: what made way for others, until its own way is free
 
 # What a remote shows of a file, as that remote packs it: to whoever else holds one it is opaque.
 # The drift check compares with what was shown when we left the file.
@@ -283,23 +285,22 @@ class Op(StrEnum):
     DELETE = "delete"
     MKDIR = "mkdir"
     SETMETA = "setmeta"
-    PARK = "park"  # first half of a move that needs its own way freed; not counted
 
 
-_FILE, _CREATE, _MODIFY = Kind.FILE, Op.CREATE, Op.MODIFY  # a member is twice as dear by way of its class
-COUNTED_OPS = (Op.CREATE, Op.MODIFY, Op.MOVE, Op.DELETE, Op.MKDIR, Op.SETMETA)
+# A member is twice as dear by way of its class.
+_FILE, _CREATE, _MODIFY, _MOVE = Kind.FILE, Op.CREATE, Op.MODIFY, Op.MOVE
 
 
 class Action(Struct, frozen=True, gc=False):
     """One step on the remote. A move or a delete may be a whole subtree."""
 
     op: Op
-    path: str  # for a park: the path that is vacated
-    new: Entry | None = None  # what ``path`` shall hold; None for a delete or a park
-    old: Entry | None = None  # what we believe ``path`` holds now (of a park: holds before)
+    path: str
+    new: Entry | None = None  # what ``path`` shall hold; None for a delete
+    old: Entry | None = None  # what we believe ``path`` holds now
     source: str | None = None  # moves: where the content is now
     moved: Entry | None = None  # moves: what we believe ``source`` holds
-    parked: int | None = None  # parks and moves from a parking place: its number
+    home: str | None = None  # moves out of a parking place: where it was before
     members: tuple[tuple[str, Entry], ...] = ()  # subtree delete: all we know below ``path``, relative to it
     keep: bool = False  # what ``path`` holds goes to the trash and stays there
     whole: bool = False  # a directory delete that makes room: all goes, and is kept if it isn't all ours
@@ -316,6 +317,16 @@ class Action(Struct, frozen=True, gc=False):
         entry = self.new or self.moved or self.old
         assert entry is not None
         return entry.kind
+
+    @property
+    def parks(self) -> bool:
+        """Whether it is the first half of a move that needs its own way freed. It is not counted."""
+        return self.op is _MOVE and self.path.startswith(OURS)
+
+    @property
+    def subject(self) -> str:
+        """The path by which people know what is acted on."""
+        return self.source if self.parks and self.source is not None else self.path
 
     @property
     def bytes(self) -> int:
@@ -350,6 +361,12 @@ class Outcome(Struct, frozen=True, gc=False):
     def done(self) -> bool:
         """Whether the action came to its end."""
         return self.problem is None
+
+    @property
+    def put_back(self) -> bool:
+        """Whether what made way for others could not go on, and is where it was before."""
+        home = self.action.home
+        return self.problem is not None and home is not None and self.effects.get(home) is not None
 
 
 class Tally(Struct):

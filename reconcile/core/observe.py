@@ -55,11 +55,10 @@ def questions(action: Action) -> Iterator[str]:
         yield join(action.path, inside)
 
 
-def claim(action: Action, seen: Sights, tags: Tags, parked: frozenset[int] | None = None) -> Outcome | None:
+def claim(action: Action, seen: Sights, tags: Tags) -> Outcome | None:
     """What is now true of ``action``; None if it was not done and nothing has changed.
 
-    ``tags`` is the remote; ``parked`` are the parking places that hold something; None: nobody knows.
-    An outcome without a problem: it was done. With one: neither, and its effects
+    ``tags`` is the remote. An outcome without a problem: it was done. With one: neither, and its effects
     drop what can't be told any more.
     """
     match action.op:
@@ -67,16 +66,8 @@ def claim(action: Action, seen: Sights, tags: Tags, parked: frozenset[int] | Non
             return _claim_content(action, seen.get(action.path), tags)
         case Op.DELETE:
             return _claim_delete(action, seen, tags)
-        case Op.MOVE if action.parked is None:
-            return _claim_move(action, seen, tags)
         case Op.MOVE:
-            if parked is not None and action.parked in parked:
-                return None
-            return _claim_unparked(action, seen.get(action.path), tags)
-        case Op.PARK if parked is not None:
-            return Outcome(action) if action.parked in parked else None
-        case Op.PARK:
-            return Outcome(action) if seen.get(action.path) is None else None
+            return _claim_move(action, seen, tags)
 
 
 def matches(seen: Seen | None, entry: Entry | None, tags: Tags) -> bool:
@@ -158,25 +149,37 @@ def _claim_move(action: Action, seen: Sights, tags: Tags) -> Outcome | None:
     assert action.new is not None
     here, there = seen.get(action.source), seen.get(action.path)
     is_free = there is None or (action.old is not None and matches(there, action.old, tags))
+    is_free |= makes_way(action)  # what has come to its new place meanwhile it meets when it goes on
     if matches(here, action.moved, tags) and is_free:
         return None
     if here is None and action.new.kind is Kind.DIR and there is not None and there.kind is Kind.DIR:
         return Outcome(action)
     if here is None and there is not None and intended(there, action.new, tags):
         return Outcome(action, {action.source: None, action.path: held(action.new, there, tags)})
+    is_renamed = here is None and matches(there, action.moved, tags)  # its mode or time not yet set
+    if action.home is not None and not is_renamed:
+        return None  # it is neither parked nor there: it may be home
     effects: dict[str, Entry | None] = {}
     if not matches(here, action.moved, tags):
         effects[action.source] = None
-    if here is None and action.moved is not None and matches(there, action.moved, tags):
-        effects[action.path] = action.moved  # renamed, its mode or time not yet set
+    if is_renamed:
+        effects[action.path] = action.moved
     elif action.old is not None and not matches(there, action.old, tags):
         effects[action.path] = None
     return _unknown(action, effects)
 
 
+def makes_way(action: Action) -> bool:
+    """Whether it is one of the two halves of a move that needed its own way freed."""
+    return action.parks or action.home is not None
+
+
 def is_parted(action: Action, seen: Sights) -> bool:
-    """Whether a directory that moves is at both places now: what was ours of it may be at either."""
-    if action.op is not Op.MOVE or action.parked is not None or action.kind is not Kind.DIR:
+    """Whether a directory that moves is at both places now: what was ours of it may be at either.
+
+    To and from its parking place it just goes on: what has arrived looks like what was there before.
+    """
+    if action.op is not Op.MOVE or action.kind is not Kind.DIR or makes_way(action):
         return False
     ends = (seen.get(action.source or ""), seen.get(action.path))
     return all(end is not None and end.kind is Kind.DIR for end in ends)
@@ -196,15 +199,6 @@ def claim_parted(action: Action, seen: Sights, tags: Tags) -> Outcome | None:
     if not moved and not gone:
         return None
     return _unknown(action, {action.path: action.moved, **moved, **gone} if moved else gone)
-
-
-def _claim_unparked(action: Action, there: Seen | None, tags: Tags) -> Outcome | None:
-    """Whether what was parked has come to its place. What has not is still parked."""
-    assert action.new is not None
-    if there is None or not intended(there, action.new, tags):
-        return None
-    effects = {} if action.new.kind is Kind.DIR else {action.path: held(action.new, there, tags)}
-    return Outcome(action, effects)
 
 
 def _unknown(action: Action, effects: Mapping[str, Entry | None]) -> Outcome:

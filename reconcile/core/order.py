@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import TypeAlias
 
 from msgspec.structs import replace
 
 from reconcile.core.model import Action, Kind, Op, Problem, Reason, Stage
-from reconcile.core.paths import ancestors, parent
+from reconcile.core.paths import ancestors, parent, parking_place
 from reconcile.core.twins import fold_name
 
 MOST_IN_TURN = 4  # moves that may wait for each other, one behind the other: each is a round trip or two
@@ -38,14 +39,14 @@ def order(steps: Iterable[Action]) -> list[list[Action]]:
 
 def touched(action: Action) -> tuple[str, ...]:
     """The paths an action works on."""
-    if action.op is Op.MOVE and action.parked is None and action.source is not None:
+    if action.op is Op.MOVE and action.source is not None:
         return (action.path, action.source)
     return (action.path,)
 
 
 def not_tried(action: Action, culprit: str) -> Problem:
     """Why an action has to wait for the next run: what it depends on failed."""
-    return Problem(action.path, Stage.APPLY, Reason.PREREQUISITE, f"not tried, because '{culprit}' failed")
+    return Problem(action.subject, Stage.APPLY, Reason.PREREQUISITE, f"not tried, because '{culprit}' failed")
 
 
 def _levels(actions: Sequence[Action]) -> list[list[Action]]:
@@ -56,7 +57,6 @@ def _levels(actions: Sequence[Action]) -> list[list[Action]]:
     last_at: dict[str, int] = {}
     last_inside: dict[str, int] = {}
     levels: list[list[Action]] = []
-    parked: dict[int, int] = {}
     made: dict[str, int] = {}
     for action in actions:
         level = 0
@@ -64,8 +64,6 @@ def _levels(actions: Sequence[Action]) -> list[list[Action]]:
         for path in touched(action):
             above = (into.get(top, last_at.get(top, 0)) for top in ancestors(path))
             level = max(level, last_inside.get(path, 0), *above)
-        if action.op is Op.MOVE and action.parked is not None:
-            level = max(level, parked[action.parked])
         if level == len(levels):
             levels.append([])
         levels[level].append(action)
@@ -74,8 +72,6 @@ def _levels(actions: Sequence[Action]) -> list[list[Action]]:
             last_at[path] = level + 1
             for top in ancestors(path):
                 last_inside[top] = max(last_inside.get(top, 0), level + 1)
-        if action.op is Op.PARK and action.parked is not None:
-            parked[action.parked] = level + 1
         if action.op is Op.MKDIR:
             made[action.path] = level
     return levels
@@ -101,8 +97,8 @@ class _Simulation:
         self._moved: dict[str, str] = {}  # origin → where it is now
         self._placed: dict[str, str] = {}  # the same, turned round
         self._made: set[str] = set()
-        self._parked: dict[str, tuple[int, str]] = {}  # origin → parking place, and where it was parked from
-        self._places = 0  # parking places taken so far
+        self._parked: dict[str, tuple[str, str]] = {}  # origin → parking place, and where it was before
+        self._places = count()
         self._played: list[Action] = []
 
     def play(self) -> list[Action]:
@@ -171,8 +167,8 @@ class _Simulation:
             assert step.source is not None
             if step.source not in self._parked and (above := self._parked_above(step.source)) is not None:
                 return _UNPARKED, above
-            number, where = self._parked.pop(step.source, (None, self._where(step.source)))
-            self._played.append(replace(step, source=where, parked=number))
+            where, home = self._parked.pop(step.source, (self._where(step.source), None))
+            self._played.append(replace(step, source=where, home=home))
             self._moved[step.source] = step.path
             self._placed[step.path] = step.source
             self._leave(step.source)
@@ -265,20 +261,20 @@ class _Simulation:
         for other in reversed(self._inside.get(origin, ())):
             if self._is_waiting_inside(other, where):
                 self._park(other)
+        place = parking_place(next(self._places))
         self._played.append(
             Action(
-                Op.PARK,
-                where,
-                old=step.moved,
+                Op.MOVE,
+                place,
+                new=step.moved,
+                source=where,
                 moved=step.moved,
-                parked=self._places,
                 reason="in the way",
                 careful=step.careful,
                 inside=step.inside,
             )
         )
-        self._parked[origin] = self._places, where
-        self._places += 1
+        self._parked[origin] = place, where
         self._happens(_LEFT, origin)
 
 

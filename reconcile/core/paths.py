@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import TypeVar
 
-from reconcile.core.model import Directory, Entry, Kind
+from reconcile.core.model import OURS, PARKED, Directory, Entry, Kind
 
 V = TypeVar("V")
 
@@ -28,6 +28,16 @@ def ancestors(path: str) -> Iterator[str]:
     while path:
         yield path
         path = parent(path)
+
+
+def is_ours(path: str) -> bool:
+    """Whether it is a place in the run's folder on the remote, and no path of a user."""
+    return path.startswith(OURS)
+
+
+def parking_place(number: int) -> str:
+    """Where something is that made way for others, and has yet to go on."""
+    return f"{PARKED}/{number}"
 
 
 def within(path: str, tops: Container[str]) -> bool:

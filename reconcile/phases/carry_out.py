@@ -12,10 +12,7 @@ from reconcile.core.diff import fingerprint
 from reconcile.core.errors import Refused, Unreachable
 from reconcile.core.fold import Fold
 from reconcile.core.marks import name_mark
-from reconcile.core.model import (
-    Op,
-    Plan,
-)
+from reconcile.core.model import Plan
 from reconcile.phases.held import Held
 from reconcile.phases.load import footing_of
 from reconcile.source.own import (
@@ -39,7 +36,7 @@ def carry_out(run: Held, plan: Plan) -> None:
                 _apply(run, plan, journal, truth)
         elif run.recovered:  # which was all there was to do
             run.cleanup = list(run.remote.finish())
-        if run.stop.requested and any(action.op is Op.PARK for action in plan.actions):
+        if run.stop.requested and any(action.parks for action in plan.actions):
             run.stop.check()  # something may still be parked: the journal knows
         with run.phase("commit"):
             _commit(run, truth)

@@ -129,7 +129,7 @@ def _may_look_alike(action: Action) -> bool:
     """Whether what was there before may be taken for what the action brings."""
     old, new = action.old, action.new
     if old is None or new is None or action.op not in (Op.CREATE, Op.MODIFY):
-        return action.op in (Op.MOVE, Op.PARK)
+        return action.op is Op.MOVE
     return (old.kind, old.size) == (new.kind, new.size)
 
 
@@ -163,12 +163,10 @@ def _recover(run: Held, old: DirectorySnapshot, leftover: Leftover, *, repair: b
     count = len(leftover.open)
     run.reporter.say(f"the run before was interrupted; looking at {count:,} paths it left open")
     footing = footing_of(run.job, old, leftover)
-    if not repair:
-        _look_at_mark(run, footing)
     run.connect()
     with run.phase("recover"):
         if not repair:
-            return foresee(old, leftover, run.remote, run.source)
+            return foresee(old, leftover, footing, run.remote, run.source)
         run.remote.prepare(footing, name_run(run.job.state), resume=True, before=leftover.actions)
         marks = run.remote.marks if footing.fresh in run.remote.marks else footing.marks
         new = recover(old, leftover, run.remote, run.source)

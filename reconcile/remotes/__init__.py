@@ -60,8 +60,8 @@ FORGETFUL: Memory = _Forgetful()
 
 
 class Remote(Protocol):
-    """An open DEST. All paths are relative to it. One method at a time: an iterator
-    is read to its end, or closed, before the next call.
+    """An open DEST. All paths are relative to it; those below ``OURS`` are in the run's folder. One
+    method at a time: an iterator is read to its end, or closed, before the next call.
 
     Any method may raise ConnectionLost: what has no outcome by then is unknown.
     """
@@ -77,13 +77,6 @@ class Remote(Protocol):
     @property
     def unsynced(self) -> int:
         """Files brought so far that are acknowledged, but may not have reached the remote's disk."""
-
-    @property
-    def parked(self) -> frozenset[int] | None:
-        """Numbers of the parking places that held something when ``prepare`` took them over.
-
-        Or when ``find_parked`` looked. None: neither did, and nobody knows.
-        """
 
     @property
     def marks(self) -> tuple[str, ...]:
@@ -112,7 +105,7 @@ class Remote(Protocol):
         dead client has still asked for fails, and then purged. The mark gets the
         name that ``footing`` wants. ``plan``: what will be asked for, so that the
         remote may get ready. ``resume``: what earlier runs had parked is taken
-        over, each under its number. ``before``: what those runs were about to do, if
+        over, each to the same place in this run's folder. ``before``: what those runs were about to do, if
         it is known: of what they had deleted no more than that is purged.
 
         Raises Refused where something stands in our way or our mark is gone,
@@ -120,11 +113,11 @@ class Remote(Protocol):
         can't be written to.
         """
 
-    def find_marks(self, footing: Footing) -> None:
-        """Look, and change nothing: whether the mark is one that ``footing`` names. Raises as ``prepare``."""
+    def find_marks(self, footing: Footing, *, resume: bool = False) -> None:
+        """Look, and change nothing: whether the mark is one that ``footing`` names. Raises as ``prepare``.
 
-    def find_parked(self, lineage: str) -> None:
-        """Look, and change nothing: which parking places of this job's earlier runs hold something."""
+        ``resume``: ``observe`` finds from now on what this job's earlier runs had parked, where they had it.
+        """
 
     def is_torn(self) -> bool:
         """Look, and change nothing: whether something is here that a run of any job has moved aside.

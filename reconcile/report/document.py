@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reconcile.core.job import Result
-from reconcile.core.model import COUNTED_OPS, Problem
-from reconcile.report.plans import origin_of, parking
+from reconcile.core.model import Op, Problem
+from reconcile.report.plans import origin_of
 from reconcile.report.words import count_actions
 
 
@@ -21,15 +21,14 @@ def document(
     """
     done = result.done
     counts, entries = count_actions(done)
-    parked = parking(result.plan.actions)
     body: dict[str, Any] = {
         "version": 1,
         "source": result.source or None,
         "target": result.target or None,
         "status": status,
         "exit_code": int(exit_code),
-        "counts": {op.value: counts[op] for op in COUNTED_OPS},
-        "entries": {op.value: entries[op] for op in COUNTED_OPS},
+        "counts": {op.value: counts[op] for op in Op},
+        "entries": {op.value: entries[op] for op in Op},
         "bytes_to_send": result.plan.bytes_to_send,
         "bytes_avoided": result.plan.bytes_avoided,
         "kept": result.kept,
@@ -37,7 +36,7 @@ def document(
             {
                 "op": action.op.value,
                 "path": action.path,
-                "from": origin_of(action, parked),
+                "from": origin_of(action),
                 "kind": action.kind.value,
                 "bytes": action.bytes,
                 "reason": action.reason,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from reconcile.core.model import COUNTED_OPS, Action, Kind, Op, Plan
+from reconcile.core.model import Action, Kind, Op, Plan
 from reconcile.report.words import show_bytes, show_duration, show_name
 
 
@@ -89,4 +89,4 @@ class Meter:
         """Whether it is counted: files where content is sent, else every action."""
         if self.size:
             return action.op in (Op.CREATE, Op.MODIFY) and action.kind is Kind.FILE
-        return action.op in COUNTED_OPS
+        return not action.parks

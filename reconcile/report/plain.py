@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from reconcile.core.job import Result, Since
-from reconcile.core.model import COUNTED_OPS, Outcome, Plan, Problem
+from reconcile.core.model import Outcome, Plan, Problem
 from reconcile.report import plans, words
 from reconcile.report.meter import Meter
 from reconcile.report.outlet import Outlet
@@ -60,8 +60,8 @@ class PlainReporter(Recorder):
         if time.monotonic() >= self.due:
             self.advance()
         achieved = outcome.achieved if self.verbose else None
-        if achieved is not None and achieved.op in COUNTED_OPS:
-            self.show(plans.describe(achieved, self.parked))
+        if achieved is not None and not achieved.parks:
+            self.show(plans.describe(achieved))
 
     def finish(self, result: Result, exit_code: int) -> None:
         self.close()

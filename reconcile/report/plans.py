@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
-from reconcile.core.model import COUNTED_OPS, UNKNOWN_MODE, Action, Kind, Op, Plan
+from reconcile.core.model import UNKNOWN_MODE, Action, Kind, Op, Plan
 from reconcile.report.words import show_bytes, show_message, show_name
 
 SIGNS = {
@@ -35,13 +35,13 @@ class Line(Struct, frozen=True):
         return f"{self.sign} {self.text}" + (f"  ({self.remark})" if self.remark else "")
 
 
-def describe(action: Action, parked: Mapping[int, str] | None = None) -> Line:
-    """One action. ``parked`` says what was put in which parking place (see :func:`parking`)."""
+def describe(action: Action) -> Line:
+    """One action."""
     slash = "/" if action.kind is Kind.DIR and action.path else ""
     text = show_name(action.path) + slash
     remarks: list[str] = []
     if action.op is Op.MOVE:
-        origin = origin_of(action, parked or {})
+        origin = origin_of(action)
         text = f"{show_name(origin) + slash if origin is not None else '?'} → {text}"
     elif action.op in (Op.CREATE, Op.MODIFY):
         remarks += _content_remarks(action)
@@ -83,19 +83,11 @@ def _meta_differences(action: Action) -> list[str]:
     return differences
 
 
-def parking(actions: Iterable[Action]) -> dict[int, str]:
-    """Number of each parking place → the path that is parked there."""
-    parks = (action for action in actions if action.op is Op.PARK)
-    return {action.parked: action.path for action in parks if action.parked is not None}
-
-
-def origin_of(action: Action, parked: Mapping[int, str]) -> str | None:
+def origin_of(action: Action) -> str | None:
     """Where a move comes from, as the user knows it; None if the action is no move."""
     if action.op is not Op.MOVE:
         return None
-    if action.parked is not None and action.parked in parked:
-        return parked[action.parked]
-    return action.source
+    return action.home if action.home is not None else action.source
 
 
 def explain_signs(lines: Iterable[Line]) -> str:
@@ -110,15 +102,14 @@ def list_plan(plan: Plan, *, limit: int | None = LINES) -> list[Line]:
     If it has more than ``limit`` lines the longest of the three are folded by directory, each by
     itself: a delete is never hidden among new files.
     """
-    parked = parking(plan.actions)
-    parts = _split(action for action in plan.actions if action.op in COUNTED_OPS)
+    parts = _split(action for action in plan.actions if not action.parks)
     rooms = [len(part) for part in parts] if limit is None else _share(limit, [len(part) for part in parts])
     lines: list[Line] = []
     for part, room in zip(parts, rooms, strict=True):
         if len(part) <= room:
-            lines += [describe(action, parked) for action in part]
+            lines += map(describe, part)
         else:
-            lines += _fold(part, parked, room)
+            lines += _fold(part, room)
     return lines
 
 
@@ -151,7 +142,7 @@ def _share(limit: int, wanted: Sequence[int]) -> list[int]:
     return rooms
 
 
-def _fold(actions: Sequence[Action], parked: Mapping[int, str], limit: int) -> list[Line]:
+def _fold(actions: Sequence[Action], limit: int) -> list[Line]:
     """As deep as fits into ``limit`` lines; then the smallest groups are shown in full while they fit."""
     groups = _group(actions, 1)
     depth = 2
@@ -169,7 +160,7 @@ def _fold(actions: Sequence[Action], parked: Mapping[int, str], limit: int) -> l
     lines: list[Line] = []
     for folder in sorted(shown):
         if folder in opened:
-            lines += [describe(action, parked) for action in groups[folder]]
+            lines += map(describe, groups[folder])
         else:
             lines.append(_fold_folder(folder, groups[folder]))
     rest = [action for folder in groups if folder not in shown for action in groups[folder]]

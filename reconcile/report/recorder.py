@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from reconcile.core.job import Result
 from reconcile.core.model import Outcome, Plan, Tally
 from reconcile.report import words
-from reconcile.report.plans import parking
 
 
 class Recorder:
@@ -22,7 +21,6 @@ class Recorder:
         self.tally = Tally()
         self.said: list[tuple[str, str]] = []  # phase, message
         self.phases: dict[str, float] = {}
-        self.parked: dict[int, str] = {}  # what stands in which parking place
         self.to_do_it = ""  # the command line that does what was planned
         self._phase = "start"
         self._began = self._phase_began = time.monotonic()
@@ -56,11 +54,9 @@ class Recorder:
 
     def refused(self, plan: Plan) -> None:
         self.result = replace(self.result, plan=plan)
-        self.parked = parking(plan.actions)
 
     def planned(self, plan: Plan) -> None:
         self.result = replace(self.result, plan=plan)
-        self.parked = parking(plan.actions)
 
     def sent(self, count: int, path: str) -> None:
         pass

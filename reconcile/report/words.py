@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from reconcile.core.errors import Exit
 from reconcile.core.job import Result, Since
-from reconcile.core.model import COUNTED_OPS, Action, Op, Problem, Reason
+from reconcile.core.model import Action, Op, Problem, Reason
 
 PROBLEMS = 20  # lines; more of them are only counted
 EXAMPLES = 3  # paths of problems of one cause that are named; so many have a line each
@@ -121,7 +121,7 @@ def _are(count: int) -> str:
 def _summarise(result: Result, verbose: bool, failed: str | None) -> str:
     done = result.done
     counts, entries = count_actions(done)
-    parts = [_count_words(result.command, op, counts[op], entries[op]) for op in COUNTED_OPS if counts[op]]
+    parts = [_count_words(result.command, op, counts[op], entries[op]) for op in Op if counts[op]]
     problems = f", {_plural(len(result.problems), 'problem')}" if result.problems else ""
     if result.notes:
         problems += f", {_plural(len(result.notes), 'note')}{'' if verbose else ' (-v shows them)'}"
@@ -155,7 +155,7 @@ def explain_interruption(code: Exit, result: Result, *, at_once: bool = False) -
         return f"{how}; nothing was done"
     if at_once:
         return f"{how} at once; the next run finds out what became of what was under way, and goes on"
-    planned = sum(1 for action in result.plan.actions if action.op in COUNTED_OPS)
+    planned = sum(1 for action in result.plan.actions if not action.parks)
     left = f" ({planned - len(result.done):,} of {planned:,} steps are left)" if planned else ""
     return f"{how}; what the server acknowledged is remembered, and the next run goes on from there{left}"
 

@@ -12,7 +12,7 @@ from reconcile.core.model import Action, Entry, Op, Outcome, Problem, Reason, St
 from reconcile.state.entries import LENGTH, pack_entry, unpack_entry
 
 # The position is what is written: only ever append.
-_OPS = (Op.CREATE, Op.MODIFY, Op.MOVE, Op.DELETE, Op.MKDIR, Op.SETMETA, Op.PARK)
+_OPS = (Op.CREATE, Op.MODIFY, Op.MOVE, Op.DELETE, Op.MKDIR, Op.SETMETA)
 
 
 def pack_action(action: Action) -> object:
@@ -24,7 +24,7 @@ def pack_action(action: Action) -> object:
         _pack(action.old),
         action.source,
         _pack(action.moved),
-        action.parked,
+        action.home,
         [(inside, _pack(entry)) for inside, entry in action.members],
         action.keep | action.whole << 1 | action.careful << 2,
         _pack_effects(action.carried),
@@ -35,7 +35,7 @@ def pack_action(action: Action) -> object:
 
 def unpack_action(packed: Any) -> Action:
     """The same again. What is no action raises ValueError, TypeError, KeyError or IndexError."""
-    op, path, new, old, source, moved, parked, members, flags, carried, entries, reason = packed
+    op, path, new, old, source, moved, home, members, flags, carried, entries, reason = packed
     return Action(
         _OPS[op],
         path,
@@ -43,7 +43,7 @@ def unpack_action(packed: Any) -> Action:
         _unpack(old),
         source,
         _unpack(moved),
-        parked,
+        home,
         tuple((inside, present(_unpack(entry))) for inside, entry in members),
         keep=bool(flags & 1),
         whole=bool(flags & 2),

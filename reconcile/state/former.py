@@ -9,16 +9,23 @@ from collections.abc import Sequence
 from typing import Any
 
 from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Stamp
+from reconcile.core.paths import parking_place
 from reconcile.state.actions import present, unpack_problem
 from reconcile.state.entries import tag_1
 
 _KINDS = (Kind.FILE, Kind.DIR, Kind.SYMLINK)
-_OPS = (Op.CREATE, Op.MODIFY, Op.MOVE, Op.DELETE, Op.MKDIR, Op.SETMETA, Op.PARK)
+_OPS = (Op.CREATE, Op.MODIFY, Op.MOVE, Op.DELETE, Op.MKDIR, Op.SETMETA, Op.MOVE)
+_PARK = 6
 
 
 def unpack_action_1(packed: Any) -> Action:
-    """An action of format 1."""
+    """An action of format 1. Parking places had numbers; ``source`` was what was left for them."""
     op, path, new, old, source, moved, parked, members, flags, carried, entries, reason = packed
+    home = None
+    if op == _PARK:
+        path, new, old, source = parking_place(parked), old, None, path
+    elif parked is not None:
+        source, home = parking_place(parked), source
     return Action(
         _OPS[op],
         path,
@@ -26,7 +33,7 @@ def unpack_action_1(packed: Any) -> Action:
         _entry_1(old),
         source,
         _entry_1(moved),
-        parked,
+        home,
         tuple((inside, present(_entry_1(entry))) for inside, entry in members),
         keep=bool(flags & 1),
         whole=bool(flags & 2),

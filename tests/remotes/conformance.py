@@ -32,6 +32,7 @@ from reconcile.core.model import (
     Seen,
     Stamp,
 )
+from reconcile.core.paths import parking_place
 from reconcile.remotes import NOTHING, Remote
 from reconcile.source.files import Source, SourceError, digest_of
 from tests.support.trees import Dir, Fifo, File, Link, Node, Tree, assert_alike, build_tree, read_tree
@@ -200,7 +201,7 @@ class Bench:
         """The problem that one action must have."""
         (outcome,) = self.perform(action)
         assert outcome.problem is not None
-        assert outcome.problem.path == action.path
+        assert outcome.problem.path == action.subject
         assert outcome.problem.message
         return outcome.problem
 
@@ -384,9 +385,9 @@ class Conformance:
     def test_parking_swaps_names(self, bench: Bench) -> None:
         bench.upload({"a": "was a", "b": "was b"})
         a, b = bench.held["a"], bench.held["b"]
-        bench.do(Action(Op.PARK, "a", None, a, parked=1))
+        bench.do(parks("a", a))
         bench.do(Action(Op.MOVE, "a", b, None, "b", b))
-        bench.do(Action(Op.MOVE, "b", a, None, "a", a, parked=1))
+        bench.do(goes_on("a", a, "b"))
         assert bench.holds("a", "was b")
         assert bench.holds("b", "was a")
         bench.end()
@@ -395,9 +396,9 @@ class Conformance:
         bench = make(on_drift=OnDrift.SKIP)
         bench.upload({"a": "a"})
         a = bench.held["a"]
-        bench.do(Action(Op.PARK, "a", None, a, parked=1))
+        bench.do(parks("a", a))
         bench.there.build({"b": "somebody else's"})
-        on = Action(Op.MOVE, "b", a, None, "a", a, parked=1)
+        on = goes_on("a", a, "b")
         assert bench.problem(on).reason is Reason.DRIFT
         assert "a" not in bench.read_back()  # something else may be on its way to there
         bench.do(way_home(on))
@@ -407,9 +408,9 @@ class Conformance:
     def test_what_was_parked_drives_nothing_out_on_its_way_home(self, bench: Bench) -> None:
         bench.upload({"a": {"in": "a"}, "b": {"in": "b"}})
         a, b = bench.held["a"], bench.held["b"]
-        bench.do(Action(Op.PARK, "a", None, a, parked=1))
+        bench.do(parks("a", a))
         bench.do(Action(Op.MOVE, "a", b, None, "b", b))
-        home = Action(Op.MOVE, "a", a, None, "a", a, parked=1)
+        home = goes_on("a", a, "a")
         assert bench.problem(home).reason is Reason.DRIFT
         assert bench.holds("a/in", "b")
         bench.do(replace(home, path="b"))
@@ -490,9 +491,9 @@ class Conformance:
     def test_directories_that_swap_names_are_looked_at_again(self, bench: Bench) -> None:
         bench.upload({"a": {"x": {"f": "in a"}}, "b": {"y": {"f": "in b"}}})
         a, b = bench.held["a"], bench.held["b"]
-        bench.do(Action(Op.PARK, "a", None, a, parked=1))
+        bench.do(parks("a", a))
         bench.do(Action(Op.MOVE, "a", b, None, "b", b))
-        bench.do(Action(Op.MOVE, "b", a, None, "a", a, parked=1))
+        bench.do(goes_on("a", a, "b"))
         build_tree(bench.src, {"a": {"y": {"g": "g"}}, "b": {"x": {"g": "g"}}})
         bench.do(bench.create("a/y/g"), bench.create("b/x/g"))
         assert bench.problem(bench.create("a/x/f")).reason is Reason.MISSING
@@ -705,7 +706,7 @@ class Conformance:
             again.move("d/g", "elsewhere"),
             again.move("d/e", "elsewhere"),
             Action(Op.SETMETA, "d/e/f", replace(f, mode=0o600), f),
-            Action(Op.PARK, "d/g", None, again.held["d/g"], parked=1),
+            parks("d/g", again.held["d/g"]),
         ):
             problem = again.problem(action)
             assert problem.reason is Reason.DRIFT, action
@@ -843,7 +844,7 @@ class Conformance:
     ) -> None:
         bench.upload({"a": "was a", "d": {"x": "x"}})
         for number, name in enumerate(("a", "d")):
-            bench.do(Action(Op.PARK, name, None, bench.held[name], parked=number))
+            bench.do(parks(name, bench.held[name], number))
         ours = bench.there.path / ".reconcile" / LINEAGE
         build_tree(ours / RUN, {"staging": {"1": "x"}, "trash": {"kept": {"f": "theirs"}}})
         build_tree(ours / "older.dead", {"parked": {"0": "another's"}})
@@ -854,14 +855,12 @@ class Conformance:
             with pytest.raises(FileNotFoundError):
                 os.stat(ours / RUN)
             assert {path.name for path in (ours / run / "parked").iterdir()} == {"0", "1"}
-            assert remote.parked == frozenset({0, 1})
+            places = map(parking_place, range(3))
+            assert [bool(there) for _, there in sorted(remote.observe(places))] == [True, True, False]
             if run == "second":
                 remote.close()
         a, d = bench.held["a"], bench.held["d"]
-        back = [
-            Action(Op.MOVE, path, e, None, path, e, parked=n)
-            for n, (path, e) in enumerate((("a", a), ("d", d)))
-        ]
+        back = [goes_on(path, e, path, n) for n, (path, e) in enumerate((("a", a), ("d", d)))]
         assert all(outcome.done for outcome in remote.perform(back, bench.source))
         bench.same()
         assert list(remote.finish()) == []
@@ -908,6 +907,16 @@ class Conformance:
         assert after.requests > before.requests
         assert after.bytes_sent > before.bytes_sent + 10_000
         assert after.bytes_received > before.bytes_received
+
+
+def parks(path: str, entry: Entry, number: int = 1) -> Action:
+    """Makes way for others."""
+    return Action(Op.MOVE, parking_place(number), entry, None, path, entry)
+
+
+def goes_on(home: str, entry: Entry, path: str, number: int = 1) -> Action:
+    """From its parking place to where it was to go from ``home``, or back there."""
+    return Action(Op.MOVE, path, entry, None, parking_place(number), entry, home)
 
 
 def _unlike(before: Mapping[str, object], after: Mapping[str, object]) -> set[str]:

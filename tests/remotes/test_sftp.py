@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from reconcile.apply.adopt import drifted
 from reconcile.core.errors import ConnectionLost, Refused, Unreachable
 from reconcile.core.job import Fsync, Job, Options
-from reconcile.core.model import Action, DirectorySnapshot, Entry, Footing, Kind, Op, PlainDirectory, Reason
+from reconcile.core.model import DirectorySnapshot, Entry, Footing, Kind, PlainDirectory, Reason
 from reconcile.remotes import Remote
 from reconcile.remotes import open_remote as really_open
 from reconcile.remotes.sftp import session as pump
@@ -24,7 +24,7 @@ from reconcile.remotes.sftp import wire
 from reconcile.remotes.tree import site
 from reconcile.remotes.tree.quirks import Quirks
 from reconcile.remotes.tree.remote import SftpRemote
-from tests.remotes.conformance import LINEAGE, RUN, Bench, Conformance, Heard, OpenRemote
+from tests.remotes.conformance import LINEAGE, RUN, Bench, Conformance, Heard, OpenRemote, goes_on, parks
 from tests.support.faults import Fault
 from tests.support.sshd import Sshd
 from tests.support.trees import Link, assert_same_tree, build_tree, read_tree
@@ -323,9 +323,9 @@ class TestBound:
             (dest / path).chmod(0o555)
         one = bench.held["a/d"]
         bench.do(bench.move("a/d", "b/d"))
-        bench.do(Action(Op.PARK, "b/d", old=one, parked=1))
+        bench.do(parks("b/d", one))
         bench.do(bench.move("b/e", "b/d"))
-        bench.do(Action(Op.MOVE, "b/e", new=one, moved=one, source="b/d", parked=1))
+        bench.do(goes_on("b/d", one, "b/e"))
         assert (dest / "b/d/g").read_text() == "g"
         assert (dest / "b/e/f").read_text() == "f"
         assert {(dest / "b" / name).stat().st_mode & 0o777 for name in "de"} == {0o555}

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from reconcile.core.model import (
     NS,
+    PARKED,
     Action,
     Capabilities,
     Directory,
@@ -34,7 +35,7 @@ from reconcile.core.model import (
     Stamp,
     Traffic,
 )
-from reconcile.core.paths import join, parent
+from reconcile.core.paths import is_ours, join, parent
 from reconcile.remotes import NOTHING
 from tests.support.tags import OpaqueTags, tag_for
 
@@ -223,7 +224,6 @@ class MemoryRemote(OpaqueTags):
     tree: Tree
     local: LocalTree
     failing: frozenset[str] = frozenset()
-    places: dict[int, Tree] = field(default_factory=dict)
     performed: list[Action] = field(default_factory=list)
     caps: Capabilities = Capabilities(atomic_replace=True)
     traffic: Traffic = Traffic()
@@ -233,9 +233,9 @@ class MemoryRemote(OpaqueTags):
     workdir: str = ""
 
     @property
-    def parked(self) -> frozenset[int]:
-        """Numbers of the parking places that hold something."""
-        return frozenset(self.places)
+    def parked(self) -> Tree:
+        """What is in a parking place, or in a directory in one."""
+        return {path: node for path, node in self.tree.items() if is_ours(path)}
 
     def prepare(
         self,
@@ -249,14 +249,11 @@ class MemoryRemote(OpaqueTags):
         """Nothing to prepare but the mark."""
         self.marks = (footing.fresh or footing.marks[0],)
 
-    def find_marks(self, footing: Footing) -> None:
+    def find_marks(self, footing: Footing, *, resume: bool = False) -> None:
         """Nobody else writes here."""
 
-    def find_parked(self, lineage: str) -> None:
-        """``parked`` always knows."""
-
     def is_torn(self) -> bool:
-        return bool(self.places)
+        return bool(self.parked)
 
     def rescue(self, actions: Sequence[Action]) -> Iterator[Outcome]:  # noqa: ARG002 - the protocol's
         """Nothing is ever staged."""
@@ -323,11 +320,6 @@ class MemoryRemote(OpaqueTags):
                 return {path: new if new.kind is Kind.DIR else self._noted(new, mtime)}
             case Op.DELETE:
                 return self._delete(action)
-            case Op.PARK:
-                assert action.parked is not None
-                self._expect(path, action.moved)
-                self.places[action.parked] = self._take(path)
-                return {}
             case Op.MOVE:
                 return self._move(action)
 
@@ -370,11 +362,8 @@ class MemoryRemote(OpaqueTags):
             self._need_free(action.path)
         else:
             self._expect(action.path, action.old)
-        if action.parked is not None:
-            taken = self.places.pop(action.parked)
-        else:
-            self._expect(action.source, action.moved)
-            taken = self._take(action.source)
+        self._expect(action.source, action.moved)
+        taken = self._take(action.source)
         for inside, node in taken.items():
             self.tree[action.path + inside] = node
         if action.new.kind is Kind.DIR:
@@ -385,7 +374,7 @@ class MemoryRemote(OpaqueTags):
         return {action.path: self._noted(action.new, self.tree[action.path].mtime)}
 
     def _fail_if_told(self, action: Action) -> None:
-        if action.path in self.failing and action.path != action.source:
+        if action.subject in self.failing and action.path != action.home:
             raise Refusal("told to fail")
 
     def _take(self, path: str) -> Tree:
@@ -396,7 +385,7 @@ class MemoryRemote(OpaqueTags):
 
     def _need_parent(self, path: str) -> None:
         above = parent(path)
-        if above and (above not in self.tree or self.tree[above].kind is not Kind.DIR):
+        if above and above != PARKED and (above not in self.tree or self.tree[above].kind is not Kind.DIR):
             raise Refusal(f"no parent for {path}")
 
     def _need_free(self, path: str) -> None:

@@ -25,13 +25,13 @@ from reconcile.remotes.tree.verbs import OK, Attrs, Lstat, Mkdir, Set, Status
 
 
 def is_careful(site: Site, action: Action) -> bool:
-    """Whether a directory that is renamed or parked may hold what is not to come along."""
+    """Whether a directory that is renamed may hold what is not to come along."""
     return action.kind is Kind.DIR and (action.careful or site.shared)
 
 
 def looks_inside(site: Site, action: Action) -> bool:
     """Whether a rename begins with listing a tree. What is parked was looked at before."""
-    return action.op in (Op.MOVE, Op.PARK) and action.parked is None and is_careful(site, action)
+    return action.op is Op.MOVE and action.home is None and is_careful(site, action)
 
 
 class Pieces:
@@ -80,7 +80,7 @@ def look_inside(
     ``there``: what is at its target. A directory there is what stayed of another that moved
     away, or somebody else's, and is joined.
     """
-    is_parked = action.op is Op.MOVE and action.parked is not None
+    is_parked = action.home is not None
     joins = isinstance(there, Attrs) and kind_of(there) is Kind.DIR
     if not is_careful(site, action) or (is_parked and not joins):
         return None
@@ -88,10 +88,10 @@ def look_inside(
     folders = [name for name, entry in (known or {}).items() if entry.kind is Kind.DIR]
     found = yield from list_tree(site, path, folders)
     if isinstance(found, Status):
-        return (yield from explain(site, action.path, "look at what is moved", found))
+        return (yield from explain(site, action.subject, "look at what is moved", found))
     if isinstance(found, str):
         text = f"the server lists a name that can't be one: {found!r}; the directory was not moved"
-        return problem(action.path, Reason.BAD_NAME, text)
+        return problem(action.subject, Reason.BAD_NAME, text)
     pieces = Pieces(found, known)
     return pieces if pieces.staying or joins else None
 

@@ -1,4 +1,4 @@
-"""What changes a path that stands: modes and times, moves, parking.
+"""What changes a path that stands: modes and times, moves.
 
 What may live here: recipes that send no content. Each looks at what it touches
 before, and at what is in the way.
@@ -17,7 +17,6 @@ from reconcile.core.model import (
     Action,
     Entry,
     Kind,
-    Op,
     Outcome,
     Problem,
     Reason,
@@ -37,6 +36,7 @@ from reconcile.remotes.tree.link import intended, look, make_room, matches, rena
 from reconcile.remotes.tree.parents import blocked, meet_link
 from reconcile.remotes.tree.refusal import why_not_moved
 from reconcile.remotes.tree.site import (
+    PARKING,
     SPECIAL_BITS,
     Site,
     absent,
@@ -153,21 +153,20 @@ def _set_attributes(site: Site, path: bytes, mode: int | None, mtime: int | None
 
 
 def move(site: Site, action: Action) -> Recipe[Outcome]:
-    """Rename a file, link or whole directory, from its place or from a parking place."""
+    """Rename a file, link or whole directory; to its parking place, too, and from there."""
     new, moved, origin = action.new, action.moved, action.source
     assert new is not None
     assert moved is not None
     assert origin is not None
-    source = site.at(origin) if action.parked is None else site.parked(action.parked)
-    target = site.at(action.path)
+    if action.parks and PARKING not in site.parts:
+        return Outcome(action, problem=not_sent(site, action.subject))
+    source, target = site.at(origin), site.at(action.path)
     here, there = yield [look(site, source), look(site, target)]
-    # What was parked has left its place before, and something else may be there by now.
-    gone: dict[str, Entry | None] = {origin: None} if action.parked is None else {}
     if isinstance(here, Status):
         return (yield from _move_of_nothing(site, action, here, there))
     if not (yield from matches(site, source, here, moved)):
-        text = f"{origin!r}, to be renamed, is not what we put on the remote; left alone"
-        drifted = problem(action.path, Reason.DRIFT, text)
+        text = f"{_known_as(action)!r}, to be renamed, is not what we put on the remote; left alone"
+        drifted = problem(action.subject, Reason.DRIFT, text)
         return Outcome(action, _no_more_ours(action, origin, moved), drifted, _note_staying(site, action))
     pieces = yield from look_inside(site, action, source, there)
     if isinstance(pieces, Problem):
@@ -181,19 +180,29 @@ def move(site: Site, action: Action) -> Recipe[Outcome]:
         return (yield from _move_apart(site, action, pieces, source, here))
     status = yield from _rename(site, action, source, replacing=way is Way.OURS)
     if status is not OK:
-        failed = yield from explain(site, action.path, f"rename {origin!r}", status)
-        return Outcome(action, problem=(yield from why_not_moved(site, action.path, failed, status)))
+        failed = yield from explain(site, action.subject, _doing(action), status)
+        return Outcome(action, problem=(yield from why_not_moved(site, action.subject, failed, status)))
     if new.kind is Kind.DIR:
         site.forget_parents(action.path)
-        if action.parked is None:
-            site.rename_parents(origin, action.path)
+        site.rename_parents(origin, action.path)
         site.parents[action.path] = None
         return Outcome(action, left_behind(action) if is_careful(site, action) else {})
+    if action.parks:
+        return Outcome(action)
     entry, unset = yield from _set(site, action.path, here, moved, new)
     if unset is not None:
         kept = replace(moved, digest=moved.digest or new.digest, stamp=None)
-        return Outcome(action, {**gone, action.path: kept}, unset)
-    return Outcome(action, {**gone, action.path: entry})
+        return Outcome(action, {origin: None, action.path: kept}, unset)
+    return Outcome(action, {origin: None, action.path: entry})
+
+
+def _known_as(action: Action) -> str | None:
+    """What people call what is to move."""
+    return action.source if action.home is None else action.home
+
+
+def _doing(action: Action) -> str:
+    return "move it out of the way" if action.parks else f"rename {_known_as(action)!r}"
 
 
 def _no_more_ours(action: Action, origin: str, moved: Entry) -> dict[str, Entry | None]:
@@ -201,27 +210,27 @@ def _no_more_ours(action: Action, origin: str, moved: Entry) -> dict[str, Entry 
 
     With a mirror it is then deleted as what is not ours is; what was parked is left where it is.
     """
-    if action.op is Op.MOVE and action.parked is not None:
+    if action.home is not None:
         return {}
     return {origin: replace(moved, retained=True) if moved.kind is not Kind.DIR else None}
 
 
 def _note_staying(site: Site, action: Action) -> Problem | None:
     """Without a mirror nobody would hear of it."""
-    origin = action.path if action.op is Op.PARK else action.source
-    if site.options.mirror or origin is None or action.parked is not None:
+    if site.options.mirror or action.source is None or action.home is not None:
         return None
-    return problem(origin, Reason.DRIFT, "moved here, and changed on the remote since: it stays there, too")
+    text = "moved here, and changed on the remote since: it stays there, too"
+    return problem(action.source, Reason.DRIFT, text)
 
 
 def _move_apart(site: Site, action: Action, pieces: Pieces, source: bytes, here: Attrs) -> Recipe[Outcome]:
     """Move a directory as far as it is ours, or to where one is already."""
     assert action.source is not None
-    failed = yield from move_apart(site, pieces, action.path, source, site.at(action.path), here.mode)
+    failed = yield from move_apart(site, pieces, action.subject, source, site.at(action.path), here.mode)
     for path in (action.source, action.path):
         site.forget_parents(path)
     if failed is not None:
-        part = pieces.effects(action, action.source) if pieces.moved and action.parked is None else {}
+        part = pieces.effects(action, action.source) if pieces.moved and action.home is None else {}
         return Outcome(action, part, failed)
     site.parents[action.path] = None
     effects = {**left_behind(action), **pieces.left(action, action.source)}
@@ -234,8 +243,14 @@ def _way_to_move(site: Site, action: Action, there: Attrs | Status) -> Recipe[Wa
     if isinstance(there, Status):
         if absent(there):
             return Way.FREE
-        return Outcome(action, problem=(yield from explain(site, action.path, "look at the target", there)))
-    if action.path == action.source:  # what was parked goes home, but not by driving out what lives there now
+        return Outcome(
+            action, problem=(yield from explain(site, action.subject, "look at the target", there))
+        )
+    if action.parks:  # taken by what a dead run had parked and could not bring home: it may be the only copy
+        place = site.at(action.path)
+        yield from rename(site, place, place + b"-" + os.urandom(6).hex().encode())
+        return Way.FREE
+    if action.path == action.home:  # not by driving out what lives there now
         return drift(action, describe(there, None))
     is_dir = action.new.kind is Kind.DIR
     old = None if is_dir else action.old  # a directory is moved only to where nothing is
@@ -260,9 +275,9 @@ def _move_of_nothing(site: Site, action: Action, here: Status, there: Attrs | St
     assert new is not None
     assert origin is not None
     if not absent(here):
-        return Outcome(action, problem=(yield from explain(site, action.path, "look at what is moved", here)))
-    # What was parked has left its place before, and something else may be there by now.
-    gone: dict[str, Entry | None] = {origin: None} if action.parked is None else {}
+        failed = yield from explain(site, action.subject, "look at what is moved", here)
+        return Outcome(action, problem=failed)
+    gone: dict[str, Entry | None] = {origin: None}
     if (
         isinstance(there, Attrs)
         and new.kind is Kind.FILE
@@ -270,41 +285,8 @@ def _move_of_nothing(site: Site, action: Action, here: Status, there: Attrs | St
     ):
         mode = there.mode & PERMISSIONS if site.mode_for(new) is not None else None
         return Outcome(action, {**gone, action.path: site.recorded(new, there.mtime, new.digest, mode)})
-    missing = problem(action.path, Reason.MISSING, f"{origin!r}, to be renamed, is gone from the remote")
-    return Outcome(action, gone, missing)
-
-
-def park(site: Site, action: Action) -> Recipe[Outcome]:
-    """Move something out of the way, to the parking place whose number the action has."""
-    believed = action.old
-    assert believed is not None
-    if b"parked" not in site.parts:
-        return Outcome(action, problem=not_sent(site, action.path))
-    path, place = site.at(action.path), site.parked(action.parked)
-    here, taken = yield [look(site, path), look(site, place)]
-    if isinstance(here, Status):
-        failed = yield from explain(site, action.path, "move it out of the way", here)
-        return Outcome(action, {action.path: None} if absent(here) else {}, failed)
-    if not (yield from matches(site, path, here, believed)):
-        effects = _no_more_ours(action, action.path, believed)
-        return replace(
-            drift(action, describe(here, believed)), effects=effects, note=_note_staying(site, action)
-        )
-    if not absent(taken):  # by what a dead run had parked and could not bring home: it may be the only copy
-        yield from rename(site, place, place + b"-" + os.urandom(6).hex().encode())
-    pieces = yield from look_inside(site, action, path, taken)
-    if isinstance(pieces, Problem):
-        return Outcome(action, problem=pieces)
-    if pieces is not None:
-        unmoved = yield from move_apart(site, pieces, action.path, path, place, here.mode)
-        site.forget_parents(action.path)
-        return Outcome(action, {} if unmoved else pieces.left(action, action.path), unmoved)
-    status = yield from rename(site, path, place, believed.link)
-    if status is not OK:
-        failed = yield from explain(site, action.path, "move it out of the way", status)
-        return Outcome(action, problem=(yield from why_not_moved(site, action.path, failed, status)))
-    site.forget_parents(action.path)
-    return Outcome(action)
+    text = f"{_known_as(action)!r}, to be renamed, is gone from the remote"
+    return Outcome(action, gone, problem(action.subject, Reason.MISSING, text))
 
 
 def _rename(site: Site, action: Action, source: bytes, *, replacing: bool) -> Recipe[Status]:

@@ -42,7 +42,7 @@ def set_odd_apart(site: Site, actions: Sequence[Action]) -> Recipe[tuple[Sequenc
 
 def _gives_a_name(action: Action) -> bool:
     """What was parked is brought to its place whatever that is called: it may be the only copy."""
-    return action.op in (Op.CREATE, Op.MKDIR) or (action.op is Op.MOVE and action.parked is None)
+    return action.op in (Op.CREATE, Op.MKDIR) or (action.op is Op.MOVE and action.home is None)
 
 
 def _is_odd(path: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from reconcile.core.job import OnDrift
 from reconcile.core.linked import foreign_link, note_link
-from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Problem, Reason, Stage
+from reconcile.core.model import PARKED, Action, Entry, Kind, Op, Outcome, Problem, Reason, Stage
 from reconcile.core.order import touched
 from reconcile.core.paths import parent
 from reconcile.remotes.tree.failure import explain
@@ -29,6 +29,7 @@ def look_at_parents(site: Site, actions: Sequence[Action]) -> Iterator[Recipe[ob
                 wanted[directory] = None
                 directory = parent(directory)
     site.parents.setdefault("", None)
+    site.parents.setdefault(PARKED, None)
     return (look_at(site, path) for path in wanted)
 
 
@@ -93,10 +94,10 @@ def blocked(site: Site, action: Action, trouble: Problem) -> Outcome:
     """Not tried, since a directory above, or what is in the place of one, is not what it should be."""
     if (link := site.linked.get(trouble.path)) is not None:
         effects: dict[str, Entry | None] = {trouble.path: link}
-        if action.op in (Op.MOVE, Op.PARK):
-            return Outcome(action, effects, problem(action.path, trouble.reason, trouble.message))
+        if action.op is Op.MOVE:
+            return Outcome(action, effects, problem(action.subject, trouble.reason, trouble.message))
         note = None if trouble.path in site.told_links else note_link(trouble.path, Stage.APPLY)
         site.told_links.add(trouble.path)
         return Outcome(action, effects, note=note, entries=0)
     effects = {trouble.path: None} if trouble.reason is Reason.MISSING else {}
-    return Outcome(action, effects, problem(action.path, trouble.reason, trouble.message))
+    return Outcome(action, effects, problem(action.subject, trouble.reason, trouble.message))

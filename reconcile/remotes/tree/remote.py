@@ -45,7 +45,7 @@ from reconcile.remotes.tree.kept import Kept
 from reconcile.remotes.tree.listing import TOGETHER
 from reconcile.remotes.tree.mark import find_marks
 from reconcile.remotes.tree.mkdir import make_directory, missed, next_to_make, set_nested_apart
-from reconcile.remotes.tree.move import move, park, set_meta
+from reconcile.remotes.tree.move import move, set_meta
 from reconcile.remotes.tree.names import set_odd_apart
 from reconcile.remotes.tree.others import is_torn, look_at_others
 from reconcile.remotes.tree.parents import blocked, look_at_parents, trouble_above
@@ -60,7 +60,7 @@ from reconcile.remotes.tree.unproven import look_again, note_published
 from reconcile.remotes.tree.upload import SPREAD_FROM, upload
 from reconcile.remotes.tree.vanished import settle
 from reconcile.remotes.tree.walk import observe, walk
-from reconcile.remotes.tree.workdir import find_parked, leave, make_parts, make_workdir, parts_for
+from reconcile.remotes.tree.workdir import find_left, leave, make_parts, make_workdir, parts_for
 from reconcile.source.files import Source
 from reconcile.state.names import is_lost
 
@@ -111,11 +111,6 @@ class SftpRemote:
         return self._unsynced
 
     @property
-    def parked(self) -> frozenset[int] | None:
-        """Numbers of the parking places that held something when they were taken over."""
-        return self._site.taken
-
-    @property
     def _in_flight(self) -> int:
         """How many recipes at a time."""
         wanted = min(IN_FLIGHT + PER_SECOND * self._session.round_trip, IN_FLIGHT_FAR, self._site.handles)
@@ -154,13 +149,11 @@ class SftpRemote:
         site.later.clear()
         self._lanes.ask_for(plan.actions)
 
-    def find_marks(self, footing: Footing) -> None:
+    def find_marks(self, footing: Footing, *, resume: bool = False) -> None:
         """See ``Remote``."""
         self._session.call(find_marks(self._site, footing))
-
-    def find_parked(self, lineage: str) -> None:
-        """See ``Remote``."""
-        self._site.taken = find_parked(self._session, self._site, lineage)
+        if resume:
+            find_left(self._session, self._site, footing.lineage)
 
     def is_torn(self) -> bool:
         """See ``Remote``."""
@@ -326,8 +319,6 @@ class SftpRemote:
                 return set_meta(site, action)
             case Op.MOVE:
                 return move(site, action)
-            case Op.PARK:
-                return park(site, action)
             case Op.DELETE:
                 return delete(site, action)
 

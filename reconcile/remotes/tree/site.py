@@ -17,7 +17,10 @@ from msgspec.structs import replace
 from reconcile.core.job import Fsync, Options
 from reconcile.core.model import (
     NS,
+    OURS,
+    PARKED,
     PERMISSIONS,
+    RESERVED_NAME,
     RESERVED_PREFIX,
     UNKNOWN_MODE,
     Action,
@@ -44,6 +47,7 @@ TRIALS = 20  # publishes whose tag is read back before the server is trusted to 
 MAX_TIME = 0xFFFFFFFF  # times are unsigned seconds in 32 bits: until 2106
 SPECIAL_BITS = 0o7000  # setuid, setgid, sticky: never ours to change, and SETSTAT would strip them
 STAGING = b"staging"  # the run's folder for what is on its way
+PARKING = os.fsencode(PARKED[len(OURS) :])  # and for what makes way for others
 NO_FSYNC = "the server can't be told to bring files to its disk: they are acknowledged, and no more"
 
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIR, stat.S_IFLNK: Kind.SYMLINK}
@@ -91,7 +95,7 @@ class Site:
     parts: set[bytes] = field(default_factory=set)  # folders in it that are made
     marks: tuple[str, ...] = ()  # of the job that are in its folder
     kept: set[bytes] = field(default_factory=set)  # folders that are made in the kept part of the trash
-    taken: frozenset[int] | None = None  # parking places that hold what was taken over; None: not looked
+    left: dict[str, bytes] = field(default_factory=dict)  # what dead runs had parked, if this one only looks
     trials: int = TRIALS  # publishes yet to be read back
     empty: dict[str, int | None] = field(default_factory=dict)  # directories made by this run: their modes
     keeps_tags: bool = True  # what we sent and set is what the server shows afterwards, as far as was seen
@@ -141,7 +145,16 @@ class Site:
         """``path`` on the wire."""
         if not path:
             return self.base
+        if path.startswith(OURS):
+            return self._at_ours(path)
         return b"%b/%b" % (self.base if self.base != b"/" else b"", os.fsencode(path))
+
+    def _at_ours(self, path: str) -> bytes:
+        """A place in this run's folder; where there is none, what a dead run has there, if any."""
+        if self.run:
+            return self.run + os.fsencode(path[len(RESERVED_NAME) :])
+        top = "/".join(path.split("/", 3)[:3])
+        return self.left.get(top, self.workdir + b"/none") + os.fsencode(path[len(top) :])
 
     def fresh(self, folder: bytes, prefix: bytes = b"") -> bytes:
         """A path in one of the run's folders that nothing else has."""
@@ -201,10 +214,6 @@ class Site:
     def hands_down_alike(self, directory: str) -> bool:
         """Whether a directory made in the staging folder hands its group down as the one made here does."""
         return (directory in self.groups) == self.hands_down
-
-    def parked(self, number: int | None) -> bytes:
-        """The parking place with this number."""
-        return b"%b/parked/%d" % (self.run, number or 0)
 
     def saw_disorder(self) -> None:
         """An answer that order excludes: nothing relies on it any more, in later runs neither."""
@@ -390,4 +399,4 @@ def describe(there: Attrs, old: Entry | None) -> str:
 
 def drift(action: Action, what: str) -> Outcome:
     """Somebody else wrote there: left alone."""
-    return Outcome(action, problem=problem(action.path, Reason.DRIFT, what))
+    return Outcome(action, problem=problem(action.subject, Reason.DRIFT, what))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from reconcile.core.model import Action, Entry, Op, Outcome, Reason
-from reconcile.core.paths import parent
+from reconcile.core.paths import is_ours, parent
 from reconcile.remotes.tree.link import look
 from reconcile.remotes.tree.parents import missing, trouble_above
 from reconcile.remotes.tree.site import Site, absent
@@ -46,11 +46,11 @@ def settle(site: Site, outcome: Outcome) -> Recipe[Outcome]:
 
 
 def _believed(action: Action) -> list[tuple[str, Entry | None]]:
-    """The paths the action touches, each with what we thought was there."""
+    """The paths of users that the action touches, each with what we thought was there."""
     believed = [(action.path, action.old)]
-    if action.op is Op.MOVE and action.parked is None and action.source is not None:
+    if action.op is Op.MOVE and action.source is not None:
         believed.append((action.source, action.moved))
-    return believed
+    return [(path, entry) for path, entry in believed if not is_ours(path)]
 
 
 def _lost_above(site: Site, path: str) -> Recipe[str | None]:

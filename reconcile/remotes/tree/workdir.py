@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from reconcile.core.errors import ReconcileError, Refused, Unreachable
 from reconcile.core.job import OnDrift
 from reconcile.core.marks import is_mark
-from reconcile.core.model import Action, Footing, Kind, Op, Problem, Reason, Stage
+from reconcile.core.model import PARKED, Action, Footing, Kind, Op, Problem, Reason, Stage
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.tree.failure import READ_ONLY, explain, not_sent
 from reconcile.remotes.tree.kept import Kept, count_kept, is_note, read_notes, settle_kept
@@ -41,7 +41,7 @@ from reconcile.remotes.tree.mark import (
 from reconcile.remotes.tree.probe import open_anyhow, try_out
 from reconcile.remotes.tree.purge import empty_blindly, empty_trash, purge
 from reconcile.remotes.tree.rescue import find_staged, take_staged
-from reconcile.remotes.tree.site import STAGING, Discarded, Site, absent, act, kind_of
+from reconcile.remotes.tree.site import PARKING, STAGING, Discarded, Site, absent, act, inside, kind_of
 from reconcile.remotes.tree.steps import Burst, Recipe
 from reconcile.remotes.tree.trash import foresee
 from reconcile.remotes.tree.verbs import (
@@ -62,8 +62,8 @@ from reconcile.remotes.tree.verbs import (
     Write,
 )
 
-PARKED, TRASH = b"parked", b"trash"
-PARTS = STAGING, PARKED, TRASH
+TRASH = b"trash"
+PARTS = STAGING, PARKING, TRASH
 NO_SUCH_FILE = Status(Code.MISSING, "")
 LEFT = b"left"  # what had been parked and found no place: not taken over any more
 DEAD = b".dead"  # ends the name of a run's folder that was fenced off
@@ -95,9 +95,9 @@ def make_workdir(
     site.parents[""] = None
     kept = read_notes(ours, listing)
     dead = _fence_leftovers(session, site, ours, run, listing, kept)
-    site.taken = _take_over(session, site, dead) if resume else None
     site.staged.clear()
     if resume:
+        _take_parked(session, site, dead)
         take_staged(session, site, dead, lambda: _make_run_folder(site, {STAGING}))
     ours_there = foresee([action for action in before if _may_discard(site, action)]) if dead else {}
     cleared = (clear_run(session, site, folder, PARTS, ours_there) for folder in dead)
@@ -195,34 +195,35 @@ def _leave_behind(place: bytes, old: bytes, marks: Sequence[str]) -> Recipe[None
     yield Rmdir(place)
 
 
-def find_parked(session: Session, site: Site, lineage: str) -> frozenset[int]:
-    """Numbers of the parking places of this job that hold something now, whichever run's they are.
-
-    What is staged is noted, too.
-    """
+def find_left(session: Session, site: Site, lineage: str) -> None:
+    """Note what of this job is parked and staged there now, whichever run's it is."""
     ours = job_folder(site, lineage)
     listing = session.call(list_directory(site, ours))
     runs = {name: attrs.mtime for name, attrs in listing.names if kind_of(attrs) is Kind.DIR}
     folders = [ours + b"/" + os.fsencode(name) for name in sorted(runs, key=runs.__getitem__, reverse=True)]
     find_staged(session, site, folders)
-    found = session.run((list_directory(site, folder + b"/" + PARKED) for folder in folders), TOGETHER)
-    return frozenset(int(name) for listing in found for name, _ in listing.names if name.isdigit())
+    for place, listing in session.run((_list_parked(site, folder) for folder in folders), TOGETHER):
+        for name, _ in listing.names:
+            site.left.setdefault(f"{PARKED}/{name}", inside(place, name))
 
 
-def _take_over(session: Session, site: Site, dead: Sequence[bytes]) -> frozenset[int]:
-    """Bring what dead runs had parked to this run's parking places, and tell which hold something now."""
-    taken: set[bytes] = set()
+def _list_parked(site: Site, folder: bytes) -> Recipe[tuple[bytes, Listing]]:
+    place = folder + b"/" + PARKING
+    return place, (yield from list_directory(site, place))
+
+
+def _take_parked(session: Session, site: Site, dead: Sequence[bytes]) -> None:
+    """Bring what dead runs had parked to this run's parking places."""
+    taken: set[str] = set()
     for folder in dead:
-        listing = session.call(list_directory(site, folder + b"/" + PARKED))
-        parked = [os.fsencode(name) for name, _ in listing.names]
-        if parked:
-            session.call(_make_run_folder(site, {PARKED}))
-        for number in parked:
-            if number not in taken:  # a server may rename over what is there
-                old, new = (each + b"/parked/" + number for each in (folder, site.run))
-                if session.call(rename(site, old, new)) is OK:
-                    taken.add(number)
-    return frozenset(int(number) for number in taken if number.isdigit())
+        place, listing = session.call(_list_parked(site, folder))
+        if listing.names:
+            session.call(_make_run_folder(site, {PARKING}))
+        for name, _ in listing.names:
+            if name not in taken:  # a server may rename over what is there
+                new = site.at(f"{PARKED}/{name}")
+                if session.call(rename(site, inside(place, name), new)) is OK:
+                    taken.add(name)
 
 
 def make_parts(site: Site, actions: Iterable[Action]) -> Recipe[None]:
@@ -232,8 +233,8 @@ def make_parts(site: Site, actions: Iterable[Action]) -> Recipe[None]:
 
 def parts_for(actions: Iterable[Action]) -> set[bytes]:
     """The folders in the run's that ``actions`` need."""
-    kinds = {(action.op, action.keep) for action in actions}
-    return {part for op, keep in kinds for part in _parts_for(op, keep=keep)}
+    kinds = {(action.op, action.keep, action.parks) for action in actions}
+    return {part for op, keep, parks in kinds for part in _parts_for(op, keep=keep, parks=parks)}
 
 
 def try_to_make(site: Site, parts: AbstractSet[bytes]) -> Recipe[None]:
@@ -282,11 +283,11 @@ def _make_run_folder(site: Site, parts: AbstractSet[bytes]) -> Recipe[None]:
         site.group, site.hands_down = part.gid, bool(part.mode & stat.S_ISGID)
 
 
-def _parts_for(op: Op, *, keep: bool) -> Iterator[bytes]:
+def _parts_for(op: Op, *, keep: bool, parks: bool) -> Iterator[bytes]:
     if op in (Op.CREATE, Op.MODIFY):
         yield STAGING
-    if op is Op.PARK:
-        yield PARKED
+    if parks:
+        yield PARKING
     if op is Op.DELETE or keep:
         yield TRASH
 
@@ -544,8 +545,8 @@ def clear_run(
     # Made in vain where what was to be kept could not come to our file system: they would count as kept.
     vain = [made[inner:] for made in site.kept if made.startswith(folder + b"/")] if site.elsewhere else []
     session.call(_is_removed_empty(folder, {*vain, b"trash/kept", TRASH}, []))
-    if PARKED in parts:
-        parked = folder + b"/" + PARKED
+    if PARKING in parts:
+        parked = folder + b"/" + PARKING
         status = session.call(act(Rmdir(parked)))
         if status is not OK and not absent(status):
             left = folder + b"/" + LEFT
