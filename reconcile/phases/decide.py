@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 
-from msgspec.structs import replace
-
 from reconcile.apply.adopt import check_blank
 from reconcile.core import plan as planning
-from reconcile.core.caps import note_lacks
 from reconcile.core.diff import diff, fill, infer, unread
 from reconcile.core.errors import Refused
 from reconcile.core.guard import count_rehashed, guard, tell_gone
@@ -41,7 +38,6 @@ def decide(run: Held, first: DirectorySnapshot, spent: int | None = None) -> Pla
         plan = planning.make_plan(
             run.old, run.found, changes, options, problems, caps=run.caps, moves=moves, careful=careful
         )
-        plan = replace(plan, notes=[*plan.notes, *note_lacks(plan, run.asked, run.caps)])
         other_device = is_other_device(run.job.state, run.job.source)
         overdue = read_overdue(run.job.state)
         try:

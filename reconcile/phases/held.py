@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from reconcile.apply.connection import Connect, Retrying
-from reconcile.core.caps import as_kept
+from reconcile.core.caps import as_kept, note_lacks
 from reconcile.core.errors import ReconcileError, amend
 from reconcile.core.filters import Filter
 from reconcile.core.growing import note_grown
@@ -93,7 +93,8 @@ class Held(Struct, eq=False):
         return self.found.started_ns - self.found.grace_ns
 
     def result(self, command: str, plan: Plan, problems: Sequence[Problem]) -> Result:
-        """Everything a report needs."""
+        """Everything a report needs. What the remote lacks is known, and told of a plan only."""
+        lacks = note_lacks(plan, self.asked, self.caps) if command == "plan" else ()
         return Result(
             command=command,
             source=self.job.source,
@@ -101,7 +102,7 @@ class Held(Struct, eq=False):
             plan=plan,
             ended=self.tally.ended,
             problems=problems,
-            notes=[*plan.notes, *self.tally.notes, *note_grown(self.tally.done, self.source.grown)],
+            notes=[*plan.notes, *lacks, *self.tally.notes, *note_grown(self.tally.done, self.source.grown)],
             connected=self.remote.was_open,
             traffic=self.remote.traffic,
             duration_s=self._now - self.began,
