@@ -138,16 +138,22 @@ def authorized(sshd: Sshd, public: Path) -> Iterator[None]:
         file.write_text(before)
 
 
+def _listens(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as line:
+        return line.connect_ex(path) == 0
+
+
 @contextmanager
-def agent(folder: Path, *keys: Path) -> Iterator[str]:
-    """An ssh-agent that holds ``keys``; yields its socket."""
+def agent(folder: Path, *keys: Path, confirm: bool = False) -> Iterator[str]:
+    """An ssh-agent that holds ``keys``; yields its socket. ``confirm``: it asks somebody who isn't there."""
     path = str(folder / "agent")
     process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
     try:
-        wait_for(lambda: os.path.exists(path), "ssh-agent")
+        wait_for(lambda: _listens(path), "ssh-agent")
         env = {**os.environ, "SSH_AUTH_SOCK": path}
         for key in keys:
-            subprocess.run(["ssh-add", "-q", str(key)], env=env, check=True, stdin=subprocess.DEVNULL)
+            add = ["ssh-add", "-q", *(["-c"] if confirm else []), str(key)]
+            subprocess.run(add, env=env, check=True, stdin=subprocess.DEVNULL)
         yield path
     finally:
         end_tree(process)
@@ -173,6 +179,22 @@ def test_an_agent_opens_the_encrypted_identity(
         monkeypatch.setenv("SSH_AUTH_SOCK", path)
         login = sshd.endpoint.login(identity=str(encrypted))
         assert speak(connect(sshd.endpoint.target("/"), login, pytest.fail))
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "rsa"])
+def test_an_agent_that_refuses_to_sign_is_named(
+    sshd: Sshd, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The server was not asked, so it has refused nothing; and another key may do."""
+    monkeypatch.setenv("SSH_ASKPASS", "/bin/false")
+    make_key(tmp_path / "shy", kind=kind)
+    with authorized(sshd, tmp_path / "shy.pub"), agent(tmp_path, tmp_path / "shy", confirm=True) as path:
+        monkeypatch.setenv("SSH_AUTH_SOCK", path)
+        message = refusal(sshd.endpoint.target("/"), sshd.endpoint.login(identity=None))
+        assert "Not used: key throwaway (agent): it did not sign" in message
+        assert "Tried: without a proof; the server allows: publickey" in message
+        shutil.copy(sshd.endpoint.identity, home / ".ssh" / "id_ed25519")
+        assert speak(connect(sshd.endpoint.target("/"), sshd.endpoint.login(identity=None), pytest.fail))
 
 
 @pytest.mark.parametrize("socket_path", ["/nowhere", ""])

@@ -67,13 +67,16 @@ class _Attempts:
         if label not in self._tried or label.startswith("key "):
             self._tried.append(label)
         answered = threading.Event()
-        broken = False
+        auth = self.auth
+        auth.unsigned = False
         try:
             start(answered)
         except (paramiko.SSHException, OSError, EOFError):
-            broken = True  # a key that can't sign, if we are still connected
-        auth = self.auth
-        if auth.transport.is_active() and (broken or auth.wait(answered, self._seconds_left)):
+            auth.unsigned = True  # if we are still connected
+        if auth.transport.is_active() and (auth.unsigned or auth.wait(answered, self._seconds_left)):
+            if auth.unsigned:  # the server has heard nothing of it
+                self._tried.remove(label)
+                self.skipped.append(f"{label}: it did not sign, or was not confirmed in time.")
             return bool(auth.is_authenticated())
         if auth.transport.is_active():
             raise Unreachable(f"{self._endpoint}, did not answer the login as {self._user} in time.")

@@ -134,6 +134,9 @@ class Auth(AuthHandler):
         super().__init__(transport)
         self.allowed: tuple[str, ...] | None = None  # None: it has not said yet
         self.partly = False  # the last attempt was accepted, and the server wants another proof
+        self.unsigned = (
+            False  # the last attempt was not made: its key does not sign, as an agent may refuse to
+        )
         self._asked = False  # for the service
         self._waits = False  # the first attempt waits for the answer
         transport.auth_handler = self
@@ -174,6 +177,7 @@ class Auth(AuthHandler):
             OSError,
             EOFError,
         ):  # an agent won't sign: not the line's fault
+            self.unsigned = True
             if self.auth_event is not None:
                 self.auth_event.set()
 
