@@ -171,9 +171,15 @@ def test_a_cut_in_the_middle(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("at", [7, 8, 9])
+@pytest.mark.parametrize(("retries", "at"), [("0", 7), ("0", 8), ("0", 9), ("5", 2), ("5", 5)])
 def test_a_run_cut_off_while_folders_change_places_goes_on(
-    job: Reconcile, source: Path, dest: Path, shim_sshd: Sshd, at: int, when: Literal["before", "after"]
+    job: Reconcile,
+    source: Path,
+    dest: Path,
+    shim_sshd: Sshd,
+    retries: str,
+    at: int,
+    when: Literal["before", "after"],
 ) -> None:
     """What has come to its new place by then looks like what was there before: never back with it."""
     names = ("a", "b", "c")
@@ -185,7 +191,7 @@ def test_a_run_cut_off_while_folders_change_places_goes_on(
     for old, new in (("a", "aside"), ("c", "a"), ("b", "c"), ("aside", "b")):
         (source / old).rename(source / new)
     shim_sshd.arm(Fault("close", at, "RENAME", "parked/", when))
-    job("run", "--exclude", ".env", "--retries", "0")
+    job("run", "--exclude", ".env", "--retries", retries, "--retry-max-wait", "0.1")
     assert not shim_sshd.armed
     job.run("--exclude", ".env")
     contents = {path: content for path, content in files(dest).items() if content is not None}
