@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
+from reconcile.core.ends import as_known
 from reconcile.core.errors import Refused
 from reconcile.core.job import Job
 from reconcile.core.linked import foreign_link
@@ -64,7 +65,9 @@ def take_over(
         in_doubt = anywhere
     wanted = dict(found.walk()) if there else {}
     links = [(path, e) for path, e in wanted.items() if e.kind is Kind.SYMLINK and path in there]
-    wanted |= read_contents(source, links)[0]
+    contents = read_contents(source, links)[0]
+    wanted |= contents
+    there |= as_known(there, contents.items())
     adopted = adopt(there, wanted, remote, in_doubt)
     doubtful = [(p, wanted[p]) for p, entry in adopted.items() if _looks_alike(entry, wanted[p])]
     adopted |= _same_content(doubtful, there, source, remote, say)
@@ -168,6 +171,7 @@ def drifted(
     there: dict[str, Seen | None] = dict(remote.walk(""))
     # A directory that can't be listed may still hold all it should.
     there.update(remote.observe([path for path, _ in old.walk() if path not in there]))
+    there.update(as_known(there, old.walk()))
     effects: dict[str, Entry | None] = {}
     for path, entry in old.walk():
         seen = there.get(path)

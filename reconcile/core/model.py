@@ -457,6 +457,7 @@ class Seen(Struct, frozen=True):
     tag: Tag = b""  # files only
     link: str | None = None  # only where it was asked for
     above: str | None = None  # where it is, if ``link`` may tell where it leads and not what it holds
+    is_end: bool = False  # ``link`` tells where it leads in the end, past other links
 
 
 UNSEEN = Seen(None, None, 0, None)  # the remote does not say what is there, if anything

@@ -100,10 +100,10 @@ def leads_alike(told: str | None, link: str | None, above: str | None) -> bool:
     """Whether what is told of a link is what one with ``link`` in it shows. ``above``: see ``Seen``."""
     if told is None or link is None or above is None or told == link:
         return told == link
-    return _whole(above, told) == _whole(above, link)
+    return whole(above, told) == whole(above, link)
 
 
-def _whole(above: str, link: str) -> list[str]:
+def whole(above: str, link: str) -> tuple[str, ...]:
     """Where a link in the directory ``above`` leads, name by name."""
     names: list[str] = []
     for name in (link if link.startswith("/") else f"{above}/{link}").split("/"):
@@ -111,7 +111,7 @@ def _whole(above: str, link: str) -> list[str]:
             del names[-1:]
         elif name not in ("", "."):
             names.append(name)
-    return names
+    return tuple(names)
 
 
 def _claim_content(action: Action, seen: Seen | None, tags: Tags) -> Outcome | None:

@@ -44,6 +44,9 @@ TREE: dict[str, object] = {
     "d": {"up": Link("../config.live"), "self": Link("."), "f": File("f", mtime=WHEN)},
     "out": Link("../outside/precious"),
     "outdir": Link("../outside"),
+    "again": Link("current"),
+    "into": Link("d/up"),
+    "through": Link("current/p0"),
 }
 
 

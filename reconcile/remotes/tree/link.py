@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from reconcile.core import observe
@@ -67,17 +68,31 @@ def content_of(reply: Names | Status) -> bytes | None:
     return reply.names[0][0] if isinstance(reply, Names) and len(reply.names) == 1 else None
 
 
-def read_link(site: Site, path: bytes) -> Recipe[str | None]:
-    """The target of a symlink, None if it can't be read.
+class Told(Struct, frozen=True):
+    """What the server tells of a symlink."""
 
-    What READLINK fails to tell is where it leads in the end. (asyncssh's reads a relative one from
-    where the server was started.)
+    link: str | None = None  # None: nothing
+    is_end: bool = False  # it is where the link leads in the end, past all others
+
+
+NOT_TOLD = Told()
+
+
+def tell_link(site: Site, path: bytes) -> Recipe[Told]:
+    """The target of a symlink; what READLINK fails to tell is where it leads in the end.
+
+    (asyncssh's reads a relative one from where the server was started.)
     """
     content = content_of((yield Readlink(path)))
-    if content is None and not site.quirks.verbatim:
-        end = content_of((yield Realpath(path)))
-        content = end if end != path else None
-    return None if content is None else os.fsdecode(content)
+    if content is not None:
+        return Told(os.fsdecode(content))
+    end = None if site.quirks.verbatim else content_of((yield Realpath(path)))
+    return NOT_TOLD if end is None or end == path else Told(os.fsdecode(end), is_end=True)
+
+
+def read_link(site: Site, path: bytes) -> Recipe[str | None]:
+    """The same, for who makes it anew; None if it can't be read."""
+    return (yield from tell_link(site, path)).link
 
 
 def symlink(site: Site, content: bytes, path: bytes) -> Verb:
@@ -85,18 +100,29 @@ def symlink(site: Site, content: bytes, path: bytes) -> Verb:
     return Symlink(path, content) if site.quirks.path_first else Symlink(content, path)
 
 
-def show(site: Site, path: bytes, attrs: Attrs) -> Recipe[Seen]:
-    """What is at a path of which ``look`` told ``attrs``: a link with what it holds."""
-    link = (yield from read_link(site, path)) if kind_of(attrs) is Kind.SYMLINK else None
-    return seen_as(site, path.rpartition(b"/")[0], attrs, link)
+def show(site: Site, path: bytes, attrs: Attrs, link: str | None = None) -> Recipe[Seen]:
+    """What is at a path of which ``look`` told ``attrs``: a link with what it holds.
+
+    That is taken to be ``link``, where the server tells no more than that both end at the same.
+    """
+    if kind_of(attrs) is not Kind.SYMLINK:
+        return seen_as(site, b"", attrs)
+    told = yield from tell_link(site, path)
+    directory = path.rpartition(b"/")[0]
+    if told.is_end and link is not None:
+        end = content_of((yield Realpath(os.path.join(directory, os.fsencode(link)))))
+        if end is not None and os.fsdecode(end) == told.link:
+            told = Told(link)
+    return seen_as(site, directory, attrs, told)
 
 
-def seen_as(site: Site, directory: bytes, attrs: Attrs, link: str | None) -> Seen:
-    """The same of something in a directory, whose ``link`` has been read."""
+def seen_as(site: Site, directory: bytes, attrs: Attrs, told: Told = NOT_TOLD) -> Seen:
+    """The same of something in a directory; of a link that is what was ``told``."""
     kind = kind_of(attrs)
     tag = pack(attrs.size, attrs.mtime) if kind is Kind.FILE else b""
-    above = None if link is None or site.quirks.verbatim else os.fsdecode(directory)
-    return Seen(kind, attrs.mode & PERMISSIONS, attrs.size, attrs.mtime, tag, link, above)
+    above = None if told.link is None or site.quirks.verbatim else os.fsdecode(directory)
+    mode = attrs.mode & PERMISSIONS
+    return Seen(kind, mode, attrs.size, attrs.mtime, tag, told.link, above, told.is_end)
 
 
 def matches(site: Site, path: bytes, attrs: Attrs, entry: Entry) -> Recipe[bool]:
@@ -105,14 +131,14 @@ def matches(site: Site, path: bytes, attrs: Attrs, entry: Entry) -> Recipe[bool]
         attrs = yield from _look_twice(site, path, attrs)
     if kind_of(attrs) is not entry.kind:
         return False
-    return observe.matches((yield from show(site, path, attrs)), entry, site)
+    return observe.matches((yield from show(site, path, attrs, entry.link)), entry, site)
 
 
 def intended(site: Site, path: bytes, attrs: Attrs, new: Entry) -> Recipe[bool]:
     """Whether a file or link is exactly as we were to bring it: taken as done."""
     if new.kind is Kind.DIR or kind_of(attrs) is not new.kind:
         return False
-    return observe.intended((yield from show(site, path, attrs)), new, site)
+    return observe.intended((yield from show(site, path, attrs, new.link)), new, site)
 
 
 def _look_twice(site: Site, path: bytes, attrs: Attrs) -> Recipe[Attrs]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from reconcile.core.errors import Refused, Unreachable
 from reconcile.core.model import RESERVED_NAME, RESERVED_PREFIX, UNSEEN, Kind, Seen
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.tree.link import look, read_link, seen_as, show
+from reconcile.remotes.tree.link import NOT_TOLD, Told, look, seen_as, show, tell_link
 from reconcile.remotes.tree.listing import HIDDEN, TOGETHER, Listing, batches, list_for_sure
 from reconcile.remotes.tree.site import Site, absent, inside, kind_of
 from reconcile.remotes.tree.steps import Recipe
@@ -41,7 +41,7 @@ def walk(
                 child = f"{path}/{name}" if path else name
                 if kind_of(attrs) is Kind.DIR:
                     deeper.append(child)
-                yield child, seen_as(site, where, attrs, links.get(name))
+                yield child, seen_as(site, where, attrs, links.get(name, NOT_TOLD))
         level = deeper
         if not level:
             return
@@ -78,7 +78,7 @@ def _tell_unlisted(
 
 def _list_all(
     session: Session, site: Site, paths: Sequence[str], in_flight: int
-) -> Iterator[tuple[str, Listing, dict[str, str | None]]]:
+) -> Iterator[tuple[str, Listing, dict[str, Told]]]:
     """Directories, and once more and fewer at a time those that were refused without a word."""
     while paths:
         refused: list[str] = []
@@ -92,13 +92,13 @@ def _list_all(
         paths, in_flight = refused, in_flight // 2
 
 
-def _list(site: Site, path: str) -> Recipe[tuple[str, Listing, dict[str, str | None]]]:
+def _list(site: Site, path: str) -> Recipe[tuple[str, Listing, dict[str, Told]]]:
     """A directory with the targets of the links in it."""
     where = site.at(path)
     listing = yield from list_for_sure(site, where)
     links = [name for name, attrs in listing.names if kind_of(attrs) is Kind.SYMLINK]
-    targets: dict[str, str | None] = {}
+    targets: dict[str, Told] = {}
     for some in batches(links, TOGETHER):
-        read = yield [read_link(site, inside(where.rstrip(b"/"), name)) for name in some]
+        read = yield [tell_link(site, inside(where.rstrip(b"/"), name)) for name in some]
         targets.update(zip(some, read, strict=True))
     return path, listing, targets
