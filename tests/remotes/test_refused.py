@@ -346,6 +346,22 @@ def test_names_that_the_server_would_change_are_told_and_not_brought(
     assert learned(job).keeps_bytes is False
 
 
+def test_names_that_the_server_shows_as_others_are_told_and_not_brought_again(
+    job_to: JobTo, source: Path, there: Path
+) -> None:
+    """It shows them as they were given until another session looks: nobody can know before."""
+    job = job_to(Quirk.CONTROLS_AS_SIGNS)
+    build_tree(source, {"a\nb": "control", "ok": "ok", "d": {"x\x01": "another", "y": "y"}})
+    well(job)
+    for _ in range(2):
+        result = run(replace(job, options=Options(mirror=True, refresh=True)), Heard())
+        told = {problem.path: problem.reason for problem in result.problems}
+        assert told == dict.fromkeys(("a\nb", "d/x\x01"), Reason.BAD_NAME)
+        assert not result.ended
+    build_tree(source, {"d": {"new\r": "refused at once"}})
+    assert {problem.path for problem in run(job, Heard()).problems} == {"a\nb", "d/x\x01", "d/new\r"}
+
+
 def test_names_that_are_kept_as_they_are_arrive(job_to: JobTo, source: Path, there: Path) -> None:
     job = job_to()
     build_tree(source, {b"caf\xe8": "grave", b"d\xff": {"inside": "i"}})

