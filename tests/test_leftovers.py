@@ -10,11 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from reconcile.run import run
 from reconcile.state.names import is_lost, name_run
+from tests.remotes.conformance import Heard
+from tests.remotes.conftest import JobTo, job_to, served
 from tests.support.command import Reconcile
 from tests.support.faults import Fault
+from tests.support.quirky import Quirk
 from tests.support.sshd import Sshd
 from tests.support.trees import assert_same_tree, build_tree, read_tree
+
+__all__ = ["job_to", "served"]
 
 DAY = 86_400
 
@@ -182,3 +188,22 @@ def test_what_is_staged_of_a_file_that_has_changed_since_is_sent_anew(
     job.run()
     job.run()
     assert_same_tree(source, dest)
+
+
+def test_what_a_server_still_holds_of_a_dead_run_is_told_and_is_no_problem(
+    job_to: JobTo, source: Path, served: Path
+) -> None:
+    """Nothing of anybody's is at stake, and it goes once the server lets go of it."""
+    job = job_to(Quirk.HELD_OPEN)
+    build_tree(source, {"f": "f"})
+    run(job, Heard())
+    [ours] = (served / "dest/.reconcile").iterdir()
+    build_tree(ours / "dead/staging", {"1": "half of it"})
+    build_tree(source, {"f": "changed"})
+    heard = Heard()
+    assert run(job, heard).problems == []
+    assert [said for said in heard.said if "had staged" in said and "a later run will try" in said]
+    job = job_to()  # some minutes later
+    build_tree(source, {"f": "changed again"})
+    assert run(job, Heard()).problems == []
+    assert not list(ours.glob("dead*"))

@@ -358,3 +358,17 @@ def test_a_move_to_where_somebody_planted_a_link_leaves_what_that_leads_to(
     works(job)
     assert_same_tree(source, dest)
     theirs_is_whole(outside)
+
+
+def test_what_a_dead_run_had_staged_goes_though_a_link_to_nowhere_hides_it(
+    job_to: JobTo, source: Path, dest: Path
+) -> None:
+    """One is enough for a server that lists what links lead to, to say that the folder is not there."""
+    build_tree(source, {"f": "f"})
+    job = job_to(Quirk.READDIR_FOLLOWS)
+    works(job)
+    [ours] = (path for path in (dest / ".reconcile").iterdir() if path.is_dir())
+    build_tree(ours / "dead/staging", {"1": "file", "2a": Link("nowhere"), "3": Link("../nowhere")})
+    (source / "f").write_text("changed")
+    works(job)
+    assert not list(ours.glob("dead*"))

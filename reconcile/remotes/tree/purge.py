@@ -14,7 +14,7 @@ from msgspec import Struct
 from reconcile.core.model import Kind, Problem
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.tree.drift import keep
-from reconcile.remotes.tree.listing import BATCH, TOGETHER, batches, list_directory
+from reconcile.remotes.tree.listing import BATCH, HIDDEN, TOGETHER, batches, list_directory, list_for_sure
 from reconcile.remotes.tree.site import Discarded, Site, absent, act, inside, kind_of
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.trash import owner_of
@@ -23,6 +23,7 @@ from reconcile.remotes.tree.verbs import OK, Code, Remove, Rename, Rmdir, Set, S
 KEPT = "kept"  # the part of a trash that outlives its run
 OURS = b"ours-"  # begins the name of what a run could not purge, and has seen to be its own
 ROUNDS = 3  # looks at a trash into which somebody goes on writing
+MOST_UNSEEN = 1 << 16  # names of ours that are tried where a directory is not shown for what is in it
 MANY = 4096  # removes that are under way at most, where nothing else goes on
 
 
@@ -191,10 +192,15 @@ def is_gone(status: Status) -> bool:
 
 def _empty(site: Site, top: bytes) -> Recipe[list[bytes]]:
     """Remove all in a directory but the directories, which are returned."""
-    listing = yield from list_directory(site, top)
+    listing = yield from list_for_sure(site, top)
     if listing.failed is not None and listing.failed.code == Code.DENIED:
         yield from act(Set(top, 0o700, None))
         listing = yield from list_directory(site, top)
+    for first in range(1, MOST_UNSEEN, MANY) if listing.failed is HIDDEN else ():
+        yield [Remove(path) for path in site.made_in(top, range(first, first + MANY))]
+        listing = yield from list_for_sure(site, top)
+        if listing.failed is not HIDDEN:
+            break
     plain = [inside(top, name) for name, attrs in listing.names if kind_of(attrs) is not Kind.DIR]
     folders = [inside(top, name) for name, attrs in listing.names if kind_of(attrs) is Kind.DIR]
     for some in batches(plain, MANY):

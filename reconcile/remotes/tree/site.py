@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec import Struct
@@ -160,6 +160,11 @@ class Site:
         """A path in one of the run's folders that nothing else has."""
         self._count += 1
         return b"%b/%b/%b%x" % (self.run, folder, prefix, self._count)
+
+    @staticmethod
+    def made_in(folder: bytes, numbers: Iterable[int]) -> list[bytes]:
+        """What ``fresh`` may have called things in a folder of some run's."""
+        return [b"%b/%x" % (folder, number) for number in numbers]
 
     def open_new(self, path: bytes, mode: int | None, lane: int = 0) -> Verb:
         """Make a file of ours and open it, as this server wants to be asked for it."""

@@ -536,6 +536,11 @@ def clear_run(
             return []
         known = {one.place: one for one in site.discarded}
     stuck = purge(session, site, [folder + b"/" + STAGING]) if STAGING in parts else []
+    if stuck and folder != site.run:  # nothing of anybody's is at stake
+        site.say_once(
+            f"what a dead run had staged in {shown(folder)} can't be removed yet; a later run will try"
+        )
+        stuck = []
     if TRASH in parts:
         remaining, strangers = empty_trash(session, site, folder + b"/" + TRASH, known)
         stuck += remaining
