@@ -147,7 +147,9 @@ def _listens(path: str) -> bool:
 def agent(folder: Path, *keys: Path, confirm: bool = False) -> Iterator[str]:
     """An ssh-agent that holds ``keys``; yields its socket. ``confirm``: it asks somebody who isn't there."""
     path = str(folder / "agent")
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        ["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     try:
         wait_for(lambda: _listens(path), "ssh-agent")
         env = {**os.environ, "SSH_AUTH_SOCK": path}

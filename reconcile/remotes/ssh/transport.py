@@ -158,11 +158,11 @@ class Auth(AuthHandler):
     def _request_auth(self) -> None:
         if not self._asked:
             # An RSA key must wait: which signatures the server takes comes just before its answer.
-            # Set before asking, as the answer is read by another thread.
+            # Set before asking, as the answer is read by another thread, and may be by the time we go on.
             self._asked = True
-            self._waits = self.private_key is not None and "rsa" in self.private_key.get_name()
+            self._waits = waits = self.private_key is not None and "rsa" in self.private_key.get_name()
             super()._request_auth()  # type: ignore[misc]
-            if self._waits:
+            if waits:
                 return
         self._send_attempt()
 
