@@ -11,12 +11,12 @@ from msgspec.structs import replace
 
 from reconcile.core.caps import as_kept, note_lacks
 from reconcile.core.job import Links, Options
-from reconcile.core.model import Action, Capabilities, Entry, Kind, Op, Plan
+from reconcile.core.model import Action, Caps, Entry, Kind, Op, Plan
 from reconcile.core.paths import join
 from tests.support.memory import MemoryRemote, Refusal, visible
 from tests.test_pipeline_properties import Steps, World, assert_done, files, trees
 
-FLAT = Capabilities(dirs=False, renames=False, modes=False)
+FLAT = Caps(dirs=False, rename=False, modes=False)
 COPIES = replace(FLAT, copy=True)
 
 
@@ -24,7 +24,7 @@ COPIES = replace(FLAT, copy=True)
 class Flat(MemoryRemote):
     """A store of names and contents: it knows no directory, and renames nothing unless it copies."""
 
-    caps: Capabilities = FLAT
+    caps: Caps = FLAT
 
     def _do(self, action: Action) -> dict[str, Entry | None]:
         assert action.kind is not Kind.DIR or action.op is Op.DELETE, action
@@ -139,12 +139,12 @@ def test_a_directory_in_the_place_of_a_file_that_moved_away() -> None:
 
 
 def test_what_is_not_kept_is_asked_of_nobody_and_told() -> None:
-    poor = Capabilities(modes=False, times=False, symlinks=False, replaces=False)
+    poor = Caps(modes=False, times=False, links=False, replace=False)
     asked = Options()
     kept = as_kept(asked, poor)
     assert (kept.keep_perms, kept.keep_times, kept.links) == (False, False, Links.SKIP)
     assert as_kept(replace(asked, links=Links.FOLLOW), poor).links is Links.FOLLOW
-    assert as_kept(asked, Capabilities()) == asked
+    assert as_kept(asked, Caps()) == asked
     wish = Entry(Kind.FILE, 0o644)
     plan = Plan([[Action(Op.MODIFY, "f", wish, wish)]])
     told = " ".join(note.message for note in note_lacks(plan, asked, poor))

@@ -19,7 +19,7 @@ from reconcile.core.filters import Filter, make_filter
 from reconcile.core.fold import fold
 from reconcile.core.job import Job, Options, Stop
 from reconcile.core.model import (
-    Capabilities,
+    Caps,
     DirectorySnapshot,
     Kind,
     Op,
@@ -93,7 +93,7 @@ class World:
     remote: Tree = field(default_factory=dict)
     snapshot: DirectorySnapshot = field(default_factory=lambda: DirectorySnapshot({"": PlainDirectory({})}))
     hidden: tuple[str, ...] = ()
-    caps: ClassVar[Capabilities] = Capabilities()
+    caps: ClassVar[Caps] = Caps()
     remote_type: ClassVar[type[MemoryRemote]] = MemoryRemote
 
     def edit(self, steps: Steps) -> None:

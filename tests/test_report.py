@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from reconcile.core.errors import Exit
 from reconcile.core.job import Result, Since
-from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Plan, Problem, Reason, Stage, Traffic
+from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Plan, Problem, Reason, Stage, Stats
 from reconcile.core.paths import parking_place
 from reconcile.report import JsonReporter, Outlet, PlainReporter, Recorder, make_reporter, plans, words
 from reconcile.report.document import document
@@ -569,7 +569,7 @@ def test_the_document_of_a_plan() -> None:
 
 
 def test_the_document_of_a_run() -> None:
-    result = run_result(DONE[:3], traffic=Traffic(7, 8, 9), phases={"scan": 0.12345})
+    result = run_result(DONE[:3], traffic=Stats(7, 8, 9), phases={"scan": 0.12345})
     body = as_json("run", lambda reporter: reporter.finish(result, 0))
     assert body["status"] == "ok"
     assert body["counts"] == {"create": 0, "modify": 0, "move": 1, "delete": 0, "mkdir": 1, "setmeta": 0}

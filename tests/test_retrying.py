@@ -48,7 +48,7 @@ class Calls:
 def test_the_first_connection_is_tried_as_often_as_the_later_ones(failures: Sequence[Unreachable]) -> None:
     calls = Calls(*failures)
     line = calls.line()
-    assert line.open().traffic.requests == 0
+    assert line.open().stats.requests == 0
     assert line.was_open
     assert calls.count == len(failures) + 1
     words = [message for _, message in calls.recorder.said]
@@ -81,7 +81,7 @@ def test_who_had_let_us_in_may_do_so_again() -> None:
     """A server that is starting up lets nobody in for a while; but another host key stays another."""
     calls = Calls()
     line = calls.line()
-    assert line.open().traffic.requests == 0
+    assert line.open().stats.requests == 0
     calls.failures = [AWAY, TurnedAway("not yet")]
     line._reopen(LOST)
     assert calls.count == 4
@@ -98,24 +98,24 @@ class Breaking(MemoryRemote):
     answers: int = 1
     prepared: int = 0
 
-    def prepare(self, footing: Footing, *args: object, **more: object) -> None:
+    def begin(self, footing: Footing, *args: object, **more: object) -> None:
         self.prepared += 1
-        super().prepare(footing, *args, **more)  # type: ignore[arg-type]
+        super().begin(footing, *args, **more)  # type: ignore[arg-type]
 
     def perform(self, *args: object) -> Iterator[Outcome]:
         return self._break(super().perform(*args))  # type: ignore[arg-type]
 
-    def observe(self, paths: Iterable[str]) -> Iterator[tuple[str, Seen | None]]:
-        return self._break(super().observe(paths))
+    def look(self, paths: Iterable[str]) -> Iterator[tuple[str, Seen | None]]:
+        return self._break(super().look(paths))
 
     def walk(self, top: str) -> Iterator[tuple[str, Seen]]:
         return self._break(super().walk(top))
 
-    def finish(self, mark: str = "") -> Iterator[Problem]:
+    def end(self, mark: str = "") -> Iterator[Problem]:
         self.answers -= 1
         if self.answers < 0:
             raise LOST
-        return super().finish(mark)
+        return super().end(mark)
 
     def _break(self, answers: Iterable[T]) -> Iterator[T]:
         for answer in answers:
@@ -138,7 +138,7 @@ def over(*remotes: Breaking) -> Retrying:
 
 def test_what_was_told_before_a_loss_is_not_asked_again() -> None:
     first, second = (Breaking(FILES, LocalTree(), answers=count) for count in (1, 2))
-    assert [path for path, _ in over(first, second).observe(FILES)] == ["a", "b", "c"]
+    assert [path for path, _ in over(first, second).look(FILES)] == ["a", "b", "c"]
     assert second.answers == 0
 
 
@@ -151,7 +151,7 @@ def test_what_was_under_way_is_looked_at_before_it_goes_on() -> None:
     local, there = LocalTree(dict(FILES)), dict[str, Node]()
     first, second = (Breaking(there, local, answers=count) for count in (1, 9))
     remote = over(first, second)
-    remote.prepare(Footing("lineage"), "run")
+    remote.begin(Footing("lineage"), "run")
     wishes = {path: Entry(Kind.FILE, 0o644, 1, 10**9) for path in FILES}
     actions = [Action(Op.CREATE, path, wish) for path, wish in wishes.items()]
     outcomes = list(remote.perform(actions, None))  # type: ignore[arg-type]  # nothing is read from it
@@ -164,7 +164,7 @@ def test_what_was_under_way_is_looked_at_before_it_goes_on() -> None:
 def test_the_end_comes_over_another_connection() -> None:
     first, second = (Breaking({}, LocalTree(), answers=count) for count in (0, 1))
     remote = over(first, second)
-    remote.prepare(Footing("lineage"), "run")
-    assert list(remote.finish("mark")) == []
+    remote.begin(Footing("lineage"), "run")
+    assert list(remote.end("mark")) == []
     assert remote.marks == ("mark",)
     assert second.prepared == 1

@@ -18,7 +18,7 @@ from reconcile.core.fold import fold
 from reconcile.core.job import Job, Options
 from reconcile.core.model import (
     Action,
-    Capabilities,
+    Caps,
     Change,
     DirectorySnapshot,
     Entry,
@@ -205,7 +205,7 @@ class CountedRemote(MemoryRemote):
     """Counts what is listed of it."""
 
     listed: int = 0
-    caps: Capabilities = Capabilities()
+    caps: Caps = Caps()
 
     def walk(self, top: str) -> Iterator[tuple[str, Seen]]:
         for found in super().walk(top):

@@ -170,7 +170,7 @@ def drifted(
     """
     there: dict[str, Seen | None] = dict(remote.walk(""))
     # A directory that can't be listed may still hold all it should.
-    there.update(remote.observe([path for path, _ in old.walk() if path not in there]))
+    there.update(remote.look([path for path, _ in old.walk() if path not in there]))
     there.update(as_known(there, old.walk()))
     effects: dict[str, Entry | None] = {}
     for path, entry in old.walk():

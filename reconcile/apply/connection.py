@@ -20,15 +20,15 @@ from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway, Unr
 from reconcile.core.job import Job, Reporter, Stop
 from reconcile.core.model import (
     Action,
-    Capabilities,
+    Caps,
     Entry,
     Footing,
     Outcome,
     Plan,
     Problem,
     Seen,
+    Stats,
     Tag,
-    Traffic,
 )
 from reconcile.remotes import NOTHING, Memory, Remote, scheme_of
 from reconcile.source.files import Source
@@ -58,8 +58,7 @@ class Retrying:
         self._sought: Footing | None = None  # what dead runs have parked was looked for, to be left there
         self._plan = NOTHING
         self._before_us: Iterable[Action] = ()  # what dead runs were about to do
-        self._before = Traffic()
-        self._unsynced = 0  # of connections before
+        self._before = Stats()  # of connections before
         self._fruitless = 0  # losses in a row without an outcome between them
         self.was_open = False
         self.in_doubt = False  # a connection broke while it was prepared
@@ -120,22 +119,16 @@ class Retrying:
                 self._reopen(lost)
 
     @property
-    def caps(self) -> Capabilities:
+    def caps(self) -> Caps:
         """See ``Remote``; as remembered while there is no connection."""
         if self._remote is not None:
             return self._remote.caps
         return scheme_of(self._job.target).recall_caps(self._memory)
 
     @property
-    def traffic(self) -> Traffic:
-        """What went over all connections."""
-        now = self._remote.traffic if self._remote is not None else Traffic()
-        return _add(self._before, now)
-
-    @property
-    def unsynced(self) -> int:
-        """Files published over all connections that are not known to be on the server's disk."""
-        return self._unsynced + (self._remote.unsynced if self._remote is not None else 0)
+    def stats(self) -> Stats:
+        """What it took over all connections."""
+        return _add(self._before, self._remote.stats) if self._remote is not None else self._before
 
     @property
     def marks(self) -> tuple[str, ...]:
@@ -152,7 +145,7 @@ class Retrying:
         """See ``Remote``."""
         return self.open().workdir
 
-    def prepare(
+    def begin(
         self,
         footing: Footing,
         run: str,
@@ -165,19 +158,19 @@ class Retrying:
         self._footing, self._plan, self._before_us = footing, plan, before
         self.in_doubt = False
         try:
-            self._prepare(self.open(), footing, run, resume=resume)
+            self._begin_on(self.open(), footing, run, resume=resume)
         except ConnectionLost as lost:
             self.in_doubt = True
             self._reopen(lost)
 
-    def _prepare(self, remote: Remote, footing: Footing, run: str, *, resume: bool) -> None:
+    def _begin_on(self, remote: Remote, footing: Footing, run: str, *, resume: bool) -> None:
         before = chain(self._before_us, self._plan.actions)
-        remote.prepare(footing, run, self._plan, resume=resume, before=before)
+        remote.begin(footing, run, self._plan, resume=resume, before=before)
         self._footing = replace(footing, known=True)
 
-    def find_marks(self, footing: Footing, *, resume: bool = False) -> None:
+    def check(self, footing: Footing, *, resume: bool = False) -> None:
         """See ``Remote``."""
-        self._insist(lambda remote: remote.find_marks(footing, resume=resume))
+        self._insist(lambda remote: remote.check(footing, resume=resume))
         self._sought = footing if resume else None
 
     def is_torn(self) -> bool:
@@ -223,10 +216,10 @@ class Retrying:
                 lost = error
             left = [action for action in left if id(action) not in ended]
 
-    def observe(self, paths: Iterable[str]) -> Iterator[tuple[str, Seen | None]]:
+    def look(self, paths: Iterable[str]) -> Iterator[tuple[str, Seen | None]]:
         """See ``Remote``."""
         left = dict.fromkeys(paths)
-        return self._ask(lambda remote: remote.observe(list(left)), left)
+        return self._ask(lambda remote: remote.look(list(left)), left)
 
     def walk(self, top: str) -> Iterator[tuple[str, Seen]]:
         """See ``Remote``. It begins anew after a loss, so that a path may come twice."""
@@ -249,9 +242,9 @@ class Retrying:
         """See ``Remote``."""
         return self.open().noted(shown, entry)
 
-    def finish(self, mark: str = "") -> Iterator[Problem]:
+    def end(self, mark: str = "") -> Iterator[Problem]:
         """See ``Remote``. Over another connection, preparing clears what the last one left, too."""
-        return iter(self._insist(lambda remote: list(remote.finish(mark))))
+        return iter(self._insist(lambda remote: list(remote.end(mark))))
 
     def _reopen(self, lost: Unreachable) -> None:
         """Connect again after a loss, fence the old folder off and take over what was parked.
@@ -298,9 +291,9 @@ class Retrying:
         self._hang_up()
         self._remote = self._open()
         if self._footing is not None:
-            self._prepare(self._remote, self._footing, name_run(self._job.state), resume=True)
+            self._begin_on(self._remote, self._footing, name_run(self._job.state), resume=True)
         elif self._sought is not None:
-            self._remote.find_marks(self._sought, resume=True)
+            self._remote.check(self._sought, resume=True)
 
     def close(self) -> None:
         """Hang up; may be called twice."""
@@ -310,8 +303,7 @@ class Retrying:
 
     def _hang_up(self) -> None:
         if self._remote is not None:
-            self._before = _add(self._before, self._remote.traffic)
-            self._unsynced += self._remote.unsynced
+            self._before = _add(self._before, self._remote.stats)
             self._remote.close()
             self._remote = None
 
@@ -385,9 +377,10 @@ class _Opening:
             self._remote.close()
 
 
-def _add(one: Traffic, other: Traffic) -> Traffic:
-    return Traffic(
+def _add(one: Stats, other: Stats) -> Stats:
+    return Stats(
         one.requests + other.requests,
         one.bytes_sent + other.bytes_sent,
         one.bytes_received + other.bytes_received,
+        one.unsynced + other.unsynced,
     )

@@ -52,10 +52,10 @@ def apply(plan: Plan, remote: Remote, source: Source, stop: Stop) -> Iterator[Ou
 
 def find_out(actions: Sequence[Action], remote: Remote) -> Iterator[Outcome]:
     """Ask the remote what became of ``actions``; those that were not done get no outcome."""
-    seen = dict(remote.observe({path: None for action in actions for path in questions(action)}))
+    seen = dict(remote.look({path: None for action in actions for path in questions(action)}))
     parted = [action for action in actions if is_parted(action, seen)]
     ends = ((action, name) for action in parted for name, _ in action.inside)
-    inner = dict(remote.observe(join(top or "", name) for a, name in ends for top in (a.source, a.path)))
+    inner = dict(remote.look(join(top or "", name) for a, name in ends for top in (a.source, a.path)))
     unsent: list[Action] = []
     for action in actions:
         if is_parted(action, seen):

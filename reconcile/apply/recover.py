@@ -56,9 +56,9 @@ def foresee(
 ) -> DirectorySnapshot:
     """What ``recover`` would come to, for a plan: looks, and changes nothing.
 
-    Raises Refused, or Stale: see ``Remote.find_marks``.
+    Raises Refused, or Stale: see ``check``.
     """
-    remote.find_marks(footing, resume=True)
+    remote.check(footing, resume=True)
     outcomes = list(_know(old, leftover, remote, source))
     ways = _choose_ways(leftover, outcomes, remote)
     outcomes += map(_came_home, [*ways.at_home, *ways.back])
@@ -84,7 +84,7 @@ def _choose_ways(leftover: Leftover, outcomes: Sequence[Outcome], remote: Remote
     stranded = _stranded(leftover, outcomes)
     arrived = {outcome.action.path for outcome in outcomes if _has_arrived(outcome)}
     ends = ((a.home or "", a.source or "", a.path) for a in stranded)
-    seen = dict(remote.observe({path: None for paths in ends for path in paths}))
+    seen = dict(remote.look({path: None for paths in ends for path in paths}))
 
     def is_taken(path: str, action: Action, replaced: Entry | None = None) -> bool:
         there = seen[path]
@@ -160,7 +160,7 @@ def _know(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: So
         else:
             yield replace(outcome, effects=dict(_read_digests(outcome.effects, source)))
     begun = {a.path: a for a in open_ if a.parks and a.kind is Kind.DIR and a.path not in known}
-    for place, there in remote.observe(begun):
+    for place, there in remote.look(begun):
         if there is not None and there.kind is Kind.DIR:
             yield Outcome(begun[place])  # a part of it is aside, and goes home to the rest
 
@@ -168,7 +168,7 @@ def _know(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: So
 def _check_members(action: Action, remote: Remote) -> dict[str, Entry | None]:
     """Of a directory that has moved unseen: drop what is not as we know it."""
     known = {join(action.path, name): entry for name, entry in action.inside}
-    seen = remote.observe(known)
+    seen = remote.look(known)
     return {
         path: None for path, there in seen if there is not UNSEEN and not matches(there, known[path], remote)
     }

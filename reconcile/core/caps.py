@@ -1,6 +1,6 @@
 """What the remote can't do, and what is done instead. Pure.
 
-What may live here: what ``Capabilities`` mean for the options, and for a plan.
+What may live here: what ``Caps`` mean for the options, and for a plan.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from msgspec.structs import replace
 
 from reconcile.core.job import Links, Options
-from reconcile.core.model import Action, Capabilities, Entry, Kind, Op, Plan, Problem, Reason, Stage
+from reconcile.core.model import Action, Caps, Entry, Kind, Op, Plan, Problem, Reason, Stage
 from reconcile.core.paths import ancestors, parent
 
 
-def as_kept(options: Options, caps: Capabilities) -> Options:
+def as_kept(options: Options, caps: Caps) -> Options:
     """The options without what the remote does not keep: nobody asks it for that."""
     links = options.links
-    if links is Links.KEEP and not caps.symlinks:
+    if links is Links.KEEP and not caps.links:
         links = Links.SKIP
     perms, times = options.keep_perms and caps.modes, options.keep_times and caps.times
     return replace(options, keep_perms=perms, keep_times=times, links=links)
 
 
-def note_lacks(plan: Plan, asked: Options, caps: Capabilities) -> Iterator[Problem]:
+def note_lacks(plan: Plan, asked: Options, caps: Caps) -> Iterator[Problem]:
     """What was ``asked`` for and the remote does not keep: told where there is something to be done."""
     if plan.empty:
         return
@@ -31,9 +31,9 @@ def note_lacks(plan: Plan, asked: Options, caps: Capabilities) -> Iterator[Probl
         yield _note("DEST keeps no permissions: none are compared or set")
     if asked.keep_times and not caps.times:
         yield _note("DEST keeps no times of ours: none are compared or set")
-    if asked.links is Links.KEEP and not caps.symlinks:
+    if asked.links is Links.KEEP and not caps.links:
         yield _note("DEST keeps no links: those here are left out")
-    if not caps.replaces and any(action.op is Op.MODIFY for action in plan.actions):
+    if not caps.replace and any(action.op is Op.MODIFY for action in plan.actions):
         yield _note("DEST replaces nothing in one step: a file that changes is not there for a moment")
 
 

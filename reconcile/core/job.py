@@ -12,7 +12,7 @@ from typing import Protocol
 from msgspec import Struct, field
 
 from reconcile.core.errors import Interrupted
-from reconcile.core.model import Action, Outcome, Plan, Problem, Traffic
+from reconcile.core.model import Action, Outcome, Plan, Problem, Stats
 
 
 class Links(StrEnum):
@@ -131,7 +131,7 @@ class Result(Struct, frozen=True):
     problems: Sequence[Problem] = ()  # of every stage
     notes: Sequence[Problem] = ()
     connected: bool = False
-    traffic: Traffic = Traffic()
+    traffic: Stats = Stats()
     duration_s: float = 0.0
     phases: Mapping[str, float] = field(default_factory=dict)  # seconds
     entries: int = 0  # found in the source by the scan

@@ -463,24 +463,23 @@ class Seen(Struct, frozen=True):
 UNSEEN = Seen(None, None, 0, None)  # the remote does not say what is there, if anything
 
 
-class Capabilities(Struct, frozen=True):
+class Caps(Struct, frozen=True):
     """What a remote can do. Where it can't, the plan does without, and says so."""
 
     dirs: bool = True  # a directory is something of its own, to be made before anything can be in it
-    renames: bool = True
-    replaces: bool = True  # what takes the place of a file does so in one step
-    atomic_replace: bool = False  # a rename replaces its target in one step
-    hard_link: bool = False
-    copy: bool = False  # server-side copy
-    fsync: bool = False
-    symlinks: bool = True
+    links: bool = True
     modes: bool = True
     times: bool = True
+    rename: bool = True
+    replace: bool = True  # what takes the place of a file does so in one step
+    copy: bool = False  # without anything being sent
+    fsync: bool = False  # it brings files to its disk where it is asked to
 
 
-class Traffic(Struct, frozen=True):
-    """What went over the wire."""
+class Stats(Struct, frozen=True):
+    """What it took so far."""
 
     requests: int = 0
     bytes_sent: int = 0
     bytes_received: int = 0
+    unsynced: int = 0  # files brought that are acknowledged, but may not have reached the remote's disk

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from reconcile.core.diff import movable, same_content
-from reconcile.core.model import Capabilities, Change, Directory, DirectorySnapshot, Entry, Kind, Scan
+from reconcile.core.model import Caps, Change, Directory, DirectorySnapshot, Entry, Kind, Scan
 from reconcile.core.paths import ancestors, below, lookup, parent, within
 
 # A digest that more vanished files share than this says little about directories.
@@ -62,7 +62,7 @@ def pair(
     scan: Scan,
     changes: Iterable[Change],
     mirror: bool,
-    caps: Capabilities = Capabilities(),
+    caps: Caps = Caps(),
     *,
     moves: bool = True,
 ) -> Pairing:
@@ -71,9 +71,9 @@ def pair(
     Where a remote copies, and renames nothing, a file moves so: nothing is sent. A directory does not.
     """
     changes = [change for change in changes if not (change.new is not None and change.new.excluded)]
-    if not (moves and (caps.renames or caps.copy)):
+    if not (moves and (caps.rename or caps.copy)):
         return _relocate(old, scan, changes, Moves())
-    whole = caps.renames and caps.dirs
+    whole = caps.rename and caps.dirs
     dirs = _pair_directories(old, scan, changes, mirror) if whole else dict[str, str]()
     pairing = _relocate(old, scan, changes, Moves(dirs))
     return replace(pairing, moves=Moves(dirs, dict(_pair_files(pairing))))

@@ -20,7 +20,7 @@ from reconcile.core.job import Options
 from reconcile.core.linked import leave_links
 from reconcile.core.model import (
     Action,
-    Capabilities,
+    Caps,
     Change,
     DirectorySnapshot,
     Entry,
@@ -48,7 +48,7 @@ def make_plan(
     options: Options,
     problems: Sequence[Problem] = (),
     *,
-    caps: Capabilities = Capabilities(),
+    caps: Caps = Caps(),
     moves: bool = True,
     careful: bool = False,
 ) -> Plan:
@@ -64,7 +64,7 @@ def make_plan(
     draft = _Draft(old, pairing, options, careful=careful)
     draft.restamped.update(forgotten)
     draft.notes += notes
-    if moves and not (caps.renames or caps.copy):
+    if moves and not (caps.rename or caps.copy):
         would = pair(old, scan, changes, options.mirror).moves
         draft.notes += note_moves(len(would.dirs) + len(would.files))
     for change in changes:

@@ -35,7 +35,7 @@ def carry_out(run: Held, plan: Plan) -> None:
             with closing(_begin(run, plan)) as journal:
                 _apply(run, plan, journal, truth)
         elif run.recovered:  # which was all there was to do
-            run.cleanup = list(run.remote.finish())
+            run.cleanup = list(run.remote.end())
         if run.stop.requested and any(action.parks for action in plan.actions):
             run.stop.check()  # something may still be parked: the journal knows
         with run.phase("commit"):
@@ -68,7 +68,7 @@ def _apply(run: Held, plan: Plan, journal: Journal, truth: Fold) -> None:
         footing = footing_of(run.job, run.old)
         footing = replace(footing, marks=(*footing.marks, begins, ends), fresh=begins)
         try:
-            run.remote.prepare(footing, name_run(run.job.state), plan)
+            run.remote.begin(footing, name_run(run.job.state), plan)
         except (Refused, Unreachable):
             if not run.remote.in_doubt and not {begins, ends}.intersection(run.remote.marks):
                 journal.discard()  # nothing was interrupted: it did not begin
@@ -80,7 +80,7 @@ def _apply(run: Held, plan: Plan, journal: Journal, truth: Fold) -> None:
             truth.follow(outcome)
             run.tally.add(outcome)
             run.reporter.outcome(outcome)
-        run.cleanup = list(run.remote.finish(ends))
+        run.cleanup = list(run.remote.end(ends))
         run.marks = run.remote.marks if {begins, ends}.intersection(run.remote.marks) else run.old.marks
 
 

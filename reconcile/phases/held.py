@@ -17,7 +17,7 @@ from reconcile.core.filters import Filter
 from reconcile.core.growing import note_grown
 from reconcile.core.guard import count_kept
 from reconcile.core.job import Job, Options, Reporter, Result, Stop
-from reconcile.core.model import Capabilities, DirectorySnapshot, Plan, Problem, Scan, Tally
+from reconcile.core.model import Caps, DirectorySnapshot, Plan, Problem, Scan, Tally
 from reconcile.remotes import Opener, scheme_of
 from reconcile.source.files import Source
 from reconcile.source.own import refuse_shared, work_in_dest
@@ -35,7 +35,7 @@ class Held(Struct, eq=False):
     remote: Retrying
     stop: Stop
     opener: Opener
-    caps: Capabilities = Capabilities()  # of the remote, as far as they are known before it is open
+    caps: Caps = Caps()  # of the remote, as far as they are known before it is open
     asked: Options = Options()  # ``job`` has those of them that make sense there
     filter: Filter = field(default_factory=Filter)
     found: Scan = field(default_factory=lambda: Scan({}, 0, 0))
@@ -104,11 +104,11 @@ class Held(Struct, eq=False):
             problems=problems,
             notes=[*plan.notes, *lacks, *self.tally.notes, *note_grown(self.tally.done, self.source.grown)],
             connected=self.remote.was_open,
-            traffic=self.remote.traffic,
+            traffic=self.remote.stats,
             duration_s=self._now - self.began,
             phases=self.phases,
             entries=self.found.entry_count,
-            unsynced=self.remote.unsynced,
+            unsynced=self.remote.stats.unsynced,
             kept=self._kept(plan if command == "plan" else Plan()),
         )
 

@@ -120,7 +120,7 @@ def _set_right(run: Held, *, repair: bool) -> Callable[[str], bool]:
     if repair and old is not None and (leftover.lineage, leftover.serial) == (old.lineage, old.serial):
         with suppress(Refused, Stale):  # the remote is of another age
             _recover(run, old, leftover, repair=True)
-            run.cleanup = list(run.remote.finish())
+            run.cleanup = list(run.remote.end())
     doubtful = {path for action in leftover.actions if _may_look_alike(action) for path in touched(action)}
     return lambda path: within(path, doubtful)
 
@@ -137,7 +137,7 @@ def _look_at_mark(run: Held, footing: Footing) -> None:
     """Raises Stale where it is not ours, Refused where it is gone."""
     run.connect()
     with run.phase("survey"):
-        run.remote.find_marks(footing)
+        run.remote.check(footing)
 
 
 def _refresh(
@@ -167,7 +167,7 @@ def _recover(run: Held, old: DirectorySnapshot, leftover: Leftover, *, repair: b
     with run.phase("recover"):
         if not repair:
             return foresee(old, leftover, footing, run.remote, run.source)
-        run.remote.prepare(footing, name_run(run.job.state), resume=True, before=leftover.actions)
+        run.remote.begin(footing, name_run(run.job.state), resume=True, before=leftover.actions)
         marks = run.remote.marks if footing.fresh in run.remote.marks else footing.marks
         new = recover(old, leftover, run.remote, run.source)
         new = replace(new, serial=old.serial + 1, settled="", marks=marks)

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from reconcile.core.job import Job, Reporter, Stop, Target
 from reconcile.core.model import (
     Action,
-    Capabilities,
+    Caps,
     Entry,
     Footing,
     Outcome,
     Plan,
     Problem,
     Seen,
+    Stats,
     Tag,
-    Traffic,
 )
 from reconcile.remotes.urls import URL, refuse
 
@@ -67,20 +67,16 @@ class Remote(Protocol):
     """
 
     @property
-    def caps(self) -> Capabilities:
+    def caps(self) -> Caps:
         """What the remote can do, as far as it is known by now."""
 
     @property
-    def traffic(self) -> Traffic:
-        """What went over the wire so far."""
-
-    @property
-    def unsynced(self) -> int:
-        """Files brought so far that are acknowledged, but may not have reached the remote's disk."""
+    def stats(self) -> Stats:
+        """What it took so far."""
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """Names of our mark that are there, as far as ``prepare``, ``find_marks`` or ``finish`` saw."""
+        """Names of our mark that are there, as far as ``begin``, ``check`` or ``end`` saw."""
 
     @property
     def base(self) -> str:
@@ -90,7 +86,7 @@ class Remote(Protocol):
     def workdir(self) -> str:
         """Where our folder is, for the ``Footing`` of the next run."""
 
-    def prepare(
+    def begin(
         self,
         footing: Footing,
         run: str,
@@ -113,10 +109,10 @@ class Remote(Protocol):
         can't be written to.
         """
 
-    def find_marks(self, footing: Footing, *, resume: bool = False) -> None:
-        """Look, and change nothing: whether the mark is one that ``footing`` names. Raises as ``prepare``.
+    def check(self, footing: Footing, *, resume: bool = False) -> None:
+        """Look, and change nothing: whether the mark is one that ``footing`` names. Raises as ``begin``.
 
-        ``resume``: ``observe`` finds from now on what this job's earlier runs had parked, where they had it.
+        ``resume``: ``look`` finds from now on what this job's earlier runs had parked, where they had it.
         """
 
     def is_torn(self) -> bool:
@@ -137,7 +133,7 @@ class Remote(Protocol):
         if that takes long, ``Interrupted`` is raised.
         """
 
-    def observe(self, paths: Iterable[str]) -> Iterator[tuple[str, Seen | None]]:
+    def look(self, paths: Iterable[str]) -> Iterator[tuple[str, Seen | None]]:
         """What is at each path now, links not followed, their targets read.
 
         None: nothing. UNSEEN: the server does not say.
@@ -161,7 +157,7 @@ class Remote(Protocol):
     def noted(self, shown: Tag, entry: Entry) -> Tag | None:
         """See there."""
 
-    def finish(self, mark: str = "") -> Iterator[Problem]:
+    def end(self, mark: str = "") -> Iterator[Problem]:
         """Purge the run's trash and remove its folder; what could not be removed is told.
 
         The mark gets this name, if it is given and that costs no time.
@@ -214,7 +210,7 @@ class Scheme(Protocol):
     def load(self) -> None:
         """Import what opening needs and is slow to import."""
 
-    def recall_caps(self, memory: Memory) -> Capabilities:
+    def recall_caps(self, memory: Memory) -> Caps:
         """What the remote is known to keep of modes and times, without a look at it."""
 
     def make_opener(self) -> Opener:

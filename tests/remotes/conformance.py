@@ -168,7 +168,7 @@ class Bench:
         self.remote = open_remote(dest, options, self.heard)
         self.source = Source(str(src))
         self.held: dict[str, Entry] = {}
-        self.remote.prepare(Footing(LINEAGE), run, plan)
+        self.remote.begin(Footing(LINEAGE), run, plan)
 
     def wish(self, path: str) -> Entry:
         """What a scan would say of a path in SRC."""
@@ -232,7 +232,7 @@ class Bench:
 
     def knows(self, path: str, size: int, mtime: int) -> None:
         """What is remembered of a file is what the remote shows: this size and time."""
-        [(_, seen)] = self.remote.observe([path])
+        [(_, seen)] = self.remote.look([path])
         assert seen is not None
         assert (seen.size, seen.mtime) == (size, mtime)
         assert self.remote.is_left(seen.tag, self.held[path])
@@ -253,7 +253,7 @@ class Bench:
 
     def end(self) -> None:
         """Nothing of ours may be left but the mark."""
-        assert list(self.remote.finish()) == []
+        assert list(self.remote.end()) == []
         assert set(self.there.read(".reconcile")) == {LINEAGE, f"{LINEAGE}/id"}
 
 
@@ -485,7 +485,7 @@ class Conformance:
         bench.there.build({"d": {"theirs": "x"}})
         bench.do(*(replace(bench.delete(name), whole=True) for name in ("d", "e")))
         assert set(bench.read_back()) == set()
-        assert list(bench.remote.finish()) == []
+        assert list(bench.remote.end()) == []
         assert set(bench.there.read(KEPT)) == {"d", "d/ours", "d/theirs"}
 
     def test_directories_that_swap_names_are_looked_at_again(self, bench: Bench) -> None:
@@ -505,7 +505,7 @@ class Conformance:
         changes = [replace(bench.modify(path), keep=True) for path in ("f", "sub/g")]
         bench.do(*changes, bench.delete("d", keep=True))
         assert bench.holds("f", "is f")
-        assert list(bench.remote.finish()) == []
+        assert list(bench.remote.end()) == []
         kept = bench.there.read(KEPT)
         assert (kept["f"].content, kept["sub/g"].content) == (b"was f", b"was g")
         assert {"d/e", "d/theirs"} < kept.keys()
@@ -588,7 +588,7 @@ class Conformance:
     def test_drift_is_kept_aside(self, bench: Bench) -> None:
         bench.do(*self._drifted(bench))
         bench.same()
-        assert list(bench.remote.finish()) == []
+        assert list(bench.remote.end()) == []
         assert {path: node.content for path, node in bench.there.read(KEPT).items()} == {
             **dict.fromkeys(("m", "x", "c", "d", "s2", "e2", "k/in", "cd/in", "t2/in"), b"theirs"),
             **dict.fromkeys(("k", "cd", "t2", "g"), None),
@@ -602,7 +602,7 @@ class Conformance:
         bench = make(on_drift=OnDrift.OVERWRITE)
         bench.do(*self._drifted(bench))
         bench.same()
-        assert list(bench.remote.finish()) == []
+        assert list(bench.remote.end()) == []
         assert set(bench.there.read(KEPT)) == {"k", "k/in", "cd", "cd/in", "t2", "t2/in"}
 
     def test_drift_is_skipped(self, make: Callable[..., Bench]) -> None:
@@ -790,7 +790,7 @@ class Conformance:
 
     def test_observe(self, bench: Bench) -> None:
         bench.upload({"f": File("abc", mode=0o640, mtime=OLD), "l": Link("f"), "d": {"x": "x"}})
-        seen = dict(bench.remote.observe(["f", "l", "d", "d/x", "none", "none/x", "f/x"]))
+        seen = dict(bench.remote.look(["f", "l", "d", "d/x", "none", "none/x", "f/x"]))
         f, link, d = seen["f"], seen["l"], seen["d"]
         assert f is not None
         assert link is not None
@@ -828,7 +828,7 @@ class Conformance:
         build_tree(ours / "only-deleted", {"trash": {"1": "nobody knows whose"}})
         build_tree(ours / "about-to-keep", {"trash": {"kept": {}}})
         second = make("second")
-        assert list(second.remote.finish()) == []
+        assert list(second.remote.end()) == []
         fenced = f"{RUN}.dead"
         marks = {"done.kept-1", "second.kept-2", f"{fenced}.kept-0"}
         assert set(os.listdir(ours)) == {"id", "done", "second", fenced, *marks}
@@ -851,19 +851,19 @@ class Conformance:
         os.utime(ours / "older.dead", (OLD, OLD))
         for run in ("second", "third"):  # the second comes to nothing else
             remote = open_remote(dest, Options(), Heard())
-            remote.prepare(Footing(LINEAGE, known=True), run, resume=True)
+            remote.begin(Footing(LINEAGE, known=True), run, resume=True)
             with pytest.raises(FileNotFoundError):
                 os.stat(ours / RUN)
             assert {path.name for path in (ours / run / "parked").iterdir()} == {"0", "1"}
             places = map(parking_place, range(3))
-            assert [bool(there) for _, there in sorted(remote.observe(places))] == [True, True, False]
+            assert [bool(there) for _, there in sorted(remote.look(places))] == [True, True, False]
             if run == "second":
                 remote.close()
         a, d = bench.held["a"], bench.held["d"]
         back = [goes_on(path, e, path, n) for n, (path, e) in enumerate((("a", a), ("d", d)))]
         assert all(outcome.done for outcome in remote.perform(back, bench.source))
         bench.same()
-        assert list(remote.finish()) == []
+        assert list(remote.end()) == []
         assert set(read_tree(ours)) == {
             "id",
             f"{RUN}.dead",
@@ -883,15 +883,15 @@ class Conformance:
     ) -> None:
         mark = bench.there.path / ".reconcile" / LINEAGE / "id"
         remote = open_remote(dest, Options(), Heard())
-        remote.prepare(Footing(LINEAGE, known=True), "second")
-        list(remote.finish())  # what is tried along with other questions has been answered by then
+        remote.begin(Footing(LINEAGE, known=True), "second")
+        list(remote.end())  # what is tried along with other questions has been answered by then
         mark.unlink()
         for wipe in (mark.parent, mark.parent.parent, dest):
             with pytest.raises(Refused, match="wiped, restored"):
-                remote.prepare(Footing(LINEAGE, known=True), "third")
+                remote.begin(Footing(LINEAGE, known=True), "third")
             shutil.rmtree(wipe)
         with pytest.raises(Refused, match="wiped, restored"):
-            remote.prepare(Footing(LINEAGE, known=True), "third")
+            remote.begin(Footing(LINEAGE, known=True), "third")
         assert not dest.exists()
         remote.close()
 
@@ -901,9 +901,9 @@ class Conformance:
         assert there[".reconcile"].mode == 0o700
 
     def test_traffic_is_counted(self, bench: Bench) -> None:
-        before = bench.remote.traffic
+        before = bench.remote.stats
         bench.upload({"f": "x" * 10_000})
-        after = bench.remote.traffic
+        after = bench.remote.stats
         assert after.requests > before.requests
         assert after.bytes_sent > before.bytes_sent + 10_000
         assert after.bytes_received > before.bytes_received

@@ -50,7 +50,7 @@ def test_a_listing_without_end_is_given_up(job_to: JobTo, monkeypatch: pytest.Mo
     with closing(open_remote(job_to(Quirk.READDIR_ENDLESS), Heard())) as remote:
         with pytest.raises(Unreachable, match=r"does not list '/dest': it lists more than .* names"):
             list(remote.walk(""))
-        assert remote.traffic.requests < 1000
+        assert remote.stats.requests < 1000
 
 
 def test_a_server_without_limits_is_sent_no_more_at_a_time_than_others(

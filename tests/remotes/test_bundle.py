@@ -29,8 +29,8 @@ def bench(shim_sshd: Sshd, source: Path, dest: Path, tmp_path: Path) -> Iterator
         return open_remote(job, heard, Memo(str(tmp_path / "state"), keeps=True))
 
     first = connect(dest, Options(), Heard())
-    first.prepare(Footing(LINEAGE), "first")
-    list(first.finish())
+    first.begin(Footing(LINEAGE), "first")
+    list(first.end())
     first.close()
     shim_sshd.requests()
     bench = Bench(connect, source, dest, Options())

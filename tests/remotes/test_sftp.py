@@ -97,8 +97,8 @@ def test_opening_writes_nothing(open_remote: OpenRemote, dest: Path) -> None:
     remote = open_remote(dest, Options(), Heard())
     assert list(remote.walk("")) == []
     assert not dest.exists()
-    assert remote.caps.atomic_replace
-    assert list(remote.finish()) == []
+    assert remote.caps.replace
+    assert list(remote.end()) == []
     remote.close()
     remote.close()
 
@@ -127,7 +127,7 @@ def test_dest_is_no_directory(open_remote: OpenRemote, tmp_path: Path) -> None:
         open_remote(tmp_path / "file", Options(), Heard())
     remote = open_remote(tmp_path / "file/below", Options(), Heard())
     with pytest.raises((Refused, Unreachable)):
-        remote.prepare(Footing(LINEAGE), "run")
+        remote.begin(Footing(LINEAGE), "run")
     remote.close()
 
 
@@ -136,7 +136,7 @@ def test_our_folder_must_be_a_real_directory(open_remote: OpenRemote, tmp_path: 
     build_tree(dest, {".reconcile": Link(str(tmp_path / "outside"))})
     remote = open_remote(dest, Options(), Heard())
     with pytest.raises(Refused, match="symlink"):
-        remote.prepare(Footing(LINEAGE), "run")
+        remote.begin(Footing(LINEAGE), "run")
     assert os.listdir(tmp_path / "outside") == []
     remote.close()
 
@@ -148,7 +148,7 @@ def test_our_folder_may_be_elsewhere(
     bench = Bench(open_remote, source, dest, Options(remote_workdir=str(elsewhere)))
     bench.upload({"f": "f", "d": {"g": "g"}})
     bench.do(bench.delete("d"))
-    assert list(bench.remote.finish()) == []
+    assert list(bench.remote.end()) == []
     assert set(read_tree(dest)) == {"f"}
     assert set(read_tree(elsewhere)) == {LINEAGE, f"{LINEAGE}/id"}
     bench.remote.close()
@@ -182,10 +182,10 @@ def test_what_ten_small_files_and_a_large_one_cost(
     remote = bench.remote
     assert isinstance(remote, SftpRemote)
     blocks = -(-len(large) // remote._site.block)
-    before = remote.traffic.requests
+    before = remote.stats.requests
     bench.do(*(bench.create(f"g{n}") for n in range(10)), bench.create("large"))
-    assert remote.traffic.requests - before == requests + blocks - 1
-    assert remote.unsynced == unsynced
+    assert remote.stats.requests - before == requests + blocks - 1
+    assert remote.stats.unsynced == unsynced
     remote.close()
     bench.source.close()
 
@@ -195,7 +195,7 @@ def test_a_server_that_can_not_fsync_is_told_once(open_remote: OpenRemote, sourc
     assert isinstance(bench.remote, SftpRemote)
     bench.remote._site.caps = replace(bench.remote.caps, fsync=False)
     bench.upload({"f": "f", "g": "g"})
-    assert bench.remote.unsynced == 2
+    assert bench.remote.stats.unsynced == 2
     assert bench.heard.said == [site.NO_FSYNC]
     bench.same()
     bench.remote.close()
@@ -217,7 +217,7 @@ def test_an_fsync_that_is_refused_is_done_without_but_one_that_fails_is_not_publ
     again = Bench(opener(own_sshd), source, dest, Options(), "second")
     again.do(again.create("f"))
     again.do(again.create("g"))
-    assert again.remote.unsynced == 2
+    assert again.remote.stats.unsynced == 2
     assert again.heard.said == [site.NO_FSYNC]
     again.same()
     again.end()
@@ -271,7 +271,7 @@ def test_a_folder_that_was_not_empty_yet_is_removed_after_all(
     bench = Bench(opener(own_sshd), source, dest, Options())
     bench.upload({"f": "f"})
     bench.do(bench.delete("f"))
-    assert list(bench.remote.finish()) == []
+    assert list(bench.remote.end()) == []
     assert not own_sshd.armed
     assert os.listdir(dest / ".reconcile" / LINEAGE) == ["id"]
     bench.remote.close()
@@ -291,7 +291,7 @@ class TestBound:
         try:
             remote = open_remote(dest, Options(), Heard())
             with pytest.raises(Unreachable, match=r"permission denied.*--remote-workdir"):
-                remote.prepare(Footing(LINEAGE), "run")
+                remote.begin(Footing(LINEAGE), "run")
             remote.close()
             assert os.listdir(dest) == ["f"]
         finally:
@@ -525,12 +525,12 @@ def test_a_full_disk_is_told_once_and_ends_the_uploads_but_not_the_deletes(
     bench.upload({f"d{n}": {"f": "f" * 5000} for n in range(3)})
     build_tree(source, {"big": bytes(3 << 20), **{f"s{n}": "small" for n in range(1000)}})
     assert bench.problem(bench.create("big")).reason is Reason.NO_SPACE
-    before = bench.remote.traffic.requests
+    before = bench.remote.stats.requests
     outcomes = bench.perform(*(bench.create(f"s{n}") for n in range(1000)))
     done = [outcome for outcome in outcomes if outcome.done]
     assert 10 < len(done) < 200  # a file system of 1 MiB
     looked_again = 3  # published before the disk was full, when the server was still trusted
-    assert bench.remote.traffic.requests - before <= 8 * len(done) + looked_again
+    assert bench.remote.stats.requests - before <= 8 * len(done) + looked_again
     for outcome in outcomes:
         if outcome.problem is not None:
             assert outcome.problem.reason is Reason.NO_SPACE
@@ -548,7 +548,7 @@ def test_where_not_even_our_folders_can_be_made_what_is_deleted_frees_space(
 ) -> None:
     bench = Bench(open_remote, source, small_disk / "dest", Options())
     bench.upload({"f": "f" * 9000, "d": {"e": {"g": "g" * 9000}, "h": "h"}, "m": "m"})
-    assert list(bench.remote.finish()) == []
+    assert list(bench.remote.end()) == []
     bench.remote.close()
     for number in itertools.count():  # uses up the inodes
         try:
@@ -576,7 +576,7 @@ def test_a_server_that_is_gone_is_a_lost_connection(own_sshd: Sshd, source: Path
     own_sshd.stop()
     own_sshd.end_sessions()
     with pytest.raises(ConnectionLost):
-        list(bench.remote.observe(["f"]))
+        list(bench.remote.look(["f"]))
     bench.remote.close()
     bench.source.close()
 

@@ -64,7 +64,7 @@ def test_what_comes_into_a_folder_through_an_open_directory_after_its_rename(
     os.chmod(closed, 0o755)
     os.symlink("somewhere", "link", dir_fd=closed)
     os.chmod(closed, 0o555)
-    assert list(bench.remote.finish()) == []
+    assert list(bench.remote.end()) == []
     kept = dest / ".reconcile" / LINEAGE / RUN / "trash/kept"
     assert set(read_tree(kept)) == {
         *("app", "app/logs", *(f"app/logs/upload{n}" for n in range(5)), "app/logs/folder"),
@@ -89,7 +89,7 @@ def test_what_a_program_writes_between_the_listing_and_the_rename(
     monkeypatch.setattr(delete, "_not_ours", and_then_somebody_writes)
     bench.do(bench.delete("app"))
     assert not (dest / "app").exists()
-    assert list(bench.remote.finish()) == []
+    assert list(bench.remote.end()) == []
     assert kept_in(dest)["app/d/upload"] == b"precious"
 
 
@@ -112,7 +112,7 @@ def test_who_never_stops_writing_does_not_hold_the_run(bench: Bench, dest: Path)
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        list(bench.remote.finish())
+        list(bench.remote.end())
     finally:
         over.set()
         writer.join()
@@ -130,8 +130,8 @@ def test_the_trash_of_a_dead_run_is_purged_as_far_as_the_plan_knows_it(
     os.close(os.open("upload", os.O_WRONLY | os.O_CREAT, dir_fd=logs))
     heard = Heard()
     remote = opener(sshd)(dest, Options(), heard)
-    remote.prepare(Footing(LINEAGE, known=True), "second", before=actions)
-    assert list(remote.finish()) == []
+    remote.begin(Footing(LINEAGE, known=True), "second", before=actions)
+    assert list(remote.end()) == []
     remote.close()
     assert set(kept_in(dest)) == {"d", "d/e", "d/e/upload"}
     assert set(os.listdir(dest / ".reconcile" / LINEAGE)) == {"id", "second", "second.kept-1"}

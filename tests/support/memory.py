@@ -18,7 +18,7 @@ from reconcile.core.model import (
     NS,
     PARKED,
     Action,
-    Capabilities,
+    Caps,
     Directory,
     Entry,
     Footing,
@@ -33,7 +33,7 @@ from reconcile.core.model import (
     Seen,
     Stage,
     Stamp,
-    Traffic,
+    Stats,
 )
 from reconcile.core.paths import is_ours, join, parent
 from reconcile.remotes import NOTHING
@@ -225,9 +225,8 @@ class MemoryRemote(OpaqueTags):
     local: LocalTree
     failing: frozenset[str] = frozenset()
     performed: list[Action] = field(default_factory=list)
-    caps: Capabilities = Capabilities(atomic_replace=True)
-    traffic: Traffic = Traffic()
-    unsynced: int = 0
+    caps: Caps = Caps(replace=True)
+    stats: Stats = Stats()
     marks: tuple[str, ...] = ()
     base: str = ""
     workdir: str = ""
@@ -237,7 +236,7 @@ class MemoryRemote(OpaqueTags):
         """What is in a parking place, or in a directory in one."""
         return {path: node for path, node in self.tree.items() if is_ours(path)}
 
-    def prepare(
+    def begin(
         self,
         footing: Footing,
         run: str,  # noqa: ARG002 — the protocol's
@@ -249,7 +248,7 @@ class MemoryRemote(OpaqueTags):
         """Nothing to prepare but the mark."""
         self.marks = (footing.fresh or footing.marks[0],)
 
-    def find_marks(self, footing: Footing, *, resume: bool = False) -> None:
+    def check(self, footing: Footing, *, resume: bool = False) -> None:
         """Nobody else writes here."""
 
     def is_torn(self) -> bool:
@@ -278,7 +277,7 @@ class MemoryRemote(OpaqueTags):
                 self.performed.append(action)
                 yield Outcome(action, effects=effects)
 
-    def observe(self, paths: Iterable[str]) -> Iterator[tuple[str, Seen | None]]:
+    def look(self, paths: Iterable[str]) -> Iterator[tuple[str, Seen | None]]:
         for path in paths:
             node = self.tree.get(path)
             yield path, None if node is None else _stat(node)
@@ -292,7 +291,7 @@ class MemoryRemote(OpaqueTags):
         for path, _ in files:
             yield path, digest(self.tree[path].content)
 
-    def finish(self, mark: str = "") -> Iterator[Problem]:
+    def end(self, mark: str = "") -> Iterator[Problem]:
         self.marks = (mark or self.marks[0],)
         return iter(())
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from reconcile.core.errors import Refused
 from reconcile.core.job import Job
-from reconcile.core.model import RESERVED_NAME, Capabilities
+from reconcile.core.model import RESERVED_NAME, Caps
 from reconcile.remotes import Memory
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.sftp.wire import ANNOUNCED, AskLimits, Limits
@@ -21,7 +21,7 @@ from reconcile.remotes.ssh.target import of_job
 from reconcile.remotes.tree.quirks import Quirks, claims_openssh, unpack, version_of
 from reconcile.remotes.tree.site import BLOCK, Site, absent
 from reconcile.remotes.tree.steps import Recipe
-from reconcile.remotes.tree.verbs import Attrs, HardLink, Names, Realpath, Replace, Stat, Status, Sync
+from reconcile.remotes.tree.verbs import Attrs, Names, Realpath, Replace, Stat, Status, Sync
 
 HANDLES = 4000  # open at a time where the server sets no limit
 LARGEST_BLOCK = 255 * 1024  # bytes of a WRITE, as OpenSSH grants: more would only sit in our memory
@@ -73,10 +73,9 @@ def arrive(
     return site
 
 
-def _capabilities(can: frozenset[type]) -> Capabilities:
-    return Capabilities(
-        atomic_replace=Replace in can,
-        hard_link=HardLink in can,
+def _capabilities(can: frozenset[type]) -> Caps:
+    return Caps(
+        replace=Replace in can,
         fsync=Sync in can,
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from reconcile.core.job import Job, Reporter, Target
-from reconcile.core.model import Capabilities
+from reconcile.core.model import Caps
 from reconcile.remotes import FORGETFUL, Memory, Opener, Remote
 from reconcile.remotes.ssh.target import Login, SshTarget, of_job
 from reconcile.remotes.urls import URL, decode, fold_path, refuse
@@ -72,7 +72,7 @@ def load() -> None:
     import reconcile.remotes.ssh.auth  # noqa: F401 - only for it to be there
 
 
-def recall_caps(memory: Memory) -> Capabilities:
+def recall_caps(memory: Memory) -> Caps:
     """What the server is known to keep of modes and times."""
     from reconcile.remotes.tree.quirks import caps_of  # which is light
 

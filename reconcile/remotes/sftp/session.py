@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from reconcile.core.errors import ConnectionLost, ProtocolError
 from reconcile.core.job import Stop
-from reconcile.core.model import Traffic
+from reconcile.core.model import Stats
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.lane import Channel, Lane, extensions_of
 from reconcile.remotes.sftp.wire import ENCODERS
@@ -129,9 +129,9 @@ class Session:
         self.round_trip = math.inf  # seconds: the shortest that an answer took so far
 
     @property
-    def traffic(self) -> Traffic:
+    def traffic(self) -> Stats:
         """What went over the channels, SSH's own overhead left out."""
-        return Traffic(
+        return Stats(
             self._requests,
             sum(lane.sent for lane in self._lanes),
             sum(lane.received for lane in self._lanes),

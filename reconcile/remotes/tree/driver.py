@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
 
 from reconcile.core.job import Stop
-from reconcile.core.model import Action, Traffic
+from reconcile.core.model import Action, Stats
 from reconcile.remotes.tree.steps import Recipe
 
 T = TypeVar("T")
@@ -30,7 +30,7 @@ class Driver(Protocol):
         """The verbs beyond the usual that it has: of Replace, HardLink, SetLink, Sync and Statvfs."""
 
     @property
-    def traffic(self) -> Traffic:
+    def traffic(self) -> Stats:
         """What was asked and brought so far."""
 
     @property

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, get_type_hints
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from reconcile.core.model import Capabilities
+from reconcile.core.model import Caps
 
 Version: TypeAlias = list[str]  # of a server: its SSH banner, and the extensions with their versions
 
@@ -116,8 +116,8 @@ def unpack(value: object, version: Version, otherwise: Quirks) -> Quirks:
     return Quirks(**known)
 
 
-def caps_of(value: object) -> Capabilities:
+def caps_of(value: object) -> Caps:
     """What is known of modes and times by what was remembered, of whatever version of the server."""
     version = value.get("version") if isinstance(value, dict) else None
     quirks = unpack(value, version, Quirks()) if isinstance(version, list) else Quirks()
-    return Capabilities(modes=quirks.keeps_modes is not False, times=quirks.keeps_times is not False)
+    return Caps(modes=quirks.keeps_modes is not False, times=quirks.keeps_times is not False)

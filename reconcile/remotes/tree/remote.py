@@ -14,7 +14,7 @@ from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway
 from reconcile.core.job import Fsync, Job, Reporter, Stop
 from reconcile.core.model import (
     Action,
-    Capabilities,
+    Caps,
     Entry,
     Footing,
     Kind,
@@ -24,8 +24,8 @@ from reconcile.core.model import (
     Problem,
     Reason,
     Seen,
+    Stats,
     Tag,
-    Traffic,
 )
 from reconcile.core.order import not_tried
 from reconcile.core.paths import parent
@@ -96,19 +96,14 @@ class SftpRemote:
         self._lanes = Lanes(connection, session, site)
 
     @property
-    def caps(self) -> Capabilities:
+    def caps(self) -> Caps:
         """What the server can do, as far as it has shown by now."""
         return self._site.caps
 
     @property
-    def traffic(self) -> Traffic:
-        """What went over the channel, SSH's own overhead left out."""
-        return self._session.traffic
-
-    @property
-    def unsynced(self) -> int:
-        """Files that the server acknowledged but was not asked to bring to its disk."""
-        return self._unsynced
+    def stats(self) -> Stats:
+        """What it took so far, SSH's own overhead left out."""
+        return replace(self._session.traffic, unsynced=self._unsynced)
 
     @property
     def _in_flight(self) -> int:
@@ -131,7 +126,7 @@ class SftpRemote:
         """Our folder, in which each job has its own."""
         return os.fsdecode(self._site.workdir)
 
-    def prepare(
+    def begin(
         self,
         footing: Footing,
         run: str,
@@ -149,7 +144,7 @@ class SftpRemote:
         site.later.clear()
         self._lanes.ask_for(plan.actions)
 
-    def find_marks(self, footing: Footing, *, resume: bool = False) -> None:
+    def check(self, footing: Footing, *, resume: bool = False) -> None:
         """See ``Remote``."""
         self._session.call(find_marks(self._site, footing))
         if resume:
@@ -322,7 +317,7 @@ class SftpRemote:
             case Op.DELETE:
                 return delete(site, action)
 
-    def observe(self, paths: Iterable[str]) -> Iterator[tuple[str, Seen | None]]:
+    def look(self, paths: Iterable[str]) -> Iterator[tuple[str, Seen | None]]:
         """What is at each path now; None: nothing, or nothing that we may see."""
         return self._session.run((observe(self._site, path) for path in paths), self._in_flight)
 
@@ -350,7 +345,7 @@ class SftpRemote:
         """See ``Remote``."""
         return self._site.noted(shown, entry)
 
-    def finish(self, mark: str = "") -> Iterator[Problem]:
+    def end(self, mark: str = "") -> Iterator[Problem]:
         """Purge the run's trash and remove its folder; the mark is renamed beside that."""
         look_at_others(self._session, self._site, self._memory)
         yield from leave(self._session, self._site, self._kept, mark)

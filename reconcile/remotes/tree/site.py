@@ -24,7 +24,7 @@ from reconcile.core.model import (
     RESERVED_PREFIX,
     UNKNOWN_MODE,
     Action,
-    Capabilities,
+    Caps,
     Entry,
     Kind,
     Outcome,
@@ -89,7 +89,7 @@ class Site:
     block: int = BLOCK  # bytes of content in one WRITE
     handles: int = HANDLES_UNKNOWN  # that may be open at a time
     lanes: int = 1  # channels that content may take
-    caps: Capabilities = Capabilities()
+    caps: Caps = Caps()
     vacant: bool = False  # DEST is not there, but the directory it is to be in
     run: bytes = b""  # folder of this run, once prepared
     parts: set[bytes] = field(default_factory=set)  # folders in it that are made
