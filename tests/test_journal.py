@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from reconcile.core.errors import Refused
 from reconcile.core.model import Action, Entry, Op, Outcome, Problem, Reason, Stage
 from reconcile.state.journal import FORMAT, MAGIC, NAME, begin_journal, discard_journal, read_journal
-from tests.golden.make_interrupted import LEFT
+from tests.golden.make_interrupted import LEFT, PARKS
 from tests.test_rows import ENTRIES, NAMES
 
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
@@ -87,3 +87,10 @@ def test_every_version_ever_written_can_be_read(tmp_path: Path, archive: Path) -
     assert len(leftover.actions) == 54
     assert {action.op for action in leftover.actions} >= {Op.CREATE, Op.MODIFY, Op.MOVE, Op.DELETE, Op.MKDIR}
     assert any(outcome.problem is not None for outcome in leftover.outcomes) == ("drifted" in archive.name)
+    aside = {action.path: action.source for action in leftover.actions if action.parks}
+    assert len(aside) == PARKS
+    assert {action.source: action.home for action in leftover.actions if action.home is not None} == aside
+
+
+def test_there_is_one_of_each_version() -> None:
+    assert {path.name.split("-")[1] for path in LEFT} == {f"v{version}" for version in range(1, FORMAT + 1)}

@@ -28,12 +28,14 @@ LEFT = sorted(HERE.glob("interrupted-v*.tar.xz"))  # of every format
 PARTS = ("source", "dest", "state")
 KILLED, UNREACHABLE = -9, 6
 
+PARKS = 8  # what makes way for others
 # Where each breaks off. A request that holds ``parked/`` goes to a parking place or comes from there.
 BREAKS: Mapping[str, Fault] = {
     "before-all": Fault("kill", 1, kind="RENAME", path="parked/"),
-    "aside": Fault("kill", 3, kind="RENAME", path="parked/", when="after"),
-    "all-aside": Fault("kill", 7, kind="RENAME", path="parked/", when="after"),
-    "half-home": Fault("kill", 9, kind="RENAME", path="parked/", when="after"),
+    "aside": Fault("kill", 4, kind="RENAME", path="parked/", when="after"),
+    "all-aside": Fault("kill", PARKS, kind="RENAME", path="parked/", when="after"),
+    "half-home": Fault("kill", PARKS + PARKS // 2, kind="RENAME", path="parked/", when="after"),
+    "nearly-home": Fault("kill", 2 * PARKS, kind="RENAME", path="parked/"),
     "moved": Fault("kill", 1, kind="RENAME", path="moved/w2", when="after"),
     "sending": Fault("kill", 3, kind="WRITE"),
     "replacing": Fault("kill", 2, kind="posix-rename@openssh.com", path="staging", when="after"),
@@ -43,7 +45,6 @@ BREAKS: Mapping[str, Fault] = {
     "cut": Fault("cut", 2, kind="WRITE"),
     "drifted": Fault("kill", 7, kind="RENAME", path="trash/"),
 }
-DEEP = {"er": File("at the bottom", mtime=OLD)}
 FOREIGN = b"somebody else's"  # in the place of a file, in the one that drifted
 
 
@@ -58,7 +59,7 @@ def before() -> Tree:
         "swap": {
             **{f"s{n}": File(f"swap {n}", mtime=OLD) for n in range(4)},
             **{
-                f"d{n}": {"in": File(f"in {n}", mtime=OLD), "deep": {"er": File("x", mtime=OLD)}}
+                f"d{n}": {f"in{n}": File(f"{n}", mtime=OLD), "deep": {f"er{n}": File(f"{n} {n}", mtime=OLD)}}
                 for n in (0, 1)
             },
             **{f"l{n}": Link(f"to {n}") for n in (0, 1)},
