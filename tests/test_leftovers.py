@@ -203,7 +203,3 @@ def test_what_a_server_still_holds_of_a_dead_run_is_told_and_is_no_problem(
     heard = Heard()
     assert run(job, heard).problems == []
     assert [said for said in heard.said if "had staged" in said and "a later run will try" in said]
-    job = job_to()  # some minutes later
-    build_tree(source, {"f": "changed again"})
-    assert run(job, Heard()).problems == []
-    assert not list(ours.glob("dead*"))
