@@ -11,7 +11,7 @@ import pytest
 from reconcile.apply.connection import Retrying
 from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway, Unreachable, Untrusted
 from reconcile.core.job import Job, Options, Reporter, Stop
-from reconcile.core.model import Action, Entry, Footing, Kind, Op, Outcome, Problem, Seen
+from reconcile.core.model import Action, Entry, Footing, Kind, Op, Outcome, Problem, Range, Seen
 from reconcile.remotes import FORGETFUL, Memory, Remote
 from reconcile.remotes.ssh.target import SshTarget
 from reconcile.report.recorder import Recorder
@@ -111,6 +111,10 @@ class Breaking(MemoryRemote):
     def walk(self, top: str) -> Iterator[tuple[str, Seen]]:
         return self._break(super().walk(top))
 
+    def read(self, ranges: Sequence[Range]) -> Iterator[tuple[str, bytes | None]]:
+        single = [(path, at, 1) for path, start, length in ranges for at in range(start, start + length)]
+        return self._break(super().read(single))
+
     def end(self, mark: str = "") -> Iterator[Problem]:
         self.answers -= 1
         if self.answers < 0:
@@ -145,6 +149,14 @@ def test_what_was_told_before_a_loss_is_not_asked_again() -> None:
 def test_a_walk_begins_anew() -> None:
     first, second = (Breaking(FILES, LocalTree(), answers=count) for count in (1, 3))
     assert [path for path, _ in over(first, second).walk("")] == ["a", "a", "b", "c"]
+
+
+def test_reading_goes_on_from_the_last_byte_that_came() -> None:
+    files = {path: Node(Kind.FILE, path * 5) for path in ("a", "b")}
+    first, second = (Breaking(files, LocalTree(), answers=count) for count in (7, 3))
+    pieces = list(over(first, second).read([("a", 0, 5), ("b", 0, 5)]))
+    assert pieces == [("a", b"a")] * 5 + [("b", b"b")] * 5
+    assert second.answers == 0
 
 
 def test_what_was_under_way_is_looked_at_before_it_goes_on() -> None:

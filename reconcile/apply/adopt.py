@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -25,7 +25,7 @@ from reconcile.core.model import (
 from reconcile.core.observe import Tags, held, intended, matches
 from reconcile.core.paths import parent
 from reconcile.remotes import Remote
-from reconcile.source.files import Source, read_contents
+from reconcile.source.files import Source, new_hash, read_contents
 
 TIMES = 1 << 32  # seconds that SFTP v3 can tell apart: from 1970 to 2106
 
@@ -143,12 +143,25 @@ def _same_content(
         f"they are read back and compared ({size:,} bytes)"
     )
     ours = read_contents(source, doubtful)[0]
-    theirs = remote.read_digests([(path, new.size) for path, new in ours.items()])
+    theirs = read_digests(remote, [(path, new.size) for path, new in ours.items()])
     return {
         path: held(_as_old(ours[path], there[path]), there[path], remote)
         for path, digest in theirs
         if digest is not None and digest == ours[path].digest
     }
+
+
+def read_digests(remote: Remote, files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, bytes | None]]:
+    """The xxh3-128 of each file's content, read back; with its size in bytes. None: it can't be read."""
+    pieces = remote.read([(path, 0, size) for path, size in files])
+    for path, size in files:
+        hasher, left = new_hash(), size
+        for _, piece in pieces:
+            hasher.update(piece or b"")
+            left -= len(piece or b"")
+            if piece is None or left <= 0:
+                break
+        yield path, None if left else hasher.digest()
 
 
 def _as_old(ours: Entry, seen: Seen) -> Entry:

@@ -26,6 +26,7 @@ from reconcile.core.model import (
     Outcome,
     Plan,
     Problem,
+    Range,
     Seen,
     Stats,
     Tag,
@@ -225,10 +226,21 @@ class Retrying:
         """See ``Remote``. It begins anew after a loss, so that a path may come twice."""
         return self._ask(lambda remote: remote.walk(top))
 
-    def read_digests(self, files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, bytes | None]]:
-        """See ``Remote``."""
-        left = dict(files)
-        return self._ask(lambda remote: remote.read_digests(list(left.items())), left)
+    def read(self, ranges: Sequence[Range]) -> Iterator[tuple[str, bytes | None]]:
+        """See ``Remote``. It goes on from the byte that was the last to come."""
+        turn = done = 0
+        while turn < len(ranges):
+            path, start, length = ranges[turn]
+            left = [(path, start + done, length - done), *ranges[turn + 1 :]]
+            try:
+                for path, piece in self.open().read(left):
+                    done += len(piece or b"")
+                    if piece is None or done >= ranges[turn][2]:
+                        turn, done = turn + 1, 0
+                    yield path, piece
+                break
+            except ConnectionLost as lost:
+                self._reopen(lost)
 
     def tag_of(self, wish: Entry) -> Tag | None:
         """See ``Remote``."""

@@ -463,6 +463,9 @@ class Seen(Struct, frozen=True):
 UNSEEN = Seen(None, None, 0, None)  # the remote does not say what is there, if anything
 
 
+Range: TypeAlias = tuple[str, int, int]  # of a file: its path, where to begin, and how many bytes
+
+
 class Caps(Struct, frozen=True):
     """What a remote can do. Where it can't, the plan does without, and says so."""
 

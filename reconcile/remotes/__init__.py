@@ -20,6 +20,7 @@ from reconcile.core.model import (
     Outcome,
     Plan,
     Problem,
+    Range,
     Seen,
     Stats,
     Tag,
@@ -142,9 +143,10 @@ class Remote(Protocol):
     def walk(self, top: str) -> Iterator[tuple[str, Seen]]:
         """Everything below ``top``, parents first, our own files left out. Nothing if ``top`` is absent."""
 
-    def read_digests(self, files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, bytes | None]]:
-        """The xxh3-128 of each file's content, read back; with its size in bytes. None: it can't be read.
+    def read(self, ranges: Sequence[Range]) -> Iterator[tuple[str, bytes | None]]:
+        """What the files hold, in the order that was asked for, in pieces of any size.
 
+        A range without a byte gives one empty piece. None ends one that can't be read, or not to its end.
         No path may be a link, or lead through one: a walk has shown that.
         """
 

@@ -15,6 +15,7 @@ from typing import Protocol
 import pytest
 from msgspec.structs import replace
 
+from reconcile.apply.adopt import read_digests
 from reconcile.apply.levels import way_home
 from reconcile.core.errors import Refused
 from reconcile.core.job import OnDrift, Options
@@ -122,7 +123,7 @@ def read_back(remote: Remote) -> dict[str, Node]:
     """What DEST holds, as the remote tells it; in the place of a file's content its digest."""
     seen = dict(remote.walk(""))
     files = [(path, shown.size) for path, shown in seen.items() if shown.kind is Kind.FILE]
-    digests = dict(remote.read_digests(files))
+    digests = dict(read_digests(remote, files))
     return {path: _as_node(shown, digests.get(path)) for path, shown in seen.items()}
 
 
@@ -307,6 +308,34 @@ class Conformance:
         bench.upload({"big": content, "also": content[:100_000]})
         bench.same()
         assert bench.held["big"].digest == digest_of(content)
+
+    def test_ranges_are_read_in_order(self, bench: Bench) -> None:
+        content = os.urandom(700_000)
+        bench.upload({"big": content, "small": "small", "empty": ""})
+        wanted = [
+            ("big", 0, len(content)),
+            ("small", 1, 3),
+            ("gone", 0, 9),
+            ("empty", 0, 0),
+            ("big", 300_000, 300_000),
+            ("small", 0, 99),
+            ("big", 7, 1),
+        ]
+        pieces = bench.remote.read(wanted)
+        for path, start, length in wanted:
+            found: list[bytes | None] = []
+            while sum(len(piece or b"") for piece in found) < length or not found:
+                at, piece = next(pieces)
+                assert at == path
+                found.append(piece)
+                if piece is None:
+                    break
+            if path == "gone" or length == 99:
+                assert found[-1] is None
+            else:
+                held = content if path == "big" else b"small" if path == "small" else b""
+                assert b"".join(piece for piece in found if piece is not None) == held[start : start + length]
+        assert next(pieces, None) is None
 
     def test_many_files_arrive(self, bench: Bench) -> None:
         bench.upload({f"d{n}": {f"f{m}": f"{n} {m}" for m in range(60)} for n in range(10)})

@@ -28,6 +28,7 @@ from reconcile.core.model import (
     PlainDirectory,
     Plan,
     Problem,
+    Range,
     Reason,
     Scan,
     Seen,
@@ -287,9 +288,10 @@ class MemoryRemote(OpaqueTags):
             if not top or path.startswith(f"{top}/"):
                 yield path, _stat(node)
 
-    def read_digests(self, files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, bytes | None]]:
-        for path, _ in files:
-            yield path, digest(self.tree[path].content)
+    def read(self, ranges: Sequence[Range]) -> Iterator[tuple[str, bytes | None]]:
+        for path, start, length in ranges:
+            content = self.tree[path].content.encode()[start : start + length]
+            yield path, content if len(content) == length else None
 
     def end(self, mark: str = "") -> Iterator[Problem]:
         self.marks = (mark or self.marks[0],)

@@ -1,42 +1,76 @@
-"""What a file on the server holds: read back and hashed, several at a time. Nothing of it is kept.
+"""What files on the server hold: read back, several at a time, and told in the order that was asked for.
 
-What may live here: reading content off the wire.
+What may live here: reading content.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from msgspec import Struct
+
+from reconcile.core.model import Range
 from reconcile.remotes.tree.steps import Farewell, Recipe
 from reconcile.remotes.tree.verbs import Close, Data, Handle, OpenToRead, Read, Status
-from reconcile.source.files import new_hash
 
 PIECE = 32 * 1024  # bytes that every server answers one READ with (draft, section 6.4)
-AHEAD = 8  # READs of one file that are under way
-FILES = 32  # that are read at a time: what comes must fit into memory
+AHEAD = 8  # READs of one span that are under way
+SPANS = 32  # that are read at a time: what comes must fit into memory
 
 
-def read_digest(path: bytes, size: int) -> Recipe[bytes | None]:
-    """The xxh3-128 of the ``size`` bytes of a file; None if it can't be read or has fewer."""
-    hasher = new_hash()
-    if not size:
-        return hasher.digest()
+class Span(Struct, frozen=True):
+    """So much of a range as is read at a time."""
+
+    number: int  # of all spans
+    range: int  # number of the range that it is of
+    path: str
+    start: int
+    length: int
+
+
+def spans(ranges: Iterable[Range]) -> Iterator[Span]:
+    """The pieces in which ranges are read; of one without a byte there is one."""
+    number = 0
+    for which, (path, start, length) in enumerate(ranges):
+        for at in range(start, start + max(length, 1), AHEAD * PIECE):
+            yield Span(number, which, path, at, min(AHEAD * PIECE, start + length - at))
+            number += 1
+
+
+def read_span(span: Span, path: bytes) -> Recipe[tuple[Span, bytes | None]]:
+    """What is in a file there; None if it can't be read or has less. ``path``: where the file is."""
+    if not span.length:
+        return span, b""
     opened: Handle | Status = yield OpenToRead(path)
     if isinstance(opened, Status):
-        return None
+        return span, None
     done = 0
-    while done < size:
-        ends = range(done, min(size, done + AHEAD * PIECE), PIECE)
-        wanted = [(start, min(PIECE, size - start)) for start in ends]
-        replies: list[Data | Status] = yield [Read(opened.handle, start, length) for start, length in wanted]
-        pieces = _in_a_row(wanted, replies)
-        if not pieces:
+    pieces: list[bytes] = []
+    while done < span.length:
+        ends = range(done, span.length, PIECE)
+        wanted = [(span.start + at, min(PIECE, span.length - at)) for at in ends]
+        replies: list[Data | Status] = yield [Read(opened.handle, at, length) for at, length in wanted]
+        came = _in_a_row(wanted, replies)
+        if not came:
             break
-        for piece in pieces:
-            hasher.update(piece)
-            done += len(piece)
+        pieces += came
+        done += sum(map(len, came))
     yield Farewell(Close(opened.handle))
-    return hasher.digest() if done == size else None
+    return span, b"".join(pieces) if done == span.length else None
+
+
+def in_order(results: Iterable[tuple[Span, bytes | None]]) -> Iterator[tuple[str, bytes | None]]:
+    """The spans one after the other, each range to its end, or to the first that could not be read."""
+    early: dict[int, tuple[Span, bytes | None]] = {}
+    turn, broken = 0, -1
+    for result in results:
+        early[result[0].number] = result
+        while turn in early:
+            span, data = early.pop(turn)
+            turn += 1
+            if span.range != broken:
+                yield span.path, data
+                broken = span.range if data is None else -1
 
 
 def _in_a_row(wanted: Sequence[tuple[int, int]], replies: Sequence[Data | Status]) -> list[bytes]:

@@ -22,6 +22,7 @@ from reconcile.core.model import (
     Outcome,
     Plan,
     Problem,
+    Range,
     Reason,
     Seen,
     Stats,
@@ -51,7 +52,7 @@ from reconcile.remotes.tree.others import is_torn, look_at_others
 from reconcile.remotes.tree.parents import blocked, look_at_parents, trouble_above
 from reconcile.remotes.tree.publish import make_link
 from reconcile.remotes.tree.quirks import pack
-from reconcile.remotes.tree.readback import FILES, read_digest
+from reconcile.remotes.tree.readback import SPANS, in_order, read_span, spans
 from reconcile.remotes.tree.refusal import is_barred
 from reconcile.remotes.tree.rescue import rescue
 from reconcile.remotes.tree.site import NO_FSYNC, Site
@@ -325,13 +326,10 @@ class SftpRemote:
         """See ``Remote``."""
         return walk(self._session, self._site, top, self._site.at_most(2 * TOGETHER), self._reporter.say)
 
-    def read_digests(self, files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, bytes | None]]:
-        """The digest of each file's content as the server has it."""
-        recipes = (self._read_digest(path, size) for path, size in files)
-        return self._session.run(recipes, min(FILES, self._in_flight))
-
-    def _read_digest(self, path: str, size: int) -> Recipe[tuple[str, bytes | None]]:
-        return path, (yield from read_digest(self._site.at(path), size))
+    def read(self, ranges: Sequence[Range]) -> Iterator[tuple[str, bytes | None]]:
+        """See ``Remote``."""
+        recipes = (read_span(span, self._site.at(span.path)) for span in spans(ranges))
+        return in_order(self._session.run(recipes, min(SPANS, self._in_flight)))
 
     def tag_of(self, wish: Entry) -> Tag | None:
         """See ``Remote``."""
