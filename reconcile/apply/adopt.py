@@ -27,8 +27,6 @@ from reconcile.core.paths import parent
 from reconcile.remotes import Remote
 from reconcile.source.files import Source, new_hash, read_contents
 
-TIMES = 1 << 32  # seconds that SFTP v3 can tell apart: from 1970 to 2106
-
 
 def blank(job: Job) -> DirectorySnapshot:
     """The snapshot of a job that has none: the remote is taken to be empty."""
@@ -106,20 +104,12 @@ def adopt(
         seen = there.get(path)
         if seen is None or seen.kind is None:
             continue
-        is_shown = intended(seen, new, tags) or (tags.tag_of(new) is not None and _shows_beyond(seen, new))
+        is_shown = intended(seen, new, tags) or intended(seen, new, tags, by_others=True)
         if is_shown and not (new.kind is Kind.FILE and in_doubt(path)):
             entries[path] = replace(held(new, seen, tags), stamp=None)
         else:
             entries[path] = _foreign(seen, seen.kind, tags)
     return entries
-
-
-def _shows_beyond(seen: Seen, new: Entry) -> bool:
-    """Whether the remote holds a file as old or as new as ours, beyond what SFTP can carry.
-
-    We set such times to the nearest that it can. What others set is shown without its upper bits.
-    """
-    return (seen.kind, seen.size) == (Kind.FILE, new.size) and seen.mtime == new.mtime % TIMES != new.mtime
 
 
 def _looks_alike(entry: Entry, new: Entry) -> bool:

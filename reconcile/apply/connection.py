@@ -242,9 +242,9 @@ class Retrying:
             except ConnectionLost as lost:
                 self._reopen(lost)
 
-    def tag_of(self, wish: Entry) -> Tag | None:
+    def tag_of(self, wish: Entry, *, by_others: bool = False) -> Tag | None:
         """See ``Remote``."""
-        return self.open().tag_of(wish)
+        return self.open().tag_of(wish, by_others=by_others)
 
     def is_left(self, shown: Tag, entry: Entry) -> bool:
         """See ``Remote``."""

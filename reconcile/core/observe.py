@@ -36,8 +36,11 @@ Sights: TypeAlias = Mapping[str, Seen | None]  # None: nothing is there
 class Tags(Protocol):
     """What only the remote can tell of its tags: a part of ``Remote``."""
 
-    def tag_of(self, wish: Entry) -> Tag | None:
-        """What a file will show that has arrived as wished. None: that can't be known before."""
+    def tag_of(self, wish: Entry, *, by_others: bool = False) -> Tag | None:
+        """What a file will show that has arrived as wished. None: that can't be known before.
+
+        ``by_others``: that somebody else has brought, with the same time as far as it can be kept.
+        """
 
     def is_left(self, shown: Tag, entry: Entry) -> bool:
         """Whether a file that shows this may be as it was when we left it."""
@@ -79,12 +82,12 @@ def matches(seen: Seen | None, entry: Entry | None, tags: Tags) -> bool:
     return entry.kind is Kind.DIR or leads_alike(seen.link, entry.link, seen.above)
 
 
-def intended(seen: Seen | None, new: Entry, tags: Tags) -> bool:
-    """Whether the remote shows what is to be brought there: no need to ask who did."""
+def intended(seen: Seen | None, new: Entry, tags: Tags, *, by_others: bool = False) -> bool:
+    """Whether the remote shows what is to be brought there: by us, if it isn't said otherwise."""
     if seen is None or seen.kind is not new.kind:
         return False
     if new.kind is Kind.FILE:
-        return seen.tag == tags.tag_of(new)
+        return seen.tag == tags.tag_of(new, by_others=by_others)
     return new.kind is Kind.DIR or (new.link is not None and leads_alike(seen.link, new.link, seen.above))
 
 

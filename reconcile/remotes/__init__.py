@@ -150,7 +150,7 @@ class Remote(Protocol):
         No path may be a link, or lead through one: a walk has shown that.
         """
 
-    def tag_of(self, wish: Entry) -> Tag | None:
+    def tag_of(self, wish: Entry, *, by_others: bool = False) -> Tag | None:
         """See ``core.observe.Tags``, of which a remote is one."""
 
     def is_left(self, shown: Tag, entry: Entry) -> bool:

@@ -15,7 +15,7 @@ def tag_for(size: int, mtime: int) -> Tag:
 class OpaqueTags:
     """A remote's part in them: it shows what was set, and nothing but that is as it was left."""
 
-    def tag_of(self, wish: Entry) -> Tag | None:
+    def tag_of(self, wish: Entry, *, by_others: bool = False) -> Tag | None:  # noqa: ARG002 - all the same
         return tag_for(wish.size, wish.mtime)
 
     def is_left(self, shown: Tag, entry: Entry) -> bool:
@@ -28,5 +28,5 @@ class OpaqueTags:
 class NoTimes(OpaqueTags):
     """Of a remote that sets no times of ours."""
 
-    def tag_of(self, wish: Entry) -> Tag | None:  # noqa: ARG002 - as of any
+    def tag_of(self, wish: Entry, *, by_others: bool = False) -> Tag | None:  # noqa: ARG002 - as of any
         return None

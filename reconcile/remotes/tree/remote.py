@@ -331,9 +331,9 @@ class SftpRemote:
         recipes = (read_span(span, self._site.at(span.path)) for span in spans(ranges))
         return in_order(self._session.run(recipes, min(SPANS, self._in_flight)))
 
-    def tag_of(self, wish: Entry) -> Tag | None:
+    def tag_of(self, wish: Entry, *, by_others: bool = False) -> Tag | None:
         """See ``Remote``."""
-        return self._site.tag_of(wish)
+        return self._site.tag_of(wish, by_others=by_others)
 
     def is_left(self, shown: Tag, entry: Entry) -> bool:
         """See ``Remote``."""

@@ -330,9 +330,13 @@ class Site:
             return None
         return self.quirks.shown(wire_time(wish))
 
-    def tag_of(self, wish: Entry) -> Tag | None:
-        """See ``core.observe.Tags``."""
+    def tag_of(self, wish: Entry, *, by_others: bool = False) -> Tag | None:
+        """See ``core.observe.Tags``. A time beyond what can be told we set to the nearest that can; what
+        others have set is shown without its upper bits.
+        """
         time = self.time_of(wish)
+        if by_others and time is not None:
+            time = self.quirks.shown(wish.mtime & MAX_TIME)
         return None if time is None else pack(wish.size, time)
 
     def is_left(self, shown: Tag, entry: Entry) -> bool:
