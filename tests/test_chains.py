@@ -90,8 +90,7 @@ def test_what_fails_on_the_way_is_not_lost(
     failing = frozenset(data.draw(st.sets(st.sampled_from(paths), max_size=3))) if paths else frozenset()
     remote = attempt(world, failing)
     assert contents(world.remote) == before
-    for path in remote.parked:  # what found no place: it is set aside at the end of a run
-        del world.remote[path]
+    remote.set_aside()
     world.check_snapshot()
     _, outcomes = world.reconcile(MIRROR)
     assert_done(outcomes)

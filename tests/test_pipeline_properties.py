@@ -119,6 +119,7 @@ class World:
         line = Retrying(JOB, SILENT, lambda _job, _reporter, _memory: remote, Stop(), FORGETFUL)
         outcomes = list(apply(plan, line, None, Stop()))  # type: ignore[arg-type]  # nothing is read from disk
         assert failing or not remote.parked, "something was left parked"
+        remote.set_aside()
         dirs = fold(self.snapshot, outcomes, plan.restamped, self.local.clock * 10**9 + 10**9).dirs
         self.snapshot = DirectorySnapshot(
             pack(dirs), settled=fingerprint(as_kept(options, self.caps), self.filter)

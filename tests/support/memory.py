@@ -293,7 +293,13 @@ class MemoryRemote(OpaqueTags):
             content = self.tree[path].content.encode()[start : start + length]
             yield path, content if len(content) == length else None
 
+    def set_aside(self) -> None:
+        """What is still parked as a run ends found no place; no later run looks at it."""
+        for path in self.parked:
+            del self.tree[path]
+
     def end(self, mark: str = "") -> Iterator[Problem]:
+        self.set_aside()
         self.marks = (mark or self.marks[0],)
         return iter(())
 
