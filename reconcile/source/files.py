@@ -26,7 +26,10 @@ from reconcile.state.rows import narrow
 
 PIECE = 1 << 20  # bytes read at once
 _KEY, _KEY_WITHIN = b"PRIVATE KEY", 1 << 16  # bytes looked at
-_PRIVATE_KEY = re.compile(rb"^-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----", re.MULTILINE)
+# At the beginning of a line, or quoted, as in the JSON and YAML of cloud accounts; not just spoken of.
+_PRIVATE_KEY = re.compile(
+    rb"(?:^|\")[ \t\xef\xbb\xbf]*-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----", re.MULTILINE
+)
 _GROWING = (
     "grew while it was read; the next run looks at it again. If it is only ever added to, as a log is, say "
     "--growing PATTERN: then what was in it is sent"
