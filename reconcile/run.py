@@ -13,7 +13,7 @@ from reconcile.phases.carry_out import carry_out
 from reconcile.phases.decide import decide, decide_again, foresee_failing
 from reconcile.phases.held import hold
 from reconcile.phases.load import asks_the_remote, catch_up, load
-from reconcile.phases.look import look, mind_mounts, tell_contents
+from reconcile.phases.look import look, mind_places, tell_contents
 from reconcile.source.way import open_root
 from reconcile.state.device import remember_device
 from reconcile.state.growing import note_growing
@@ -35,7 +35,7 @@ def make_plan(
     with hold(job, reporter, connect, stop or Stop(), keeps=False) as this:
         look(this)
         this.old = load(this, repair=False)
-        mind_mounts(this, repair=False)
+        mind_places(this, repair=False)
         plan = decide(this, this.old)
         tell_contents(this, plan)
         failing = foresee_failing(this, plan)
@@ -58,7 +58,7 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
     ):
         look(this, sure_to_connect=not has_snapshot(job.state) or asks_the_remote(job.options))
         this.old = load(this, repair=True)
-        mind_mounts(this, repair=True)
+        mind_places(this, repair=True)
         first = this.old
         plan = last = decide(this, first)
         tell_contents(this, plan)

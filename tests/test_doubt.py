@@ -217,3 +217,19 @@ def test_what_was_bound_from_the_same_disk_is_not_deleted(
     for _ in range(2):
         assert job("run").problems == {"g h/data": "missing"}
         assert len(list((dest / "g h" / "data").iterdir())) == 9
+
+
+def test_a_source_that_holds_dest_does_not_grow_for_ever(sshd: Sshd, source: Path, state: Path) -> None:
+    """As where the server is mounted in the folder that is pushed to it."""
+    build_tree(source, {"f": "x", "net": {"nas": {"other": "y"}}})
+    dest = source / "net" / "nas" / "backup"
+    job = Reconcile(source, sshd.url(dest), state, [*sshd.endpoint.flags(), "--mirror"])
+    job.run()
+    (source / "f").write_text("other")
+    for command in ("plan", "run", "run"):
+        ran = job(command)
+        assert ran.code == 3
+        assert ran.problems == {"net/nas/backup": "loop"}
+    assert (dest / "f").read_text() == "other"
+    assert sorted(path.name for path in (dest / "net" / "nas").iterdir()) == ["other"]
+    assert not job.run("--exclude", "/net/nas/backup").counts

@@ -14,7 +14,7 @@ from reconcile.core.model import (
     Plan,
 )
 from reconcile.phases.held import Held
-from reconcile.source.doubt import leave_alone, lost_mounts, still_mounts
+from reconcile.source.doubt import holding_dest, leave_alone, lost_mounts, still_mounts
 from reconcile.source.files import Source
 from reconcile.source.ignorefile import read_ignore_file
 from reconcile.source.own import (
@@ -60,8 +60,9 @@ def _found_own(run: Held) -> tuple[Own, ...]:
     return tuple(Own(path, what) for path, what in run.found.own.items())
 
 
-def mind_mounts(run: Held, *, repair: bool) -> None:
-    """Leave alone what lost its mount, unless it was said that it may go."""
+def mind_places(run: Held, *, repair: bool) -> None:
+    """Leave alone where DEST itself is, and what lost its mount, unless it was said that it may go."""
+    run.found = leave_alone(run.found, holding_dest(run.old, run.found))
     before = recall_mounts(run.job.state)
     if not run.job.options.allow_mass_delete:
         run.found = leave_alone(run.found, lost_mounts(run.old, run.found, before, run.filter))

@@ -32,6 +32,10 @@ _LOST = (
     "was a mount point, or held one, and what was in it is not there now; what DEST holds of it stays. "
     "Mount it, or run once with --allow-mass-delete if that is how it should be"
 )
+_DEST = (
+    "is DEST itself, or a copy of it, with this job's own folder in it; it is not sent, as each run would "
+    "send what the last one has. Exclude it, or, if it is a copy, remove the .reconcile in it"
+)
 _MOVED = (
     "is not there any more, and something new came while the source was looked at: it may have been moved; "
     "what DEST holds of it stays until the next run has looked again"
@@ -47,6 +51,13 @@ def leave_alone(found: Scan, doubts: Sequence[Problem]) -> Scan:
         problems=(*found.problems, *doubts),
         unknown=found.unknown | {doubt.path for doubt in doubts},
     )
+
+
+def holding_dest(old: DirectorySnapshot, found: Scan) -> list[Problem]:
+    """Where DEST itself is in the source, mounted or on this machine: each run would send the last one's."""
+    ours = f"/{RESERVED_NAME}/{old.lineage}"
+    tops = [path.removesuffix(ours) for path in found.dirs if path.endswith(ours)]
+    return [Problem(top, Stage.SCAN, Reason.LOOP, _DEST) for top in tops]
 
 
 def lost_mounts(old: DirectorySnapshot, found: Scan, mounts: frozenset[str], chosen: Filter) -> list[Problem]:
