@@ -12,16 +12,15 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
-from msgspec import Struct, field
 
 from reconcile import __version__
 from reconcile.core.errors import Exit, Interrupted, ReconcileError, UsageError
-from reconcile.core.job import Fsync, Links, OnDrift, OnStale, Options, Stop
+from reconcile.options import job_options
+from reconcile.process import Session, heed_signals, make_safe
 
 if TYPE_CHECKING:
     from reconcile.report import Recorder
@@ -38,23 +37,11 @@ PEERS_OPTIONS = {
     "--backup-dir": "what others wrote to DEST is kept there anyway: see --on-drift",
 }
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-class Session(Struct, eq=False):
-    """What a command line has open while it runs."""
-
-    stop: Stop = field(default_factory=Stop)
-    args: Sequence[str] = ()
-    reporter: Recorder | None = None  # as soon as it is known which
-    ending: bool = False  # what is left to say takes no time, and is said once
-    terminal: list[Any] | None = None  # how it was before a prompt hid what is typed
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; nothing is raised."""
     args = list(sys.argv[1:] if argv is None else argv)
-    _make_safe()
+    make_safe()
     gc.set_threshold(200_000, 20, 50)  # a run makes objects by the million, and hardly a cycle
     sys.setswitchinterval(0.05)  # seconds; our thread and SSH's hand over when they wait, not by turns
     session = Session(args=tuple(args))  # click takes from the list what it has read
@@ -135,72 +122,6 @@ def _blot_passwords(text: str) -> str:
     return re.sub(r"([^\s'\"(/:@]+):[^\s'\"]*@", r"\1:***@", text)
 
 
-def _make_safe() -> None:
-    """Names are bytes, held as UTF-8 with surrogateescape: under another encoding Python starts anew.
-
-    Output that can't be encoded is escaped, never a crash, and what has no place to go is lost.
-    """
-    if sys.getfilesystemencoding().lower() not in {"utf-8", "utf8"} and not sys.flags.utf8_mode:
-        again = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
-        os.execv(sys.executable, [os.fsencode(arg) for arg in again])  # noqa: S606 - ourselves, same arguments
-    # None where the shell closed it. What is written to a stdout that was opened to read fails, as it should.
-    sys.stdout = sys.stdout or open(os.devnull)  # noqa: SIM115
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if callable(reconfigure := getattr(stream, "reconfigure", None)):
-            reconfigure(errors="backslashreplace")
-
-
-def heed_signals(session: Session) -> None:
-    """The first interrupt, terminate or hang-up asks the run to end (see ``Stop``); the second ends it.
-
-    A job that has nothing under way ends with the first. Its handler raises nothing: an exception
-    out of a handler may strike within an import or a destructor, where Python swallows it and
-    leaves a lock held. What is ignored from the start (nohup) stays so.
-    """
-    every = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    heeded = [each for each in every if signal.getsignal(each) is not signal.SIG_IGN]
-
-    def heed(signum: int, _: FrameType | None) -> None:
-        stop, reporter = session.stop, session.reporter
-        idle = reporter is not None and not stop.graceful and not session.ending
-        if stop.requested or idle:
-            for each in heeded:  # should the farewell take long, another one needs nothing of ours
-                signal.signal(each, signal.SIG_DFL)
-            _leave(session, signum)
-        stop.requested = signum
-        if session.ending:
-            return
-        if reporter is None:
-            raise Interrupted(signum)  # if it is swallowed, the job's first step is to check
-        reporter.ask_patience()
-
-    for each in heeded:
-        signal.signal(each, heed)
-
-
-def _leave(session: Session, signum: int) -> None:
-    """End the process at once. The journal tells the next run what was under way."""
-    try:
-        _restore_terminal(session.terminal)
-        if (reporter := session.reporter) is not None:
-            from reconcile.report.words import explain_interruption
-
-            message = explain_interruption(Exit(128 + signum), reporter.so_far(), at_once=True)
-            reporter.abandon(Exit(128 + signum), message)
-    finally:
-        os._exit(128 + signum)
-
-
-def _restore_terminal(settings: list[Any] | None) -> None:
-    """Show again what is typed: the signal may have come at a prompt for a password."""
-    if settings is not None:
-        import termios
-
-        signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # in the background we may not, and would be halted
-        termios.tcsetattr(sys.stdin.fileno(), termios.TCSANOW, settings)
-
-
 def script() -> NoReturn:
     """The command. Leaves at once: taking a million objects down one by one helps nobody."""
     code = main()
@@ -217,194 +138,6 @@ def _flush(code: int) -> int:
 
         Outlet(sys.stdout).flush()
     return code
-
-
-# The options that plan and run share, in the order of the help
-
-
-_DEFAULTS = Options()
-_OPTIONS = [
-    click.argument("source", metavar="SRC"),
-    click.argument("target", metavar="DEST"),
-    click.option("--mirror", is_flag=True, help="Delete on the remote what was deleted here."),
-    click.option(
-        "--adopt-existing",
-        is_flag=True,
-        help="First run against a folder that holds files: equal size and time, or equal content, counts as "
-        "sent, files that differ are kept in the trash there and replaced, nothing else is touched.",
-    ),
-    click.option(
-        "--keep-remote-links",
-        is_flag=True,
-        help="Leave a link on the remote where there is a folder here (uploads -> ../shared/uploads), and "
-        "bring nothing into it.",
-    ),
-    click.option(
-        "--exclude",
-        multiple=True,
-        metavar="PATTERN",
-        help="Leave out, gitignore syntax; repeatable. A .reconcileignore in SRC is read first.",
-    ),
-    click.option(
-        "--include",
-        multiple=True,
-        metavar="PATTERN",
-        help="Take back in what an exclude left out; repeatable.",
-    ),
-    click.option(
-        "--exclude-from", multiple=True, metavar="FILE", help="Read exclude patterns from FILE; repeatable."
-    ),
-    click.option(
-        "--growing",
-        multiple=True,
-        metavar="PATTERN",
-        help="What is only added to, as *.log is: while that goes on, send what was in it; repeatable.",
-    ),
-    click.option(
-        "--links",
-        type=click.Choice([links.value for links in Links]),
-        default=Links.KEEP.value,
-        show_default=True,
-        help="Symlinks: send as links, send what they point to, or leave out.",
-    ),
-    click.option(
-        "--times",
-        type=click.Choice(["keep", "ignore"]),
-        default="keep",
-        show_default=True,
-        help="Modification times of files.",
-    ),
-    click.option(
-        "--perms",
-        type=click.Choice(["keep", "ignore"]),
-        default="keep",
-        show_default=True,
-        help="Permission bits (0777).",
-    ),
-    click.option(
-        "--max-delete",
-        metavar="N|P%",
-        help="Refuse to delete more than N entries or P per cent of all.  [default: 50% beyond 20 entries]",
-    ),
-    click.option("--allow-mass-delete", is_flag=True, help="Delete however much it is, this time."),
-    click.option(
-        "--on-drift",
-        type=click.Choice([choice.value for choice in OnDrift]),
-        default=_DEFAULTS.on_drift.value,
-        show_default=True,
-        help="Where DEST holds what we did not put there: keep it in the trash there and go on, "
-        "leave it in place and report it, or overwrite it.",
-    ),
-    click.option(
-        "--keep",
-        metavar="AGE",
-        default="ever",
-        show_default=True,
-        help="Purge what is kept in the trash there once it is older than 12h, 30d or 8w, say.",
-    ),
-    click.option(
-        "--refresh",
-        is_flag=True,
-        help="List DEST first, and bring again what is no longer there as it was left.",
-    ),
-    click.option(
-        "--on-stale",
-        type=click.Choice([choice.value for choice in OnStale]),
-        default=_DEFAULTS.on_stale.value,
-        show_default=True,
-        help="Where the mark on DEST shows that it is older or newer than the state here (a restored backup "
-        "or cache, another machine): do as with --refresh, or refuse.",
-    ),
-    click.option(
-        "--check-mark",
-        is_flag=True,
-        help="Connect and look at that mark even if nothing changed here.",
-    ),
-    click.option(
-        "--start-over",
-        is_flag=True,
-        help="Forget what this job has sent, and take DEST as it is now, as with --adopt-existing. Once: "
-        "later runs go on from there.",
-    ),
-    click.option(
-        "--moved-from",
-        metavar="PATH",
-        help="SRC was there before: take over what is known of it. Once.",
-    ),
-    click.option("--rehash", is_flag=True, help="Read every file again instead of trusting its times."),
-    click.option("--ignore-inode", is_flag=True, help="For file systems whose inode numbers change."),
-    click.option("--ignore-ctime", is_flag=True, help="For file systems whose change times lie."),
-    click.option(
-        "--state", metavar="DIR", help="Where snapshots are kept.  [default: the user's state directory]"
-    ),
-    click.option(
-        "--remote-workdir", metavar="PATH", help="Our folder on the server.  [default: .reconcile in DEST]"
-    ),
-    click.option("--port", type=int, metavar="N", help="SSH port; wins over the one in DEST."),
-    click.option("--identity", metavar="FILE", help="Private key; only this one is offered."),
-    click.option("--known-hosts", metavar="FILE", help="Known host keys.  [default: ~/.ssh/known_hosts]"),
-    click.option(
-        "--accept-new-host-key",
-        is_flag=True,
-        help="Enrol the key of an unknown host; never a changed one.",
-    ),
-    click.option(
-        "--password-env",
-        metavar="NAME",
-        help="Environment variable with the password or the key's passphrase.",
-    ),
-    click.option("--compress", is_flag=True, help="Compress on the wire."),
-    click.option(
-        "--retries",
-        type=int,
-        default=_DEFAULTS.retries,
-        metavar="N",
-        help="How often in a row to try again to connect, at first and after the connection broke, if "
-        "nothing got done in between. A refusal that will not change is final at once.  "
-        f"[default: {_DEFAULTS.retries}]",
-    ),
-    click.option(
-        "--retry-max-wait",
-        type=float,
-        default=_DEFAULTS.retry_max_wait,
-        metavar="SECONDS",
-        help=f"Longest pause before that.  [default: {_DEFAULTS.retry_max_wait:g}]",
-    ),
-    click.option(
-        "--timeout",
-        type=float,
-        default=_DEFAULTS.timeout,
-        metavar="SECONDS",
-        help="A server that answers nothing and takes nothing for so long counts as a connection that broke; "
-        "also how long connecting may take, which else is 30.  "
-        f"[default: {_DEFAULTS.timeout:g}]",
-    ),
-    click.option(
-        "--fsync",
-        type=click.Choice([choice.value for choice in Fsync]),
-        default=_DEFAULTS.fsync.value,
-        show_default=True,
-        help="Have the server bring to its disk what it got: where it costs little (up to 1,000 files, and "
-        "files of 1 MiB and more), all files, or none.",
-    ),
-    click.option(
-        "--wait",
-        type=float,
-        default=_DEFAULTS.wait,
-        metavar="SECONDS",
-        help="If another run of this job is at work, wait for it to end, so long at most.  "
-        f"[default: {_DEFAULTS.wait:g}]",
-    ),
-    click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, whatever happens."),
-    click.option("-v", "--verbose", is_flag=True, help="Show every action and note."),
-    click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something is wrong."),
-]
-
-
-def _job_options(command: _Command) -> _Command:
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
 
 
 @click.group(
@@ -435,7 +168,7 @@ def commands(context: click.Context) -> None:
 
 @commands.command()
 @click.option("-n", "--dry-run", is_flag=True, help="The same as plan.")
-@_job_options
+@job_options
 @click.pass_context
 def run(context: click.Context, /, dry_run: bool, **values: Any) -> int:
     """Bring DEST up to SRC: send what is new or changed, move what was moved.
@@ -448,7 +181,7 @@ def run(context: click.Context, /, dry_run: bool, **values: Any) -> int:
 
 @commands.command()
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 10 if there are changes.")
-@_job_options
+@job_options
 @click.pass_context
 def plan(context: click.Context, /, detailed_exitcode: bool, **values: Any) -> int:
     """Show what run would do. Changes nothing, here or there."""

@@ -405,7 +405,7 @@ def test_signals_unwind(place: Place, tree: Build, number: signal.Signals, code:
 
 BUSY = """
 import signal, sys
-from reconcile.cli import Session, heed_signals
+from reconcile.process import Session, heed_signals
 from reconcile.report import make_reporter
 
 session = Session()
@@ -440,7 +440,7 @@ def test_the_first_signal_asks_and_the_second_ends(as_json: bool) -> None:
 
 UNHEARD = """
 import signal
-from reconcile.cli import Session, heed_signals
+from reconcile.process import Session, heed_signals
 from reconcile.report import make_reporter
 
 class Fading:
@@ -483,7 +483,7 @@ def test_a_signal_at_a_prompt_leaves_a_terminal_that_shows_what_is_typed(place: 
 
 
 def test_what_is_ignored_from_the_start_stays_so() -> None:
-    script = "import signal; from reconcile.cli import Session, heed_signals; heed_signals(Session());"
+    script = "import signal; from reconcile.process import Session, heed_signals; heed_signals(Session());"
     script += "signal.raise_signal(signal.SIGHUP); print('still here')"
     command = ["nohup", sys.executable, "-c", script]
     assert subprocess.check_output(command, cwd=ROOT, stderr=subprocess.DEVNULL) == b"still here\n"

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 ROWS = (
     ("__main__",),
     ("cli", "demo"),
-    ("config", "report", "run", "serve"),
+    ("config", "options", "process", "report", "run", "serve"),
     ("phases",),
     ("apply",),
     ("remotes",),
@@ -38,7 +38,7 @@ THIRD_PARTIES = {
     "cryptography": {"remotes.ssh", "serve"},
     "msgpack": {"source.fork", "state"},
     "xxhash": {"source.files", "state"},
-    "click": {"cli"},
+    "click": {"cli", "options"},
     "rich": {"report.terminal"},
     "pathspec": {"core.filters"},
     "platformdirs": {"config", "state"},

@@ -1,0 +1,199 @@
+"""The options that plan and run share, in the order of the help.
+
+What may live here: what is typed and how it is told of. What it means is ``config``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from reconcile.core.job import Fsync, Links, OnDrift, OnStale, Options
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_DEFAULTS = Options()
+_OPTIONS = [
+    click.argument("source", metavar="SRC"),
+    click.argument("target", metavar="DEST"),
+    click.option("--mirror", is_flag=True, help="Delete on the remote what was deleted here."),
+    click.option(
+        "--adopt-existing",
+        is_flag=True,
+        help="First run against a folder that holds files: equal size and time, or equal content, counts as "
+        "sent, files that differ are kept in the trash there and replaced, nothing else is touched.",
+    ),
+    click.option(
+        "--keep-remote-links",
+        is_flag=True,
+        help="Leave a link on the remote where there is a folder here (uploads -> ../shared/uploads), and "
+        "bring nothing into it.",
+    ),
+    click.option(
+        "--exclude",
+        multiple=True,
+        metavar="PATTERN",
+        help="Leave out, gitignore syntax; repeatable. A .reconcileignore in SRC is read first.",
+    ),
+    click.option(
+        "--include",
+        multiple=True,
+        metavar="PATTERN",
+        help="Take back in what an exclude left out; repeatable.",
+    ),
+    click.option(
+        "--exclude-from", multiple=True, metavar="FILE", help="Read exclude patterns from FILE; repeatable."
+    ),
+    click.option(
+        "--growing",
+        multiple=True,
+        metavar="PATTERN",
+        help="What is only added to, as *.log is: while that goes on, send what was in it; repeatable.",
+    ),
+    click.option(
+        "--links",
+        type=click.Choice([links.value for links in Links]),
+        default=Links.KEEP.value,
+        show_default=True,
+        help="Symlinks: send as links, send what they point to, or leave out.",
+    ),
+    click.option(
+        "--times",
+        type=click.Choice(["keep", "ignore"]),
+        default="keep",
+        show_default=True,
+        help="Modification times of files.",
+    ),
+    click.option(
+        "--perms",
+        type=click.Choice(["keep", "ignore"]),
+        default="keep",
+        show_default=True,
+        help="Permission bits (0777).",
+    ),
+    click.option(
+        "--max-delete",
+        metavar="N|P%",
+        help="Refuse to delete more than N entries or P per cent of all.  [default: 50% beyond 20 entries]",
+    ),
+    click.option("--allow-mass-delete", is_flag=True, help="Delete however much it is, this time."),
+    click.option(
+        "--on-drift",
+        type=click.Choice([choice.value for choice in OnDrift]),
+        default=_DEFAULTS.on_drift.value,
+        show_default=True,
+        help="Where DEST holds what we did not put there: keep it in the trash there and go on, "
+        "leave it in place and report it, or overwrite it.",
+    ),
+    click.option(
+        "--keep",
+        metavar="AGE",
+        default="ever",
+        show_default=True,
+        help="Purge what is kept in the trash there once it is older than 12h, 30d or 8w, say.",
+    ),
+    click.option(
+        "--refresh",
+        is_flag=True,
+        help="List DEST first, and bring again what is no longer there as it was left.",
+    ),
+    click.option(
+        "--on-stale",
+        type=click.Choice([choice.value for choice in OnStale]),
+        default=_DEFAULTS.on_stale.value,
+        show_default=True,
+        help="Where the mark on DEST shows that it is older or newer than the state here (a restored backup "
+        "or cache, another machine): do as with --refresh, or refuse.",
+    ),
+    click.option(
+        "--check-mark",
+        is_flag=True,
+        help="Connect and look at that mark even if nothing changed here.",
+    ),
+    click.option(
+        "--start-over",
+        is_flag=True,
+        help="Forget what this job has sent, and take DEST as it is now, as with --adopt-existing. Once: "
+        "later runs go on from there.",
+    ),
+    click.option(
+        "--moved-from",
+        metavar="PATH",
+        help="SRC was there before: take over what is known of it. Once.",
+    ),
+    click.option("--rehash", is_flag=True, help="Read every file again instead of trusting its times."),
+    click.option("--ignore-inode", is_flag=True, help="For file systems whose inode numbers change."),
+    click.option("--ignore-ctime", is_flag=True, help="For file systems whose change times lie."),
+    click.option(
+        "--state", metavar="DIR", help="Where snapshots are kept.  [default: the user's state directory]"
+    ),
+    click.option(
+        "--remote-workdir", metavar="PATH", help="Our folder on the server.  [default: .reconcile in DEST]"
+    ),
+    click.option("--port", type=int, metavar="N", help="SSH port; wins over the one in DEST."),
+    click.option("--identity", metavar="FILE", help="Private key; only this one is offered."),
+    click.option("--known-hosts", metavar="FILE", help="Known host keys.  [default: ~/.ssh/known_hosts]"),
+    click.option(
+        "--accept-new-host-key",
+        is_flag=True,
+        help="Enrol the key of an unknown host; never a changed one.",
+    ),
+    click.option(
+        "--password-env",
+        metavar="NAME",
+        help="Environment variable with the password or the key's passphrase.",
+    ),
+    click.option("--compress", is_flag=True, help="Compress on the wire."),
+    click.option(
+        "--retries",
+        type=int,
+        default=_DEFAULTS.retries,
+        metavar="N",
+        help="How often in a row to try again to connect, at first and after the connection broke, if "
+        "nothing got done in between. A refusal that will not change is final at once.  "
+        f"[default: {_DEFAULTS.retries}]",
+    ),
+    click.option(
+        "--retry-max-wait",
+        type=float,
+        default=_DEFAULTS.retry_max_wait,
+        metavar="SECONDS",
+        help=f"Longest pause before that.  [default: {_DEFAULTS.retry_max_wait:g}]",
+    ),
+    click.option(
+        "--timeout",
+        type=float,
+        default=_DEFAULTS.timeout,
+        metavar="SECONDS",
+        help="A server that answers nothing and takes nothing for so long counts as a connection that broke; "
+        "also how long connecting may take, which else is 30.  "
+        f"[default: {_DEFAULTS.timeout:g}]",
+    ),
+    click.option(
+        "--fsync",
+        type=click.Choice([choice.value for choice in Fsync]),
+        default=_DEFAULTS.fsync.value,
+        show_default=True,
+        help="Have the server bring to its disk what it got: where it costs little (up to 1,000 files, and "
+        "files of 1 MiB and more), all files, or none.",
+    ),
+    click.option(
+        "--wait",
+        type=float,
+        default=_DEFAULTS.wait,
+        metavar="SECONDS",
+        help="If another run of this job is at work, wait for it to end, so long at most.  "
+        f"[default: {_DEFAULTS.wait:g}]",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, whatever happens."),
+    click.option("-v", "--verbose", is_flag=True, help="Show every action and note."),
+    click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something is wrong."),
+]
+
+
+def job_options(command: _Command) -> _Command:
+    """Give a command all of them."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
