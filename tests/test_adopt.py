@@ -1,4 +1,4 @@
-"""A server that is full already: what is the same is not sent again, whatever its time."""
+"""A server that is full already: what is the same in content is not sent again, whatever its time."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from reconcile.core.job import Job, Options
+from reconcile.core.model import Op
 from reconcile.run import make_plan, run
 from tests.remotes.conformance import Heard
 from tests.remotes.conftest import JobTo, job_to, served
 from tests.support.quirky import Quirk
+from tests.support.sshd import Sshd
 from tests.support.trees import File, Tree, build_tree, read_tree
 
 __all__ = ["job_to", "served"]
@@ -22,45 +24,68 @@ OURS: Tree = {
     "small": File("same", mtime=OLD),
     "large": File(LARGE, mtime=OLD),
     "empty": File("", mtime=OLD),
+    "many": {f"f{n}": File(f"text {n}", mtime=OLD) for n in range(40)},
+    "ends": File(LARGE, mtime=OLD),
+    "longer": File("is longer here", mtime=OLD),
     "d": {"differs": File("mine", mtime=OLD)},
 }
 THEIRS: Tree = {
     "small": File("same", mtime=OTHER),
     "large": File(LARGE, mtime=OTHER),
     "empty": File("", mtime=OTHER),
+    "many": {f"f{n}": File(f"text {n}", mtime=OTHER) for n in range(40)},
+    "ends": File(LARGE[:-1] + b"?", mtime=OTHER),
+    "longer": File("not so", mtime=OTHER),
     "d": {"differs": File("them", mtime=OTHER)},
 }
+TO_SEND = len(LARGE) + len("is longer here") + len("mine")
 
 
 def kept(dest: Path) -> list[bytes]:
     return [path.read_bytes() for path in (dest / ".reconcile").rglob("*") if path.is_file()]
 
 
-def adopting(job_to: Callable[..., Job], *quirks: Quirk, times: bool = True) -> Job:
-    options = Options(mirror=True, adopt_existing=True, keep_times=times)
-    return job_to(*quirks, options=options)
+def adopting(times: bool = True) -> Options:
+    return Options(mirror=True, adopt_existing=True, keep_times=times)
 
 
-@pytest.mark.parametrize("quirks", [(), (Quirk.READS_SHORT,)], ids=["as asked", "short reads"])
+@pytest.fixture(params=["sshd", "another server", "short reads"])
+def adopt_on(
+    request: pytest.FixtureRequest, job_to: JobTo, source: Path, served: Path, state: Path, sshd: Sshd
+) -> Callable[[Options], Job]:
+    """The job of each server, which brings to ``served/dest``."""
+    at = sshd.endpoint
+
+    def adopt_on(options: Options) -> Job:
+        if request.param == "sshd":
+            return Job(str(source), at.target(served / "dest"), str(state), options, at.login())
+        return job_to(*[Quirk.READS_SHORT] * (request.param == "short reads"), options=options)
+
+    return adopt_on
+
+
 @pytest.mark.parametrize("times", [True, False], ids=["times kept", "times ignored"])
 def test_what_is_the_same_is_not_sent(
-    job_to: JobTo, source: Path, served: Path, quirks: tuple[Quirk, ...], times: bool
+    adopt_on: Callable[[Options], Job], source: Path, served: Path, times: bool
 ) -> None:
     build_tree(source, OURS)
     build_tree(served / "dest", THEIRS)
-    job = adopting(job_to, *quirks, times=times)
-    assert make_plan(job, Heard()).plan.bytes_to_send == len("mine")
+    job = adopt_on(adopting(times))
+    assert make_plan(job, Heard()).plan.bytes_to_send == TO_SEND
     heard = Heard()
     ran = run(job, heard)
     assert not ran.problems
-    assert heard.bytes == len("mine")
+    assert heard.bytes == TO_SEND
+    sent = {action.path for action in ran.done if action.op is not Op.SETMETA}
+    assert sent == {"d/differs", "ends", "longer"}
     assert any("are read back and compared" in said for said in heard.said)
     assert (served / "dest/large").stat().st_mtime == (OLD if times else OTHER)
     assert {
         path: node.content for path, node in read_tree(served / "dest").items() if ".rec" not in path
     } == {path: node.content for path, node in read_tree(source).items()}
-    assert b"them" in kept(served / "dest")
-    assert LARGE not in kept(served / "dest")
+    held = kept(served / "dest")
+    assert {b"them", b"not so", LARGE[:-1] + b"?"} <= set(held)
+    assert LARGE not in held
     assert run(job, Heard()).plan.empty
 
 
@@ -68,6 +93,6 @@ def test_what_can_not_be_read_back_is_kept_and_sent(job_to: JobTo, source: Path,
     build_tree(source, OURS)
     build_tree(served / "dest", THEIRS)
     heard = Heard()
-    assert not run(adopting(job_to, Quirk.READ_DENIED), heard).problems
-    assert heard.bytes == len(LARGE) + len("same") + len("mine")
+    assert not run(job_to(Quirk.READ_DENIED, options=adopting()), heard).problems
+    assert heard.bytes == TO_SEND + len(LARGE) + len("same") + sum(len(f"text {n}") for n in range(40))
     assert {LARGE, b"same", b"them"} <= set(kept(served / "dest"))
