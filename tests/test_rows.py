@@ -15,6 +15,8 @@ from reconcile.core.diff import diff, fingerprint
 from reconcile.core.filters import Filter
 from reconcile.core.job import Options
 from reconcile.core.model import NS, UNKNOWN_MODE, DirectorySnapshot, Entry, Kind, Scan, Stamp
+from reconcile.remotes.tree.tags import note
+from reconcile.state.entries import pack_entry, unpack_entry
 from reconcile.state.rows import PackedDirectory, pack_directory, pack_stamps, scanned
 
 NAMES = st.one_of(
@@ -23,6 +25,7 @@ NAMES = st.one_of(
     .filter(lambda name: not {0, ord("/")} & set(name) and name not in (b".", b".."))
     .map(lambda name: name.decode("utf-8", "surrogateescape")),
 )
+TAG = 6  # where it stands in a long fact
 SIZES = st.integers(0, 2**63 - 1)
 TIMES = st.integers(-(2**63), 2**63 - 1)
 MODES = st.one_of(
@@ -84,6 +87,24 @@ def test_a_scan_and_its_snapshot_have_the_same_bytes(entries: Mapping[str, Entry
     saved = pack_directory({name: published(entry) for name, entry in scan.entries().items()})
     assert saved.raw == scan.raw
     assert not saved.hidden
+
+
+@given(ENTRIES, SIZES, TIMES)
+def test_tags_of_the_first_format_are_what_their_remote_makes_of_them(
+    entry: Entry, size: int, mtime: int
+) -> None:
+    fact = [*pack_entry(entry)]
+    for shown_size, shown_time in ((size, mtime), (entry.size, entry.mtime), (entry.size, mtime)):
+        fact[TAG] = [shown_size, shown_time]
+        assert unpack_entry(fact, entry.stamp) == replace(entry, tag=note(shown_size, shown_time, entry))
+
+
+@pytest.mark.parametrize("tag", [[], [1], [1, 2, 3], ["1", 2], [None, 0], 7, "5 9", [b"5", b"9"]])
+def test_tags_that_are_none(tag: object) -> None:
+    fact = [*pack_entry(Entry(Kind.FILE, 0o644))]
+    fact[TAG] = tag
+    with pytest.raises(ValueError):
+        unpack_entry(fact, None)
 
 
 def test_the_common_cases_are_short() -> None:

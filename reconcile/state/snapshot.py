@@ -95,7 +95,7 @@ def load(data: bytes, name: str = "The snapshot") -> DirectorySnapshot:
     if not 0 < version <= FORMAT:
         raise Refused(
             f"{name} was written by a newer reconcile (format {version}; this one reads up to {FORMAT}). "
-            f"Use that version again. {_WAYS_OUT}"
+            f"Use that version, or a later one. {_WAYS_OUT}"
         )
     try:
         return _parse(content[_PREFIX:])
