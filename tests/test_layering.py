@@ -14,14 +14,16 @@ from reconcile.remotes.sftp import scheme as sftp
 
 ROOT = Path(__file__).parents[1]
 
-# From the top down. A wing, which is a module or a package with all in it, imports from its own row
-# and from those below.
+# From the top down. A wing, which is a module or a package with all in it that is not a wing itself, imports
+# from its own row and from those below.
 ROWS = (
     ("__main__",),
     ("cli", "demo"),
     ("config", "options", "process", "report", "run", "serve"),
     ("phases",),
     ("apply",),
+    ("remotes.sftp",),
+    ("remotes.ssh", "remotes.tree"),
     ("remotes",),
     ("source",),
     ("state",),
@@ -29,7 +31,14 @@ ROWS = (
     ("core",),
 )
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
-APART = {"remotes.ssh": "remotes.sftp", "serve": "remotes.tree.remote"}  # what knows nothing of the other
+
+# What knows nothing of the other, although its row is no reason.
+APART = (
+    ("remotes.tree", "remotes.ssh"),
+    ("remotes.ssh", "remotes.tree"),
+    ("serve", "remotes.tree"),
+)
+MEETING = ("remotes.sftp.open", "remotes.sftp.driver", "remotes.sftp.scheme")  # of all SFTP what knows SSH
 
 # Who may import what is not Python's own. A package's name stands for all in it.
 # Nouns may be anywhere, so msgspec may.
@@ -104,8 +113,10 @@ def _base(node: ast.ImportFrom, module: str) -> str:
 
 
 def unit(module: str) -> str:
-    """The part of the layering that a module of ours belongs to."""
-    return module.partition(".")[0]
+    """The wing that a module of ours belongs to: the innermost."""
+    parts = module.split(".")
+    names = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
+    return next((name for name in names if name in ROW), parts[0])
 
 
 def inside(module: str, places: set[str]) -> bool:
@@ -134,12 +145,20 @@ def test_imports_point_down(module: str) -> None:
             assert ROW[unit(used)] >= ROW[unit(module)], f"{module} imports {used}, which is above it"
 
 
-@pytest.mark.parametrize("wing", APART)
-def test_wings_that_know_nothing_of_each_other(wing: str) -> None:
+def imports_from(module: str, wing: str) -> list[str]:
+    return [name for each in imports_of(module) if (name := ours(each)) and inside(name, {wing})]
+
+
+@pytest.mark.parametrize(("wing", "other"), APART)
+def test_wings_that_know_nothing_of_each_other(wing: str, other: str) -> None:
     for module in MODULES:
         if inside(module, {wing}):
-            used = {name for each in imports_of(module) if (name := ours(each))}
-            assert not [name for name in used if inside(name, {APART[wing]})], f"{module} imports {used}"
+            assert not imports_from(module, other), module
+
+
+def test_ssh_and_trees_meet_where_sftp_is_opened() -> None:
+    meeting = {module for module in MODULES if inside(module, {"remotes.sftp"})} - {*MEETING}
+    assert not [module for module in meeting if imports_from(module, "remotes.ssh")]
 
 
 def test_no_circles() -> None:
@@ -196,3 +215,17 @@ def test_what_is_slow_to_import_is_imported_late() -> None:
                 if used in MODULES and used not in came_from:
                     came_from[used] = module
                     todo.append(used)
+
+
+# What a tree may use of Python's own beside what is harmless: names as bytes, chance, the clock.
+OF_TREES = HARMLESS | {"contextlib", "hashlib", "os", "posixpath", "stat", "time"}
+OF_OS = {"fsencode", "fsdecode", "urandom"}
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if inside(module, {"remotes.tree"})])
+def test_a_tree_touches_no_disk_and_no_line_itself(module: str) -> None:
+    for name in imports_of(module):
+        assert name.partition(".")[0] in OF_TREES | {"reconcile"}, f"{module} imports {name}"
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
+            assert node.attr in OF_OS, f"{module} uses os.{node.attr}"

@@ -93,7 +93,7 @@ def serve() -> None:
     import paramiko  # noqa: F401  # all that a run imports late
 
     import reconcile.cli
-    import reconcile.remotes.tree.remote  # noqa: F401
+    import reconcile.remotes.sftp.open  # noqa: F401
 
     for line in sys.stdin:
         order = json.loads(line)

@@ -16,7 +16,7 @@ from reconcile.remotes import open_remote
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.ssh.target import Login, SshTarget, of_job
 from reconcile.remotes.tree import listing
-from reconcile.remotes.tree.remote import SftpRemote
+from reconcile.remotes.tree.remote import TreeRemote
 from reconcile.run import run
 from tests.remotes.conformance import Heard
 from tests.support.command import Reconcile
@@ -59,7 +59,7 @@ def test_a_server_without_limits_is_sent_no_more_at_a_time_than_others(
     (source / "large").write_bytes(os.urandom(3 << 20))
     job = job_to(Quirk.LIMITS_HUGE)
     with closing(open_remote(job, Heard())) as remote:
-        assert isinstance(remote, SftpRemote)
+        assert isinstance(remote, TreeRemote)
         assert remote._site.block <= wire.MAX_PACKET
     assert run(job, Heard()).ended
     assert_same_tree(source, tmp_path / "remote" / "dest")

@@ -15,11 +15,11 @@ from reconcile.core.errors import ConnectionLost
 from reconcile.core.job import Options
 from reconcile.core.model import Action, Entry, Kind, Op, Plan, Reason
 from reconcile.remotes import Remote
-from reconcile.remotes.sftp import lanes as sftp_lanes
-from reconcile.remotes.sftp.lanes import LANES
+from reconcile.remotes.sftp import driver
+from reconcile.remotes.sftp.driver import LANES
 from reconcile.remotes.tree import remote as tree_remote
 from reconcile.remotes.tree import upload
-from reconcile.remotes.tree.remote import SftpRemote
+from reconcile.remotes.tree.remote import TreeRemote
 from tests.remotes.conformance import OLD, Bench, Conformance, Heard, OpenRemote
 from tests.remotes.test_sftp import opener
 from tests.support.faults import Fault
@@ -27,6 +27,7 @@ from tests.support.sshd import Sshd, start_sshd
 from tests.support.trees import File
 
 LARGE = 100_000  # bytes that count as large here
+MANY = Plan([[Action(Op.CREATE, "f", Entry(Kind.FILE, 0o644, LARGE))]])  # worth all channels
 Begin = Callable[..., Bench]
 SIZES = [LARGE - 1, LARGE, 255 * 1024 * 4, 255 * 1024 * 4 + 1, 3 << 20]
 
@@ -34,10 +35,10 @@ SIZES = [LARGE - 1, LARGE, 255 * 1024 * 4, 255 * 1024 * 4 + 1, 3 << 20]
 @pytest.fixture(autouse=True)
 def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if every file were large, and the server far away."""
-    for module in (tree_remote, sftp_lanes, upload):
+    for module in (tree_remote, driver, upload):
         monkeypatch.setattr(module, "SPREAD_FROM", LARGE)
-    monkeypatch.setattr(sftp_lanes, "A_LANE", 1)
-    monkeypatch.setattr(sftp_lanes, "FAR", 0.0)
+    monkeypatch.setattr(driver, "A_LANE", 1)
+    monkeypatch.setattr(driver, "FAR", 0.0)
 
 
 @pytest.fixture
@@ -52,10 +53,10 @@ class TestLanes(Conformance):
     def open_remote(self, sshd: Sshd) -> OpenRemote:
         def open_remote(dest: Path | str, options: Options, heard: Heard) -> Remote:
             remote = opener(sshd)(dest, options, heard)
-            assert isinstance(remote, SftpRemote)
+            assert isinstance(remote, TreeRemote)
             remote._site.quirks = replace(remote._site.quirks, ordered=True)  # as it will be found out
-            remote._lanes.ask(LANES - 1)
-            remote._lanes.take(wait=True)
+            remote._spread.ask_for(MANY.actions)
+            remote._spread.take(wait=True)
             assert remote._site.lanes == LANES
             return remote
 
@@ -63,14 +64,14 @@ class TestLanes(Conformance):
 
 
 def lanes(bench: Bench) -> int:
-    assert isinstance(bench.remote, SftpRemote)
+    assert isinstance(bench.remote, TreeRemote)
     return bench.remote._site.lanes
 
 
 def ask_for_all(bench: Bench) -> None:
     """A session goes wrong only if it begins after the server was told so."""
-    assert isinstance(bench.remote, SftpRemote)
-    bench.remote._lanes.ask(LANES - 1)
+    assert isinstance(bench.remote, TreeRemote)
+    bench.remote._spread.ask_for(MANY.actions)
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from reconcile.core.job import Job, Options
-from reconcile.remotes.tree.quirks import Quirks, claims_openssh, pack, unpack, version_of
+from reconcile.remotes.sftp.extensions import claims_openssh, version_of
+from reconcile.remotes.tree.quirks import Quirks, pack, unpack
 from reconcile.run import run
 from reconcile.state.memo import Memo
 from tests.remotes.conformance import Heard

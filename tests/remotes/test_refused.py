@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from reconcile.core.job import Job, OnDrift, Options, Result
 from reconcile.core.model import Action, Op, Reason
-from reconcile.remotes.sftp import lanes
+from reconcile.remotes.sftp import driver
 from reconcile.run import run
 from tests.remotes.conformance import Heard
 from tests.remotes.test_quirks import learned
@@ -317,8 +317,8 @@ def test_more_channels_are_used_where_they_show_the_same_folder(
     there: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lanes, "A_LANE", 100_000)
-    monkeypatch.setattr(lanes, "FAR", 0.0)
+    monkeypatch.setattr(driver, "A_LANE", 100_000)
+    monkeypatch.setattr(driver, "FAR", 0.0)
     job = job_to(*quirks)
     build_tree(source, {f"f{n}": os.urandom(300_000) for n in range(6)})
     for _ in range(2):

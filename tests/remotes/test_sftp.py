@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from msgspec.structs import replace
@@ -21,9 +22,10 @@ from reconcile.remotes import Remote
 from reconcile.remotes import open_remote as really_open
 from reconcile.remotes.sftp import session as pump
 from reconcile.remotes.sftp import wire
+from reconcile.remotes.sftp.driver import SftpDriver
 from reconcile.remotes.tree import site
 from reconcile.remotes.tree.quirks import Quirks
-from reconcile.remotes.tree.remote import SftpRemote
+from reconcile.remotes.tree.remote import TreeRemote
 from tests.remotes.conformance import LINEAGE, RUN, Bench, Conformance, Heard, OpenRemote, goes_on, parks
 from tests.support.faults import Fault
 from tests.support.sshd import Sshd
@@ -56,14 +58,15 @@ class TestPoorServer(Conformance):
     def open_remote(self, sshd: Sshd) -> OpenRemote:
         def open_remote(dest: Path | str, options: Options, heard: Heard) -> Remote:
             remote = opener(sshd)(dest, options, heard)
-            assert isinstance(remote, SftpRemote)
+            assert isinstance(remote, TreeRemote)
             remote._site.can = frozenset()
             remote._site.quirks = Quirks(
                 ordered=False, refuses=False, makes_links=True, lstat_shows=True, moves_links=True
             )
             remote._site.keeps_tags = False
             remote._site.handles = 3
-            remote._session._aside.clear()
+            assert isinstance(remote._driver, SftpDriver)
+            remote._driver._aside.clear()
             return remote
 
         return open_remote
@@ -180,7 +183,7 @@ def test_what_ten_small_files_and_a_large_one_cost(
     large = bytes(1 << 20)
     build_tree(source, {**{f"g{n}": "content" for n in range(10)}, "large": large})
     remote = bench.remote
-    assert isinstance(remote, SftpRemote)
+    assert isinstance(remote, TreeRemote)
     blocks = -(-len(large) // remote._site.block)
     before = remote.stats.requests
     bench.do(*(bench.create(f"g{n}") for n in range(10)), bench.create("large"))
@@ -192,7 +195,7 @@ def test_what_ten_small_files_and_a_large_one_cost(
 
 def test_a_server_that_can_not_fsync_is_told_once(open_remote: OpenRemote, source: Path, dest: Path) -> None:
     bench = Bench(open_remote, source, dest, Options(fsync=Fsync.ALWAYS))
-    assert isinstance(bench.remote, SftpRemote)
+    assert isinstance(bench.remote, TreeRemote)
     bench.remote._site.caps = replace(bench.remote.caps, fsync=False)
     bench.upload({"f": "f", "g": "g"})
     assert bench.remote.stats.unsynced == 2
@@ -586,8 +589,8 @@ def test_a_big_file_is_not_held_in_memory(
 ) -> None:
     monkeypatch.setattr(pump, "OUTSTANDING", 300_000)
     bench = Bench(open_remote, source, dest, Options())
-    assert isinstance(bench.remote, SftpRemote)
-    session, most = bench.remote._session, 0
+    assert isinstance(bench.remote, TreeRemote)
+    session, most = cast("SftpDriver", bench.remote._driver), 0
 
     class Watched(Heard):
         def sent(self, _count: int, _path: str, /) -> None:

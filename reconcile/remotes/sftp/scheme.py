@@ -97,8 +97,8 @@ class _Opener:
 
     def __call__(self, job: Job, reporter: Reporter, memory: Memory = FORGETFUL) -> Remote:
         """Connect to the job's target."""
+        from reconcile.remotes.sftp.open import open_sftp  # imports paramiko: only now is it needed
         from reconcile.remotes.ssh.secret import Secrets
-        from reconcile.remotes.tree.remote import open_sftp  # imports paramiko: only now is it needed
 
         self._secrets = self._secrets or Secrets(of_job(job)[1], reporter.asking)
         return open_sftp(job, reporter, memory, self._secrets)

@@ -138,7 +138,7 @@ class Session:
         )
 
     @property
-    def lanes(self) -> int:
+    def channels(self) -> int:
         """How many channels there are for content."""
         return len(self._lanes)
 

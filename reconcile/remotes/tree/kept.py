@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from reconcile.core.model import Kind
-from reconcile.remotes.sftp.session import Session
+from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.listing import Listing, list_directory
 from reconcile.remotes.tree.purge import purge
 from reconcile.remotes.tree.site import Site, kind_of
@@ -71,20 +71,20 @@ def count_kept(site: Site, folder: bytes) -> Recipe[tuple[bytes, int | None]]:
     return folder, len(kept.names) if kept.names or left.names else None
 
 
-def settle_kept(session: Session, site: Site, kept: Kept) -> Iterator[bytes]:
+def settle_kept(driver: Driver, site: Site, kept: Kept) -> Iterator[bytes]:
     """At the end of a run: purge what the user wants to be gone, tell what was added, and leave marks.
 
     Returns folders that could not be removed.
     """
     expired = list(_expired(site, kept.runs))
-    yield from _purge(session, site, expired)
+    yield from _purge(driver, site, expired)
     ended = [*kept.untold, *([(site.run, site.keeps)] if site.keeps else [])]
     if added := [(folder, count) for folder, count in ended if count]:
         site.warn(_tell(site, added, [run for run in kept.runs if run not in expired and run.count]))
     marks = [Mkdir(b"%b.kept-%d" % one, 0o700) for one in ended]
     orphans = [Rmdir(mark) for mark in kept.orphans]
     if marks or orphans:
-        session.call(_send([*marks, *orphans]))
+        driver.call(_send([*marks, *orphans]))
 
 
 def _send(requests: list[Verb]) -> Recipe[None]:
@@ -97,13 +97,13 @@ def _expired(site: Site, runs: Iterable[KeptRun]) -> Iterator[KeptRun]:
         yield from (run for run in runs if run.since + age < site.now)
 
 
-def _purge(session: Session, site: Site, runs: list[KeptRun]) -> Iterator[bytes]:
+def _purge(driver: Driver, site: Site, runs: list[KeptRun]) -> Iterator[bytes]:
     """What was moved aside and found no place (``left``) stays: it was in nobody's way."""
     for run in runs:
-        stuck = purge(session, site, [run.folder + b"/trash"])
+        stuck = purge(driver, site, [run.folder + b"/trash"])
         yield from stuck
         if not stuck:
-            session.call(_send([Rmdir(run.folder), Rmdir(run.mark)]))
+            driver.call(_send([Rmdir(run.folder), Rmdir(run.mark)]))
 
 
 def _tell(site: Site, added: list[tuple[bytes, int]], before: list[KeptRun]) -> str:

@@ -7,6 +7,7 @@ follow links. Everywhere else these are one request, and that is what the usual 
 from __future__ import annotations
 
 import os
+import posixpath
 import stat
 
 from msgspec import Struct
@@ -110,7 +111,7 @@ def show(site: Site, path: bytes, attrs: Attrs, link: str | None = None) -> Reci
     told = yield from tell_link(site, path)
     directory = path.rpartition(b"/")[0]
     if told.is_end and link is not None:
-        end = content_of((yield Realpath(os.path.join(directory, os.fsencode(link)))))
+        end = content_of((yield Realpath(posixpath.join(directory, os.fsencode(link)))))
         if end is not None and os.fsdecode(end) == told.link:
             told = Told(link)
     return seen_as(site, directory, attrs, told)

@@ -15,7 +15,7 @@ from msgspec import Struct
 from reconcile.core.marks import is_mark
 from reconcile.core.model import Kind
 from reconcile.remotes import Memory
-from reconcile.remotes.sftp.session import Session
+from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.kept import is_note, read_notes
 from reconcile.remotes.tree.listing import TOGETHER, Listing, list_directory
 from reconcile.remotes.tree.mark import shown
@@ -46,7 +46,7 @@ class _Run(Struct, frozen=True):
         return os.fsdecode(self.folder.rpartition(b"/")[2])
 
 
-def look_at_others(session: Session, site: Site, memory: Memory) -> None:
+def look_at_others(driver: Driver, site: Site, memory: Memory) -> None:
     """Look at what has changed since the last look, or has come of age."""
     now = site.now
     if now is None or not site.others:
@@ -58,17 +58,17 @@ def look_at_others(session: Session, site: Site, memory: Memory) -> None:
         if seen.get(lineage, (0, 0))[0] != changed or seen[lineage][1] <= now
     }
     for lineage, changed in due.items():
-        seen[lineage] = (changed, _look_at(session, site, site.workdir + b"/" + lineage, now))
+        seen[lineage] = (changed, _look_at(driver, site, site.workdir + b"/" + lineage, now))
     if due:
         there = {lineage for lineage, _ in site.others}
         memory.remember({name: [*times] for name, times in seen.items() if name in there}, NAME)
 
 
-def is_torn(session: Session, site: Site) -> bool:
+def is_torn(driver: Driver, site: Site) -> bool:
     """Whether a run of any job has moved something aside and not brought it home."""
     folders = [site.workdir]
     for _ in ("jobs", "runs"):
-        listings = list(session.run((list_directory(site, folder) for folder in folders), TOGETHER))
+        listings = list(driver.run((list_directory(site, folder) for folder in folders), TOGETHER))
         folders = [
             folder + b"/" + os.fsencode(name)
             for folder, listing in zip(folders, listings, strict=True)
@@ -76,7 +76,7 @@ def is_torn(session: Session, site: Site) -> bool:
             if kind_of(attrs) is Kind.DIR and not is_mark(name) and not is_note(name)
         ]
     asked = (list_directory(site, folder + b"/parked") for folder in folders)
-    parked = [name for listing in session.run(asked, TOGETHER) for name in listing.names]
+    parked = [name for listing in driver.run(asked, TOGETHER) for name in listing.names]
     return bool(parked)
 
 
@@ -91,9 +91,9 @@ def _recall(memory: Memory) -> dict[bytes, tuple[int, int]]:
     }
 
 
-def _look_at(session: Session, site: Site, ours: bytes, now: int) -> int:
+def _look_at(driver: Driver, site: Site, ours: bytes, now: int) -> int:
     """One job's folder; returns when it is worth to look again though nothing changes."""
-    listing = session.call(list_directory(site, ours))
+    listing = driver.call(list_directory(site, ours))
     kept = read_notes(ours, listing)
     marked = {run.folder for run in kept.runs}
     folders = {
@@ -102,10 +102,10 @@ def _look_at(session: Session, site: Site, ours: bytes, now: int) -> int:
         if kind_of(attrs) is Kind.DIR and not is_note(name) and not is_mark(name)
     }
     asked = [_inspect(site, folder, at, now) for folder, at in folders.items() if folder not in marked]
-    runs = list(session.run(asked, TOGETHER // 4))
+    runs = list(driver.run(asked, TOGETHER // 4))
     gone = [run for run in runs if run.staged and not run.parked and _is_over(site, run, now)]
     for run in gone:
-        _remove(session, site, run)
+        _remove(driver, site, run)
     left = [run for run in runs if run not in gone]
     parts = list(_told(left, sum(run.count for run in kept.runs), now))
     if parts:
@@ -128,18 +128,18 @@ def _inspect(site: Site, folder: bytes, changed: int, now: int) -> Recipe[_Run]:
     return _Run(folder, max([changed, *times]), *counts)
 
 
-def _remove(session: Session, site: Site, run: _Run) -> None:
+def _remove(driver: Driver, site: Site, run: _Run) -> None:
     """Shut the run's folder, so that what a dead client has still asked for fails; what is staged goes."""
     folder = run.folder
     if not folder.endswith(DEAD):
-        if session.call(act(Rename(folder, folder + DEAD))) is not OK:
+        if driver.call(act(Rename(folder, folder + DEAD))) is not OK:
             return
         folder += DEAD
-    if not purge(session, site, [folder + b"/staging"]):
+    if not purge(driver, site, [folder + b"/staging"]):
         site.say(
             f"removed what a dead run had staged and nobody comes back for: {_files(run)}, {shown(folder)}"
         )
-    session.call(_send([Rmdir(folder + part) for part in (b"/parked", b"/trash", b"")]))
+    driver.call(_send([Rmdir(folder + part) for part in (b"/parked", b"/trash", b"")]))
 
 
 def _send(requests: Sequence[Verb]) -> Recipe[None]:

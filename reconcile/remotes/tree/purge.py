@@ -12,8 +12,8 @@ from itertools import chain
 from msgspec import Struct
 
 from reconcile.core.model import Kind, Problem
-from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.tree.drift import keep
+from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.listing import BATCH, HIDDEN, TOGETHER, batches, list_directory, list_for_sure
 from reconcile.remotes.tree.site import Discarded, Site, absent, act, inside, kind_of
 from reconcile.remotes.tree.steps import Recipe
@@ -39,25 +39,25 @@ def sweep(site: Site, directory: str) -> Recipe[None]:
     yield [Remove(inside(site.at(directory), name)) for name in dead]
 
 
-def purge(session: Session, site: Site, tops: Sequence[bytes]) -> list[bytes]:
+def purge(driver: Driver, site: Site, tops: Sequence[bytes]) -> list[bytes]:
     """Remove directories with all that is in them, whatever it is; returns those that remain."""
     levels: list[list[bytes]] = []
     level = list(tops)
     while level:
         levels.append(level)
-        emptied = session.run((_empty(site, path) for path in level), site.at_most(2 * TOGETHER))
+        emptied = driver.run((_empty(site, path) for path in level), site.at_most(2 * TOGETHER))
         level = [below for found in emptied for below in found]
-    return remove_levels(session, levels)
+    return remove_levels(driver, levels)
 
 
-def remove_levels(session: Session, levels: Sequence[Sequence[bytes]]) -> list[bytes]:
+def remove_levels(driver: Driver, levels: Sequence[Sequence[bytes]]) -> list[bytes]:
     """Remove empty directories, each level inside the one before; returns those that remain."""
     deepest = levels[::-1]
-    left = session.call(remove_in_turn(list(chain.from_iterable(deepest))))
+    left = driver.call(remove_in_turn(list(chain.from_iterable(deepest))))
     stuck: list[bytes] = []
     for level in deepest if left else ():
         again = (_remove_directory(path) for path in level if path in left)
-        stuck += [path for path, gone in session.run(again, BATCH) if not gone]
+        stuck += [path for path, gone in driver.run(again, BATCH) if not gone]
     return stuck
 
 
@@ -86,7 +86,7 @@ def empty_blindly(known: Sequence[Discarded], lastly: Sequence[bytes]) -> Recipe
 
 
 def empty_trash(
-    session: Session, site: Site, trash: bytes, known: Mapping[bytes, Discarded]
+    driver: Driver, site: Site, trash: bytes, known: Mapping[bytes, Discarded]
 ) -> tuple[list[bytes], list[str]]:
     """Remove from a trash what is ours of it, as ``known`` by the names of its places; keep the rest.
 
@@ -98,17 +98,17 @@ def empty_trash(
         levels: list[list[_Found]] = [[_Found(trash, "", None)]]
         while levels[-1]:
             recipes = (_sort_out(site, each, known) for each in levels[-1])
-            sorted_out = session.run(recipes, site.at_most(2 * TOGETHER))
+            sorted_out = driver.run(recipes, site.at_most(2 * TOGETHER))
             levels.append([])
             for deeper, kept in sorted_out:
                 levels[-1] += deeper
                 strangers += kept
-        stuck = remove_levels(session, [[each.where for each in level] for level in levels[1:]])
+        stuck = remove_levels(driver, [[each.where for each in level] for level in levels[1:]])
         if not stuck:
             break
     else:  # all of it that is left is ours: who tries again need not know the plan
         tops = [each.where for each in levels[1] if each.where in stuck and not _is_named_ours(each.where)]
-        session.call(_send([Rename(top, trash + b"/" + OURS + _last(top)) for top in tops]))
+        driver.call(_send([Rename(top, trash + b"/" + OURS + _last(top)) for top in tops]))
     return stuck, strangers
 
 

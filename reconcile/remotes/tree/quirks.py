@@ -6,7 +6,6 @@ are learned is in ``probe``, or beside what shows them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, TypeAlias, get_type_hints
 
 from msgspec import Struct
@@ -14,22 +13,7 @@ from msgspec.structs import asdict
 
 from reconcile.core.model import Caps
 
-Version: TypeAlias = list[str]  # of a server: its SSH banner, and the extensions with their versions
-
-# All that OpenSSH's sftp-server announces, up to 10. Those with a version it has had since 6.5.
-_OF_OPENSSH: Mapping[bytes, bytes | None] = {
-    b"posix-rename@openssh.com": b"1",
-    b"statvfs@openssh.com": b"2",
-    b"fstatvfs@openssh.com": b"2",
-    b"hardlink@openssh.com": b"1",
-    b"fsync@openssh.com": b"1",
-    b"lsetstat@openssh.com": None,
-    b"limits@openssh.com": None,
-    b"expand-path@openssh.com": None,
-    b"copy-data": None,
-    b"home-directory": None,
-    b"users-groups-by-id@openssh.com": None,
-}
+Version: TypeAlias = list[str]  # of a server: all that it says of itself
 
 
 class Quirks(Struct, frozen=True):
@@ -80,21 +64,6 @@ class Quirks(Struct, frozen=True):
 def rounded(time: int, step: int) -> int:
     """A time in steps of so many seconds, rounded down; of a negative step, up."""
     return time // step * step
-
-
-def claims_openssh(extensions: Mapping[bytes, bytes]) -> bool:
-    """Whether a server announces all that OpenSSH's does, and nothing else: then it is worth to try its ways.
-
-    Another may run below OpenSSH's banner, so that says nothing.
-    """
-    needed = {name: version for name, version in _OF_OPENSSH.items() if version is not None}
-    return needed.items() <= extensions.items() and extensions.keys() <= _OF_OPENSSH.keys()
-
-
-def version_of(banner: str, extensions: Mapping[bytes, bytes]) -> Version:
-    """Whom the facts are about."""
-    pairs = sorted(extensions.items())
-    return [banner, *(b"%b=%b".__mod__(pair).decode(errors="backslashreplace") for pair in pairs)]
 
 
 def pack(quirks: Quirks, version: Version) -> object:

@@ -1,17 +1,15 @@
-"""A folder on an SFTP server as a Remote: opens it, and hands each action to its recipe."""
+"""A tree of files as a Remote, whoever carries its verbs out: hands each action to its recipe."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from functools import partial
 from itertools import chain, zip_longest
 from typing import TypeVar
 
 from msgspec.structs import replace
 
-from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway
-from reconcile.core.job import Fsync, Job, Reporter, Stop
+from reconcile.core.job import Fsync, Reporter, Stop
 from reconcile.core.model import (
     Action,
     Caps,
@@ -31,16 +29,11 @@ from reconcile.core.model import (
 from reconcile.core.order import not_tried
 from reconcile.core.paths import parent
 from reconcile.remotes import NOTHING, Memory
-from reconcile.remotes.sftp.arrive import arrive
-from reconcile.remotes.sftp.lanes import Lanes
-from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.ssh.connect import Connection, connect
-from reconcile.remotes.ssh.secret import Secrets
-from reconcile.remotes.ssh.target import of_job
 from reconcile.remotes.tree.bundle import IN_STEP, Bundler, make_bundles
 from reconcile.remotes.tree.carry import looks_inside
 from reconcile.remotes.tree.clash import set_twins_apart, unless_taken
 from reconcile.remotes.tree.delete import delete, width
+from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.failure import what_fits
 from reconcile.remotes.tree.kept import Kept
 from reconcile.remotes.tree.listing import TOGETHER
@@ -56,6 +49,7 @@ from reconcile.remotes.tree.readback import SPANS, in_order, read_span, spans
 from reconcile.remotes.tree.refusal import is_barred
 from reconcile.remotes.tree.rescue import rescue
 from reconcile.remotes.tree.site import NO_FSYNC, Site
+from reconcile.remotes.tree.spread import Spread
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.unproven import look_again, note_published
 from reconcile.remotes.tree.upload import SPREAD_FROM, upload
@@ -63,29 +57,17 @@ from reconcile.remotes.tree.vanished import settle
 from reconcile.remotes.tree.walk import observe, walk
 from reconcile.remotes.tree.workdir import find_left, leave, make_parts, make_workdir, parts_for
 from reconcile.source.files import Source
-from reconcile.state.names import is_lost
 
 T = TypeVar("T")
 
-IN_FLIGHT = 1000  # recipes under way at most, where the server is near: more would only queue there
-PER_SECOND = 75_000  # more of them for each second that a round trip takes: an upload is three
-IN_FLIGHT_FAR = 4000  # however far
 _UPLOADS = (Op.CREATE, Op.MODIFY)
 
 
-class SftpRemote:
-    """See ``Remote``. Made by ``open_sftp``."""
+class TreeRemote:
+    """See ``Remote``."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        session: Session,
-        site: Site,
-        reporter: Reporter,
-        memory: Memory,
-    ) -> None:
-        self._connection = connection
-        self._session = session
+    def __init__(self, driver: Driver, site: Site, reporter: Reporter, memory: Memory) -> None:
+        self._driver = driver
         self._site = site
         self._reporter = reporter
         self._memory = memory
@@ -94,7 +76,7 @@ class SftpRemote:
             site.ask_anew()
         self._unsynced = 0
         self._kept = Kept()
-        self._lanes = Lanes(connection, session, site)
+        self._spread = Spread(driver, site)
 
     @property
     def caps(self) -> Caps:
@@ -104,13 +86,12 @@ class SftpRemote:
     @property
     def stats(self) -> Stats:
         """What it took so far, SSH's own overhead left out."""
-        return replace(self._session.traffic, unsynced=self._unsynced)
+        return replace(self._driver.traffic, unsynced=self._unsynced)
 
     @property
     def _in_flight(self) -> int:
         """How many recipes at a time."""
-        wanted = min(IN_FLIGHT + PER_SECOND * self._session.round_trip, IN_FLIGHT_FAR, self._site.handles)
-        return max(1, int(wanted))
+        return max(1, min(self._driver.at_a_time, self._site.handles))
 
     @property
     def marks(self) -> tuple[str, ...]:
@@ -139,25 +120,25 @@ class SftpRemote:
         """The first write: DEST, and our folder in it. See ``workdir``."""
         site, parts = self._site, parts_for(plan.actions)
         site.twins = plan.twins
-        self._kept = make_workdir(self._session, site, footing, run, parts, resume=resume, before=before)
+        self._kept = make_workdir(self._driver, site, footing, run, parts, resume=resume, before=before)
         for question in site.later:
-            self._session.aside(question)
+            self._driver.aside(question)
         site.later.clear()
-        self._lanes.ask_for(plan.actions)
+        self._spread.ask_for(plan.actions)
 
     def check(self, footing: Footing, *, resume: bool = False) -> None:
         """See ``Remote``."""
-        self._session.call(find_marks(self._site, footing))
+        self._driver.call(find_marks(self._site, footing))
         if resume:
-            find_left(self._session, self._site, footing.lineage)
+            find_left(self._driver, self._site, footing.lineage)
 
     def is_torn(self) -> bool:
         """See ``Remote``."""
-        return is_torn(self._session, self._site)
+        return is_torn(self._driver, self._site)
 
     def rescue(self, actions: Sequence[Action]) -> Iterator[Outcome]:
         """See ``Remote``. Whether a dead run had them brought to the disk nobody knows."""
-        for outcome in rescue(self._session, self._site, actions):
+        for outcome in rescue(self._driver, self._site, actions):
             self._unsynced += 1
             yield outcome
 
@@ -165,20 +146,20 @@ class SftpRemote:
         self, actions: Sequence[Action], source: Source, stop: Stop | None = None
     ) -> Iterator[Outcome]:
         """Carry out one level of actions."""
-        session, site = self._session, self._site
-        actions, unnamed = session.call(set_odd_apart(site, actions))
+        driver, site = self._driver, self._site
+        actions, unnamed = driver.call(set_odd_apart(site, actions))
         yield from unnamed
         actions, nested = set_nested_apart(actions)
         site.uploads = sum(map(_sends_a_file, actions))
         if site.uploads and site.quirks.renames is False:
-            session.call(is_barred(site))
+            driver.call(is_barred(site))
         if site.uploads and site.options.fsync is Fsync.ALWAYS and not site.caps.fsync:
             site.say_once(NO_FSYNC)
         looks = look_at_parents(site, actions)
-        for _ in session.run(chain([make_parts(site, actions)], looks), self._in_flight):
+        for _ in driver.run(chain([make_parts(site, actions)], looks), self._in_flight):
             pass  # what they find is noted in ``site``
         if site.uploads:
-            self._lanes.prove()
+            self._spread.prove()
         failed: list[Outcome] = []
         actions, twins = set_twins_apart(site, actions)
         left = yield from self._perform_together(actions, source, stop, failed)
@@ -192,15 +173,15 @@ class SftpRemote:
         yield from self._open_fewer(source, stop, failed)
         if site.full is not None and not (stop is not None and stop.requested):
             unsent = [outcome.action for outcome in failed if _lacks_space(outcome)]
-            if fitting := session.call(what_fits(site, unsent)):
+            if fitting := driver.call(what_fits(site, unsent)):
                 again = set(map(id, fitting))
                 failed[:] = [outcome for outcome in failed if id(outcome.action) not in again]
                 site.full = None
                 yield from self._run(fitting, self._in_flight, source, stop, failed)
-        yield from session.run((settle(site, outcome) for outcome in failed), self._in_flight)
+        yield from driver.run((settle(site, outcome) for outcome in failed), self._in_flight)
         if not site.trusted:
             doubtful, site.unproven = site.unproven, []
-            for found in session.run((look_again(site, action) for action in doubtful), self._in_flight):
+            for found in driver.run((look_again(site, action) for action in doubtful), self._in_flight):
                 if found is not None:
                     yield found
 
@@ -214,7 +195,7 @@ class SftpRemote:
     ) -> Iterator[Outcome]:
         """Carry out actions; those that fail are put aside."""
         recipes = (self._recipe(action, source) for action in actions)
-        yield from self._done(self._session.run(recipes, in_flight, stop), failed)
+        yield from self._done(self._driver.run(recipes, in_flight, stop), failed)
 
     def _open_fewer(self, source: Source, stop: Stop | None, failed: list[Outcome]) -> Iterator[Outcome]:
         """What could not be opened once more, fewer at a time: a server may grant less than it tells."""
@@ -273,9 +254,9 @@ class SftpRemote:
         left = [action for action in left if action.bytes <= self._site.block]
         most = min(IN_STEP, self._in_flight)
         bundler = Bundler(self._site, source, self._reporter.sent, most)
-        self._lanes.take(wait=False)
+        self._spread.take(wait=False)
         recipes = take_turns(bundler.recipes(bundles, in_step), (self._alone(a, source) for a in large))
-        for outcomes in self._session.run(recipes, self._in_flight // most, stop):
+        for outcomes in self._driver.run(recipes, self._in_flight // most, stop):
             yield from self._done(outcomes, failed)
         return left + bundler.left
 
@@ -307,7 +288,7 @@ class SftpRemote:
             case Op.CREATE | Op.MODIFY if action.kind is Kind.SYMLINK:
                 return make_link(site, action, source)
             case Op.CREATE | Op.MODIFY:
-                self._lanes.take(wait=action.bytes >= SPREAD_FROM)
+                self._spread.take(wait=action.bytes >= SPREAD_FROM)
                 return upload(site, action, source, self._reporter.sent)
             case Op.MKDIR:
                 return make_directory(site, action)
@@ -320,16 +301,16 @@ class SftpRemote:
 
     def look(self, paths: Iterable[str]) -> Iterator[tuple[str, Seen | None]]:
         """What is at each path now; None: nothing, or nothing that we may see."""
-        return self._session.run((observe(self._site, path) for path in paths), self._in_flight)
+        return self._driver.run((observe(self._site, path) for path in paths), self._in_flight)
 
     def walk(self, top: str) -> Iterator[tuple[str, Seen]]:
         """See ``Remote``."""
-        return walk(self._session, self._site, top, self._site.at_most(2 * TOGETHER), self._reporter.say)
+        return walk(self._driver, self._site, top, self._site.at_most(2 * TOGETHER), self._reporter.say)
 
     def read(self, ranges: Sequence[Range]) -> Iterator[tuple[str, bytes | None]]:
         """See ``Remote``."""
         recipes = (read_span(span, self._site.at(span.path)) for span in spans(ranges))
-        return in_order(self._session.run(recipes, min(SPANS, self._in_flight)))
+        return in_order(self._driver.run(recipes, min(SPANS, self._in_flight)))
 
     def tag_of(self, wish: Entry, *, by_others: bool = False) -> Tag | None:
         """See ``Remote``."""
@@ -345,49 +326,15 @@ class SftpRemote:
 
     def end(self, mark: str = "") -> Iterator[Problem]:
         """Purge the run's trash and remove its folder; the mark is renamed beside that."""
-        look_at_others(self._session, self._site, self._memory)
-        yield from leave(self._session, self._site, self._kept, mark)
+        look_at_others(self._driver, self._site, self._memory)
+        yield from leave(self._driver, self._site, self._kept, mark)
 
     def close(self) -> None:
         """Hang up, and remember what was learned of the server."""
         if self._site.quirks != self._known:
             self._known = self._site.quirks
             self._memory.remember(pack(self._known, self._site.version))
-        self._connection.close()
-
-
-def open_sftp(job: Job, reporter: Reporter, memory: Memory, secrets: Secrets) -> SftpRemote:
-    """Connect and find out where DEST is and what the server can do. Writes nothing."""
-    connection = connect(*of_job(job), reporter.say, job.options.timeout, secrets)
-    try:
-        session, site = _arrive(connection, job, reporter, memory)
-        site.warn = reporter.warn
-        site.is_lost = partial(is_lost, state=job.state)
-        return SftpRemote(connection, session, site, reporter, memory)
-    except (ConnectionLost, ProtocolError) as error:
-        connection.close()
-        raise type(error)(f"{connection.where}: {error}") from None
-    except BaseException:
-        connection.close()
-        raise
-
-
-def _arrive(connection: Connection, job: Job, reporter: Reporter, memory: Memory) -> tuple[Session, Site]:
-    """Ask early where that is worth trying, and if need be once more, in turn.
-
-    Below OpenSSH's banner something else may run, which ends when it is asked before it has
-    told its version.
-    """
-    banner = connection.server_version
-    eager = "OpenSSH" in banner
-    session = Session(connection.channel, job.options.timeout)
-    try:
-        return session, arrive(session, banner, job, reporter.say, memory, eager=eager)
-    except (ConnectionLost, TurnedAway) as lost:
-        if not eager or isinstance(lost, ProtocolError) or not connection.has_only_lost_its_channel:
-            raise
-    session = Session(connection.renew_channel(), job.options.timeout)
-    return session, arrive(session, banner, job, reporter.say, memory, eager=False)
+        self._driver.close()
 
 
 def take_turns(one: Iterable[T], other: Iterable[T]) -> Iterator[T]:

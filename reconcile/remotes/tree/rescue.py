@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from reconcile.core.model import PERMISSIONS, Action, Kind, Op, Outcome
 from reconcile.core.paths import parent
-from reconcile.remotes.sftp.session import Session
+from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.link import intended, look
 from reconcile.remotes.tree.listing import BATCH, TOGETHER, Listing, batches, list_directory
 from reconcile.remotes.tree.parents import look_at_parents, trouble_above
@@ -29,30 +29,28 @@ def staging_place(site: Site, path: str) -> bytes:
     return site.fresh(STAGING, name_of(path) + b"-")
 
 
-def take_staged(
-    session: Session, site: Site, dead: Sequence[bytes], make: Callable[[], Recipe[None]]
-) -> None:
+def take_staged(driver: Driver, site: Site, dead: Sequence[bytes], make: Callable[[], Recipe[None]]) -> None:
     """Bring to this run's staging folder, which ``make`` makes, what ``dead`` runs had, the last first."""
     for folder in dead:
-        listing = session.call(list_directory(site, folder + b"/" + STAGING))
+        listing = driver.call(list_directory(site, folder + b"/" + STAGING))
         if listing.names:
-            session.call(make())
+            driver.call(make())
         moves = [
             (folder + b"/" + STAGING + b"/" + name, site.fresh(STAGING, owner_of(name) + b"-"))
             for name in (os.fsencode(name) for name, _ in listing.names)
             if b"-" in name and owner_of(name) not in site.staged
         ]
         for some in batches(moves, BATCH):
-            statuses = session.call(_send([Rename(old, new) for old, new in some]))
+            statuses = driver.call(_send([Rename(old, new) for old, new in some]))
             taken = (new for (_, new), status in zip(some, statuses, strict=True) if status is OK)
             site.staged.update((owner_of(new), new) for new in taken)
 
 
-def find_staged(session: Session, site: Site, runs: Sequence[bytes]) -> None:
+def find_staged(driver: Driver, site: Site, runs: Sequence[bytes]) -> None:
     """Look, and change nothing: what ``runs``, the last one first, have staged."""
     for folder in runs:
         staging = folder + b"/" + STAGING
-        for name, _ in session.call(list_directory(site, staging)).names:
+        for name, _ in driver.call(list_directory(site, staging)).names:
             site.staged.setdefault(owner_of(os.fsencode(name)), staging + b"/" + os.fsencode(name))
 
 
@@ -61,7 +59,7 @@ def _send(requests: Sequence[Verb]) -> Recipe[list[Status]]:
     return statuses
 
 
-def rescue(session: Session, site: Site, actions: Sequence[Action]) -> Iterator[Outcome]:
+def rescue(driver: Driver, site: Site, actions: Sequence[Action]) -> Iterator[Outcome]:
     """Put in place what is staged whole of new files; those of which it is not get no outcome.
 
     Where no folder of this run was made, nothing is changed: that is what would be.
@@ -69,13 +67,13 @@ def rescue(session: Session, site: Site, actions: Sequence[Action]) -> Iterator[
     wanted = [action for action in actions if action.op is Op.CREATE and action.kind is Kind.FILE]
     if not site.staged or not wanted:
         return
-    for _ in session.run(look_at_parents(site, wanted), BATCH):
+    for _ in driver.run(look_at_parents(site, wanted), BATCH):
         pass  # what they find is noted in ``site``
     folders = {name_of(parent(action.path)) for action in wanted} & site.staged.keys()
-    listed = session.run((_list(site, name) for name in folders), TOGETHER)
+    listed = driver.run((_list(site, name) for name in folders), TOGETHER)
     found = {name: dict(listing.names) for name, listing in listed}
     recipes = (_publish(site, action, found.get(name_of(parent(action.path)), {})) for action in wanted)
-    yield from (outcome for outcome in session.run(recipes, BATCH) if outcome is not None)
+    yield from (outcome for outcome in driver.run(recipes, BATCH) if outcome is not None)
 
 
 def _is_settled(site: Site, there: Attrs) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from reconcile.core.errors import Refused, Unreachable
 from reconcile.core.model import RESERVED_NAME, RESERVED_PREFIX, UNSEEN, Kind, Seen
-from reconcile.remotes.sftp.session import Session
+from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.link import NOT_TOLD, Told, look, seen_as, show, tell_link
 from reconcile.remotes.tree.listing import HIDDEN, TOGETHER, Listing, batches, list_for_sure
 from reconcile.remotes.tree.site import Site, absent, inside, kind_of
@@ -23,13 +23,13 @@ MOST_DEEP = (
 
 
 def walk(
-    session: Session, site: Site, top: str, in_flight: int, say: Callable[[str], None]
+    driver: Driver, site: Site, top: str, in_flight: int, say: Callable[[str], None]
 ) -> Iterator[tuple[str, Seen]]:
     """Everything below ``top``, breadth first, our own files left out."""
     level = [] if site.vacant else [top]
     for _ in range(MOST_DEEP):
         deeper: list[str] = []
-        for path, listing, links in _list_all(session, site, level, in_flight):
+        for path, listing, links in _list_all(driver, site, level, in_flight):
             if listing.failed is not None and not absent(listing.failed):
                 _tell_unlisted(site, path, listing.failed, is_top=path == top, say=say)
             for name in listing.bad:
@@ -77,12 +77,12 @@ def _tell_unlisted(
 
 
 def _list_all(
-    session: Session, site: Site, paths: Sequence[str], in_flight: int
+    driver: Driver, site: Site, paths: Sequence[str], in_flight: int
 ) -> Iterator[tuple[str, Listing, dict[str, Told]]]:
     """Directories, and once more and fewer at a time those that were refused without a word."""
     while paths:
         refused: list[str] = []
-        for found in session.run((_list(site, path) for path in paths), in_flight):
+        for found in driver.run((_list(site, path) for path in paths), in_flight):
             path, listing, _ = found
             silent = listing.failed is not None and listing.failed.code == Code.FAILED
             if silent and in_flight > 1 and not site.tells_limits:

@@ -22,7 +22,7 @@ from reconcile.core.errors import ReconcileError, Refused, Unreachable
 from reconcile.core.job import OnDrift
 from reconcile.core.marks import is_mark
 from reconcile.core.model import PARKED, Action, Footing, Kind, Op, Problem, Reason, Stage
-from reconcile.remotes.sftp.session import Session
+from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.failure import READ_ONLY, explain, not_sent
 from reconcile.remotes.tree.kept import Kept, count_kept, is_note, read_notes, settle_kept
 from reconcile.remotes.tree.link import look, rename
@@ -70,7 +70,7 @@ DEAD = b".dead"  # ends the name of a run's folder that was fenced off
 
 
 def make_workdir(
-    session: Session,
+    driver: Driver,
     site: Site,
     footing: Footing,
     run: str,
@@ -90,29 +90,29 @@ def make_workdir(
     site.parts.clear()
     site.discarded.clear()
     site.marks = ()
-    listing = session.call(_enter(site, ours, footing, parts))
+    listing = driver.call(_enter(site, ours, footing, parts))
     site.vacant = False
     site.parents[""] = None
     kept = read_notes(ours, listing)
-    dead = _fence_leftovers(session, site, ours, run, listing, kept)
+    dead = _fence_leftovers(driver, site, ours, run, listing, kept)
     site.staged.clear()
     if resume:
-        _take_parked(session, site, dead)
-        take_staged(session, site, dead, lambda: _make_run_folder(site, {STAGING}))
+        _take_parked(driver, site, dead)
+        take_staged(driver, site, dead, lambda: _make_run_folder(site, {STAGING}))
     ours_there = foresee([action for action in before if _may_discard(site, action)]) if dead else {}
-    cleared = (clear_run(session, site, folder, PARTS, ours_there) for folder in dead)
+    cleared = (clear_run(driver, site, folder, PARTS, ours_there) for folder in dead)
     site.stuck = list(chain.from_iterable(cleared))
-    counted = session.run((count_kept(site, folder) for folder in dead), TOGETHER)
+    counted = driver.run((count_kept(site, folder) for folder in dead), TOGETHER)
     kept.untold += [(folder, count) for folder, count in counted if count is not None]
     return kept
 
 
-def leave(session: Session, site: Site, kept: Kept, mark: str) -> Iterator[Problem]:
+def leave(driver: Driver, site: Site, kept: Kept, mark: str) -> Iterator[Problem]:
     """The end of a run: nothing of ours stays but what is kept, and the ``mark``. Tells what could not go."""
     yield from site.stuck
     if site.parts:
-        yield from clear_run(session, site, site.run, site.parts, {}, rename_mark(site, mark))
-    yield from map(_not_removed, settle_kept(session, site, kept))
+        yield from clear_run(driver, site, site.run, site.parts, {}, rename_mark(site, mark))
+    yield from map(_not_removed, settle_kept(driver, site, kept))
 
 
 def _note_others(site: Site, listing: Listing, lineage: str) -> None:
@@ -195,14 +195,14 @@ def _leave_behind(place: bytes, old: bytes, marks: Sequence[str]) -> Recipe[None
     yield Rmdir(place)
 
 
-def find_left(session: Session, site: Site, lineage: str) -> None:
+def find_left(driver: Driver, site: Site, lineage: str) -> None:
     """Note what of this job is parked and staged there now, whichever run's it is."""
     ours = job_folder(site, lineage)
-    listing = session.call(list_directory(site, ours))
+    listing = driver.call(list_directory(site, ours))
     runs = {name: attrs.mtime for name, attrs in listing.names if kind_of(attrs) is Kind.DIR}
     folders = [ours + b"/" + os.fsencode(name) for name in sorted(runs, key=runs.__getitem__, reverse=True)]
-    find_staged(session, site, folders)
-    for place, listing in session.run((_list_parked(site, folder) for folder in folders), TOGETHER):
+    find_staged(driver, site, folders)
+    for place, listing in driver.run((_list_parked(site, folder) for folder in folders), TOGETHER):
         for name, _ in listing.names:
             site.left.setdefault(f"{PARKED}/{name}", inside(place, name))
 
@@ -212,17 +212,17 @@ def _list_parked(site: Site, folder: bytes) -> Recipe[tuple[bytes, Listing]]:
     return place, (yield from list_directory(site, place))
 
 
-def _take_parked(session: Session, site: Site, dead: Sequence[bytes]) -> None:
+def _take_parked(driver: Driver, site: Site, dead: Sequence[bytes]) -> None:
     """Bring what dead runs had parked to this run's parking places."""
     taken: set[str] = set()
     for folder in dead:
-        place, listing = session.call(_list_parked(site, folder))
+        place, listing = driver.call(_list_parked(site, folder))
         if listing.names:
-            session.call(_make_run_folder(site, {PARKING}))
+            driver.call(_make_run_folder(site, {PARKING}))
         for name, _ in listing.names:
             if name not in taken:  # a server may rename over what is there
                 new = site.at(f"{PARKED}/{name}")
-                if session.call(rename(site, inside(place, name), new)) is OK:
+                if driver.call(rename(site, inside(place, name), new)) is OK:
                     taken.add(name)
 
 
@@ -455,7 +455,7 @@ def _write_mark(site: Site, path: bytes, lineage: str, opened: Handle | Status) 
 
 
 def _fence_leftovers(
-    session: Session, site: Site, ours: bytes, run: str, listing: Listing, kept: Kept
+    driver: Driver, site: Site, ours: bytes, run: str, listing: Listing, kept: Kept
 ) -> list[bytes]:
     """Rename the folders of earlier runs; returns those that are to be cleared, the last run's first.
     Those that have ended are noted in ``kept``.
@@ -470,7 +470,7 @@ def _fence_leftovers(
         if name != run and not is_mark(name) and not is_note(name) and kind_of(attrs) is Kind.DIR
     }
     unknown = folders.keys() - known
-    looked_at = session.run((_ended_well(site, folder) for folder in unknown), TOGETHER // 4)
+    looked_at = driver.run((_ended_well(site, folder) for folder in unknown), TOGETHER // 4)
     kept.untold += [(folder, count) for folder, count in looked_at if count is not None]
     ended = known | {folder for folder, _ in kept.untold}
     fenced: list[bytes] = []
@@ -479,7 +479,7 @@ def _fence_leftovers(
         if folder.endswith(DEAD):
             before.append(folder)
             continue
-        status = session.call(act(Rename(folder, folder + DEAD)))
+        status = driver.call(act(Rename(folder, folder + DEAD)))
         if status is OK:
             fenced.append(folder + DEAD)
         elif not absent(status):
@@ -490,7 +490,7 @@ def _fence_leftovers(
     dead = fenced + sorted(before, key=lambda folder: folders[folder], reverse=True)
     return [
         folder
-        for folder, sound in session.run((_is_as_made(site, folder) for folder in dead), TOGETHER)
+        for folder, sound in driver.run((_is_as_made(site, folder) for folder in dead), TOGETHER)
         if sound
     ]
 
@@ -518,7 +518,7 @@ def _names(listing: Listing) -> set[str]:
 
 
 def clear_run(
-    session: Session,
+    driver: Driver,
     site: Site,
     folder: bytes,
     parts: Collection[bytes],
@@ -531,33 +531,33 @@ def clear_run(
     may be in the trash of a dead run, by the names of its places.
     """
     if folder == site.run:
-        removed, *_ = session.call(_together(_is_removed_empty(folder, parts, site.discarded), *beside))
+        removed, *_ = driver.call(_together(_is_removed_empty(folder, parts, site.discarded), *beside))
         if removed:
             return []
         known = {one.place: one for one in site.discarded}
-    stuck = purge(session, site, [folder + b"/" + STAGING]) if STAGING in parts else []
+    stuck = purge(driver, site, [folder + b"/" + STAGING]) if STAGING in parts else []
     if stuck and folder != site.run:  # nothing of anybody's is at stake
         site.say_once(
             f"what a dead run had staged in {shown(folder)} can't be removed yet; a later run will try"
         )
         stuck = []
     if TRASH in parts:
-        remaining, strangers = empty_trash(session, site, folder + b"/" + TRASH, known)
+        remaining, strangers = empty_trash(driver, site, folder + b"/" + TRASH, known)
         stuck += remaining
         if strangers:
             site.say(f"what somebody else put into what was being deleted is kept: {_some(strangers)}")
     inner = len(folder) + 1
     # Made in vain where what was to be kept could not come to our file system: they would count as kept.
     vain = [made[inner:] for made in site.kept if made.startswith(folder + b"/")] if site.elsewhere else []
-    session.call(_is_removed_empty(folder, {*vain, b"trash/kept", TRASH}, []))
+    driver.call(_is_removed_empty(folder, {*vain, b"trash/kept", TRASH}, []))
     if PARKING in parts:
         parked = folder + b"/" + PARKING
-        status = session.call(act(Rmdir(parked)))
+        status = driver.call(act(Rmdir(parked)))
         if status is not OK and not absent(status):
             left = folder + b"/" + LEFT
-            place = left if session.call(act(Rename(parked, left))) is OK else parked
+            place = left if driver.call(act(Rename(parked, left))) is OK else parked
             site.say_once(f"files that a run had moved aside are still on the remote in {shown(place)}")
-        session.call(act(Rmdir(folder)))  # not if anything is kept
+        driver.call(act(Rmdir(folder)))  # not if anything is kept
     return [_not_removed(path) for path in stuck]
 
 
