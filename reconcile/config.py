@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from reconcile.core.errors import UsageError
 from reconcile.core.filters import check_patterns, make_filter
-from reconcile.core.job import Fsync, Job, Links, OnDrift, OnStale, Options, Target
+from reconcile.core.job import Fsync, Job, Links, OnDrift, OnStale, Options, Own, Target
 from reconcile.home import absolute, expand, in_home
 from reconcile.remotes import parse_target, scheme_of
 from reconcile.remotes.urls import URL, fold_path
@@ -99,6 +99,8 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     state = _expand(flags.state, "--state")
     base = default_state_base() if state is None else os.path.abspath(state)
     moved_from = _expand(flags.moved_from, "--moved-from")
+    workdir = _remote_workdir(flags.remote_workdir)
+    dest = scheme_of(target).folders(target, workdir)
     place = find_place(base, source, target, None if moved_from is None else _as_given(moved_from))
     return Job(
         source=place.source,
@@ -110,11 +112,14 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             mirror=flags.mirror,
             adopt_existing=flags.adopt_existing or flags.start_over,
             keep_remote_links=flags.keep_remote_links,
-            remote_workdir=_remote_workdir(flags.remote_workdir),
+            remote_workdir=workdir,
             filters=_filter_lines(flags),
             growing=_growing(flags.growing),
-            own=find_own(source, base, place.folder, identity, known_hosts),
-            own_files=tuple(own_files(identity, known_hosts)),
+            own=find_own(source, base, place.folder, identity, known_hosts, dest),
+            own_files=(
+                *own_files(identity, known_hosts),
+                *(Own(name, f"is {what}") for name, what in dest.items()),
+            ),
             links=Links(flags.links),
             keep_times=flags.times == "keep",
             keep_perms=flags.perms == "keep",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from reconcile.remotes import SCHEMES, Scheme
+from reconcile.remotes.local import scheme as local
 from reconcile.remotes.sftp import scheme as sftp
 
 ROOT = Path(__file__).parents[1]
@@ -22,7 +23,7 @@ ROWS = (
     ("config", "options", "process", "report", "run", "serve"),
     ("phases",),
     ("apply",),
-    ("remotes.sftp",),
+    ("remotes.local", "remotes.sftp"),
     ("remotes.ssh", "remotes.tree"),
     ("remotes",),
     ("source",),
@@ -37,6 +38,9 @@ APART = (
     ("remotes.tree", "remotes.ssh"),
     ("remotes.ssh", "remotes.tree"),
     ("serve", "remotes.tree"),
+    ("remotes.local", "remotes.sftp"),
+    ("remotes.local", "remotes.ssh"),
+    ("remotes.sftp", "remotes.local"),
 )
 MEETING = ("remotes.sftp.open", "remotes.sftp.driver", "remotes.sftp.scheme")  # of all SFTP what knows SSH
 
@@ -60,7 +64,7 @@ HARMLESS = {
 }
 SANS_IO = {"remotes.sftp.wire": HARMLESS | {"struct"}}
 
-KNOWN: dict[str, Scheme] = {"sftp": sftp}  # which the type checker looks at
+KNOWN: dict[str, Scheme] = {"sftp": sftp, "file": local}  # which the type checker looks at
 
 SLOW = ("paramiko", "cryptography")  # not before a connection is opened
 

@@ -206,6 +206,12 @@ class Scheme(Protocol):
     def doubt(self, text: str) -> str | None:
         """What a valid DEST may have been meant to be, where that is likely another place."""
 
+    def folders(self, target: Target, workdir: str | None) -> Mapping[str, str]:
+        """What of DEST lies on this machine, and what it is: never sent there, nor may SRC lie in it.
+
+        ``workdir``: what ``--remote-workdir`` names.
+        """
+
     def may_open_early(self, job: Job) -> bool:
         """Whether it is of use to open it beside other work, and does no harm should that not be needed."""
 
@@ -222,6 +228,7 @@ class Scheme(Protocol):
 # By what is written before ://. A DEST that is no URL is for the first that knows it.
 SCHEMES = {
     "sftp": "reconcile.remotes.sftp.scheme",
+    "file": "reconcile.remotes.local.scheme",
 }
 
 

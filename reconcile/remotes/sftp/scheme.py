@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from reconcile.core.job import Job, Reporter, Target
 from reconcile.core.model import Caps
-from reconcile.remotes import FORGETFUL, Memory, Opener, Remote
+from reconcile.remotes import FORGETFUL, SCHEMES, Memory, Opener, Remote
 from reconcile.remotes.ssh.target import Login, SshTarget, of_job
 from reconcile.remotes.urls import URL, decode, fold_path, refuse
 
@@ -60,6 +60,11 @@ def doubt(text: str) -> str | None:
         f"DEST is the folder {port}/{path} in the home folder on {host}. "
         f"If {port} is the port, write sftp://{user or ''}{host}:{port}/{path}"
     )
+
+
+def folders(target: Target, workdir: str | None) -> Mapping[str, str]:  # noqa: ARG001 - wherever they are
+    """Nothing, as far as we can know."""
+    return {}
 
 
 def may_open_early(job: Job) -> bool:
@@ -132,8 +137,8 @@ def _parse_scp(text: str) -> SshTarget | None:
     user, host, path = match.groups()
     if user is None and re.search(r"@[^/@]+:", path):
         _refuse_password()
-    if host.lower() == "sftp" and path.startswith("/"):
-        refuse(f"DEST: sftp: needs two slashes; write {FORMS}")
+    if host.lower() in SCHEMES and path.startswith("/"):
+        refuse(f"DEST: {host.lower()}: needs two slashes; write {host.lower()}://")
     if host.startswith("["):
         host = _check_ipv6(host[1:-1])
     if not path:

@@ -1,0 +1,45 @@
+"""What the kernel can do and Python has no name for.
+
+What may live here: system calls of Linux by way of the C library. Each is done without where it is not.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable
+from functools import cache
+
+_AT_FDCWD = -100
+_NOREPLACE = 1  # renameat2(2)
+
+
+@cache
+def _function(name: str) -> Callable[..., int] | None:
+    found: Callable[..., int] | None = getattr(ctypes.CDLL(None, use_errno=True), name, None)
+    return found
+
+
+def rename_to_nothing(old: bytes, new: bytes, old_at: int | None, new_at: int | None) -> bool:
+    """Rename, atomically refusing what exists. False: neither this system nor that file system can."""
+    rename = _function("renameat2")
+    if rename is None:
+        return False
+    places = [_AT_FDCWD if at is None else at for at in (old_at, new_at)]
+    if rename(places[0], old, places[1], new, _NOREPLACE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL):
+        return False
+    raise OSError(number, os.strerror(number))
+
+
+def sync_all(fd: int) -> None:
+    """Bring all that was written to a file system to its disk. Raises OSError."""
+    sync = _function("syncfs")
+    if sync is None:
+        os.sync()
+    elif sync(fd) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
