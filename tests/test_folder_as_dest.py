@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ import pytest
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import UsageError
 from reconcile.remotes import parse_target, scheme_of
+from tests.support.command import Reconcile
+from tests.support.mounts import in_memory, mounted, unmount
+from tests.support.trees import File, Link, assert_same_tree, build_tree, read_tree
 
 
 @pytest.mark.parametrize(
@@ -94,18 +98,12 @@ def test_src_in_dest_is_refused(where: str, tmp_path: Path) -> None:
         _job_of(src, tmp_path / "other", tmp_path / "state")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounts something")
 def test_src_in_dest_is_refused_through_a_mount(tmp_path: Path) -> None:
-    for name in ("dest/a", "mount"):
-        (tmp_path / name).mkdir(parents=True)
-    if os.system(f"mount --bind {tmp_path}/dest {tmp_path}/mount 2>/dev/null"):  # noqa: S605
-        pytest.skip("mounts nothing")
-    try:
+    (tmp_path / "dest/a").mkdir(parents=True)
+    with mounted(tmp_path / "mount", "--bind", str(tmp_path / "dest")):
         with pytest.raises(UsageError, match="SRC is DEST, or lies in it"):
             _job_of(tmp_path / "mount/a", tmp_path / "dest", tmp_path / "state")
         assert _job_of(tmp_path / "mount", tmp_path / "dest/a/b", tmp_path / "state") == [("a/b", "is DEST")]
-    finally:
-        os.system(f"umount {tmp_path}/mount")  # noqa: S605
 
 
 def test_dest_in_src_is_left_out(tmp_path: Path) -> None:
@@ -120,3 +118,143 @@ def test_dest_in_src_is_left_out(tmp_path: Path) -> None:
     assert _job_of(tmp_path / "src", tmp_path / "dest", state, **work) == [
         ("work", "is the folder of --remote-workdir")
     ]
+
+
+@pytest.fixture
+def job(source: Path, dest: Path, state: Path) -> Reconcile:
+    return Reconcile(source, str(dest), state)
+
+
+def test_a_tree_is_brought_and_kept_as_it_is(job: Reconcile, source: Path, dest: Path) -> None:
+    build_tree(
+        source, {"f": File("f", mode=0o751, mtime=1_000_000_000), "d": {"e": {"g": "g"}}, "l": Link("f")}
+    )
+    build_tree(source, {"many": {f"n{n}": f"{n}" for n in range(100)}, "big": os.urandom(3 << 20)})
+    assert job.run("--mirror").counts == {"create": 104, "mkdir": 3}
+    assert_same_tree(source, dest)
+    assert job.run("--mirror").document["connected"] is False
+    (source / "f").rename(source / "f2")
+    (source / "d").rename(source / "d2")
+    shutil.rmtree(source / "many")
+    build_tree(source, {"big": "small by now"})
+    again = job.run("--mirror", "--allow-mass-delete")
+    assert again.counts == {"modify": 1, "move": 2, "delete": 1}
+    assert_same_tree(source, dest)
+    assert {path.split("/")[-1][:5] for path in read_tree(dest / ".reconcile") if "/" in path} <= {
+        "mark-",
+        "id",
+    }
+
+
+def test_what_others_changed_is_kept_aside(job: Reconcile, source: Path, dest: Path) -> None:
+    build_tree(source, {"f": "old"})
+    job.run()
+    build_tree(dest, {"f": "of somebody else"})
+    build_tree(source, {"f": "newer"})
+    job.run()
+    assert (dest / "f").read_text() == "newer"
+    assert b"of somebody else" in {node.content for node in read_tree(dest / ".reconcile").values()}
+
+
+def test_a_disk_that_is_not_mounted_is_not_filled_underneath(
+    job: Reconcile, source: Path, dest: Path
+) -> None:
+    build_tree(source, {"f": "f"})
+    with mounted(dest, *in_memory()):
+        job.run()
+        unmount(dest)
+        build_tree(source, {"g": "g"})
+        ran = job("run")
+        assert ran.code == 4
+        assert "not mounted" in ran.document["message"]
+        assert os.listdir(dest) == []
+        dest.rmdir()
+        assert job("run").code == 4
+        assert not dest.exists()
+
+
+def test_a_mark_that_is_gone_without_any_mount(job: Reconcile, source: Path, dest: Path) -> None:
+    build_tree(source, {"f": "f"})
+    job.run()
+    dest.rename(dest.with_name("elsewhere"))
+    build_tree(source, {"g": "g"})
+    assert job("run").code == 4
+    assert not dest.exists()
+    dest.mkdir()
+    assert job("run").code == 4
+    assert os.listdir(dest) == []
+
+
+def test_a_disk_below_dest(job: Reconcile, source: Path, dest: Path) -> None:
+    tree = {"m": {"f": "f", "d": {"g": "g"}, "big": "x" * 3_000_000, "l": Link("f")}, "h": "h"}
+    build_tree(source, tree)
+    dest.mkdir()
+    with mounted(dest / "m", *in_memory()):
+        job.run("--mirror", "--adopt-existing")
+        assert_same_tree(source, dest)
+        build_tree(source, {"m": {"f": "new"}, "h": "new"})
+        (source / "m/big").rename(source / "big")
+        (source / "m/l").unlink()
+        shutil.rmtree(source / "m/d")
+        job.run("--mirror", "--allow-mass-delete")
+        assert_same_tree(source, dest)
+        assert {name for name in os.listdir(dest / "m") if name.startswith(".")} == set()
+
+
+def test_a_full_disk(job: Reconcile, source: Path, dest: Path) -> None:
+    build_tree(source, {"big": os.urandom(3 << 20), "small": "s", "gone": "x"})
+    with mounted(dest, *in_memory("1m")):
+        ran = job("run")
+        assert ran.code == 3
+        assert ran.problems == {"big": "no-space"}
+        assert (dest / "small").read_text() == "s"
+        (source / "big").unlink()
+        job.run()
+
+
+def test_a_disk_that_may_not_be_written(job: Reconcile, source: Path, dest: Path) -> None:
+    build_tree(source, {"f": "f"})
+    with mounted(dest, *in_memory(options="ro")):
+        ran = job("run")
+        assert ran.code == 6
+        assert "read-only" in ran.document["message"]
+
+
+def test_dest_in_src_is_told_and_left_out(source: Path, state: Path) -> None:
+    build_tree(source, {"f": "f", "in": {"g": "g"}})
+    job = Reconcile(source, str(source / "in/dest"), state)
+    job.run("--mirror")
+    again = job.run("--mirror")
+    assert again.counts == {}
+    assert [(note["path"], note["reason"]) for note in again.document["notes"]] == [("in/dest", "reserved")]
+    assert set(read_tree(source / "in/dest")) - {".reconcile"} >= {"f", "in", "in/g"}
+    assert not (source / "in/dest/in/dest").exists()
+
+
+def test_a_followed_link_brings_no_dest_into_itself(source: Path, dest: Path, state: Path) -> None:
+    build_tree(source, {"f": "f", "to": Link(str(dest))})
+    build_tree(dest, {"theirs": "t"})
+    job = Reconcile(source, str(dest), state)
+    for _ in range(2):
+        job.run("--links", "follow", "--adopt-existing")
+    assert not (dest / "to").exists()
+
+
+def test_holes_stay_holes(job: Reconcile, source: Path, dest: Path) -> None:
+    with open(source / "sparse", "wb") as file:
+        file.write(b"begins")
+        file.seek(10 << 20)
+        file.write(b"middle")
+        file.truncate(30 << 20)
+    job.run()
+    assert_same_tree(source, dest)
+    assert (dest / "sparse").stat().st_blocks * 512 < 1 << 20
+
+
+def test_nothing_of_a_folder_that_may_not_be_written(source: Path, dest: Path, state: Path) -> None:
+    build_tree(source, {"f": "f"})
+    dest.mkdir(mode=0o555)
+    ran = Reconcile(source, str(dest), state, bound=True)("run")
+    assert ran.code == 6
+    assert "permission denied" in ran.document["message"]
+    dest.chmod(0o755)
