@@ -15,7 +15,7 @@ from reconcile.core.model import Action, Entry, Footing, Kind, Op, Outcome, Prob
 from reconcile.remotes import FORGETFUL, Memory, Remote
 from reconcile.remotes.ssh.target import SshTarget
 from reconcile.report.recorder import Recorder
-from tests.support.memory import LocalTree, MemoryRemote, Node
+from tests.support.memory import LocalTree, MemoryRemote, MemoryStore, Node
 
 T = TypeVar("T")
 
@@ -180,3 +180,36 @@ def test_the_end_comes_over_another_connection() -> None:
     assert list(remote.end("mark")) == []
     assert remote.marks == ("mark",)
     assert second.prepared == 1
+
+
+@dataclass
+class LosingStore(MemoryStore):
+    """The first name that is asked for is taken, and nobody hears of it."""
+
+    lost: bool = False
+
+    def claim(self, name: str) -> bool:
+        claimed = super().claim(name)
+        if not self.lost:
+            self.lost = True
+            self.values[name] = self.values[name] or b"mine"
+            raise ConnectionLost("it broke")
+        return claimed
+
+
+def test_what_was_put_as_the_connection_broke_is_ours() -> None:
+    for value, there in ((b"mine", True), (b"another", False)):
+        store = LosingStore()
+        remote = over(*(Breaking({}, LocalTree(), store=store) for _ in range(2)))
+        assert remote.store.put_new("state", value) == there
+        assert remote.store.get("state") == b"mine"
+
+
+def test_a_claim_of_which_the_answer_was_lost_is_nobodys() -> None:
+    """It may be another's: who is not sure to have it does not have it."""
+    store = LosingStore()
+    remote = over(*(Breaking({}, LocalTree(), store=store) for _ in range(2)))
+    assert not remote.store.claim("lock")
+    assert remote.store.names() == ["lock"]
+    assert remote.store.drop("lock")
+    assert remote.store.claim("lock")

@@ -10,8 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
-from itertools import chain
-from typing import Any, TypeVar
+from itertools import chain, count
+from typing import Any, Protocol, TypeVar
 
 from msgspec.structs import replace
 
@@ -31,7 +31,7 @@ from reconcile.core.model import (
     Stats,
     Tag,
 )
-from reconcile.remotes import NOTHING, Memory, Remote, scheme_of
+from reconcile.remotes import NOTHING, Memory, Remote, Store, scheme_of
 from reconcile.source.files import Source
 from reconcile.state.names import name_run
 
@@ -135,6 +135,11 @@ class Retrying:
     def marks(self) -> tuple[str, ...]:
         """See ``Remote``; none while there is no connection."""
         return self._remote.marks if self._remote is not None else ()
+
+    @property
+    def store(self) -> Store:
+        """See ``Remote``."""
+        return _SteadyStore(self._insist)
 
     @property
     def base(self) -> str:
@@ -326,6 +331,48 @@ def _why(failed: BaseException | None) -> str:
         if isinstance(failed, ConnectionLost)
         else f"not connected ({failed})"
     )
+
+
+class _Insist(Protocol):
+    def __call__(self, question: Callable[[Remote], T]) -> T:
+        """See ``Retrying``."""
+
+
+class _SteadyStore:
+    """A store that is asked over as many connections as it takes."""
+
+    def __init__(self, insist: _Insist) -> None:
+        self._insist = insist
+
+    def get(self, name: str) -> bytes | None:
+        """See ``Store``."""
+        return self._insist(lambda remote: remote.store.get(name))
+
+    def put_new(self, name: str, value: bytes) -> bool:
+        """See ``Store``. After a loss the name may be taken, and by us."""
+        tries = count(1)
+
+        def put(remote: Remote) -> bool:
+            again = next(tries) > 1
+            return remote.store.put_new(name, value) or (again and remote.store.get(name) == value)
+
+        return self._insist(put)
+
+    def claim(self, name: str) -> bool:
+        """See ``Store``."""
+        return self._insist(lambda remote: remote.store.claim(name))
+
+    def names(self) -> list[str]:
+        """See ``Store``."""
+        return self._insist(lambda remote: remote.store.names())
+
+    def age(self, name: str) -> int | None:
+        """See ``Store``."""
+        return self._insist(lambda remote: remote.store.age(name))
+
+    def drop(self, name: str) -> bool:
+        """See ``Store``."""
+        return self._insist(lambda remote: remote.store.drop(name))
 
 
 class _Aside:

@@ -60,6 +60,33 @@ class _Forgetful:
 FORGETFUL: Memory = _Forgetful()
 
 
+class Store(Protocol):
+    """A few small things in our folder at DEST that outlive runs, for whoever pushes there.
+
+    A name is letters, digits, ``.``, ``_`` and ``-``, and is made once: by the first who asks. It is
+    there before ``begin``, too, and makes DEST if it has to. Raises Unreachable where DEST fails us.
+    """
+
+    def get(self, name: str) -> bytes | None:
+        """What was put there. None: nothing, or not yet: its name may be taken."""
+
+    def put_new(self, name: str, value: bytes) -> bool:
+        """Put it there, all at once. False: the name is taken."""
+
+    def claim(self, name: str) -> bool:
+        """Take a name, and put nothing there. False: it is taken, or it is not known by whom: a reply
+        got lost."""
+
+    def names(self) -> list[str]:
+        """All that are taken, sorted."""
+
+    def age(self, name: str) -> int | None:
+        """Seconds since it was put or claimed, by the clock of whoever holds it; None: it is not there."""
+
+    def drop(self, name: str) -> bool:
+        """Let it go, with what was put there. True: it was there, and nobody else dropped it."""
+
+
 class Remote(Protocol):
     """An open DEST. All paths are relative to it; those below ``OURS`` are in the run's folder. One
     method at a time: an iterator is read to its end, or closed, before the next call.
@@ -78,6 +105,10 @@ class Remote(Protocol):
     @property
     def marks(self) -> tuple[str, ...]:
         """Names of our mark that are there, as far as ``begin``, ``check`` or ``end`` saw."""
+
+    @property
+    def store(self) -> Store:
+        """What is kept there from run to run."""
 
     @property
     def base(self) -> str:

@@ -55,6 +55,7 @@ from reconcile.remotes.tree.verbs import (
 from reconcile.serve.files import Files
 from reconcile.serve.server import Server
 from tests.remotes.conformance import Conformance, Heard, OpenRemote
+from tests.remotes.stores import StoreConformance
 from tests.support.processes import end_tree
 from tests.support.sshd import Sshd, make_key
 
@@ -624,7 +625,7 @@ def test_serve_says_how_to_connect_and_ends_on_a_signal(root: Path, tmp_path: Pa
         process.communicate()
 
 
-class TestConformance(Conformance):
+class TestConformance(Conformance, StoreConformance):
     """All that a remote must do, over the embedded server, which has no extension but posix-rename."""
 
     @pytest.fixture

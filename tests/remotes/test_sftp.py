@@ -27,6 +27,7 @@ from reconcile.remotes.tree import site
 from reconcile.remotes.tree.quirks import Quirks
 from reconcile.remotes.tree.remote import TreeRemote
 from tests.remotes.conformance import LINEAGE, RUN, Bench, Conformance, Heard, OpenRemote, goes_on, parks
+from tests.remotes.stores import StoreConformance
 from tests.support.faults import Fault
 from tests.support.sshd import Sshd
 from tests.support.trees import Link, assert_same_tree, build_tree, read_tree
@@ -47,11 +48,11 @@ def open_remote(sshd: Sshd) -> OpenRemote:
     return opener(sshd)
 
 
-class TestOpenssh(Conformance):
+class TestOpenssh(Conformance, StoreConformance):
     pass
 
 
-class TestPoorServer(Conformance):
+class TestPoorServer(Conformance, StoreConformance):
     """The same server, taken for one of which nothing is known but the draft."""
 
     @pytest.fixture
@@ -603,3 +604,17 @@ def test_a_big_file_is_not_held_in_memory(
     bench.same()
     bench.remote.close()
     bench.source.close()
+
+
+@pytest.mark.parametrize("kind", ["OPEN", "WRITE", "CLOSE", "RENAME"])
+def test_a_value_that_could_not_be_put_leaves_its_name_free(shim_sshd: Sshd, dest: Path, kind: str) -> None:
+    path, status = ("state/fresh", 3) if kind in ("OPEN", "RENAME") else (None, 4)
+    shim_sshd.arm(Fault("answer", 1, kind, path, status=status))
+    remote = opener(shim_sshd)(dest, Options(), Heard())
+    with pytest.raises(Unreachable, match=r"store/state"):
+        remote.store.put_new("state", b"value")
+    assert not shim_sshd.armed
+    assert remote.store.names() == []
+    assert remote.store.put_new("state", b"value")
+    assert remote.store.get("state") == b"value"
+    remote.close()

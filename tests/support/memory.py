@@ -219,6 +219,41 @@ class Refusal(Exception):
 
 
 @dataclass
+class MemoryStore:
+    """Names with their values, and when each was made, by a clock that goes on with every claim."""
+
+    values: dict[str, bytes | None] = field(default_factory=dict)
+    made: dict[str, int] = field(default_factory=dict)
+    clock: int = 0
+
+    def get(self, name: str) -> bytes | None:
+        return self.values.get(name)
+
+    def put_new(self, name: str, value: bytes) -> bool:
+        if not self.claim(name):
+            return False
+        self.values[name] = value
+        return True
+
+    def claim(self, name: str) -> bool:
+        self.clock += 1
+        if name in self.values:
+            return False
+        self.values[name], self.made[name] = None, self.clock
+        return True
+
+    def names(self) -> list[str]:
+        return sorted(self.values)
+
+    def age(self, name: str) -> int | None:
+        return self.clock - self.made[name] if name in self.values else None
+
+    def drop(self, name: str) -> bool:
+        self.values.pop(name, None)
+        return self.made.pop(name, None) is not None
+
+
+@dataclass
 class MemoryRemote(OpaqueTags):
     """A strict remote. ``failing`` are paths whose actions fail, ``performed`` is what was done."""
 
@@ -231,6 +266,7 @@ class MemoryRemote(OpaqueTags):
     marks: tuple[str, ...] = ()
     base: str = ""
     workdir: str = ""
+    store: MemoryStore = field(default_factory=MemoryStore)
 
     @property
     def parked(self) -> Tree:

@@ -20,7 +20,7 @@ from reconcile.remotes.tree.kept import is_note, read_notes
 from reconcile.remotes.tree.listing import TOGETHER, Listing, list_directory
 from reconcile.remotes.tree.mark import shown
 from reconcile.remotes.tree.purge import purge
-from reconcile.remotes.tree.site import Site, act, kind_of
+from reconcile.remotes.tree.site import STORE, Site, act, kind_of
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import OK, Rename, Rmdir, Verb
 
@@ -74,6 +74,7 @@ def is_torn(driver: Driver, site: Site) -> bool:
             for folder, listing in zip(folders, listings, strict=True)
             for name, attrs in listing.names
             if kind_of(attrs) is Kind.DIR and not is_mark(name) and not is_note(name)
+            if name != os.fsdecode(STORE)
         ]
     asked = (list_directory(site, folder + b"/parked") for folder in folders)
     parked = [name for listing in driver.run(asked, TOGETHER) for name in listing.names]

@@ -51,6 +51,7 @@ from reconcile.remotes.tree.rescue import rescue
 from reconcile.remotes.tree.site import NO_FSYNC, Site
 from reconcile.remotes.tree.spread import Spread
 from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.store import TreeStore
 from reconcile.remotes.tree.unproven import look_again, note_published
 from reconcile.remotes.tree.upload import SPREAD_FROM, upload
 from reconcile.remotes.tree.vanished import settle
@@ -97,6 +98,11 @@ class TreeRemote:
     def marks(self) -> tuple[str, ...]:
         """Names of our mark that are there."""
         return self._site.marks
+
+    @property
+    def store(self) -> TreeStore:
+        """What is kept there from run to run."""
+        return TreeStore(self._driver, self._site)
 
     @property
     def base(self) -> str:

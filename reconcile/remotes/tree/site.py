@@ -47,6 +47,7 @@ TRIALS = 20  # publishes whose tag is read back before the server is trusted to 
 MAX_TIME = 0xFFFFFFFF  # times are unsigned seconds in 32 bits: until 2106
 SPECIAL_BITS = 0o7000  # setuid, setgid, sticky: never ours to change, and SETSTAT would strip them
 STAGING = b"staging"  # the run's folder for what is on its way
+STORE = b"store"  # beside the jobs' folders: what outlives runs and is everybody's
 PARKING = os.fsencode(PARKED[len(OURS) :])  # and for what makes way for others
 NO_FSYNC = "the server can't be told to bring files to its disk: they are acknowledged, and no more"
 

@@ -41,7 +41,7 @@ from reconcile.remotes.tree.mark import (
 from reconcile.remotes.tree.probe import open_anyhow, try_out
 from reconcile.remotes.tree.purge import empty_blindly, empty_trash, purge
 from reconcile.remotes.tree.rescue import find_staged, take_staged
-from reconcile.remotes.tree.site import PARKING, STAGING, Discarded, Site, absent, act, inside, kind_of
+from reconcile.remotes.tree.site import PARKING, STAGING, STORE, Discarded, Site, absent, act, inside, kind_of
 from reconcile.remotes.tree.steps import Burst, Recipe
 from reconcile.remotes.tree.trash import foresee
 from reconcile.remotes.tree.verbs import (
@@ -117,7 +117,8 @@ def leave(driver: Driver, site: Site, kept: Kept, mark: str) -> Iterator[Problem
 
 def _note_others(site: Site, listing: Listing, lineage: str) -> None:
     folders = [(os.fsencode(name), attrs) for name, attrs in listing.names if kind_of(attrs) is Kind.DIR]
-    site.others = [(name, attrs.mtime) for name, attrs in folders if name != os.fsencode(lineage)]
+    ours = (os.fsencode(lineage), STORE)
+    site.others = [(name, attrs.mtime) for name, attrs in folders if name not in ours]
 
 
 def _may_discard(site: Site, action: Action) -> bool:
@@ -361,6 +362,18 @@ def _make_job_folder(
     yield from _check_base(site, missing, replies[: len(missing)])
     yield from _check_made(site, folders, replies[len(missing) :])
     return opened
+
+
+def make_shared(site: Site, folder: bytes) -> Recipe[None]:
+    """DEST as far as it is missing, our folder, and one in it that is no job's."""
+    base: Attrs | Status = yield Stat(site.base)
+    missing = yield from _missing(site.base, [base])
+    yield from _check_base(site, missing, (yield [Mkdir(path, 0o777) for path in missing]))
+    above = _above(site.workdir)
+    if above not in (site.base, b"/"):
+        yield from _make_parents(site, above)
+    yield from _make(site, site.workdir, folder)
+    site.vacant = False
 
 
 def _check_base(site: Site, paths: Sequence[bytes], statuses: Sequence[Status]) -> Recipe[None]:

@@ -1,0 +1,138 @@
+"""What every remote's store must do: see ``reconcile.remotes.Store``."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from reconcile.core.job import Options
+from reconcile.core.model import Footing
+from reconcile.remotes import Remote, Store
+from tests.remotes.conformance import Heard, OpenRemote
+from tests.support.trees import build_tree, read_tree
+
+RIVALS = 3
+HOUR = 3600  # seconds
+
+
+class StoreConformance:
+    """The part of the suite that is about the store. ``open_remote`` and ``dest`` come as fixtures."""
+
+    @pytest.fixture
+    def rivals(self, open_remote: OpenRemote, dest: Path) -> Iterator[Sequence[Remote]]:
+        """Several who push to the same DEST, none of whom has begun."""
+        remotes = [open_remote(dest, Options(), Heard()) for _ in range(RIVALS)]
+        yield remotes
+        for remote in remotes:
+            remote.close()
+
+    @pytest.fixture
+    def store(self, rivals: Sequence[Remote]) -> Store:
+        return rivals[0].store
+
+    @pytest.mark.parametrize("size", [0, 1, 40_000, 1_000_000])
+    def test_what_is_put_is_there_for_all(self, rivals: Sequence[Remote], size: int) -> None:
+        one, other, _ = (remote.store for remote in rivals)
+        value = os.urandom(size)
+        assert one.get("state-7") is None
+        assert one.put_new("state-7", value)
+        assert other.get("state-7") == value
+        assert not other.put_new("state-7", b"another")
+        assert not other.claim("state-7")
+        assert one.get("state-7") == value
+
+    def test_names(self, store: Store) -> None:
+        assert store.names() == []
+        for name in ("b", "a-1", "A.2_x", "9"):
+            assert store.put_new(name, b"")
+        assert store.claim("claimed")
+        assert store.names() == sorted(["b", "a-1", "A.2_x", "9", "claimed"])
+        for bad in ("", ".", "..", ".hidden", "a/b", "ä", "a\n", "a" * 101):
+            with pytest.raises(ValueError, match="no name"):
+                store.claim(bad)
+        assert len(store.names()) == 5
+
+    def test_what_is_dropped_is_gone_once(self, rivals: Sequence[Remote]) -> None:
+        one, other, _ = (remote.store for remote in rivals)
+        assert not one.drop("f")
+        assert one.put_new("f", b"1")
+        assert one.claim("g")
+        assert [other.drop("f"), one.drop("f"), one.drop("g"), other.drop("g")] == [True, False, True, False]
+        assert other.names() == []
+        assert other.get("f") is None
+        assert other.put_new("f", b"2")
+        assert one.get("f") == b"2"
+
+    def test_of_those_who_claim_a_name_one_has_it(self, rivals: Sequence[Remote]) -> None:
+        locks, states = ([f"{name}-{number}" for number in range(8)] for name in ("lock", "state"))
+
+        def take_all(remote: Remote) -> list[str]:
+            store = remote.store
+            return [*filter(store.claim, locks), *(name for name in states if store.put_new(name, b"x"))]
+
+        with ThreadPoolExecutor(RIVALS) as pool:
+            won = list(pool.map(take_all, rivals))
+        assert sorted(name for mine in won for name in mine) == [*locks, *states]
+        assert {rivals[0].store.get(name) for name in locks} == {None}
+        assert {rivals[1].store.get(name) for name in states} == {b"x"}
+
+    def test_of_those_who_drop_a_name_one_did(self, rivals: Sequence[Remote]) -> None:
+        names = [f"n{number}" for number in range(12)]
+        assert all(rivals[0].store.put_new(name, b"value") for name in names)
+        with ThreadPoolExecutor(RIVALS) as pool:
+            dropped = list(
+                pool.map(lambda remote: [name for name in names if remote.store.drop(name)], rivals)
+            )
+        assert sorted(name for mine in dropped for name in mine) == sorted(names)
+        assert rivals[1].store.names() == []
+
+    def test_its_age_is_by_the_clock_over_there(self, store: Store, dest: Path) -> None:
+        assert store.age("lock") is None
+        assert store.claim("lock")
+        assert store.age("lock") in range(5)
+        long_ago = time.time() - HOUR
+        os.utime(dest / ".reconcile/store/lock", (long_ago, long_ago))
+        assert store.age("lock") in range(HOUR, HOUR + 60)
+        assert store.names() == ["lock"]
+
+    def test_a_put_that_broke_off_holds_the_name_and_no_value(self, store: Store, dest: Path) -> None:
+        build_tree(dest / ".reconcile/store", {"state": {"fresh": "half of"}})
+        assert store.get("state") is None
+        assert store.names() == ["state"]
+        assert not store.put_new("state", b"whole")
+        assert store.drop("state")
+        assert store.put_new("state", b"whole")
+        assert store.get("state") == b"whole"
+
+    def test_it_makes_dest_and_is_in_no_ones_way(self, rivals: Sequence[Remote], dest: Path) -> None:
+        assert not dest.exists()
+        first, second, _ = rivals
+        assert first.store.claim("lock")
+        for remote, lineage in ((first, "one"), (second, "two")):
+            assert list(remote.walk("")) == []
+            remote.begin(Footing(lineage), "run")
+            assert not remote.is_torn()
+            assert list(remote.end()) == []
+        assert first.store.put_new("state", b"1")
+        there = read_tree(dest / ".reconcile")
+        assert {path for path in there if path.split("/")[0] == "store"} == {
+            "store",
+            "store/lock",
+            "store/state",
+            "store/state/value",
+        }
+        assert {there[path].mode for path in ("store", "store/lock")} == {0o700}
+
+    def test_a_store_alone_is_no_other_job(self, open_remote: OpenRemote, dest: Path) -> None:
+        heard = Heard()
+        remote = open_remote(dest, Options(), heard)
+        assert remote.store.put_new("state", b"1")
+        remote.begin(Footing("lineage"), "run")
+        list(remote.end())
+        remote.close()
+        assert heard.said == []
