@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from reconcile.core.filters import make_filter
-from reconcile.core.job import Own
+from reconcile.core.job import Options, Own
 from reconcile.source.files import is_private_key
-from reconcile.source.own import find_own, line_for
+from reconcile.source.own import find_own, identify_own, line_for
+from reconcile.source.scan import scan
 from tests.support.command import Ran, Reconcile
 from tests.support.sshd import Sshd
 from tests.support.trees import Tree, read_tree
@@ -240,3 +241,17 @@ def test_a_work_folder_in_dest_by_another_name_is_not_shared_either(
     assert ran.code == 4
     assert "'work'" in ran.document["message"]
     assert not list(dest.iterdir())
+
+
+def test_a_shared_inode_number_alone_is_no_proof(tmp_path: Path) -> None:
+    """As on file systems that give the same to all."""
+    (tmp_path / "src").mkdir()
+    for name in ("key", "src/twin", "src/page"):
+        (tmp_path / name).write_text("x" * len(name))
+    os.link(tmp_path / "key", tmp_path / "src" / "hard")
+    [(device, inode, size, mtime)] = identify_own("", [Own(str(tmp_path / "key"), "is the key")])
+    page = (tmp_path / "src" / "page").stat()
+    ours = {(device, inode, size, mtime): "is the key", (device, page.st_ino, size, mtime): "is no page"}
+    found = scan(str(tmp_path / "src"), make_filter([]), Options(), own=ours)
+    assert found.own == {"hard": "is the key"}
+    assert found.dirs[""].entries().keys() == {"page", "twin"}

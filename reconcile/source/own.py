@@ -19,6 +19,7 @@ from reconcile.core.job import Own
 from reconcile.core.model import Action, DirectorySnapshot, Kind, Op, Plan, Problem, Reason, Stage
 from reconcile.core.paths import lookup
 from reconcile.source.files import Source
+from reconcile.source.scan import Identity, identify
 from reconcile.state.lock import is_job_folder
 
 _STATE = "is where reconcile keeps its state"
@@ -64,16 +65,16 @@ def find_own(
     return tuple(Own(path, what) for path, what in sorted(found.items()))
 
 
-def identify_own(state: str, files: Iterable[Own]) -> dict[tuple[int, int], str]:
-    """Device and inode of our own things: followed links, mounts and hard links give them any name."""
+def identify_own(state: str, files: Iterable[Own]) -> dict[Identity, str]:
+    """What is ours, and what it is: followed links, mounts and hard links give it any name."""
     base = os.path.dirname(state)
     folders = ((os.path.join(base, name), _STATE) for name in (os.path.basename(state), *_job_folders(base)))
-    found: dict[tuple[int, int], str] = {}
+    found: dict[Identity, str] = {}
     for name, what in (*((own.path, own.what) for own in files), *folders):
         with suppress(OSError):
             info = os.stat(name)
             if not S_ISFIFO(info.st_mode):
-                found[info.st_dev, info.st_ino] = what
+                found[identify(info)] = what
     return found
 
 

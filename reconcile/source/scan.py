@@ -13,8 +13,9 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from stat import S_IFDIR, S_IFLNK, S_IFREG
+from stat import S_IFDIR, S_IFLNK, S_IFREG, S_ISDIR
 from types import MappingProxyType
+from typing import TypeAlias
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -41,6 +42,8 @@ NETWORK_GRACE_NS = 60_000_000_000  # stamps are the server's, whose clock may be
 OPEN_LIMIT = 100  # descriptors held at once, however deep the tree
 SHARE_FROM = 20_000  # entries after which a second process takes half of the rest: starting it takes some ms
 
+Identity: TypeAlias = tuple[int, int, int, int]  # device, inode; of files size and time
+
 _FORMAT = 0o170000
 _WAY_OUT = "; what DEST holds of it stays. Make it readable, or exclude it"
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -66,11 +69,11 @@ def scan(
     filter: Filter,
     options: Options,
     meanwhile: Callable[[], None] | None = None,
-    own: Mapping[tuple[int, int], str] = MappingProxyType({}),
+    own: Mapping[Identity, str] = MappingProxyType({}),
 ) -> Scan:
     """Look at every path below ``source_root`` that the filter lets through.
 
-    ``own`` are device and inode of what is ours, and what it is: left out wherever it turns up.
+    ``own`` is what is ours, and what to call it: left out wherever it turns up.
 
     ``meanwhile`` is called once, early. Where another process can be had it does the looking
     then, so that what is begun in a thread need not take turns with us.
@@ -103,9 +106,7 @@ def scan(
 class _Walk:
     """One walk through the tree: what it found, and the directories it holds open."""
 
-    def __init__(
-        self, root: str, chosen: Filter, options: Options, ours: Mapping[tuple[int, int], str]
-    ) -> None:
+    def __init__(self, root: str, chosen: Filter, options: Options, ours: Mapping[Identity, str]) -> None:
         self.dirs: dict[str, Directory] = {}
         self.problems: list[Problem] = []
         self.notes: list[Problem] = []
@@ -115,7 +116,7 @@ class _Walk:
         self.entry_count = 0
         self.links_left_out = 0
         self._ours = ours
-        self._inodes = frozenset(inode for _, inode in ours)
+        self._inodes = frozenset(inode for _, inode, *_ in ours)
         self._excludes = None if chosen.empty else chosen.excludes
         self._follow = options.links is Links.FOLLOW
         self._skip_links = options.links is Links.SKIP
@@ -316,7 +317,7 @@ class _Walk:
 
     def _is_ours(self, path: str, info: os.stat_result) -> bool:
         """Whether that is ours; which is noted."""
-        what = self._ours.get((info.st_dev, info.st_ino))
+        what = self._ours.get(identify(info))
         if what is not None:
             self.own[path] = what
         return what is not None
@@ -396,6 +397,13 @@ class _Walk:
             self._miss(path, Reason.CHANGED, "was replaced during the scan; the next run looks at it again")
         else:
             self._miss(path, Reason.UNREADABLE, f"can't be opened: {error.strerror}{_WAY_OUT}")
+
+
+def identify(info: os.stat_result) -> Identity:
+    """What tells a thing under all its names. Of files more than the inode: on some disks all have one."""
+    if S_ISDIR(info.st_mode):
+        return info.st_dev, info.st_ino, 0, 0
+    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns
 
 
 def _is_link(name: str, fd: int) -> bool:
