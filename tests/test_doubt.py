@@ -8,17 +8,18 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from reconcile.core.diff import diff
 from reconcile.core.filters import Filter, make_filter
-from reconcile.core.job import Options
+from reconcile.core.job import Links, Options
 from reconcile.core.model import Change, DirectorySnapshot, Entry, Kind, PlainDirectory, Scan
 from reconcile.source.doubt import lost_mounts, moved_meanwhile, still_mounts
 from reconcile.source.files import Source
 from reconcile.source.scan import scan
 from tests.support.command import Reconcile
 from tests.support.sshd import Sshd
-from tests.support.trees import build_tree
+from tests.support.trees import Link, build_tree
 
 ALL = Filter()
 
@@ -66,6 +67,15 @@ def test_what_moves_into_a_new_folder_is_unknown(moving: Path) -> None:
     (moving / "a" / "new").mkdir()
     (moving / "f").rename(moving / "a" / "new" / "g")
     assert doubted(old, moving, shown) == ["z/f"]
+
+
+def test_a_link_that_is_skipped_is_not_taken_for_a_file_that_moved(tmp_path: Path) -> None:
+    build_tree(tmp_path, {"f": "1", "l": Link("x")})
+    old = remembered(tmp_path)
+    (tmp_path / "f").unlink()
+    known = {name: replace(entry, stamp=None) for name, entry in old.dirs[""].entries().items()}
+    shown = scan(str(tmp_path), ALL, Options(links=Links.SKIP))  # and the link has the size of the file
+    assert doubted(DirectorySnapshot({"": PlainDirectory(known)}), tmp_path, shown) == []
 
 
 def test_what_is_deleted_while_others_arrive_is_deleted(moving: Path) -> None:

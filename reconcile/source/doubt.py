@@ -7,7 +7,7 @@ known anyway or by a second look, and only where something seems to be gone. Not
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISLNK
 
 from msgspec.structs import replace
 
@@ -122,7 +122,7 @@ def moved_meanwhile(changes: Sequence[Change], found: Scan, chosen: Filter, sour
     gone = [each for each in gone if parent(each.path) in lately]
     if not gone:
         return []
-    anything, files = False, set[tuple[int, int]]()
+    anything, files = False, set[tuple[int, int, bool]]()
     for path in _lately(source, found, found.dirs):
         for name in _arrived(source, found.dirs[path], path, chosen):
             inside = f"{path}/{name}" if path else name
@@ -130,7 +130,7 @@ def moved_meanwhile(changes: Sequence[Change], found: Scan, chosen: Filter, sour
                 continue
             info = source.look(inside)
             if info is not None:
-                files.add((info.st_ino, info.st_size))
+                files.add((info.st_ino, info.st_size, S_ISLNK(info.st_mode)))
                 anything |= S_ISDIR(info.st_mode)
     return [
         Problem(each.path, Stage.SCAN, Reason.CHANGED, _MOVED)
@@ -139,13 +139,14 @@ def moved_meanwhile(changes: Sequence[Change], found: Scan, chosen: Filter, sour
     ]
 
 
-def _is_among(entry: Entry | None, files: Collection[tuple[int, int]]) -> bool:
-    """Whether a file that is gone may be one of ``files``, which are inode numbers and sizes."""
+def _is_among(entry: Entry | None, files: Collection[tuple[int, int, bool]]) -> bool:
+    """Whether what is gone may be one of ``files``: inode numbers, sizes, and whether they are links."""
     if entry is None or entry.kind is Kind.DIR:
         return False
+    is_link = entry.kind is Kind.SYMLINK
     if entry.stamp is not None and entry.stamp.ino:
-        return (entry.stamp.ino, entry.size) in files
-    return any(size == entry.size for _, size in files)
+        return (entry.stamp.ino, entry.size, is_link) in files
+    return any((size, kind) == (entry.size, is_link) for _, size, kind in files)
 
 
 def _lately(source: Source, found: Scan, paths: Collection[str]) -> list[str]:
