@@ -182,7 +182,7 @@ class Objects:
     def rescue(self, actions: Sequence[Action]) -> Iterator[Outcome]:  # noqa: ARG002
         return iter(())
 
-    def tag_of(self, wish: Entry) -> Tag | None:
+    def tag_of(self, wish: Entry, **_: object) -> Tag | None:
         return wish.digest
 
     def is_left(self, shown: Tag, entry: Entry) -> bool:
