@@ -37,11 +37,13 @@ from reconcile.core.paths import join
 from reconcile.remotes import FORGETFUL, Memory, Opener, Remote
 from reconcile.remotes.urls import URL
 from reconcile.source.files import Source, SourceError, digest_of
+from tests.support.memory import MemoryStore
 
 FORMS, TAKES = "mem://bucket", frozenset[str]()
 CAPS = Caps(dirs=False, links=False, modes=False, times=False, rename=False)
 OURS = ".reconcile/"
 BUCKETS: dict[str, dict[str, bytes]] = defaultdict(dict)  # what lasts
+STORES: dict[str, MemoryStore] = defaultdict(MemoryStore)
 
 
 class Bucket(Struct, frozen=True):
@@ -60,6 +62,10 @@ def parse(text: str) -> Bucket | None:
 
 def be_told(target: Target, *_: object, **__: object) -> tuple[Target, object]:
     return target, None
+
+
+def folders(target: Target, workdir: str | None) -> dict[str, str]:
+    return {}
 
 
 def doubt(text: str) -> str | None:
@@ -86,7 +92,8 @@ class _Opener:
     waited = 0.0
 
     def __call__(self, job: Job, reporter: Reporter, memory: Memory = FORGETFUL) -> Remote:  # noqa: ARG002
-        return Objects(BUCKETS[job.target.name], job.options.on_drift, reporter)
+        name = job.target.name
+        return Objects(BUCKETS[name], STORES[name], job.options.on_drift, reporter)
 
 
 class Objects:
@@ -94,8 +101,10 @@ class Objects:
 
     caps, stats, base, workdir = CAPS, Stats(), "/", "/.reconcile"
 
-    def __init__(self, held: dict[str, bytes], on_drift: OnDrift, reporter: Reporter) -> None:
-        self._held, self._on_drift, self._reporter = held, on_drift, reporter
+    def __init__(
+        self, held: dict[str, bytes], store: MemoryStore, on_drift: OnDrift, reporter: Reporter
+    ) -> None:
+        self._held, self.store, self._on_drift, self._reporter = held, store, on_drift, reporter
         self._ours, self.marks = "", tuple[str, ...]()
 
     def check(self, footing: Footing, **_: object) -> None:
