@@ -14,6 +14,7 @@ from reconcile.core.job import Job
 from reconcile.core.linked import foreign_link
 from reconcile.core.model import (
     NS,
+    PERMISSIONS,
     UNSEEN,
     DirectorySnapshot,
     Entry,
@@ -160,8 +161,8 @@ def _as_old(ours: Entry, seen: Seen) -> Entry:
 
 
 def _foreign(seen: Seen, kind: Kind, tags: Tags) -> Entry:
-    theirs = Entry(kind, 0, seen.size, (seen.mtime or 0) * NS, link=seen.link, foreign=True)
-    return held(theirs, seen, tags)
+    theirs = Entry(kind, PERMISSIONS, seen.size, (seen.mtime or 0) * NS, link=seen.link, foreign=True)
+    return held(theirs, seen, tags)  # but for a link with the mode that is shown
 
 
 def drifted(
