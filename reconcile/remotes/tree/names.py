@@ -14,10 +14,10 @@ from msgspec.structs import replace
 from reconcile.core.model import Action, Op, Outcome, Reason
 from reconcile.core.paths import parent
 from reconcile.remotes.tree.listing import list_directory
+from reconcile.remotes.tree.run_folder import try_to_make
 from reconcile.remotes.tree.site import STAGING, Site, inside, problem
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import Close, Handle, Remove, Status
-from reconcile.remotes.tree.workdir import try_to_make
 
 _ODD = "caf\udce9"
 _CHANGED = (

@@ -17,6 +17,7 @@ from reconcile.core.model import Kind
 from reconcile.remotes import Memory
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.kept import is_note, read_notes
+from reconcile.remotes.tree.leftovers import DEAD
 from reconcile.remotes.tree.listing import TOGETHER, Listing, list_directory
 from reconcile.remotes.tree.mark import shown
 from reconcile.remotes.tree.purge import purge
@@ -28,7 +29,6 @@ DAY = 86_400  # seconds
 OLD = 30 * DAY  # of what is staged: no run takes that long
 NAME = "others"  # what was seen, as the memory knows it
 NEVER = 2**62
-DEAD = b".dead"
 
 
 class _Run(Struct, frozen=True):

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from reconcile.core.model import Problem, Reason
 from reconcile.core.paths import parent
 from reconcile.remotes.tree.disks import note_elsewhere
+from reconcile.remotes.tree.run_folder import try_to_make
 from reconcile.remotes.tree.site import STAGING, Site, act, inside, problem
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import (
@@ -26,7 +27,6 @@ from reconcile.remotes.tree.verbs import (
     Rmdir,
     Status,
 )
-from reconcile.remotes.tree.workdir import try_to_make
 
 NO_RENAME = "the server lets us rename nothing, and files are put in place by a rename; allow it there"
 NEUTRAL = b".reconcile-"

@@ -36,6 +36,7 @@ from reconcile.remotes.tree.delete import delete, width
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.failure import what_fits
 from reconcile.remotes.tree.kept import Kept
+from reconcile.remotes.tree.leftovers import find_left
 from reconcile.remotes.tree.listing import TOGETHER
 from reconcile.remotes.tree.mark import find_marks
 from reconcile.remotes.tree.mkdir import make_directory, missed, next_to_make, set_nested_apart
@@ -48,6 +49,7 @@ from reconcile.remotes.tree.quirks import pack
 from reconcile.remotes.tree.readback import SPANS, in_order, read_span, spans
 from reconcile.remotes.tree.refusal import is_barred
 from reconcile.remotes.tree.rescue import rescue
+from reconcile.remotes.tree.run_folder import make_parts, parts_for
 from reconcile.remotes.tree.site import NO_FSYNC, Site
 from reconcile.remotes.tree.spread import Spread
 from reconcile.remotes.tree.steps import Recipe
@@ -56,7 +58,7 @@ from reconcile.remotes.tree.unproven import look_again, note_published
 from reconcile.remotes.tree.upload import SPREAD_FROM, upload
 from reconcile.remotes.tree.vanished import settle
 from reconcile.remotes.tree.walk import observe, walk
-from reconcile.remotes.tree.workdir import find_left, leave, make_parts, make_workdir, parts_for
+from reconcile.remotes.tree.workdir import leave, make_workdir
 from reconcile.source.files import Source
 
 T = TypeVar("T")

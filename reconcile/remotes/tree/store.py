@@ -15,6 +15,7 @@ from reconcile.core.errors import Unreachable
 from reconcile.core.model import Kind
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.failure import explain
+from reconcile.remotes.tree.folders import make_shared
 from reconcile.remotes.tree.link import look
 from reconcile.remotes.tree.listing import list_directory
 from reconcile.remotes.tree.mark import shown
@@ -38,7 +39,6 @@ from reconcile.remotes.tree.verbs import (
     Verb,
     Write,
 )
-from reconcile.remotes.tree.workdir import make_shared
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _VALUE, _FRESH = b"/value", b"/fresh"

@@ -1,0 +1,186 @@
+"""What runs leave: dead ones are fenced off, what they had parked is taken over, all else goes.
+
+What may live here: finding it, and clearing a run's folder but for what is kept.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from reconcile.core.marks import is_mark
+from reconcile.core.model import PARKED, Kind, Problem, Reason, Stage
+from reconcile.remotes.tree.driver import Driver
+from reconcile.remotes.tree.kept import Kept, count_kept, is_note
+from reconcile.remotes.tree.link import rename
+from reconcile.remotes.tree.listing import TOGETHER, Listing, list_directory
+from reconcile.remotes.tree.mark import job_folder, shown
+from reconcile.remotes.tree.purge import empty_blindly, empty_trash, purge
+from reconcile.remotes.tree.rescue import find_staged
+from reconcile.remotes.tree.run_folder import TRASH, make_run_folder
+from reconcile.remotes.tree.site import PARKING, STAGING, Discarded, Site, absent, act, inside, kind_of
+from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.verbs import OK, Rename, Rmdir
+
+PARTS = STAGING, PARKING, TRASH
+LEFT = b"left"  # what had been parked and found no place: not taken over any more
+DEAD = b".dead"  # ends the name of a run's folder that was fenced off
+
+
+def find_left(driver: Driver, site: Site, lineage: str) -> None:
+    """Note what of this job is parked and staged there now, whichever run's it is."""
+    ours = job_folder(site, lineage)
+    listing = driver.call(list_directory(site, ours))
+    runs = {name: attrs.mtime for name, attrs in listing.names if kind_of(attrs) is Kind.DIR}
+    folders = [ours + b"/" + os.fsencode(name) for name in sorted(runs, key=runs.__getitem__, reverse=True)]
+    find_staged(driver, site, folders)
+    for place, listing in driver.run((_list_parked(site, folder) for folder in folders), TOGETHER):
+        for name, _ in listing.names:
+            site.left.setdefault(f"{PARKED}/{name}", inside(place, name))
+
+
+def _list_parked(site: Site, folder: bytes) -> Recipe[tuple[bytes, Listing]]:
+    place = folder + b"/" + PARKING
+    return place, (yield from list_directory(site, place))
+
+
+def take_parked(driver: Driver, site: Site, dead: Sequence[bytes]) -> None:
+    """Bring what dead runs had parked to this run's parking places."""
+    taken: set[str] = set()
+    for folder in dead:
+        place, listing = driver.call(_list_parked(site, folder))
+        if listing.names:
+            driver.call(make_run_folder(site, {PARKING}))
+        for name, _ in listing.names:
+            if name not in taken:  # a server may rename over what is there
+                new = site.at(f"{PARKED}/{name}")
+                if driver.call(rename(site, inside(place, name), new)) is OK:
+                    taken.add(name)
+
+
+def fence(driver: Driver, site: Site, ours: bytes, run: str, listing: Listing, kept: Kept) -> list[bytes]:
+    """Rename the folders of earlier runs; returns those that are to be cleared, the last run's first.
+    Those that have ended are noted in ``kept``.
+
+    Requests of a dead client that still wait in the server then fail, and publish
+    nothing. RACE: those for mkdir, setstat and moves of whole directories don't.
+    """
+    known = {each.folder for each in kept.runs}
+    folders = {
+        ours + b"/" + os.fsencode(name): attrs.mtime
+        for name, attrs in listing.names
+        if name != run and not is_mark(name) and not is_note(name) and kind_of(attrs) is Kind.DIR
+    }
+    unknown = folders.keys() - known
+    looked_at = driver.run((_ended_well(site, folder) for folder in unknown), TOGETHER // 4)
+    kept.untold += [(folder, count) for folder, count in looked_at if count is not None]
+    ended = known | {folder for folder, _ in kept.untold}
+    fenced: list[bytes] = []
+    before: list[bytes] = []
+    for folder in folders.keys() - ended:
+        if folder.endswith(DEAD):
+            before.append(folder)
+            continue
+        status = driver.call(act(Rename(folder, folder + DEAD)))
+        if status is OK:
+            fenced.append(folder + DEAD)
+        elif not absent(status):
+            fenced.append(folder)
+            site.say_once(
+                "the server can't rename a directory: what a dead connection asked for may yet come"
+            )
+    dead = fenced + sorted(before, key=lambda folder: folders[folder], reverse=True)
+    return [
+        folder
+        for folder, sound in driver.run((_is_as_made(site, folder) for folder in dead), TOGETHER)
+        if sound
+    ]
+
+
+def _is_as_made(site: Site, folder: bytes) -> Recipe[tuple[bytes, bool]]:
+    """Whether a run's folder holds directories only. Else somebody was there: a link would lead us out."""
+    listing = yield from list_directory(site, folder)
+    return folder, all(kind_of(attrs) is Kind.DIR for _, attrs in listing.names)
+
+
+def _ended_well(site: Site, folder: bytes) -> Recipe[tuple[bytes, int | None]]:
+    """How many things a run's folder keeps, if it holds nothing else than what is left on purpose."""
+    inside = (folder, folder + b"/" + TRASH)
+    parts, trash, (_, count) = yield [
+        *(list_directory(site, path) for path in inside),
+        count_kept(site, folder),
+    ]
+    nothing_more = _names(parts) <= {"trash", "left"} and _names(trash) <= {"kept"}
+    has_kept = count or "trash" not in _names(parts)
+    return folder, count if nothing_more and has_kept else None
+
+
+def _names(listing: Listing) -> set[str]:
+    return {name for name, _ in listing.names}
+
+
+def clear_run(
+    driver: Driver,
+    site: Site,
+    folder: bytes,
+    parts: Collection[bytes],
+    known: Mapping[bytes, Discarded],
+    *beside: Recipe[None],
+) -> list[Problem]:
+    """Remove a run's folder but for what is kept in its trash, and what is parked and found no place.
+
+    What is to be done ``beside`` travels with the removal of this run's folder. ``known``: what
+    may be in the trash of a dead run, by the names of its places.
+    """
+    if folder == site.run:
+        removed, *_ = driver.call(_together(_is_removed_empty(folder, parts, site.discarded), *beside))
+        if removed:
+            return []
+        known = {one.place: one for one in site.discarded}
+    stuck = purge(driver, site, [folder + b"/" + STAGING]) if STAGING in parts else []
+    if stuck and folder != site.run:  # nothing of anybody's is at stake
+        site.say_once(
+            f"what a dead run had staged in {shown(folder)} can't be removed yet; a later run will try"
+        )
+        stuck = []
+    if TRASH in parts:
+        remaining, strangers = empty_trash(driver, site, folder + b"/" + TRASH, known)
+        stuck += remaining
+        if strangers:
+            site.say(f"what somebody else put into what was being deleted is kept: {_some(strangers)}")
+    inner = len(folder) + 1
+    # Made in vain where what was to be kept could not come to our file system: they would count as kept.
+    vain = [made[inner:] for made in site.kept if made.startswith(folder + b"/")] if site.elsewhere else []
+    driver.call(_is_removed_empty(folder, {*vain, b"trash/kept", TRASH}, []))
+    if PARKING in parts:
+        parked = folder + b"/" + PARKING
+        status = driver.call(act(Rmdir(parked)))
+        if status is not OK and not absent(status):
+            left = folder + b"/" + LEFT
+            place = left if driver.call(act(Rename(parked, left))) is OK else parked
+            site.say_once(f"files that a run had moved aside are still on the remote in {shown(place)}")
+        driver.call(act(Rmdir(folder)))  # not if anything is kept
+    return [not_removed(path) for path in stuck]
+
+
+def not_removed(path: bytes) -> Problem:
+    """What of ours stays behind."""
+    text = "could not be removed from the remote; the next run tries again"
+    return Problem(os.fsdecode(path), Stage.CLEANUP, Reason.FAILED, text)
+
+
+def _is_removed_empty(folder: bytes, parts: Collection[bytes], known: Sequence[Discarded]) -> Recipe[bool]:
+    """Try to remove a folder without looking into it first: mostly nothing is left in it but what we know."""
+    paths = [*(folder + b"/" + part for part in sorted(parts, reverse=True)), folder]
+    return (yield from empty_blindly(known, paths))
+
+
+def _some(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - 3:,} more" if len(paths) > 3 else ""
+    return ", ".join(map(repr, paths[:3])) + more
+
+
+def _together(*recipes: Recipe[Any]) -> Recipe[list[Any]]:
+    results: list[Any] = yield recipes
+    return results
