@@ -39,8 +39,9 @@ from reconcile.remotes.tree.kept import Kept
 from reconcile.remotes.tree.leftovers import find_left
 from reconcile.remotes.tree.listing import TOGETHER
 from reconcile.remotes.tree.mark import find_marks
+from reconcile.remotes.tree.meta import set_meta
 from reconcile.remotes.tree.mkdir import make_directory, missed, next_to_make, set_nested_apart
-from reconcile.remotes.tree.move import move, set_meta
+from reconcile.remotes.tree.move import move
 from reconcile.remotes.tree.names import set_odd_apart
 from reconcile.remotes.tree.others import is_torn, look_at_others
 from reconcile.remotes.tree.parents import blocked, look_at_parents, trouble_above
