@@ -16,7 +16,7 @@ from reconcile.core.job import Options
 from reconcile.core.model import Action, Entry, Kind, Op, Plan, Reason
 from reconcile.remotes import Remote
 from reconcile.remotes.sftp import driver
-from reconcile.remotes.sftp.driver import LANES
+from reconcile.remotes.sftp.driver import CHANNELS
 from reconcile.remotes.tree import remote as tree_remote
 from reconcile.remotes.tree import upload
 from reconcile.remotes.tree.remote import TreeRemote
@@ -27,7 +27,8 @@ from tests.support.sshd import Sshd, start_sshd
 from tests.support.trees import File
 
 LARGE = 100_000  # bytes that count as large here
-MANY = Plan([[Action(Op.CREATE, "f", Entry(Kind.FILE, 0o644, LARGE))]])  # worth all channels
+MANY = CHANNELS * LARGE  # bytes that are worth all channels
+MANY_LARGE = Plan([[Action(Op.CREATE, "f", Entry(Kind.FILE, 0o644, MANY))]])
 Begin = Callable[..., Bench]
 SIZES = [LARGE - 1, LARGE, 255 * 1024 * 4, 255 * 1024 * 4 + 1, 3 << 20]
 
@@ -37,7 +38,7 @@ def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if every file were large, and the server far away."""
     for module in (tree_remote, driver, upload):
         monkeypatch.setattr(module, "SPREAD_FROM", LARGE)
-    monkeypatch.setattr(driver, "A_LANE", 1)
+    monkeypatch.setattr(driver, "A_CHANNEL", LARGE)
     monkeypatch.setattr(driver, "FAR", 0.0)
 
 
@@ -55,9 +56,9 @@ class TestLanes(Conformance):
             remote = opener(sshd)(dest, options, heard)
             assert isinstance(remote, TreeRemote)
             remote._site.quirks = replace(remote._site.quirks, ordered=True)  # as it will be found out
-            remote._spread.ask_for(MANY.actions)
+            remote._spread.ask_for(MANY_LARGE.actions)
             remote._spread.take(wait=True)
-            assert remote._site.lanes == LANES
+            assert remote._site.channels == CHANNELS
             return remote
 
         return open_remote
@@ -65,13 +66,13 @@ class TestLanes(Conformance):
 
 def lanes(bench: Bench) -> int:
     assert isinstance(bench.remote, TreeRemote)
-    return bench.remote._site.lanes
+    return bench.remote._site.channels
 
 
 def ask_for_all(bench: Bench) -> None:
     """A session goes wrong only if it begins after the server was told so."""
     assert isinstance(bench.remote, TreeRemote)
-    bench.remote._spread.ask_for(MANY.actions)
+    bench.remote._spread.ask_for(MANY_LARGE.actions)
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def begin(source: Path, dest: Path) -> Iterator[Begin]:
     """``begin(open_remote)``, and how large a file is to come; closed in the end."""
     with ExitStack() as stack:
 
-        def begin(open_remote: OpenRemote, largest: int = LARGE) -> Bench:
+        def begin(open_remote: OpenRemote, largest: int = MANY) -> Bench:
             plan = Plan([[Action(Op.CREATE, "f", Entry(Kind.FILE, 0o644, largest))]])
             bench = Bench(open_remote, source, dest, Options(), plan=plan)
             stack.callback(bench.source.close)
@@ -97,7 +98,7 @@ def files() -> dict[str, File]:
 def test_files_of_all_sizes_arrive_with_their_times_and_modes(begin: Begin, open_remote: OpenRemote) -> None:
     bench = begin(open_remote)
     bench.upload(files())
-    assert lanes(bench) == LANES
+    assert lanes(bench) == CHANNELS
     bench.same()
     bench.end()
 
@@ -113,11 +114,11 @@ def test_small_files_go_beside_large_ones(begin: Begin, shim_sshd: Sshd) -> None
     bench = begin(opener(shim_sshd))
     small = {f"f{n}": File(f"content {n}".encode(), mode=0o600 + n % 64) for n in range(300)}
     bench.upload({"bundle": small, "mixed": {**small, **files()}, **small, **files()})
-    assert lanes(bench) == LANES
+    assert lanes(bench) == CHANNELS
     bench.same()
     bench.end()
     bench.remote.close()
-    assert shim_sshd.requests().sessions == LANES
+    assert shim_sshd.requests().sessions == CHANNELS
 
 
 @pytest.mark.parametrize("granted", [1, 2])
@@ -136,7 +137,7 @@ def test_what_may_be_opened_only_once_takes_one_lane(begin: Begin, bound_sshd: S
     """Its mode lets nobody write, and the server's user is not root."""
     bench = begin(opener(bound_sshd))
     bench.upload({"read-only": File(bytes(3 << 20), mode=0o400, mtime=OLD)})
-    assert lanes(bench) == LANES
+    assert lanes(bench) == CHANNELS
     bench.same()
     bench.end()
 
@@ -157,7 +158,7 @@ class Watched:
 
 
 def large(bench: Bench) -> Action:
-    (bench.src / "large").write_bytes(os.urandom(2 * LANES << 20))  # eight writes on each lane
+    (bench.src / "large").write_bytes(os.urandom(2 * CHANNELS << 20))  # eight writes on each lane
     return bench.create("large")
 
 

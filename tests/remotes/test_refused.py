@@ -317,13 +317,13 @@ def test_more_channels_are_used_where_they_show_the_same_folder(
     there: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(driver, "A_LANE", 100_000)
+    monkeypatch.setattr(driver, "A_CHANNEL", 100_000)
     monkeypatch.setattr(driver, "FAR", 0.0)
     job = job_to(*quirks)
     build_tree(source, {f"f{n}": os.urandom(300_000) for n in range(6)})
     for _ in range(2):
         well(job)
-        assert learned(job).lanes_agree is agree
+        assert learned(job).channels_agree is agree
         assert_same_tree(source, there)
         build_tree(source, {f"f{n}": os.urandom(300_000) for n in range(6)})
 

@@ -11,8 +11,9 @@ import pytest
 
 from reconcile.core.errors import ConnectionLost, Interrupted, ProtocolError
 from reconcile.core.job import Stop
-from reconcile.remotes.sftp import lane, wire
+from reconcile.remotes.sftp import channel as sftp_channel
 from reconcile.remotes.sftp import session as pump
+from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.tree.steps import Batch, Burst, Farewell, Notable, Recipe, Room
 from reconcile.remotes.tree.verbs import OK, Opendir, Remove, Status, Sync, Verb, Write
@@ -373,7 +374,7 @@ def test_what_the_server_does_not_take_is_kept_up_to_a_bound(monkeypatch: pytest
             self.most = max(self.most, session._first.kept)
             return super().send(data[:5000], wait=wait) if wait else 0
 
-    monkeypatch.setattr(lane, "MOST_KEPT", 50_000)
+    monkeypatch.setattr(sftp_channel, "MOST_KEPT", 50_000)
     monkeypatch.setattr(pump, "AT_ONCE", 10_000)
     channel = SlowChannel(echo)
     session = Session(channel)

@@ -28,7 +28,7 @@ _SYSTEMS = Quirks(  # what the system sees to, whatever the file system
     moves_links=True,
     removes_links=True,
     verbatim=True,
-    lanes_agree=True,
+    channels_agree=True,
     truncates=False,
 )
 

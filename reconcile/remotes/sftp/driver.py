@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from reconcile.remotes.sftp.lane import Lane
+from reconcile.remotes.sftp.channel import SftpChannel
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.ssh.connect import Channel, Connection
 from reconcile.remotes.tree.upload import SPREAD_FROM
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 IN_FLIGHT = 1000  # recipes under way at most, where the server is near: more would only queue there
 PER_SECOND = 75_000  # more of them for each second that a round trip takes: an upload is three
 IN_FLIGHT_FAR = 4000  # however far
-LANES = 8  # channels for content at most; OpenSSH grants a connection ten, some hosts fewer
-A_LANE = 16 * 1024 * 1024  # bytes of large files for which it is worth to open one more
+CHANNELS = 8  # channels for content at most; OpenSSH grants a connection ten, some hosts fewer
+A_CHANNEL = 16 * 1024 * 1024  # bytes of large files for which it is worth to open one more
 WINDOWS = 16  # the same where the server takes so little at a time that this is less
 SMALLEST = 16 * 1024  # bytes that are counted for such a window at least
 FAR = 0.002  # seconds of a round trip from which the window of one channel is what holds content up
@@ -33,7 +33,7 @@ class SftpDriver(Session):
     def __init__(self, connection: Connection, channel: Channel, silence: float) -> None:
         super().__init__(channel, silence)
         self._connection = connection
-        self._asked: list[Future[Lane | None]] = []
+        self._asked: list[Future[SftpChannel | None]] = []
 
     @property
     def at_a_time(self) -> int:
@@ -44,9 +44,9 @@ class SftpDriver(Session):
         """Begin to open as many as the large files are worth."""
         if self.round_trip < FAR:
             return False
-        a_lane = min(A_LANE, WINDOWS * max(self._connection.channel.window, SMALLEST))
-        large = sum(size for size in sizes if size >= min(SPREAD_FROM, a_lane))
-        count = min(large // a_lane, LANES - 1)
+        a_channel = min(A_CHANNEL, WINDOWS * max(self._connection.channel.window, SMALLEST))
+        large = sum(size for size in sizes if size >= min(SPREAD_FROM, a_channel))
+        count = min(large // a_channel, CHANNELS - 1)
         if count:
             self._asked = self._connection.ask_for_more(count, self._greet)
         return count > 0
@@ -59,10 +59,10 @@ class SftpDriver(Session):
         self.widen(asked, self._connection.wait)
         return True
 
-    def _greet(self, channel: Channel) -> Lane:
-        lane = Lane(channel, self._silence)
-        lane.greet()
-        return lane
+    def _greet(self, below: Channel) -> SftpChannel:
+        channel = SftpChannel(below, self._silence)
+        channel.greet()
+        return channel
 
     def close(self) -> None:
         """Close the connection."""

@@ -20,7 +20,7 @@ from reconcile.core.errors import ConnectionLost, ProtocolError
 from reconcile.core.job import Stop
 from reconcile.core.model import Stats
 from reconcile.remotes.sftp import wire
-from reconcile.remotes.sftp.lane import Channel, Lane, extensions_of
+from reconcile.remotes.sftp.channel import Channel, SftpChannel, extensions_of
 from reconcile.remotes.sftp.wire import ENCODERS
 from reconcile.remotes.tree.steps import Batch, Burst, Deliver, Farewell, Recipe, Room, Step
 from reconcile.remotes.tree.verbs import OK, Code, Status, Sync, Verb
@@ -109,8 +109,8 @@ class Session:
     """
 
     def __init__(self, channel: Channel, silence: float = SILENCE) -> None:
-        self._first = Lane(channel, silence)
-        self._lanes = [self._first]
+        self._first = SftpChannel(channel, silence)
+        self._channels = [self._first]
         self._wait: Callable[[float], None] | None = None  # until something may have come on one of several
         self._silence = silence
         self._tick = min(TICK, silence)
@@ -133,17 +133,17 @@ class Session:
         """What went over the channels, SSH's own overhead left out."""
         return Stats(
             self._requests,
-            sum(lane.sent for lane in self._lanes),
-            sum(lane.received for lane in self._lanes),
+            sum(channel.sent for channel in self._channels),
+            sum(channel.received for channel in self._channels),
         )
 
     @property
     def channels(self) -> int:
         """How many channels there are for content."""
-        return len(self._lanes)
+        return len(self._channels)
 
     def handshake(self, patience: float = 0.0) -> dict[bytes, bytes]:
-        """Comes first, once: see ``Lane.greet``."""
+        """Comes first, once: see ``SftpChannel.greet``."""
         return self._first.greet(patience)
 
     def handshake_and_call(self, recipe: Recipe[T], patience: float = 0.0) -> tuple[dict[bytes, bytes], T]:
@@ -153,16 +153,16 @@ class Session:
         result = self.call(recipe)
         return extensions_of(self._greeting), result
 
-    def widen(self, coming: Iterable[Future[Lane | None]], wait: Callable[[float], None]) -> None:
+    def widen(self, coming: Iterable[Future[SftpChannel | None]], wait: Callable[[float], None]) -> None:
         """More channels, for content, once they are there. None stands for one that is done without.
 
         ``wait`` returns when something may have come on any of the channels, or after so many seconds.
         """
-        for lane in self._lanes:
-            lane.flush()
+        for channel in self._channels:
+            channel.flush()
         granted = [each.result() for each in coming]
-        self._lanes += [lane for lane in granted if lane is not None]
-        self._wait = wait if len(self._lanes) > 1 else None
+        self._channels += [channel for channel in granted if channel is not None]
+        self._wait = wait if len(self._channels) > 1 else None
 
     def call(self, recipe: Recipe[T]) -> T:
         """Run one recipe to its end."""
@@ -240,9 +240,9 @@ class Session:
         self._outstanding = 0
         while self._bursts:
             self._bursts.popleft().stop()
-        for lane in self._lanes:
-            lane.turn.clear()
-            lane.unanswered = 0
+        for channel in self._channels:
+            channel.turn.clear()
+            channel.unanswered = 0
 
     def _begin(self, step: Any, task: _Task) -> None:
         """Send what a recipe asked for, which is a ``Step``."""
@@ -251,7 +251,7 @@ class Session:
         elif isinstance(step, Burst):
             self._begin_burst(step, task.resume)
         elif isinstance(step, Room):
-            self._lanes[step.lane].turn.append(task.resume)
+            self._channels[step.channel].turn.append(task.resume)
         elif isinstance(step, Farewell):
             self._post(step.verb, _ignore)
             task.resume(None)
@@ -276,9 +276,9 @@ class Session:
 
     def _draw(self) -> None:
         """Send content, many small files and file after file, until there is no room."""
-        for lane in self._lanes:
-            while lane.turn and self._has_room(lane):
-                lane.turn.popleft()(None)
+        for channel in self._channels:
+            while channel.turn and self._has_room(channel):
+                channel.turn.popleft()(None)
         most = self._burst_room()
         while self._bursts and self._outstanding < most:
             burst = self._bursts[0]
@@ -306,26 +306,26 @@ class Session:
         """Add a verb to what is sent; returns its size. What is drawn of a burst counts as outstanding."""
         kind = type(verb)
         encode, expects = ENCODERS[kind]
-        lane = self._lanes[verb.channel]
+        channel = self._channels[verb.channel]
         self._requests += 1
         ident = self._requests & 0xFFFFFFFF
         if isinstance(verb, Sync):
             self._slow[ident] = verb.size / wire.SLOW_DISK
-        size = encode(lane.out, ident, verb)
+        size = encode(channel.out, ident, verb)
         weight = size if isinstance(owner, Burst) else 0
         self._waiting[ident] = owner, kind, expects, weight
         self._outstanding += weight
-        lane.size += size
-        if lane.size >= AT_ONCE:
-            lane.flush()
+        channel.size += size
+        if channel.size >= AT_ONCE:
+            channel.flush()
         return size
 
     def _post_all(self, verbs: Sequence[Verb], owner: Batch) -> None:
         """The same for several that go together."""
-        owner.lane = verbs[0].channel
-        lane = self._lanes[owner.lane]
-        before = lane.size
-        waiting, out = self._waiting, lane.out
+        owner.channel = verbs[0].channel
+        channel = self._channels[owner.channel]
+        before = channel.size
+        waiting, out = self._waiting, channel.out
         for verb in verbs:
             kind = type(verb)
             encode, expects = ENCODERS[kind]
@@ -334,11 +334,11 @@ class Session:
             if isinstance(verb, Sync):
                 self._slow[ident] = verb.size / wire.SLOW_DISK
             waiting[ident] = owner, kind, expects, 0
-            lane.size += encode(out, ident, verb)
-        owner.size = lane.size - before
-        lane.unanswered += owner.size
-        if lane.size >= AT_ONCE:
-            lane.flush()
+            channel.size += encode(out, ident, verb)
+        owner.size = channel.size - before
+        channel.unanswered += owner.size
+        if channel.size >= AT_ONCE:
+            channel.flush()
 
     def _accept(self, replies: Iterable[tuple[int, wire.Reply]]) -> None:
         """Hand each reply to whoever waits for it."""
@@ -364,7 +364,7 @@ class Session:
                 owner.failed = owner.failed or type(reply) is Status
             if not owner.pending and owner.verbs is None:
                 if isinstance(owner, Batch):
-                    self._lanes[owner.lane].unanswered -= owner.size
+                    self._channels[owner.channel].unanswered -= owner.size
                     self._answered += owner.size
                 owner.resume(owner.notable)
 
@@ -377,19 +377,19 @@ class Session:
             raise ProtocolError(f"the server answered request {ident}, which is not open")
         self._stale.discard(ident)
 
-    def _await(self) -> Lane | None:
-        """Send what waits until something comes: the lane on which it does.
+    def _await(self) -> SftpChannel | None:
+        """Send what waits until something comes: the channel on which it does.
 
         What the server does not take yet keeps nobody from reading its answers. None:
         nothing came, but now it takes more, or a tick is over.
         """
         until = time.monotonic() + self._tick
         while True:
-            for lane in self._lanes:
-                lane.flush()
+            for channel in self._channels:
+                channel.flush()
             if (ready := self._ready()) is not None:
                 return ready
-            if any(lane.turn and self._has_room(lane) for lane in self._lanes):
+            if any(channel.turn and self._has_room(channel) for channel in self._channels):
                 return None
             if self._wait is not None:
                 if (left := until - time.monotonic()) <= 0:
@@ -403,13 +403,13 @@ class Session:
             else:
                 return self._first
 
-    def _has_room(self, lane: Lane) -> bool:
-        """Whether more small files may go over a lane.
+    def _has_room(self, channel: SftpChannel) -> bool:
+        """Whether more small files may go over a channel.
 
         OpenSSH's server reads 16 KiB for each request that it carries out, however small,
         and copies all that it has not come to whenever that grows: seconds for some MiB.
         """
-        return not lane.stuck and lane.unanswered < BACKLOG + self._under_way()
+        return not channel.stuck and channel.unanswered < BACKLOG + self._under_way()
 
     def _burst_room(self) -> float:
         """How many bytes of large files may wait for their answers.
@@ -418,26 +418,26 @@ class Session:
         2 MiB. Where it is near, that pays only for what takes long, so it is more the more was sent.
         """
         for_each = BURSTS + self._under_way() + self._answered / 64
-        return min(for_each, OUTSTANDING) * len(self._lanes)
+        return min(for_each, OUTSTANDING) * len(self._channels)
 
     def _under_way(self) -> float:
-        """How many bytes of a lane wait for nothing but the way, as far as answers have shown that they flow.
+        """How many bytes of a channel wait for nothing but the way, as far as answers show that they flow.
 
         What comes as one gush piles up where it arrives.
         """
-        return min(PER_SECOND * self.round_trip, self._answered / len(self._lanes))
+        return min(PER_SECOND * self.round_trip, self._answered / len(self._channels))
 
-    def _ready(self) -> Lane | None:
-        """A lane on which something has come."""
-        for lane in self._lanes:
-            if lane.channel.recv_ready():
-                return lane
+    def _ready(self) -> SftpChannel | None:
+        """A channel on which something has come."""
+        for channel in self._channels:
+            if channel.pipe.recv_ready():
+                return channel
         return None
 
-    def _receive(self, lane: Lane) -> list[tuple[int, wire.Reply]]:
+    def _receive(self, channel: SftpChannel) -> list[tuple[int, wire.Reply]]:
         """What the server says next; empty if it was silent for a moment, but not yet for too long."""
-        began, before = time.monotonic(), lane.received
-        replies = lane.receive(self._tick)
+        began, before = time.monotonic(), channel.received
+        replies = channel.receive(self._tick)
         if replies:
             self._waited = self._idle = 0.0
             return replies
@@ -445,7 +445,7 @@ class Session:
             self._bear(self._tick)
         else:
             took = time.monotonic() - began + self._idle
-            self._bear(took - (lane.received - before) / SLOWEST)
+            self._bear(took - (channel.received - before) / SLOWEST)
         return []
 
     def _bear(self, seconds: float) -> None:

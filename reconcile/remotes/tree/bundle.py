@@ -46,7 +46,7 @@ class Bundle:
     mode: int | None
     place: bytes  # where it is staged
     actions: Sequence[Action]
-    lane: int = 0  # all of it goes over one: a file is opened after its directory was made
+    channel: int = 0  # all of it goes over one: a file is opened after its directory was made
     waiting: int = 0  # recipes that have not ended
     made: bool = False  # its place is
     missed: bool = False  # by a file that was to be opened in it
@@ -126,7 +126,7 @@ class Bundler:
         for bundle in bundles:
             together = list(_split(bundle.actions, self._most))
             bundle.waiting = 1 + len(together)
-            [bundle.lane] = self._site.take_lanes(1)
+            [bundle.channel] = self._site.next_channels(1)
             yield self._make_place(bundle)
             for actions in together:
                 yield self._fill(bundle, actions)
@@ -136,8 +136,8 @@ class Bundler:
     def _make_place(self, bundle: Bundle) -> Recipe[list[Outcome]]:
         """Not waited for: if it fails, so will every OPEN in it."""
         wanted = 0o777 if bundle.mode is None else bundle.mode | 0o700
-        place, lane = bundle.place, bundle.lane
-        made, there = yield [Mkdir(place, wanted, lane), Lstat(place, lane)]
+        place, channel = bundle.place, bundle.channel
+        made, there = yield [Mkdir(place, wanted, channel), Lstat(place, channel)]
         bundle.made = made is OK
         bundle.missed = bundle.missed or absent(there)
         if bundle.mode is not None and isinstance(there, Attrs) and there.mode & PERMISSIONS != wanted:
@@ -147,7 +147,7 @@ class Bundler:
     def _fill(self, bundle: Bundle, actions: Sequence[Action]) -> Recipe[list[Outcome]]:
         """Some files of a bundle: two round trips for all of them."""
         places = [bundle.staged_at(action) for action in actions]
-        staged, failed = yield from self._stage(actions, places, bundle.lane, bundle)
+        staged, failed = yield from self._stage(actions, places, bundle.channel, bundle)
         bundle.staged += staged
         return failed + (yield from self._end(bundle))
 
@@ -156,14 +156,14 @@ class Bundler:
         site = self._site
         here = [action for action in actions if not site.is_elsewhere(parent(action.path))]
         self.left += [action for action in actions if site.is_elsewhere(parent(action.path))]
-        [lane] = site.take_lanes(1)
+        [channel] = site.next_channels(1)
         staged, failed = yield from self._stage(
-            here, [staging_place(site, action.path) for action in here], lane
+            here, [staging_place(site, action.path) for action in here], channel
         )
         return failed + (yield from self._put_each(staged))
 
     def _stage(
-        self, actions: Sequence[Action], places: Sequence[bytes], lane: int, bundle: Bundle | None = None
+        self, actions: Sequence[Action], places: Sequence[bytes], channel: int, bundle: Bundle | None = None
     ) -> Recipe[tuple[list[Staged], list[Outcome]]]:
         """Send files in step: what is staged then, and what failed. What may go better alone is left."""
         site = self._site
@@ -173,18 +173,18 @@ class Bundler:
             self.left += actions
             return [], []
         opened: list[Handle | Status] = yield [
-            self._site.open_new(place, self._site.mode_for(_wish(action)), lane)
+            self._site.open_new(place, self._site.mode_for(_wish(action)), channel)
             for place, action in zip(places, actions, strict=True)
         ]
         contents: list[tuple[Action, Content]] = []
         for place, action, reply in zip(places, actions, opened, strict=True):
             if isinstance(reply, Handle):
-                contents.append((action, self._content(action, place, (lane, reply.handle))))
+                contents.append((action, self._content(action, place, (channel, reply.handle))))
             else:
                 self.left.append(action)
                 if bundle is not None:
                     bundle.missed = bundle.missed or absent(reply)
-        yield Room(lane)
+        yield Room(channel)
         answers: list[Notable] = yield [content.requests() for _, content in contents]
         staged: list[Staged] = []
         failed: list[Outcome] = []

@@ -89,7 +89,7 @@ class Site:
     claims_openssh: bool = False  # announces what OpenSSH does
     block: int = BLOCK  # bytes of content in one WRITE
     handles: int = HANDLES_UNKNOWN  # that may be open at a time
-    lanes: int = 1  # channels that content may take
+    channels: int = 1  # channels that content may take
     caps: Caps = Caps()
     vacant: bool = False  # DEST is not there, but the directory it is to be in
     run: bytes = b""  # folder of this run, once prepared
@@ -134,7 +134,7 @@ class Site:
     refusals: int = 0  # writes refused in a row, for no reason that we see
     warn: Callable[[str], None] = _to_nobody
     _count: int = 0
-    _turn: int = 0  # the lane that comes next
+    _turn: int = 0  # the channel that comes next
     _said: set[str] = field(default_factory=set)
 
     @property
@@ -167,19 +167,19 @@ class Site:
         """What ``fresh`` may have called things in a folder of some run's."""
         return [b"%b/%x" % (folder, number) for number in numbers]
 
-    def open_new(self, path: bytes, mode: int | None, lane: int = 0) -> Verb:
+    def open_new(self, path: bytes, mode: int | None, channel: int = 0) -> Verb:
         """Make a file of ours and open it, as this server wants to be asked for it."""
-        return OpenNew(path, mode, lane, truncate=bool(self.quirks.truncates))
+        return OpenNew(path, mode, channel, truncate=bool(self.quirks.truncates))
 
     def at_most(self, count: int) -> int:
         """So many at a time, where each takes a handle, or fewer."""
         return max(1, min(count, self.handles))
 
-    def take_lanes(self, most: int) -> list[int]:
-        """Up to so many lanes, one at least, in turn."""
+    def next_channels(self, most: int) -> list[int]:
+        """Up to so many channels, one at least, in turn."""
         first = self._turn
-        self._turn += min(most, self.lanes)
-        return [turn % self.lanes for turn in range(first, self._turn)]
+        self._turn += min(most, self.channels)
+        return [turn % self.channels for turn in range(first, self._turn)]
 
     @property
     def prefixes(self) -> tuple[bytes, bytes]:

@@ -30,12 +30,12 @@ class Spread:
             return
         self._unproven = self._known is None
         if self._unproven:  # should that be taken amiss, it is not asked again
-            self._site.quirks = replace(self._site.quirks, lanes_agree=False)
+            self._site.quirks = replace(self._site.quirks, channels_agree=False)
 
     @property
     def _known(self) -> bool | None:
         """Whether one channel shows what another has made. OpenSSH's do, and who is like it."""
-        return self._site.quirks.ordered or self._site.quirks.lanes_agree
+        return self._site.quirks.ordered or self._site.quirks.channels_agree
 
     def prove(self) -> None:
         """Find out whether the channels that were asked for show the same folder, if nobody knows."""
@@ -52,7 +52,7 @@ class Spread:
             self._use()
 
     def _use(self) -> None:
-        self._site.lanes = self._driver.channels if self._known else 1
+        self._site.channels = self._driver.channels if self._known else 1
 
 
 def _compare(site: Site) -> Recipe[None]:
@@ -64,8 +64,8 @@ def _compare(site: Site) -> Recipe[None]:
     looks = [Lstat(one, 1), Lstat(other, 0)]
     yield looks
     opened: list[Handle | Status] = yield [site.open_new(one, 0o600, 0), site.open_new(other, 0o600, 1)]
-    yield [Close(each.handle, lane) for lane, each in enumerate(opened) if isinstance(each, Handle)]
+    yield [Close(each.handle, channel) for channel, each in enumerate(opened) if isinstance(each, Handle)]
     seen: list[Attrs | Status] = yield looks
     agree = all(isinstance(each, Attrs) for each in seen)
-    site.quirks = replace(site.quirks, lanes_agree=agree)
+    site.quirks = replace(site.quirks, channels_agree=agree)
     yield [Remove(one), Remove(other, 1)]  # each by whom it is known to

@@ -57,13 +57,13 @@ class Burst:
 class Batch(Burst):
     """A few verbs that go out at once: the content of a small file. The rest is as with ``Burst``."""
 
-    __slots__ = ("all", "lane", "size")
+    __slots__ = ("all", "channel", "size")
 
     def __init__(self, verbs: Sequence[Verb]) -> None:
         super().__init__(iter(()))
         self.verbs = None
         self.all = verbs
-        self.lane = 0
+        self.channel = 0
         self.size = 0  # bytes that have not been answered
         self.pending = len(verbs)
 
@@ -78,12 +78,12 @@ class Farewell:
 
 
 class Room:
-    """Waits until the server takes more over a lane: what comes next is read when it can be sent."""
+    """Waits until the server takes more over a channel: what comes next is read when it can be sent."""
 
-    __slots__ = ("lane",)
+    __slots__ = ("channel",)
 
-    def __init__(self, lane: int) -> None:
-        self.lane = lane
+    def __init__(self, channel: int) -> None:
+        self.channel = channel
 
 
 Step: TypeAlias = "Verb | Burst | Farewell | Room | Sequence[Verb | Burst | Recipe[Any]]"

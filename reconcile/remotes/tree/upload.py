@@ -56,7 +56,7 @@ from reconcile.source.files import Source, SourceError, digest_of, new_hash
 Sent = Callable[[int, str], None]  # bytes, path
 _PUT = "put the file in place"
 AGAIN = (Reason.CHANGED, Reason.GROWING)  # what is worth a second try
-SPREAD_FROM = 1024 * 1024  # bytes of a file for which it is worth to open it over one lane more
+SPREAD_FROM = 1024 * 1024  # bytes of a file for which it is worth to open it over one channel more
 
 
 def upload(site: Site, action: Action, source: Source, sent: Sent) -> Recipe[Outcome]:
@@ -102,8 +102,8 @@ def _stage_and_publish(
     path, wish = action.path, action if new is action.new else replace(action, new=new)
     # Only in OpenSSH's ways a file may be written through several handles, for all we know.
     is_spread = new.size > site.block and site.quirks.ordered
-    lane, *more = site.take_lanes(1 + new.size // SPREAD_FROM if is_spread else 1)
-    opening = site.open_new(staged, site.mode_for(new), lane)
+    channel, *more = site.next_channels(1 + new.size // SPREAD_FROM if is_spread else 1)
+    opening = site.open_new(staged, site.mode_for(new), channel)
     way: Way | Outcome = Way.FREE
     opened: Handle | Status
     # A small new file is sent on the chance, as RENAME refuses a target that exists.
@@ -114,7 +114,7 @@ def _stage_and_publish(
         opened = yield opening
     if isinstance(way, Outcome):
         if isinstance(opened, Handle):
-            yield Close(opened.handle, lane)
+            yield Close(opened.handle, channel)
             yield Remove(staged)
         return replace(way, action=action)
     if isinstance(opened, Status) and opened.code in UNCLEAR:
@@ -126,7 +126,7 @@ def _stage_and_publish(
             site.unopened.append(action)
         return Outcome(action, problem=failed)
 
-    content = Content(site, source, path, new, staged, (lane, opened.handle), sent)
+    content = Content(site, source, path, new, staged, (channel, opened.handle), sent)
     held = yield from send(content, more)
     if isinstance(held, Problem):
         return Outcome(action, problem=held)
@@ -159,7 +159,7 @@ def put_in_place(site: Site, action: Action, held: Entry, staged: bytes, way: Wa
 
 
 def send(content: Content, more: Sequence[int]) -> Recipe[Entry | Problem]:
-    """Bring a file's content into an open staging file, over ``more`` lanes too, verify and close it.
+    """Bring a file's content into an open staging file, over ``more`` channels too, verify and close it.
 
     Returns the entry that holds once it is published; with a problem the staging
     file is gone.
@@ -209,7 +209,7 @@ class Content:
         self.path = path
         self.entry = entry
         self.staged = staged
-        self.handles = [opened]  # by lane
+        self.handles = [opened]  # by channel
         self.sent = sent
         self.digest = b""
         self.mode = site.mode_for(entry)
@@ -218,14 +218,14 @@ class Content:
         self.shown = quirks.shown(time) if quirks.time_step or quirks.time_shift else time
         self.unkept = False  # the server shows another mode
         self.trouble: Problem | None = None  # with the source
-        self.written = False  # all of it, over several lanes: what follows the content is still to come
+        self.written = False  # all of it, over several channels: what follows the content is still to come
 
-    def spread(self, lanes: Sequence[int]) -> Recipe[None]:
-        """Open the staging file over other lanes too; where that fails, they are done without."""
-        opened = yield [OpenAgain(self.staged, lane) for lane in lanes]
+    def spread(self, channels: Sequence[int]) -> Recipe[None]:
+        """Open the staging file over other channels too; where that fails, they are done without."""
+        opened = yield [OpenAgain(self.staged, channel) for channel in channels]
         self.handles += [
-            (lane, reply.handle)
-            for lane, reply in zip(lanes, opened, strict=True)
+            (channel, reply.handle)
+            for channel, reply in zip(channels, opened, strict=True)
             if isinstance(reply, Handle)
         ]
 
@@ -246,8 +246,8 @@ class Content:
             return []
         self.digest = digest_of(data)
         self.sent(len(data), self.path)
-        [(lane, handle)] = self.handles
-        return [Write(handle, 0, data, lane), *self.ending()] if data else self.ending()
+        [(channel, handle)] = self.handles
+        return [Write(handle, 0, data, channel), *self.ending()] if data else self.ending()
 
     def _piecewise(self) -> Iterator[Verb]:
         hasher, offset = new_hash(), 0
@@ -256,8 +256,8 @@ class Content:
             for data in self.source.pieces(self.path, stamp_of(self.entry), self.site.block):
                 hasher.update(data)
                 self.sent(len(data), self.path)
-                lane, handle = next(ways)
-                yield Write(handle, offset, data, lane)
+                channel, handle = next(ways)
+                yield Write(handle, offset, data, channel)
                 offset += len(data)
         except SourceError as error:
             self.trouble = problem(self.path, error.reason, error.message)
@@ -266,33 +266,33 @@ class Content:
         if len(self.handles) == 1:
             yield from self.ending()
             return
-        # Its time is set once all is written: what one lane carries out, another doesn't wait for.
+        # Its time is set once all is written: what one channel carries out, another doesn't wait for.
         while len(self.handles) > 1:
-            lane, handle = self.handles.pop()
-            yield Close(handle, lane)
+            channel, handle = self.handles.pop()
+            yield Close(handle, channel)
         self.written = True
 
     def ending(self) -> list[Verb]:
         """What follows the content. Size and time are read back where the server has to prove itself."""
-        site, [(lane, handle)] = self.site, self.handles
+        site, [(channel, handle)] = self.site, self.handles
         wanted = self.mtime
         mtime = None if site.quirks.late_times else wanted
         verbs: list[Verb] = []
         if self.mode is not None or mtime is not None:
-            verbs.append(SetHandle(handle, self.mode, mtime, lane))
+            verbs.append(SetHandle(handle, self.mode, mtime, channel))
         if site.syncs(self.entry.size):
-            verbs.append(Sync(handle, self.entry.size, lane))
+            verbs.append(Sync(handle, self.entry.size, channel))
         self.handles = []
-        verbs.append(Close(handle, lane))
+        verbs.append(Close(handle, channel))
         if mtime != wanted:
-            verbs.append(Set(self.staged, None, wanted, lane))
+            verbs.append(Set(self.staged, None, wanted, channel))
         if (
             site.reads_back()
             or mtime is None
             or self.written
             or (site.elsewhere and site.is_elsewhere(parent(self.path)))
         ):
-            verbs.append(Lstat(self.staged, lane))
+            verbs.append(Lstat(self.staged, channel))
         return verbs
 
     def went_well(self, notable: Notable) -> bool:
@@ -316,8 +316,8 @@ class Content:
     def _settle(self, notable: Notable) -> Recipe[Problem | None]:
         """Make sense of all that was no plain OK. The staging file is closed afterwards."""
         replies = dict(reversed(notable))  # of several of a kind the first tells most
-        for lane, handle in self.handles:
-            status: Status = yield Close(handle, lane)
+        for channel, handle in self.handles:
+            status: Status = yield Close(handle, channel)
             if status is not OK:
                 replies.setdefault(Close, status)
         if self.trouble is not None:

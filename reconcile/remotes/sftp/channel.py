@@ -41,14 +41,14 @@ class Channel(Protocol):
         """Close; may be called twice."""
 
 
-class Lane:
+class SftpChannel:
     """A channel with what waits to be sent on it (``out``, of ``size`` bytes) and what came in part.
 
     ``silence``: seconds for which the server may take no data.
     """
 
-    def __init__(self, channel: Channel, silence: float) -> None:
-        self.channel = channel
+    def __init__(self, pipe: Channel, silence: float) -> None:
+        self.pipe = pipe
         self.out: list[bytes] = []
         self.size = 0
         self.sent = self.received = 0  # bytes
@@ -116,9 +116,9 @@ class Lane:
             raise ConnectionLost("the connection was given up in the middle of a request")
         self._torn = True  # until it is known how much was sent
         try:
-            self.channel.settimeout(self._silence)
+            self.pipe.settimeout(self._silence)
             while self._cut:
-                count = self.channel.send(self._cut[0], wait=wait)
+                count = self.pipe.send(self._cut[0], wait=wait)
                 self.sent += count
                 if count < len(self._cut[0]):
                     self._cut[0] = self._cut[0][count:]
@@ -137,8 +137,8 @@ class Lane:
         Raises ConnectionLost, or ProtocolError for what is no SFTP v3.
         """
         try:
-            self.channel.settimeout(seconds)
-            data = self.channel.recv(RECEIVE)
+            self.pipe.settimeout(seconds)
+            data = self.pipe.recv(RECEIVE)
         except TimeoutError:
             return None
         except OSError as error:
