@@ -20,7 +20,7 @@ from reconcile.core.model import Action, Kind, Op, Outcome, Plan, Problem, Reaso
 from reconcile.core.plan import make_plan
 from reconcile.remotes import FORGETFUL
 from tests.support.memory import MemoryRemote, Tree, visible
-from tests.test_pipeline_properties import JOB, SILENT, Steps, World, files, synced, trees
+from tests.support.world import JOB, SILENT, Steps, World, files, synced, trees
 
 MIRROR = Options(mirror=True)
 

@@ -14,7 +14,7 @@ from reconcile.core.job import Links, Options
 from reconcile.core.model import Action, Caps, Entry, Kind, Op, Plan
 from reconcile.core.paths import join
 from tests.support.memory import MemoryRemote, Refusal, visible
-from tests.test_pipeline_properties import Steps, World, assert_done, files, trees
+from tests.support.world import Steps, World, assert_done, files, trees
 
 FLAT = Caps(dirs=False, rename=False, modes=False)
 COPIES = replace(FLAT, copy=True)

@@ -19,7 +19,7 @@ from reconcile.core.order import MOST_IN_TURN, order
 from reconcile.remotes import FORGETFUL
 from reconcile.state.journal import Leftover
 from tests.support.memory import LocalTree, MemoryRemote, Tree, pack, visible
-from tests.test_pipeline_properties import JOB, SILENT, World, assert_done
+from tests.support.world import JOB, SILENT, World, assert_done
 from tests.test_steps import assert_straight
 
 MIRROR = Options(mirror=True)

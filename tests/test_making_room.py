@@ -15,7 +15,7 @@ from tests.support.command import Reconcile
 from tests.support.memory import LocalTree
 from tests.support.sshd import Sshd
 from tests.support.trees import Link, build_tree
-from tests.test_pipeline_properties import World, files, synced
+from tests.support.world import World, files, synced
 
 PHOTOS = {f"{n}.jpg": f"photo {n}" for n in range(8)}
 REST = {f"k{n}": "k" for n in range(30)}
