@@ -21,7 +21,7 @@ from reconcile.source.scan import scan
 from reconcile.state.rows import PackedDirectory
 from reconcile.state.snapshot import FORMAT, MAGIC, load
 from tests.golden.make_snapshot import GOLDEN, HERE, dumped, golden_snapshot, sealed, unsealed
-from tests.test_rows import ENTRIES, NAMES
+from tests.state.test_rows import ENTRIES, NAMES
 
 
 def contents(snapshot: DirectorySnapshot) -> dict[str, dict[str, Entry]]:

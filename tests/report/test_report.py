@@ -677,7 +677,7 @@ def test_a_scan_is_shared_on_a_terminal_too(tmp_path: Path) -> None:
         (tmp_path / f"d{number}" / "f").touch()
     mine, side = pty.openpty()
     command = [sys.executable, "-c", SCAN_ON_A_TERMINAL, str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "TERM": "xterm"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "TERM": "xterm"}
     with subprocess.Popen(command, stdout=side, env=environment) as process:
         os.close(side)
         seen_there = b""

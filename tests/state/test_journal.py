@@ -17,7 +17,7 @@ from reconcile.core.errors import Refused
 from reconcile.core.model import Action, Entry, Op, Outcome, Problem, Reason, Stage
 from reconcile.state.journal import FORMAT, MAGIC, NAME, begin_journal, discard_journal, read_journal
 from tests.golden.make_interrupted import LEFT, PARKS
-from tests.test_rows import ENTRIES, NAMES
+from tests.state.test_rows import ENTRIES, NAMES
 
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
 SOME = st.none() | ENTRIES

@@ -21,7 +21,7 @@ from reconcile.remotes.tree import remote as tree_remote
 from reconcile.remotes.tree import upload
 from reconcile.remotes.tree.remote import TreeRemote
 from tests.remotes.conformance import OLD, Bench, Conformance, Heard, OpenRemote
-from tests.remotes.test_sftp import opener
+from tests.remotes.sftp.test_sftp import opener
 from tests.support.faults import Fault
 from tests.support.sshd import Sshd, start_sshd
 from tests.support.trees import File

@@ -18,7 +18,7 @@ from reconcile.core.model import Footing
 from reconcile.remotes.tree import delete
 from reconcile.remotes.tree.steps import Recipe
 from tests.remotes.conformance import LINEAGE, RUN, Bench, Heard
-from tests.remotes.test_sftp import opener
+from tests.remotes.sftp.test_sftp import opener
 from tests.support.command import Reconcile
 from tests.support.sshd import Sshd
 from tests.support.trees import Dir, build_tree, read_tree

@@ -16,7 +16,7 @@ import pytest
 from reconcile.core.errors import Locked
 from reconcile.state.lock import hold_lock
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 PROGRAM = """
 import json, os, signal, sys

@@ -18,9 +18,9 @@ from reconcile.core.model import Action, DirectorySnapshot, Entry, Footing, Kind
 from reconcile.core.order import MOST_IN_TURN, order
 from reconcile.remotes import FORGETFUL
 from reconcile.state.journal import Leftover
+from tests.core.test_steps import assert_straight
 from tests.support.memory import LocalTree, MemoryRemote, Tree, pack, visible
 from tests.support.world import JOB, SILENT, World, assert_done
-from tests.test_steps import assert_straight
 
 MIRROR = Options(mirror=True)
 COUNT = 9

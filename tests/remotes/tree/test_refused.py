@@ -15,7 +15,7 @@ from reconcile.core.model import Action, Op, Reason
 from reconcile.remotes.sftp import driver
 from reconcile.run import run
 from tests.remotes.conformance import Heard
-from tests.remotes.test_quirks import learned
+from tests.remotes.tree.test_quirks import learned
 from tests.support.quirky import HANDLES, Quirk, QuirkyFiles
 from tests.support.trees import Tree, assert_same_tree, build_tree, read_tree
 
