@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.jobs import job_to, served
 from tests.support.proxy import Proxy, start_proxy
 from tests.support.sshd import Sshd, start_sshd
 from tests.support.trees import Tree, build_tree
+
+__all__ = ["job_to", "served"]
 
 # No deadlines: they time the machine, not the code. A slow machine is no failure either.
 settings.register_profile(

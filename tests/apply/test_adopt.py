@@ -11,12 +11,10 @@ from reconcile.core.job import Job, Options
 from reconcile.core.model import Op
 from reconcile.run import make_plan, run
 from tests.remotes.conformance import Heard
-from tests.remotes.conftest import JobTo, job_to, served
+from tests.support.jobs import JobTo
 from tests.support.quirky import Quirk
 from tests.support.sshd import Sshd
 from tests.support.trees import File, Tree, build_tree, read_tree
-
-__all__ = ["job_to", "served"]
 
 OLD, OTHER = 1_500_000_000, 1_400_000_000
 LARGE = bytes(range(256)) * 1500  # several READs of one, and more than are under way at a time

@@ -11,10 +11,8 @@ from msgspec.structs import replace
 from reconcile.core.job import Job, OnDrift, Options, Result
 from reconcile.run import make_plan, run
 from tests.remotes.conformance import Heard
-from tests.remotes.conftest import JobTo, job_to, served
+from tests.support.jobs import JobTo
 from tests.support.trees import build_tree, read_tree
-
-__all__ = ["job_to", "served"]
 
 KEEP = Options(mirror=True, keep_remote_links=True, allow_mass_delete=True)
 HERE = {"index.html": "hi", "uploads": {".gitkeep": "", "sub": {"x": "x"}}}

@@ -13,14 +13,12 @@ import pytest
 from reconcile.run import run
 from reconcile.state.names import is_lost, name_run
 from tests.remotes.conformance import Heard
-from tests.remotes.conftest import JobTo, job_to, served
 from tests.support.command import Reconcile
 from tests.support.faults import Fault
+from tests.support.jobs import JobTo
 from tests.support.quirky import Quirk
 from tests.support.sshd import Sshd
 from tests.support.trees import assert_same_tree, build_tree, read_tree
-
-__all__ = ["job_to", "served"]
 
 DAY = 86_400
 

@@ -15,7 +15,7 @@ from reconcile.remotes.tree import walk
 from reconcile.run import make_plan, run
 from reconcile.state.memo import Memo
 from tests.remotes.conformance import Heard
-from tests.remotes.conftest import JobTo
+from tests.support.jobs import JobTo
 from tests.support.quirky import Quirk
 from tests.support.trees import File, Link, assert_same_tree, build_tree, read_tree
 

@@ -13,7 +13,7 @@ from reconcile.remotes.tree.quirks import Quirks, pack, unpack
 from reconcile.run import run
 from reconcile.state.memo import Memo
 from tests.remotes.conformance import Heard
-from tests.remotes.conftest import JobTo
+from tests.support.jobs import JobTo
 from tests.support.quirky import OPENSSH, Quirk
 from tests.support.sshd import Sshd
 from tests.support.trees import File, Link, assert_same_tree, build_tree, read_tree

@@ -1,4 +1,4 @@
-"""Fixtures for tests of servers that go wrong in their own ways."""
+"""A job to a server that goes wrong in its own ways: fixtures for all tests, made known in ``conftest``."""
 
 from __future__ import annotations
 
