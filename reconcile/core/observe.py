@@ -206,4 +206,4 @@ def claim_parted(action: Action, seen: Sights, tags: Tags) -> Outcome | None:
 
 def _unknown(action: Action, effects: Mapping[str, Entry | None]) -> Outcome:
     message = "the connection was lost in the middle of it; looked at again"
-    return Outcome(action, effects, Problem(action.path, Stage.RECOVER, Reason.DRIFT, message))
+    return Outcome(action, effects, Problem(action.subject, Stage.RECOVER, Reason.DRIFT, message))

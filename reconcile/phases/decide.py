@@ -97,7 +97,7 @@ def _is_sure(change: Change, options: Options) -> bool:
 def foresee_failing(run: Held, plan: Plan) -> dict[str, Since]:
     """What failed in the last run: said, if it is to be done again, and counted for what fails now."""
     failing = recall_failing(run.job.state)
-    planned = {action.path for action in plan.actions}
+    planned = {action.subject for action in plan.actions}
     again = {path: since for (path, _), since in failing.items() if path in planned}
     if again:
         run.reporter.say(describe_failing(again))

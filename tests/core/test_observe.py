@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from reconcile.core.model import NS, UNKNOWN_MODE, Action, Entry, Kind, Op, Seen
-from reconcile.core.observe import Tags, claim, held, intended, leads_alike, matches
+from reconcile.core.observe import Tags, claim, held, intended, is_parted, leads_alike, matches
+from reconcile.core.paths import parking_place
 from tests.support.tags import NoTimes, OpaqueTags, tag_for
 
 TAGS = OpaqueTags()
@@ -165,3 +166,53 @@ def test_what_is_somebody_elses_is_dropped(name: str, tags: Tags) -> None:
     assert not outcome.done
     assert outcome.effects.get("f") is None, "not known"
     assert "f" in outcome.effects or action.old is None, "and no longer believed in"
+
+
+PLACE = parking_place(0)
+OURS, THEIRS = (Seen(Kind.FILE, 0o644, size, 1, tag_for(size, 1)) for size in (1, 2))
+MINE = Entry(Kind.FILE, 0o644, 1, NS)
+ASIDE = Action(Op.MOVE, PLACE, MINE, None, "a", MINE)
+ON = Action(Op.MOVE, "b", MINE, None, PLACE, MINE, home="a")
+LATER = replace(ON, new=replace(MINE, mtime_ns=2 * NS))
+
+
+@pytest.mark.parametrize(
+    ("action", "seen", "effects", "done"),
+    [
+        (ASIDE, {"a": None, PLACE: OURS}, {"a": None, PLACE: MINE}, True),
+        (ASIDE, {"a": THEIRS, PLACE: None}, {"a": None}, False),
+        (ASIDE, {"a": None, PLACE: None}, {"a": None}, False),
+        (ON, {PLACE: None, "b": OURS}, {PLACE: None, "b": MINE}, True),
+        (LATER, {PLACE: None, "b": OURS}, {PLACE: None, "b": MINE}, False),
+    ],
+)
+def test_what_made_way_is_where_it_shows(
+    action: Action, seen: Mapping[str, Seen | None], effects: Mapping[str, Entry | None], *, done: bool
+) -> None:
+    outcome = claim(action, seen, TAGS)
+    assert outcome is not None
+    assert (outcome.done, outcome.effects) == (done, effects)
+    assert outcome.problem is None or outcome.problem.path == action.subject != PLACE
+
+
+@pytest.mark.parametrize(
+    ("action", "seen"),
+    [
+        (ASIDE, {"a": OURS, PLACE: None}),
+        (ASIDE, {"a": OURS, PLACE: THEIRS}),
+        (ON, {PLACE: OURS, "b": None}),
+        (ON, {PLACE: OURS, "b": THEIRS}),  # which is met when it goes on
+        (ON, {PLACE: None, "b": None}),  # it may be home
+        (ON, {PLACE: None, "b": THEIRS}),
+    ],
+)
+def test_what_makes_way_and_has_not_moved_goes_on(action: Action, seen: Mapping[str, Seen | None]) -> None:
+    assert claim(action, seen, TAGS) is None
+
+
+def test_a_folder_that_is_half_aside_goes_on() -> None:
+    there, folder = Seen(Kind.DIR, 0o755, 0, None), Entry(Kind.DIR, 0o755)
+    for action in (replace(ASIDE, new=folder, moved=folder), replace(ON, new=folder, moved=folder)):
+        seen = {"a": there, PLACE: there, "b": there}
+        assert not is_parted(action, seen)
+        assert claim(action, seen, TAGS) is None
