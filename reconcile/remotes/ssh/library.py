@@ -13,6 +13,7 @@ import warnings
 from types import ModuleType
 
 from reconcile.core.errors import ReconcileError
+from reconcile.remotes.ssh.absent import Absent
 
 __all__ = [
     "MSG_CHANNEL_DATA",
@@ -28,14 +29,12 @@ __all__ = [
 if "paramiko" not in sys.modules:
     # Two things that it asks for at once, and that we don't need, are a third and a fifth of the time that
     # takes. `invoke`, which drags in asyncio and unittest.mock, is for the commands of `Match exec`, which we
-    # never run; it copes with its absence. `importlib.metadata` finds the version that it would tell servers:
-    # ours tells them our own (see ``Transport``).
-    _no_invoke = "invoke" not in sys.modules
+    # never run; it copes with its absence (see ``Absent``). `importlib.metadata` finds the version
+    # that it would tell servers: ours tells them our own (see ``Transport``).
+    _absent = Absent("invoke")
     _no_metadata = not hasattr(importlib, "metadata")
     _brief = ModuleType("metadata")
     vars(_brief)["version"] = lambda _name: ""
-    if _no_invoke:
-        sys.modules["invoke"] = None  # type: ignore[assignment]
     if _no_metadata:
         importlib.metadata = _brief
     try:
@@ -43,8 +42,7 @@ if "paramiko" not in sys.modules:
             warnings.simplefilter("ignore")
             import paramiko
     finally:
-        if _no_invoke:
-            del sys.modules["invoke"]
+        _absent.end()
         if _no_metadata and importlib.metadata is _brief:  # another thread may have imported the real one
             del importlib.metadata
 import paramiko
