@@ -11,14 +11,15 @@ from msgspec.structs import replace
 
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import ConnectionLost, Refused, UsageError
-from reconcile.core.job import Job, Reporter, Result, Stop
+from reconcile.core.job import Job, Options, Reporter, Result, Stop
 from reconcile.core.model import Action, Op, Outcome
+from reconcile.core.paths import ancestors, parent
 from reconcile.remotes import SCHEMES, Memory, Remote, Scheme, open_remote, parse_target
 from reconcile.run import make_plan, run
 from reconcile.source.files import Source
-from tests.remotes.conformance import Heard
+from tests.remotes.conformance import Bench, Conformance, Folder, Heard, OpenRemote
 from tests.support import objects
-from tests.support.trees import Dir, File, Link, Tree, build_tree
+from tests.support.trees import Dir, File, Link, Node, Tree, build_tree
 
 SCHEME: Scheme = objects  # which the type checker looks at
 NAME = "bucket"
@@ -245,3 +246,44 @@ def test_it_is_short() -> None:
     lines = [line for line in Path(objects.__file__).read_text().splitlines() if line.strip()]
     imports = next(number for number, line in enumerate(lines) if line.startswith("FORMS"))
     assert len(lines) - imports < 150
+
+
+class InBucket(Folder):
+    """DEST as others have it, where it is no folder."""
+
+    held = property(lambda _: objects.BUCKETS[NAME])
+
+    def read(self, top: str = "") -> dict[str, Node]:
+        start = f"{top}/" if top else ""
+        found = {key.removeprefix(start): data for key, data in self.held.items() if key.startswith(start)}
+        folders = {above: Node("dir") for key in found for above in ancestors(parent(key))}
+        return folders | {key: Node("file", content=data) for key, data in found.items()}
+
+    def remove(self, path: str) -> None:
+        for key in [key for key in self.held if path in ancestors(key)]:
+            del self.held[key]
+
+
+class TestWhatEveryRemotePromises:
+    """Of the suite what needs no more than its caps."""
+
+    make = Conformance.make
+
+    @pytest.fixture
+    def open_remote(self) -> OpenRemote:
+        def open_remote(_dest: Path, options: Options, heard: Heard) -> Remote:
+            return objects.Objects(objects.BUCKETS[NAME], objects.STORES[NAME], options.on_drift, heard)
+
+        return open_remote
+
+    @pytest.fixture
+    def bench(self, make: Callable[..., Bench], dest: Path) -> Bench:
+        bench = make()
+        bench.there = InBucket(dest)
+        return bench
+
+    test_big_files = Conformance.test_a_big_file_arrives_whole
+    test_ranges = Conformance.test_ranges_are_read_in_order
+    test_many_files = Conformance.test_many_files_arrive
+    test_what_is_gone = Conformance.test_a_delete_of_what_is_gone_is_done
+    test_a_restless_source = Conformance.test_a_source_that_changes_while_it_is_read_is_not_published
