@@ -149,7 +149,7 @@ def _flush(code: int) -> int:
 @click.version_option(__version__, message="reconcile %(version)s")
 @click.pass_context
 def commands(context: click.Context) -> None:
-    """Push a folder to an SFTP server, and remember what was sent.
+    """Push a folder to an SFTP server or another folder, and remember what was sent.
 
     The next run sends only what changed, renames what was moved, and makes no connection at all if
     there is nothing to do.
@@ -159,7 +159,8 @@ def commands(context: click.Context) -> None:
       reconcile run  SRC DEST      do it
       reconcile demo               see it work, here and now
 
-    DEST is sftp://[user@]host[:port]/path, sftp://host/~/path or user@host:path.
+    DEST is sftp://[user@]host[:port]/path, sftp://host/~/path or user@host:path, or a folder here:
+    /a/folder, ./a/folder or file:///a/folder.
     """  # noqa: D301 - click takes the \\b for "do not wrap this"
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

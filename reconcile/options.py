@@ -129,7 +129,7 @@ _OPTIONS = [
         "--state", metavar="DIR", help="Where snapshots are kept.  [default: the user's state directory]"
     ),
     click.option(
-        "--remote-workdir", metavar="PATH", help="Our folder on the server.  [default: .reconcile in DEST]"
+        "--remote-workdir", metavar="PATH", help="Our folder with DEST.  [default: .reconcile in DEST]"
     ),
     click.option("--port", type=int, metavar="N", help="SSH port; wins over the one in DEST."),
     click.option("--identity", metavar="FILE", help="Private key; only this one is offered."),

@@ -10,13 +10,14 @@ from reconcile.core.job import Job, Options
 from reconcile.remotes import Remote, open_remote
 from reconcile.remotes.local.scheme import Folder
 from tests.remotes.conformance import Conformance, Heard, OpenRemote
+from tests.remotes.stores import StoreConformance
 
 
 def open_folder(dest: Path | str, options: Options, heard: Heard) -> Remote:
     return open_remote(Job("/", Folder(str(dest)), "/", options), heard)
 
 
-class TestConformance(Conformance):
+class TestConformance(Conformance, StoreConformance):
     @pytest.fixture
     def open_remote(self) -> OpenRemote:
         return open_folder
