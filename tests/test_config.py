@@ -1,4 +1,4 @@
-"""What a user types as DEST and as flags."""
+"""What a user types as DEST and as flags, and the ``job`` that becomes of it."""
 
 import os
 from pathlib import Path

@@ -139,6 +139,15 @@ def test_every_module_has_a_row() -> None:
     assert not strangers, f"say in ROWS where these belong: {sorted(strangers)}"
 
 
+def test_every_module_of_the_core_is_tried_on_its_own_or_where_it_is_named() -> None:
+    """In ``tests/core/test_NAME.py``, or in a module of tests whose docstring names it, as ``NAME``."""
+    tests = (ROOT / "tests").rglob("test_*.py")
+    told = "".join(ast.get_docstring(ast.parse(path.read_text())) or "" for path in tests)
+    modules = {module.rpartition(".")[2] for module in MODULES if module.startswith("core.")}
+    own = {path.stem.removeprefix("test_") for path in (ROOT / "tests/core").glob("test_*.py")}
+    assert {name for name in modules - own if f"``{name}``" not in told} == set()
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_point_down(module: str) -> None:
     if not module:

@@ -1,4 +1,4 @@
-"""Filters: gitignore(5), held against git itself."""
+"""Filters: gitignore(5), held against git itself; ``brackets`` are a part of them."""
 
 from __future__ import annotations
 

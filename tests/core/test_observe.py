@@ -1,4 +1,7 @@
-"""What we left, what was intended, what is held now, and what became of actions: with opaque tags."""
+"""What we left, what was intended, what is held now, and what became of actions: with opaque tags.
+
+All of it goes by the nouns of ``model``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A state that is older than the server, or a server older than the state: the mark's name tells."""
+"""A state that is older than the server, or a server older than the state: the mark's name tells.
+
+What it tells is in the core's ``marks``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Names that are two here and one on the server: told, no content is lost, and it comes to an end."""
+"""Names that are two here and one on the server: told, no content is lost, and it comes to an end.
+
+Which may be one is in the core's ``twins``.
+"""
 
 from __future__ import annotations
 
