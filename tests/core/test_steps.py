@@ -34,6 +34,7 @@ from reconcile.core.moves import pair
 from reconcile.core.paths import PathDict
 from reconcile.core.plan import make_plan
 from reconcile.remotes.ssh.target import SshTarget
+from reconcile.remotes.tree.layout import Layout
 from reconcile.remotes.tree.site import Site
 from tests.support.memory import LocalTree, MemoryRemote, pack
 
@@ -130,16 +131,16 @@ def test_folding_many_moved_directories() -> None:
 @pytest.mark.parametrize("how", ["moved", "deleted"])
 def test_what_is_known_of_parents_follows(how: str) -> None:
     def prepare(number: int) -> Callable[[], object]:
-        site = Site(b"/base", b"/base/.reconcile", Options(), print)
+        site = Site(Layout(b"/base", b"/base/.reconcile"), Options(), print)
         for each in range(number):
-            site.parents[f"d{each}"] = site.parents[f"d{each}/in"] = None
+            site.memory.parents[f"d{each}"] = site.memory.parents[f"d{each}/in"] = None
 
         def follow() -> None:
             for each in range(number):
                 if how == "moved":
-                    site.rename_parents(f"d{each}", f"e{each}")
+                    site.memory.rename_parents(f"d{each}", f"e{each}")
                 else:
-                    site.forget_parents(f"d{each}")
+                    site.memory.forget_parents(f"d{each}")
 
         return follow
 

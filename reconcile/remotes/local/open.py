@@ -14,6 +14,7 @@ from reconcile.core.model import RESERVED_NAME, Caps
 from reconcile.home import expand
 from reconcile.remotes import Memory, Remote
 from reconcile.remotes.local.driver import BLOCK, CAN, HANDLES, Disk
+from reconcile.remotes.tree.layout import Layout
 from reconcile.remotes.tree.quirks import Quirks, Version, unpack
 from reconcile.remotes.tree.remote import TreeRemote
 from reconcile.remotes.tree.site import Site
@@ -41,8 +42,7 @@ def open_folder(job: Job, reporter: Reporter, memory: Memory) -> Remote:
     version = _version_of(base)
     driver = Disk([base] if workdir.startswith(base.rstrip(b"/") + b"/") else [base, workdir])
     site = Site(
-        base=base,
-        workdir=workdir,
+        layout=Layout(base, workdir, vacant=not is_there and os.path.isdir(os.path.dirname(base))),
         options=job.options,
         say=reporter.say,
         warn=reporter.warn,
@@ -54,7 +54,6 @@ def open_folder(job: Job, reporter: Reporter, memory: Memory) -> Remote:
         version=version,
         quirks=unpack(memory.recall(), version, _SYSTEMS),
         claims_openssh=True,
-        vacant=not is_there and os.path.isdir(os.path.dirname(base)),
         caps=Caps(replace=True, fsync=True),
     )
     return TreeRemote(driver, site, reporter, memory)

@@ -18,6 +18,7 @@ from reconcile.remotes.sftp.wire import ANNOUNCED, AskLimits, Limits
 from reconcile.remotes.ssh.connect import Connection, connect
 from reconcile.remotes.ssh.secret import Secrets
 from reconcile.remotes.ssh.target import of_job
+from reconcile.remotes.tree.layout import Layout
 from reconcile.remotes.tree.locate import locate
 from reconcile.remotes.tree.quirks import Quirks, unpack
 from reconcile.remotes.tree.remote import TreeRemote
@@ -80,8 +81,7 @@ def _look_around(
     claims = claims_openssh(extensions)
     can = frozenset(verb for name, verb in ANNOUNCED.items() if name in extensions)
     site = Site(
-        base=found.base,
-        workdir=found.workdir,
+        layout=Layout(found.base, found.workdir, vacant=found.vacant and claims),
         options=job.options,
         say=reporter.say,
         warn=reporter.warn,
@@ -91,7 +91,6 @@ def _look_around(
         version=version,
         quirks=unpack(memory.recall(), version, new),
         claims_openssh=claims,
-        vacant=found.vacant and claims,
         caps=_capabilities(can),
     )
     site.handles = site.quirks.handles or site.handles

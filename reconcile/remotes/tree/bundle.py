@@ -64,27 +64,27 @@ def make_bundles(site: Site, actions: Sequence[Action]) -> tuple[list[Bundle], l
     inside: dict[str, list[Action]] = defaultdict(list)
     for action in actions:
         inside[parent(action.path)].append(action)
-    outer = {parent(path) for path in site.empty}  # hold a directory, so they are not empty
+    outer = {parent(path) for path in site.memory.empty}  # hold a directory, so they are not empty
     bundles: list[Bundle] = []
     in_step: list[Action] = []
     others: list[Action] = []
     for path, group in inside.items():
-        if not site.suits(path) or trouble_above(site, group[0]) is not None:
+        if not site.memory.suits(path) or trouble_above(site, group[0]) is not None:
             others += group
-        elif path in site.empty and path not in outer and _go_together(site, path, group):
-            bundles.append(Bundle(path, site.empty[path], staging_place(site, path), group))
+        elif path in site.memory.empty and path not in outer and _go_together(site, path, group):
+            bundles.append(Bundle(path, site.memory.empty[path], staging_place(site, path), group))
         else:
             for action in group:
                 (in_step if _is_small(site, action) else others).append(action)
     for path in inside:
-        site.empty.pop(path, None)  # not empty any more, however it is filled
+        site.memory.empty.pop(path, None)  # not empty any more, however it is filled
     return bundles, in_step, others
 
 
 def _go_together(site: Site, path: str, group: Sequence[Action]) -> bool:
     return (
         Replace in site.can
-        and site.hands_down_alike(path)
+        and site.memory.hands_down_alike(path)
         and FEWEST <= len(group) <= MOST
         and all(_is_small(site, action) for action in group)
         and sum(action.bytes for action in group) <= MOST_BYTES
@@ -154,8 +154,8 @@ class Bundler:
     def _upload(self, actions: Sequence[Action]) -> Recipe[list[Outcome]]:
         """Some files that are in no bundle: three round trips."""
         site = self._site
-        here = [action for action in actions if not site.is_elsewhere(parent(action.path))]
-        self.left += [action for action in actions if site.is_elsewhere(parent(action.path))]
+        here = [action for action in actions if not site.memory.is_elsewhere(parent(action.path))]
+        self.left += [action for action in actions if site.memory.is_elsewhere(parent(action.path))]
         [channel] = site.next_channels(1)
         staged, failed = yield from self._stage(
             here, [staging_place(site, action.path) for action in here], channel
@@ -167,8 +167,8 @@ class Bundler:
     ) -> Recipe[tuple[list[Staged], list[Outcome]]]:
         """Send files in step: what is staged then, and what failed. What may go better alone is left."""
         site = self._site
-        if site.full is not None or (
-            site.elsewhere and any(site.is_elsewhere(parent(action.path)) for action in actions)
+        if site.memory.full is not None or (
+            site.memory.elsewhere and any(site.memory.is_elsewhere(parent(action.path)) for action in actions)
         ):
             self.left += actions
             return [], []
@@ -219,7 +219,7 @@ class Bundler:
         """
         site = self._site
         staged, bundle.staged = bundle.staged, []  # who has the outcome needs to hold it, and nobody else
-        if (yield from act(Replace(bundle.place, site.at(bundle.path)))) is OK:
+        if (yield from act(Replace(bundle.place, site.layout.at(bundle.path)))) is OK:
             return [Outcome(action, Only(action.path, entry)) for action, entry, _ in staged]
         if (yield from look_at(site, bundle.path)) is not None:
             self.left += [action for action, _, _ in staged]
@@ -229,7 +229,7 @@ class Bundler:
     def _put_each(self, staged: Sequence[Staged]) -> Recipe[list[Outcome]]:
         """Rename each file to its path, and see to those that are refused."""
         site = self._site
-        renames = [Rename(place, site.at(action.path)) for action, _, place in staged]
+        renames = [Rename(place, site.layout.at(action.path)) for action, _, place in staged]
         statuses: list[Status] = yield renames
         outcomes: list[Outcome] = []
         refused: list[Staged] = []

@@ -15,18 +15,19 @@ from reconcile.core.paths import ancestors, join, parent, within
 from reconcile.remotes.tree.delete import Found, list_tree
 from reconcile.remotes.tree.drift import keep
 from reconcile.remotes.tree.failure import explain
+from reconcile.remotes.tree.layout import inside
 from reconcile.remotes.tree.link import look, rename
 from reconcile.remotes.tree.listing import BATCH, TOGETHER, batches
 from reconcile.remotes.tree.purge import remove_in_turn
 from reconcile.remotes.tree.refusal import why_not_moved
-from reconcile.remotes.tree.site import SPECIAL_BITS, Site, absent, inside, kind_of, problem
+from reconcile.remotes.tree.site import SPECIAL_BITS, Site, absent, kind_of, problem
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import OK, Attrs, Lstat, Mkdir, Set, Status
 
 
 def is_careful(site: Site, action: Action) -> bool:
     """Whether a directory that is renamed may hold what is not to come along."""
-    return action.kind is Kind.DIR and (action.careful or site.shared)
+    return action.kind is Kind.DIR and (action.careful or site.memory.shared)
 
 
 def looks_inside(site: Site, action: Action) -> bool:

@@ -22,13 +22,13 @@ def set_twins_apart(site: Site, actions: Iterable[Action]) -> tuple[list[Action]
     apart: list[Action] = []
     twins: list[Action] = []
     for action in actions:
-        (twins if action.path in site.twins else apart).append(action)
+        (twins if action.path in site.memory.twins else apart).append(action)
     return apart, twins
 
 
 def unless_taken(site: Site, action: Action, recipe: Recipe[Outcome]) -> Recipe[Outcome]:
     """Carry out what makes or removes a name, if it isn't that of another file or directory of ours."""
-    for twin in site.twins[action.path]:
+    for twin in site.memory.twins[action.path]:
         if not (yield from _is_one(site, action.path, twin)):
             continue
         recipe.close()
@@ -48,9 +48,9 @@ def _is_one(site: Site, path: str, twin: str) -> Recipe[bool]:
     there: Attrs | Status
     listing: Listing
     here, there, listing = yield [
-        look(site, site.at(path)),
-        look(site, site.at(twin)),
-        list_directory(site, site.at(parent(path))),
+        look(site, site.layout.at(path)),
+        look(site, site.layout.at(twin)),
+        list_directory(site, site.layout.at(parent(path))),
     ]
     if not isinstance(here, Attrs) or not isinstance(there, Attrs):
         return False

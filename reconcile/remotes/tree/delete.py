@@ -14,10 +14,11 @@ from reconcile.core.paths import parent
 from reconcile.core.twins import fold_name
 from reconcile.remotes.tree.drift import Way, clear, meet
 from reconcile.remotes.tree.failure import explain
+from reconcile.remotes.tree.layout import inside
 from reconcile.remotes.tree.link import look, matches
 from reconcile.remotes.tree.listing import BATCH, TOGETHER, Listing, batches, list_for_sure
 from reconcile.remotes.tree.purge import is_gone
-from reconcile.remotes.tree.site import Site, absent, act, inside, kind_of, problem
+from reconcile.remotes.tree.site import Site, absent, act, kind_of, problem
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.trash import discard
 from reconcile.remotes.tree.verbs import OK, UNCLEAR, Attrs, Code, Rmdir, Status
@@ -68,7 +69,7 @@ def delete(site: Site, action: Action) -> Recipe[Outcome]:
     """Move a file, link or directory to the trash, if it is what we believe."""
     old = action.old
     assert old is not None
-    path = site.at(action.path)
+    path = site.layout.at(action.path)
     listing = [list_tree(site, path, _folders(action))] if old.kind is Kind.DIR and not action.keep else []
     there, *found = yield [look(site, path), *listing]
     gone: dict[str, Entry | None] = {action.path: None}
@@ -79,14 +80,14 @@ def delete(site: Site, action: Action) -> Recipe[Outcome]:
         return Outcome(action, problem=(yield from explain(site, action.path, "delete", there)))
     is_ours = yield from matches(site, path, there, old)
     if old.kind is Kind.DIR and kind_of(there) is Kind.SYMLINK and site.options.keep_remote_links:
-        site.forget_parents(action.path)
+        site.memory.forget_parents(action.path)
         return Outcome(action, gone, note=note_left(action.path), entries=0)
     if action.keep or not is_ours:
         way = Way.KEEP if is_ours else (yield from meet(site, action, there, old))
         if isinstance(way, Outcome):
             return way
         failed = yield from clear(site, action, way)
-        site.forget_parents(action.path)
+        site.memory.forget_parents(action.path)
         return Outcome(action, {} if failed else gone, failed)
     if old.kind is not Kind.DIR:
         status = yield from discard(site, action.path)
@@ -114,7 +115,7 @@ def _delete_directory(
         # What comes into the directory from now on is found when the trash is purged, and kept.
         # RACE: what is written into a file that was listed goes with it.
         status = Status(Code.FAILED, "")
-        if site.has_trash:
+        if site.layout.has_trash:
             members = ((name, kind_of(attrs) is Kind.DIR) for name, attrs in found.items())
             status = yield from discard(site, action.path, [("", True), *members])
         effects: dict[str, Entry | None] = {}
@@ -125,14 +126,14 @@ def _delete_directory(
             status = yield from act(Rmdir(path))
         if status is not OK:
             return Outcome(action, effects, (yield from explain(site, action.path, "delete", status)))
-        site.forget_parents(action.path)
+        site.memory.forget_parents(action.path)
         return Outcome(action, gone)
     if action.whole:
         failed = yield from clear(site, action, Way.KEEP)
-        site.forget_parents(action.path)
+        site.memory.forget_parents(action.path)
         return Outcome(action, {} if failed else gone, failed)
     effects, failed = yield from _delete_around(site, action, path, found, staying)
-    site.forget_parents(action.path)
+    site.memory.forget_parents(action.path)
     if failed is not None:
         return Outcome(action, effects, failed)
     shown = ", ".join(repr(each) for each in sorted(staying)[:3])
@@ -145,7 +146,7 @@ def _delete_directory(
 def _is_debris(site: Site, name: str, attrs: Attrs) -> bool:
     """Whether it is what a dead run of this job had staged beside its target."""
     last = os.fsencode(name.rpartition("/")[2])
-    return last.startswith(site.prefixes[0]) and kind_of(attrs) is not Kind.DIR
+    return last.startswith(site.layout.prefixes[0]) and kind_of(attrs) is not Kind.DIR
 
 
 def _not_ours(site: Site, path: bytes, found: Found, members: Mapping[str, Entry]) -> Recipe[set[str]]:

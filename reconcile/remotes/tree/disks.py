@@ -9,7 +9,8 @@ import os
 
 from reconcile.core.model import RESERVED_PREFIX
 from reconcile.core.paths import parent
-from reconcile.remotes.tree.site import Site, act, inside
+from reconcile.remotes.tree.layout import inside
+from reconcile.remotes.tree.site import Site, act
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import OK, Close, Handle, Remove, Rename, Status
 
@@ -19,28 +20,28 @@ def note_elsewhere(site: Site, path: str) -> Recipe[bool]:
 
     That is the topmost directory to which a file of ours can be renamed from there.
     """
-    if site.is_elsewhere(parent(path)):
+    if site.memory.is_elsewhere(parent(path)):
         return True
-    top, here = parent(path), site.fresh_beside(path)
+    top, here = parent(path), site.layout.fresh_beside(path)
     opened: Handle | Status = yield site.open_new(here, 0o600)
     if not isinstance(opened, Handle):
         return False
     yield Close(opened.handle)
-    home = site.fresh(next(iter(site.parts), b"."))
+    home = site.layout.fresh(next(iter(site.layout.parts), b"."))
     if (yield from act(Rename(here, home))) is OK:
         yield Remove(home)
         return False
     while top:
-        above = site.fresh_beside(top)
+        above = site.layout.fresh_beside(top)
         if (yield from act(Rename(here, above))) is not OK:
             break
         top, here = parent(top), above
     yield Remove(here)
-    site.elsewhere.add(top)
+    site.memory.elsewhere.add(top)
     return True
 
 
 def kept_on(site: Site, disk: str) -> bytes:
     """Where things are kept that can't go to the run's trash. Nobody of ours ever removes it."""
-    run = os.fsdecode(site.run.rpartition(b"/")[2])
-    return inside(site.at(disk).rstrip(b"/"), f"{RESERVED_PREFIX}kept-{run}")
+    run = os.fsdecode(site.layout.run.rpartition(b"/")[2])
+    return inside(site.layout.at(disk).rstrip(b"/"), f"{RESERVED_PREFIX}kept-{run}")

@@ -14,8 +14,9 @@ from reconcile.core.model import Action, Entry, Kind, Outcome, Problem
 from reconcile.core.paths import parent
 from reconcile.remotes.tree.disks import kept_on, note_elsewhere
 from reconcile.remotes.tree.failure import explain
+from reconcile.remotes.tree.layout import inside
 from reconcile.remotes.tree.link import look, rename
-from reconcile.remotes.tree.site import Site, absent, act, describe, drift, inside, kind_of
+from reconcile.remotes.tree.site import Site, absent, act, describe, drift, kind_of
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.trash import discard
 from reconcile.remotes.tree.verbs import (
@@ -56,7 +57,7 @@ def meet(site: Site, action: Action, there: Attrs, old: Entry | None) -> Recipe[
         return Way.KEEP
     if kind_of(there) is not Kind.DIR:
         return Way.OURS
-    emptied = yield from act(Rmdir(site.at(action.path)))
+    emptied = yield from act(Rmdir(site.layout.at(action.path)))
     return Way.FREE if emptied is OK else Way.KEEP
 
 
@@ -79,19 +80,19 @@ def keep(site: Site, path: str, *, leave: bool = False, source: bytes | None = N
     FREE: it was moved there. OURS, only with ``leave``: it has a second name there
     and is still in its place, so that it can be replaced without a gap.
     """
-    source = source or site.at(path)
-    if not site.is_elsewhere(parent(path)):
-        kept = site.run + b"/trash/kept"
+    source = source or site.layout.at(path)
+    if not site.memory.is_elsewhere(parent(path)):
+        kept = site.layout.run + b"/trash/kept"
         yield from _make_trash(site)
         yield from _make_kept(site, kept, path)
         status = yield from _keep_in(site, kept, path, source, leave=leave)
         if not isinstance(status, Status):
-            site.keeps += 1
+            site.memory.keeps += 1
             return status
         failed = yield from explain(site, path, _KEEPING, status)
         if status.code not in UNCLEAR or not (yield from note_elsewhere(site, path)):
             return failed
-    disk = site.disk_of(parent(path)) or ""
+    disk = site.memory.disk_of(parent(path)) or ""
     kept, below = kept_on(site, disk), path[len(disk) :].lstrip("/")
     yield from _make_kept(site, kept, below)
     status = yield from _keep_in(site, kept, below, source, leave=leave)
@@ -125,11 +126,11 @@ def _keep_in(site: Site, kept: bytes, path: str, source: bytes, *, leave: bool) 
 
 
 def _make_trash(site: Site) -> Recipe[None]:
-    if not site.has_trash:
-        yield Mkdir(site.run, 0o700)
-        _, there = yield [Mkdir(site.run + b"/trash", 0o700), Lstat(site.run + b"/trash")]
+    if not site.layout.has_trash:
+        yield Mkdir(site.layout.run, 0o700)
+        _, there = yield [Mkdir(site.layout.run + b"/trash", 0o700), Lstat(site.layout.run + b"/trash")]
         if isinstance(there, Attrs):
-            site.parts.add(b"trash")
+            site.layout.parts.add(b"trash")
 
 
 def _replaces(site: Site) -> bool:
@@ -143,6 +144,6 @@ def _make_kept(site: Site, kept: bytes, path: str) -> Recipe[None]:
     for name in parent(path).split("/") if parent(path) else ():
         wanted.append(wanted[-1] + b"/" + os.fsencode(name))
     for directory in wanted:
-        if directory not in site.kept:
+        if directory not in site.memory.kept:
             yield Mkdir(directory, 0o700)
-            site.kept.add(directory)
+            site.memory.kept.add(directory)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from reconcile.core.model import Action, Problem, Reason
 from reconcile.core.paths import parent
-from reconcile.remotes.tree.site import STAGING, Site, problem
+from reconcile.remotes.tree.layout import STAGING
+from reconcile.remotes.tree.site import Site, problem
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import Code, Space, Status, Statvfs
 
@@ -32,9 +33,9 @@ def explain(site: Site, path: str, doing: str, status: Status, size: int = 0) ->
     if status.code == Code.INVALID:
         text = f"{doing}: the server does not take this name; it may be too long, or hold what it forbids"
         return problem(path, Reason.BAD_NAME, text)
-    if site.held_up(path) is None:
+    if site.memory.held_up(path) is None:
         yield from _look_for_space(site, path, status, size)
-    if (full := site.held_up(path)) is not None:
+    if (full := site.memory.held_up(path)) is not None:
         return problem(path, full.reason, f"{doing}: {full.message}")
     said = f" ({status.message})" if status.message else ""
     return problem(path, Reason.FAILED, f"{doing}: the server failed{said}")
@@ -42,8 +43,8 @@ def explain(site: Site, path: str, doing: str, status: Status, size: int = 0) ->
 
 def removed_at_close(site: Site, path: str) -> Problem:
     """A file that was written, and closed without a complaint, is gone: so ProFTPD enforces a quota."""
-    site.refusals += 1
-    if site.refusals >= QUOTA_SIGNS and site.held_up(path) is None:
+    site.memory.refusals += 1
+    if site.memory.refusals >= QUOTA_SIGNS and site.memory.held_up(path) is None:
         _stop_sending(site, path, OVER_QUOTA)
     text = "write the file: the server removed it again when it was closed; a quota may be used up"
     return problem(path, Reason.NO_SPACE, text)
@@ -51,17 +52,17 @@ def removed_at_close(site: Site, path: str) -> Problem:
 
 def not_sent(site: Site, path: str) -> Problem | None:
     """Why a file need not be tried any more; None: it has to be."""
-    if (full := site.held_up(path)) is None:
+    if (full := site.memory.held_up(path)) is None:
         return None
     return problem(path, full.reason, f"not sent: {full.message}")
 
 
 def what_fits(site: Site, actions: Sequence[Action]) -> Recipe[list[Action]]:
     """Of uploads that were not made for want of space those that have room together, the smallest first."""
-    is_full = site.full is not None and site.full.message.startswith(FULL)
-    if not is_full or Statvfs not in site.can or STAGING not in site.parts:
+    is_full = site.memory.full is not None and site.memory.full.message.startswith(FULL)
+    if not is_full or Statvfs not in site.can or STAGING not in site.layout.parts:
         return []
-    space: Space | Status = yield Statvfs(site.workdir)
+    space: Space | Status = yield Statvfs(site.layout.workdir)
     if isinstance(space, Status) or space.read_only or space.out_of_inodes:
         return []
     room, fitting = space.bytes, []
@@ -80,8 +81,8 @@ def _look_for_space(site: Site, path: str, status: Status, size: int) -> Recipe[
     if found is None and Statvfs in site.can:
         found = yield from _ask_for_space(site, path, size)
     if found is None and size:
-        site.refusals += 1
-        if site.refusals >= QUOTA_SIGNS:
+        site.memory.refusals += 1
+        if site.memory.refusals >= QUOTA_SIGNS:
             found = OVER_QUOTA
     if found is not None:
         _stop_sending(site, path, found, "" if said in ("", "failure") else f" ({status.message})")
@@ -90,12 +91,12 @@ def _look_for_space(site: Site, path: str, status: Status, size: int) -> Recipe[
 def _ask_for_space(site: Site, path: str, size: int) -> Recipe[str | None]:
     """Why nothing more fits where the file is staged, or where it is to go."""
     directory = parent(path)
-    known = site.is_elsewhere(directory)
-    asked = [Statvfs(where) for where in (site.workdir, site.at(directory))[known:]]
+    known = site.memory.is_elsewhere(directory)
+    asked = [Statvfs(where) for where in (site.layout.workdir, site.layout.at(directory))[known:]]
     answers: list[Space | Status] = yield asked
     found = [_shortage(answer, size) for answer in answers]
     if not known and found[0] is None and found[1] is not None:
-        site.elsewhere.add(directory)  # for our folder has room
+        site.memory.elsewhere.add(directory)  # for our folder has room
     return next(filter(None, found), None)
 
 
@@ -110,13 +111,13 @@ def _shortage(space: Space | Status, size: int) -> str | None:
 def _stop_sending(site: Site, path: str, found: str, said: str = "") -> None:
     """Send nothing more to the file system that ``path`` is on."""
     full = problem("", Reason.NO_SPACE, found + said)
-    disk = site.disk_of(parent(path))
+    disk = site.memory.disk_of(parent(path))
     if disk is None:
-        site.full = full
+        site.memory.full = full
     else:
-        site.full_there[disk] = full
+        site.memory.full_there[disk] = full
     site.keeps_tags = False  # a write may have been cut short and acknowledged
-    if site.run:
+    if site.layout.run:
         where = f", in {disk!r}" if disk else ""
         site.say_once(
             f"{found}{where}. Of the files left, this run brings what fits for sure; all else goes on"

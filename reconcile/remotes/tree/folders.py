@@ -42,14 +42,14 @@ def find_missing(path: bytes, known: Sequence[Attrs | Status]) -> Recipe[list[by
 
 def make_shared(site: Site, folder: bytes) -> Recipe[None]:
     """DEST as far as it is missing, our folder, and one in it that is no job's."""
-    base: Attrs | Status = yield Stat(site.base)
-    missing = yield from find_missing(site.base, [base])
+    base: Attrs | Status = yield Stat(site.layout.base)
+    missing = yield from find_missing(site.layout.base, [base])
     yield from check_base(site, missing, (yield [Mkdir(path, 0o777) for path in missing]))
-    above = directory_of(site.workdir)
-    if above not in (site.base, b"/"):
+    above = directory_of(site.layout.workdir)
+    if above not in (site.layout.base, b"/"):
         yield from make_parents(site, above)
-    yield from make(site, site.workdir, folder)
-    site.vacant = False
+    yield from make(site, site.layout.workdir, folder)
+    site.layout.vacant = False
 
 
 def check_base(site: Site, paths: Sequence[bytes], statuses: Sequence[Status]) -> Recipe[None]:

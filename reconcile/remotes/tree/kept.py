@@ -78,7 +78,7 @@ def settle_kept(driver: Driver, site: Site, kept: Kept) -> Iterator[bytes]:
     """
     expired = list(_expired(site, kept.runs))
     yield from _purge(driver, site, expired)
-    ended = [*kept.untold, *([(site.run, site.keeps)] if site.keeps else [])]
+    ended = [*kept.untold, *([(site.layout.run, site.memory.keeps)] if site.memory.keeps else [])]
     if added := [(folder, count) for folder, count in ended if count]:
         site.warn(_tell(site, added, [run for run in kept.runs if run not in expired and run.count]))
     marks = [Mkdir(b"%b.kept-%d" % one, 0o700) for one in ended]
@@ -93,8 +93,8 @@ def _send(requests: list[Verb]) -> Recipe[None]:
 
 def _expired(site: Site, runs: Iterable[KeptRun]) -> Iterator[KeptRun]:
     age = site.options.keep
-    if age is not None and site.now is not None:
-        yield from (run for run in runs if run.since + age < site.now)
+    if age is not None and site.memory.now is not None:
+        yield from (run for run in runs if run.since + age < site.memory.now)
 
 
 def _purge(driver: Driver, site: Site, runs: list[KeptRun]) -> Iterator[bytes]:

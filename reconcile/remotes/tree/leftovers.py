@@ -13,13 +13,15 @@ from reconcile.core.marks import is_mark
 from reconcile.core.model import PARKED, Kind, Problem, Reason, Stage
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.kept import Kept, count_kept, is_note
+from reconcile.remotes.tree.layout import PARKING, STAGING, inside
 from reconcile.remotes.tree.link import rename
 from reconcile.remotes.tree.listing import TOGETHER, Listing, list_directory
 from reconcile.remotes.tree.mark import job_folder, shown
+from reconcile.remotes.tree.memory import Discarded
 from reconcile.remotes.tree.purge import empty_blindly, empty_trash, purge
 from reconcile.remotes.tree.rescue import find_staged
 from reconcile.remotes.tree.run_folder import TRASH, make_run_folder
-from reconcile.remotes.tree.site import PARKING, STAGING, Discarded, Site, absent, act, inside, kind_of
+from reconcile.remotes.tree.site import Site, absent, act, kind_of
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import OK, Rename, Rmdir
 
@@ -37,7 +39,7 @@ def find_left(driver: Driver, site: Site, lineage: str) -> None:
     find_staged(driver, site, folders)
     for place, listing in driver.run((_list_parked(site, folder) for folder in folders), TOGETHER):
         for name, _ in listing.names:
-            site.left.setdefault(f"{PARKED}/{name}", inside(place, name))
+            site.layout.left.setdefault(f"{PARKED}/{name}", inside(place, name))
 
 
 def _list_parked(site: Site, folder: bytes) -> Recipe[tuple[bytes, Listing]]:
@@ -54,7 +56,7 @@ def take_parked(driver: Driver, site: Site, dead: Sequence[bytes]) -> None:
             driver.call(make_run_folder(site, {PARKING}))
         for name, _ in listing.names:
             if name not in taken:  # a server may rename over what is there
-                new = site.at(f"{PARKED}/{name}")
+                new = site.layout.at(f"{PARKED}/{name}")
                 if driver.call(rename(site, inside(place, name), new)) is OK:
                     taken.add(name)
 
@@ -133,13 +135,13 @@ def clear_run(
     What is to be done ``beside`` travels with the removal of this run's folder. ``known``: what
     may be in the trash of a dead run, by the names of its places.
     """
-    if folder == site.run:
-        removed, *_ = driver.call(_together(_is_removed_empty(folder, parts, site.discarded), *beside))
+    if folder == site.layout.run:
+        removed, *_ = driver.call(_together(_is_removed_empty(folder, parts, site.memory.discarded), *beside))
         if removed:
             return []
-        known = {one.place: one for one in site.discarded}
+        known = {one.place: one for one in site.memory.discarded}
     stuck = purge(driver, site, [folder + b"/" + STAGING]) if STAGING in parts else []
-    if stuck and folder != site.run:  # nothing of anybody's is at stake
+    if stuck and folder != site.layout.run:  # nothing of anybody's is at stake
         site.say_once(
             f"what a dead run had staged in {shown(folder)} can't be removed yet; a later run will try"
         )
@@ -151,7 +153,11 @@ def clear_run(
             site.say(f"what somebody else put into what was being deleted is kept: {_some(strangers)}")
     inner = len(folder) + 1
     # Made in vain where what was to be kept could not come to our file system: they would count as kept.
-    vain = [made[inner:] for made in site.kept if made.startswith(folder + b"/")] if site.elsewhere else []
+    vain = (
+        [made[inner:] for made in site.memory.kept if made.startswith(folder + b"/")]
+        if site.memory.elsewhere
+        else []
+    )
     driver.call(_is_removed_empty(folder, {*vain, b"trash/kept", TRASH}, []))
     if PARKING in parts:
         parked = folder + b"/" + PARKING

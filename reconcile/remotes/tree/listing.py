@@ -12,8 +12,9 @@ from typing import TypeVar
 
 from reconcile.core.model import Kind
 from reconcile.core.twins import fold_name
+from reconcile.remotes.tree.layout import inside
 from reconcile.remotes.tree.link import content_of, link_or
-from reconcile.remotes.tree.site import Site, absent, inside, kind_of
+from reconcile.remotes.tree.site import Site, absent, kind_of
 from reconcile.remotes.tree.steps import Farewell, Recipe
 from reconcile.remotes.tree.verbs import (
     Attrs,

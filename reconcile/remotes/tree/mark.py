@@ -18,7 +18,7 @@ from reconcile.remotes.tree.verbs import OK, Code, Remove, Rename, Rmdir, Status
 
 def job_folder(site: Site, lineage: str) -> bytes:
     """Where all that is the job's lies on the server."""
-    return site.workdir + b"/" + os.fsencode(lineage)
+    return site.layout.workdir + b"/" + os.fsencode(lineage)
 
 
 def find_marks(site: Site, footing: Footing) -> Recipe[None]:
@@ -38,9 +38,9 @@ def lacks_mark(footing: Footing, listing: Listing) -> bool:
 
 def find_former(site: Site, footing: Footing) -> Recipe[tuple[bytes, Listing] | None]:
     """Where the job's folder was before --remote-workdir was changed, and what is in it; None: nowhere."""
-    usual = site.base.rstrip(b"/") + b"/" + RESERVED_NAME.encode()
+    usual = site.layout.base.rstrip(b"/") + b"/" + RESERVED_NAME.encode()
     for place in dict.fromkeys((os.fsencode(footing.workdir), usual)):
-        if place and place != site.workdir:
+        if place and place != site.layout.workdir:
             listing = yield from list_directory(site, place + b"/" + os.fsencode(footing.lineage))
             if not {name for name, _ in listing.names}.isdisjoint((*footing.marks, footing.fresh)):
                 return place, listing
@@ -49,7 +49,7 @@ def find_former(site: Site, footing: Footing) -> Recipe[tuple[bytes, Listing] | 
 
 def judge(site: Site, footing: Footing, ours: bytes, listing: Listing) -> None:
     """Whether what is in the job's folder fits what we believe. Raises Refused, or Stale."""
-    site.marks = tuple(name for name, _ in listing.names if is_mark(name))
+    site.memory.marks = tuple(name for name, _ in listing.names if is_mark(name))
     if listing.failed is not None and not absent(listing.failed):
         denied = listing.failed.code == Code.DENIED
         why = "permission denied" if denied else listing.failed.message
@@ -58,34 +58,36 @@ def judge(site: Site, footing: Footing, ours: bytes, listing: Listing) -> None:
             "what is in our folder there, readable for this user."
         )
     _expect_ours(site, footing)
-    if footing.known and not site.marks:
+    if footing.known and not site.memory.marks:
         raise Refused(_is_gone(ours, footing.state))
 
 
 def judge_others(site: Site, footing: Footing, likely: str, listing: Listing) -> None:
     """The same where the likely mark was there, and may have been renamed before or while it was listed."""
     others = [name for name, _ in listing.names if is_mark(name) and name not in (likely, footing.fresh)]
-    site.marks = (*site.marks, *others)
+    site.memory.marks = (*site.memory.marks, *others)
     _expect_ours(site, footing)
 
 
 def _expect_ours(site: Site, footing: Footing) -> None:
-    if set(site.marks) - {*footing.marks, footing.fresh}:
-        raise Stale(explain_marks(footing.marks[0], site.marks), site.marks)
+    if set(site.memory.marks) - {*footing.marks, footing.fresh}:
+        raise Stale(explain_marks(footing.marks[0], site.memory.marks), site.memory.marks)
 
 
 def rename_mark(site: Site, name: str) -> Recipe[None]:
     """Give the mark a new name, and remove further ones. If that fails, they stay as they are."""
-    ours = site.run.rpartition(b"/")[0] + b"/"
-    if not name or not site.marks:
+    ours = site.layout.run.rpartition(b"/")[0] + b"/"
+    if not name or not site.memory.marks:
         return
-    mark, *others = site.marks if name not in site.marks else (name, *(set(site.marks) - {name}))
+    mark, *others = (
+        site.memory.marks if name not in site.memory.marks else (name, *(set(site.memory.marks) - {name}))
+    )
     paths = [ours + os.fsencode(each) for each in (mark, *others)]
     renaming = [act(Rename(paths[0], ours + os.fsencode(name)))] if mark != name else []
     replies = yield [*renaming, *map(remove_mark, paths[1:])]
     if renaming and replies.pop(0) is OK:
         mark = name
-    site.marks = (mark, *(other for other, gone in zip(others, replies, strict=True) if not gone))
+    site.memory.marks = (mark, *(other for other, gone in zip(others, replies, strict=True) if not gone))
 
 
 def remove_mark(mark: bytes) -> Recipe[bool]:

@@ -21,16 +21,7 @@ from reconcile.core.model import (
 from reconcile.remotes.tree.failure import explain
 from reconcile.remotes.tree.link import intended, look, matches
 from reconcile.remotes.tree.parents import blocked, meet_link
-from reconcile.remotes.tree.site import (
-    SPECIAL_BITS,
-    Site,
-    absent,
-    act,
-    describe,
-    drift,
-    kind_of,
-    wire_time,
-)
+from reconcile.remotes.tree.site import SPECIAL_BITS, Site, absent, act, describe, drift, kind_of, wire_time
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import OK, Attrs, Code, Set, SetLink, Status
 
@@ -42,7 +33,7 @@ def set_meta(site: Site, action: Action) -> Recipe[Outcome]:
     """Change mode and/or time of a file, or the mode of a directory."""
     new, old = action.new, action.old
     assert new is not None
-    path = site.at(action.path)
+    path = site.layout.at(action.path)
     there = yield from look(site, path)
     if not isinstance(there, Attrs):
         failed = yield from explain(site, action.path, "change mode or time", there)
@@ -77,8 +68,8 @@ def set_what_differs(
     seen = there
     if mode is not None or mtime is not None:
         full = None if mode is None else mode | there.mode & SPECIAL_BITS
-        status = yield from _set_attributes(site, site.at(path), full, mtime)
-        is_others = status.code == Code.DENIED and site.user not in (None, there.uid)
+        status = yield from _set_attributes(site, site.layout.at(path), full, mtime)
+        is_others = status.code == Code.DENIED and site.memory.user not in (None, there.uid)
         if status is not OK and not is_others:
             failed = yield from explain(site, path, "change mode or time", status)
             return new, replace(failed, message=f"{failed.message}; {_LEAVE_OUT}")
@@ -88,7 +79,7 @@ def set_what_differs(
         seen = there if mtime is None or not is_timed else replace(there, mtime=site.quirks.shown(mtime))
         seen = seen if full is None else replace(seen, mode=full)
         if site.reads_back() or is_others:
-            looked = yield from look(site, site.at(path))
+            looked = yield from look(site, site.layout.at(path))
             if not isinstance(looked, Attrs):
                 return new, (yield from explain(site, path, "look at what was changed", looked))
             as_set = site.as_set(mode if site.caps.modes else None, looked)

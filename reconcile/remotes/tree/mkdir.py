@@ -36,12 +36,12 @@ def next_to_make(site: Site, nested: Sequence[Action]) -> tuple[list[Action], li
     the directory was there before, step by step: nothing is made behind a link.
     """
     waiting = {action.path for action in nested}
-    new = set(site.empty) if site.quirks.ordered else set()
+    new = set(site.memory.empty) if site.quirks.ordered else set()
     now: list[Action] = []
     later: list[Action] = []
     for action in nested:
         above = parent(action.path)
-        if above in new and action.path not in site.twins:
+        if above in new and action.path not in site.memory.twins:
             new.add(action.path)
         (later if above in waiting and above not in new else now).append(action)
     return now, later
@@ -64,8 +64,8 @@ def missed(site: Site, now: Sequence[Action], broken: Sequence[Outcome]) -> list
 def make_directory(site: Site, action: Action) -> Recipe[Outcome]:
     """Make a directory we can work in; its final mode, if narrower, comes with a later setmeta."""
     outcome = yield from _make_directory(site, action)
-    if action.path not in site.linked:
-        site.parents[action.path] = outcome.problem
+    if action.path not in site.memory.linked:
+        site.memory.parents[action.path] = outcome.problem
     return outcome
 
 
@@ -74,7 +74,7 @@ def _make_directory(site: Site, action: Action) -> Recipe[Outcome]:
     assert new is not None
     mode = site.mode_for(new)
     wanted = 0o777 if mode is None else mode | 0o700
-    path = site.at(action.path)
+    path = site.layout.at(action.path)
     status, there = yield [Mkdir(path, wanted), look(site, path)]
     if isinstance(there, Attrs) and kind_of(there) is Kind.SYMLINK:
         return blocked(site, action, (yield from meet_link(site, action.path)))
@@ -98,8 +98,8 @@ def _make_directory(site: Site, action: Action) -> Recipe[Outcome]:
             site.lose(modes=True)
         elif set_ is not OK:
             wanted = there.mode & PERMISSIONS
-    site.note_group(action.path, there)
+    site.memory.note_group(action.path, there)
     if status is OK:
-        site.empty[action.path] = mode
+        site.memory.empty[action.path] = mode
     shown = site.mode_claimed(new) if mode is None else wanted
     return Outcome(action, {action.path: Entry(Kind.DIR, shown, stamp=new.stamp)})

@@ -29,19 +29,11 @@ from reconcile.remotes.tree.carry import (
 )
 from reconcile.remotes.tree.drift import NO_REPLACE, Way, clear, keep, meet
 from reconcile.remotes.tree.failure import explain, not_sent
+from reconcile.remotes.tree.layout import PARKING
 from reconcile.remotes.tree.link import intended, look, make_room, matches, rename
 from reconcile.remotes.tree.meta import set_what_differs
 from reconcile.remotes.tree.refusal import why_not_moved
-from reconcile.remotes.tree.site import (
-    PARKING,
-    Site,
-    absent,
-    act,
-    describe,
-    drift,
-    kind_of,
-    problem,
-)
+from reconcile.remotes.tree.site import Site, absent, act, describe, drift, kind_of, problem
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import OK, Attrs, Remove, Replace, Status
 
@@ -52,9 +44,9 @@ def move(site: Site, action: Action) -> Recipe[Outcome]:
     assert new is not None
     assert moved is not None
     assert origin is not None
-    if action.parks and PARKING not in site.parts:
+    if action.parks and PARKING not in site.layout.parts:
         return Outcome(action, problem=not_sent(site, action.subject))
-    source, target = site.at(origin), site.at(action.path)
+    source, target = site.layout.at(origin), site.layout.at(action.path)
     here, there = yield [look(site, source), look(site, target)]
     if isinstance(here, Status):
         return (yield from _move_of_nothing(site, action, here, there))
@@ -77,9 +69,9 @@ def move(site: Site, action: Action) -> Recipe[Outcome]:
         failed = yield from explain(site, action.subject, _doing(action), status)
         return Outcome(action, problem=(yield from why_not_moved(site, action.subject, failed, status)))
     if new.kind is Kind.DIR:
-        site.forget_parents(action.path)
-        site.rename_parents(origin, action.path)
-        site.parents[action.path] = None
+        site.memory.forget_parents(action.path)
+        site.memory.rename_parents(origin, action.path)
+        site.memory.parents[action.path] = None
         return Outcome(action, left_behind(action) if is_careful(site, action) else {})
     if action.parks:
         return Outcome(action)
@@ -120,13 +112,15 @@ def _note_staying(site: Site, action: Action) -> Problem | None:
 def _move_apart(site: Site, action: Action, pieces: Pieces, source: bytes, here: Attrs) -> Recipe[Outcome]:
     """Move a directory as far as it is ours, or to where one is already."""
     assert action.source is not None
-    failed = yield from move_apart(site, pieces, action.subject, source, site.at(action.path), here.mode)
+    failed = yield from move_apart(
+        site, pieces, action.subject, source, site.layout.at(action.path), here.mode
+    )
     for path in (action.source, action.path):
-        site.forget_parents(path)
+        site.memory.forget_parents(path)
     if failed is not None:
         part = pieces.effects(action, action.source) if pieces.moved and action.home is None else {}
         return Outcome(action, part, failed)
-    site.parents[action.path] = None
+    site.memory.parents[action.path] = None
     effects = {**left_behind(action), **pieces.left(action, action.source)}
     return Outcome(action, effects, note=note_staying(pieces, action.source))
 
@@ -141,14 +135,14 @@ def _way_to_move(site: Site, action: Action, there: Attrs | Status) -> Recipe[Wa
             action, problem=(yield from explain(site, action.subject, "look at the target", there))
         )
     if action.parks:  # taken by what a dead run had parked and could not bring home: it may be the only copy
-        place = site.at(action.path)
+        place = site.layout.at(action.path)
         yield from rename(site, place, place + b"-" + os.urandom(6).hex().encode())
         return Way.FREE
     if action.path == action.home:  # not by driving out what lives there now
         return drift(action, describe(there, None))
     is_dir = action.new.kind is Kind.DIR
     old = None if is_dir else action.old  # a directory is moved only to where nothing is
-    if old is not None and (yield from matches(site, site.at(action.path), there, old)):
+    if old is not None and (yield from matches(site, site.layout.at(action.path), there, old)):
         way: Way | Outcome = Way.KEEP if action.keep else Way.OURS
     else:
         way = yield from meet(site, action, there, action.old)
@@ -175,7 +169,7 @@ def _move_of_nothing(site: Site, action: Action, here: Status, there: Attrs | St
     if (
         isinstance(there, Attrs)
         and new.kind is Kind.FILE
-        and (yield from intended(site, site.at(action.path), there, new))
+        and (yield from intended(site, site.layout.at(action.path), there, new))
     ):
         mode = there.mode & PERMISSIONS if site.mode_for(new) is not None else None
         return Outcome(action, {**gone, action.path: site.recorded(new, there.mtime, new.digest, mode)})
@@ -187,7 +181,7 @@ def _rename(site: Site, action: Action, source: bytes, *, replacing: bool) -> Re
     """RACE: what came to the target since we looked may be overwritten, and surely is where we replace."""
     moved = action.moved
     assert moved is not None
-    target = site.at(action.path)
+    target = site.layout.at(action.path)
     if replacing and (status := (yield from make_room(site, target))) is not OK:
         return status
     in_one_step = site.quirks.moves_links or moved.kind is not Kind.SYMLINK

@@ -13,9 +13,10 @@ from msgspec.structs import replace
 
 from reconcile.core.model import Action, Op, Outcome, Reason
 from reconcile.core.paths import parent
+from reconcile.remotes.tree.layout import STAGING, inside
 from reconcile.remotes.tree.listing import list_directory
 from reconcile.remotes.tree.run_folder import try_to_make
-from reconcile.remotes.tree.site import STAGING, Site, inside, problem
+from reconcile.remotes.tree.site import Site, problem
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import Close, Handle, Remove, Status
 
@@ -66,7 +67,7 @@ def _is_no_text(path: str) -> bool:
 def _try_name(site: Site) -> Recipe[None]:
     """Make a file with such a name in our own folder, and see what it is called then."""
     yield from try_to_make(site, {STAGING})
-    folder = site.run + b"/" + STAGING
+    folder = site.layout.run + b"/" + STAGING
     path = inside(folder, _ODD)
     opened: Handle | Status = yield site.open_new(path, 0o600)
     if not isinstance(opened, Handle):
@@ -84,7 +85,7 @@ def _look_for_signs(site: Site, actions: Sequence[Action]) -> Recipe[None]:
     for action in actions:
         wanted.setdefault(parent(action.path), []).append(action.path.rpartition("/")[2])
     for directory, names in wanted.items():
-        listing = yield from list_directory(site, site.at(directory))
+        listing = yield from list_directory(site, site.layout.at(directory))
         there = {name for name, _ in listing.names}
         if any(name not in there and name.translate(_SIGNS) in there - {name} for name in names):
             site.quirks = replace(site.quirks, keeps_controls=False)

@@ -17,11 +17,12 @@ from reconcile.core.model import Kind
 from reconcile.remotes import Memory
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.kept import is_note, read_notes
+from reconcile.remotes.tree.layout import STORE
 from reconcile.remotes.tree.leftovers import DEAD
 from reconcile.remotes.tree.listing import TOGETHER, Listing, list_directory
 from reconcile.remotes.tree.mark import shown
 from reconcile.remotes.tree.purge import purge
-from reconcile.remotes.tree.site import STORE, Site, act, kind_of
+from reconcile.remotes.tree.site import Site, act, kind_of
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import OK, Rename, Rmdir, Verb
 
@@ -48,25 +49,25 @@ class _Run(Struct, frozen=True):
 
 def look_at_others(driver: Driver, site: Site, memory: Memory) -> None:
     """Look at what has changed since the last look, or has come of age."""
-    now = site.now
-    if now is None or not site.others:
+    now = site.memory.now
+    if now is None or not site.memory.others:
         return
     seen = _recall(memory)
     due = {
         lineage: changed
-        for lineage, changed in site.others
+        for lineage, changed in site.memory.others
         if seen.get(lineage, (0, 0))[0] != changed or seen[lineage][1] <= now
     }
     for lineage, changed in due.items():
-        seen[lineage] = (changed, _look_at(driver, site, site.workdir + b"/" + lineage, now))
+        seen[lineage] = (changed, _look_at(driver, site, site.layout.workdir + b"/" + lineage, now))
     if due:
-        there = {lineage for lineage, _ in site.others}
+        there = {lineage for lineage, _ in site.memory.others}
         memory.remember({name: [*times] for name, times in seen.items() if name in there}, NAME)
 
 
 def is_torn(driver: Driver, site: Site) -> bool:
     """Whether a run of any job has moved something aside and not brought it home."""
-    folders = [site.workdir]
+    folders = [site.layout.workdir]
     for _ in ("jobs", "runs"):
         listings = list(driver.run((list_directory(site, folder) for folder in folders), TOGETHER))
         folders = [

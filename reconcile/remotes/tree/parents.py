@@ -17,7 +17,7 @@ from reconcile.remotes.tree.verbs import Attrs, Status
 
 
 def look_at_parents(site: Site, actions: Sequence[Action]) -> Iterator[Recipe[object]]:
-    """Recipes that fill ``site.parents`` for all that ``actions`` touch.
+    """Recipes that fill ``site.memory.parents`` for all that ``actions`` touch.
 
     RACE: a directory that is replaced by a link afterwards is written through.
     """
@@ -25,11 +25,11 @@ def look_at_parents(site: Site, actions: Sequence[Action]) -> Iterator[Recipe[ob
     for action in actions:
         for path in touched(action):
             directory = parent(path)
-            while directory and directory not in wanted and directory not in site.parents:
+            while directory and directory not in wanted and directory not in site.memory.parents:
                 wanted[directory] = None
                 directory = parent(directory)
-    site.parents.setdefault("", None)
-    site.parents.setdefault(PARKED, None)
+    site.memory.parents.setdefault("", None)
+    site.memory.parents.setdefault(PARKED, None)
     return (look_at(site, path) for path in wanted)
 
 
@@ -40,7 +40,7 @@ def trouble_above(site: Site, action: Action) -> Problem | None:
         directory = parent(path)
         while directory:
             trouble = (
-                site.parents.get(directory) or trouble
+                site.memory.parents.get(directory) or trouble
             )  # the topmost: what is below it was seen through it
             directory = parent(directory)
         if trouble is not None:
@@ -54,9 +54,9 @@ def missing(directory: str, why: str = "is gone from the remote") -> Problem:
 
 
 def look_at(site: Site, path: str) -> Recipe[Problem | None]:
-    """What is wrong with one directory, if anything: noted in ``site.parents``."""
-    there = yield from look(site, site.at(path))
-    trouble = site.parents[path] = yield from _judge(site, path, there)
+    """What is wrong with one directory, if anything: noted in ``site.memory.parents``."""
+    there = yield from look(site, site.layout.at(path))
+    trouble = site.memory.parents[path] = yield from _judge(site, path, there)
     return trouble
 
 
@@ -67,7 +67,7 @@ def _judge(site: Site, path: str, there: Attrs | Status) -> Recipe[Problem | Non
         return (yield from explain(site, path, f"look at the directory {path!r}", there))
     kind = kind_of(there)
     if kind is Kind.DIR:
-        site.note_group(path, there)
+        site.memory.note_group(path, there)
         return None
     if kind is Kind.SYMLINK:
         return (yield from meet_link(site, path))
@@ -81,23 +81,23 @@ def _judge(site: Site, path: str, there: Attrs | Status) -> Recipe[Problem | Non
 def meet_link(site: Site, path: str) -> Recipe[Problem]:
     """There is a link on the remote, and a directory here: what that means for what would go into it."""
     if site.options.keep_remote_links:
-        site.linked[path] = foreign_link((yield from read_link(site, site.at(path))))
+        site.memory.linked[path] = foreign_link((yield from read_link(site, site.layout.at(path))))
     text = (
         f"{path!r} is a symlink on the remote, so nothing is written through it; remove it there, and the "
         "directory is made again, or leave it with --keep-remote-links"
     )
-    trouble = site.parents[path] = problem(path, Reason.DRIFT, text)
+    trouble = site.memory.parents[path] = problem(path, Reason.DRIFT, text)
     return trouble
 
 
 def blocked(site: Site, action: Action, trouble: Problem) -> Outcome:
     """Not tried, since a directory above, or what is in the place of one, is not what it should be."""
-    if (link := site.linked.get(trouble.path)) is not None:
+    if (link := site.memory.linked.get(trouble.path)) is not None:
         effects: dict[str, Entry | None] = {trouble.path: link}
         if action.op is Op.MOVE:
             return Outcome(action, effects, problem(action.subject, trouble.reason, trouble.message))
-        note = None if trouble.path in site.told_links else note_link(trouble.path, Stage.APPLY)
-        site.told_links.add(trouble.path)
+        note = None if trouble.path in site.memory.told_links else note_link(trouble.path, Stage.APPLY)
+        site.memory.told_links.add(trouble.path)
         return Outcome(action, effects, note=note, entries=0)
     effects = {trouble.path: None} if trouble.reason is Reason.MISSING else {}
     return Outcome(action, effects, problem(action.subject, trouble.reason, trouble.message))

@@ -15,8 +15,9 @@ from msgspec.structs import replace
 
 from reconcile.core.model import Kind
 from reconcile.remotes.tree.attributes import try_attributes
+from reconcile.remotes.tree.layout import STAGING
 from reconcile.remotes.tree.link import content_of, symlink
-from reconcile.remotes.tree.site import STAGING, Site, kind_of
+from reconcile.remotes.tree.site import Site, kind_of
 from reconcile.remotes.tree.steps import Farewell, Recipe
 from reconcile.remotes.tree.verbs import (
     OK,
@@ -53,7 +54,7 @@ def try_out(site: Site, *, together: bool) -> Recipe[None]:
     """
     if not together:
         site.quirks = replace(site.quirks, ordered=False)
-        yield from _clear_away([(yield from open_anyhow(site, path := site.fresh(STAGING)))], [path])
+        yield from _clear_away([(yield from open_anyhow(site, path := site.layout.fresh(STAGING)))], [path])
         yield [
             _try_renames(site, together=False),
             _try_links(site, together=False),
@@ -98,7 +99,7 @@ def _in_turn(requests: Sequence[Verb], *, together: bool) -> Recipe[list[_Reply]
 
 def _went_in_order(site: Site) -> Recipe[bool]:
     """Whether a directory that is made, renamed again and again and removed in one breath is always there."""
-    names = [site.fresh(STAGING) for _ in range(CHAIN - 1)]
+    names = [site.layout.fresh(STAGING) for _ in range(CHAIN - 1)]
     steps: list[Verb] = [
         Mkdir(names[0], 0o700),
         *(Rename(old, new) for old, new in pairwise(names)),
@@ -112,7 +113,7 @@ def _went_in_order(site: Site) -> Recipe[bool]:
 
 def _try_attributes(site: Site, *, together: bool) -> Recipe[None]:
     """Whether modes and times are kept. ``together``: told by what comes along with the next questions."""
-    path = site.fresh(STAGING)
+    path = site.layout.fresh(STAGING)
     opened: Handle | Status = yield site.open_new(path, 0o600)
     if not isinstance(opened, Handle):
         return
@@ -125,7 +126,7 @@ def _try_attributes(site: Site, *, together: bool) -> Recipe[None]:
 
 def _try_renames(site: Site, *, together: bool) -> Recipe[None]:
     """Whether RENAME leaves a file alone that is there already."""
-    one, other, third = (site.fresh(STAGING) for _ in range(3))
+    one, other, third = (site.layout.fresh(STAGING) for _ in range(3))
     replies = yield from _in_turn(
         [
             site.open_new(one, 0o600),
@@ -168,7 +169,7 @@ def _try_link(site: Site, *, together: bool) -> Recipe[Status | None]:
     It leads to ``.``: with the arguments the other way round that is there already, wherever
     the server begins to look, so that nothing is made outside our folder.
     """
-    folder = site.fresh(STAGING)
+    folder = site.layout.fresh(STAGING)
     names = (b"/link", b"/moved", b"/stays", b"/gone", b"/file")
     link, moved, stays, gone, file = (folder + name for name in names)
     asked = [

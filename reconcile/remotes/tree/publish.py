@@ -18,15 +18,9 @@ from reconcile.core.paths import parent
 from reconcile.remotes.tree.disks import note_elsewhere
 from reconcile.remotes.tree.drift import NO_REPLACE, Way, clear, keep, meet
 from reconcile.remotes.tree.failure import explain
+from reconcile.remotes.tree.layout import STAGING
 from reconcile.remotes.tree.link import intended, look, make_room, matches, symlink
-from reconcile.remotes.tree.site import (
-    SPECIAL_BITS,
-    STAGING,
-    Site,
-    absent,
-    act,
-    problem,
-)
+from reconcile.remotes.tree.site import SPECIAL_BITS, Site, absent, act, problem
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import OK, UNCLEAR, Attrs, Remove, Rename, Replace, Set, Status
 from reconcile.source.files import Source, SourceError
@@ -53,7 +47,7 @@ def judge(site: Site, action: Action, there: Attrs | Status) -> Recipe[Way | Out
         if absent(there):
             return Way.FREE
         return Outcome(action, problem=(yield from explain(site, action.path, "look at the target", there)))
-    path = site.at(action.path)
+    path = site.layout.at(action.path)
     if action.old is not None and (yield from matches(site, path, there, action.old)):
         return Way.KEEP if action.keep else Way.OURS
     if (yield from intended(site, path, there, action.new)):
@@ -72,7 +66,7 @@ def done_already(site: Site, action: Action, there: Attrs, digest: bytes | None)
         mode, shown = site.mode_for(new), there.mode & PERMISSIONS
         if mode is not None and mode != shown:
             full = mode | there.mode & SPECIAL_BITS
-            if (yield from act(Set(site.at(action.path), full, None))) is OK:
+            if (yield from act(Set(site.layout.at(action.path), full, None))) is OK:
                 shown = mode
         new = site.recorded(new, there.mtime, digest, None if mode is None else shown)
     return Outcome(action, {action.path: new})
@@ -82,7 +76,7 @@ def publish(
     site: Site, action: Action, staged: bytes, *, way: Way, digest: bytes | None
 ) -> Recipe[Published]:
     """Rename ``staged`` to the action's path. What is not published is not removed either."""
-    target = site.at(action.path)
+    target = site.layout.at(action.path)
     status: Status
     effects: dict[str, Entry | None] = {}
     if way is Way.KEEP:
@@ -133,7 +127,7 @@ def make_link(site: Site, action: Action, source: Source) -> Recipe[Outcome]:
             return Outcome(action, problem=problem(action.path, error.reason, error.message))
     if not site.quirks.makes_links:
         return Outcome(action, problem=_no_links(site, action.path))
-    target, content = site.at(action.path), os.fsencode(new.link or "")
+    target, content = site.layout.at(action.path), os.fsencode(new.link or "")
     wish = replace(action, new=new)
     way: Way | Outcome = Way.FREE
     if action.old is not None:
@@ -156,8 +150,8 @@ def make_link(site: Site, action: Action, source: Source) -> Recipe[Outcome]:
 
 def _put_in_place(site: Site, action: Action, content: bytes, way: Way) -> Recipe[Outcome]:
     """Stage a link and rename it to its path: from beside that, where none leads there from our folder."""
-    is_beside = site.is_elsewhere(parent(action.path))
-    staged = site.fresh_beside(action.path) if is_beside else site.fresh(STAGING)
+    is_beside = site.memory.is_elsewhere(parent(action.path))
+    staged = site.layout.fresh_beside(action.path) if is_beside else site.layout.fresh(STAGING)
     status = yield from act(symlink(site, content, staged))
     if status is not OK:
         return Outcome(action, problem=(yield from explain(site, action.path, "make the link", status)))
@@ -183,7 +177,7 @@ def _make_in_place(site: Site, action: Action, content: bytes, way: Way) -> Reci
     failed = yield from clear(site, action, way)
     if failed is not None:
         return Outcome(action, problem=failed)
-    status = yield from act(symlink(site, content, site.at(action.path)))
+    status = yield from act(symlink(site, content, site.layout.at(action.path)))
     if status is OK:
         return Outcome(action, {action.path: action.new})
     failed = yield from explain(site, action.path, "make the link", status)

@@ -14,8 +14,10 @@ from msgspec import Struct
 from reconcile.core.model import Kind, Problem
 from reconcile.remotes.tree.drift import keep
 from reconcile.remotes.tree.driver import Driver
+from reconcile.remotes.tree.layout import inside
 from reconcile.remotes.tree.listing import BATCH, HIDDEN, TOGETHER, batches, list_directory, list_for_sure
-from reconcile.remotes.tree.site import Discarded, Site, absent, act, inside, kind_of
+from reconcile.remotes.tree.memory import Discarded
+from reconcile.remotes.tree.site import Site, absent, act, kind_of
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.trash import owner_of
 from reconcile.remotes.tree.verbs import OK, Code, Remove, Rename, Rmdir, Set, Status, Verb
@@ -29,14 +31,14 @@ MANY = 4096  # removes that are under way at most, where nothing else goes on
 
 def sweep(site: Site, directory: str) -> Recipe[None]:
     """Remove what dead runs of this job had staged in a directory, beside its target."""
-    job, run = site.prefixes
-    listing = yield from list_directory(site, site.at(directory))
+    job, run = site.layout.prefixes
+    listing = yield from list_directory(site, site.layout.at(directory))
     dead = [
         name
         for name, _ in listing.names
         if os.fsencode(name).startswith(job) and not os.fsencode(name).startswith(run)
     ]
-    yield [Remove(inside(site.at(directory), name)) for name in dead]
+    yield [Remove(inside(site.layout.at(directory), name)) for name in dead]
 
 
 def purge(driver: Driver, site: Site, tops: Sequence[bytes]) -> list[bytes]:
@@ -197,7 +199,7 @@ def _empty(site: Site, top: bytes) -> Recipe[list[bytes]]:
         yield from act(Set(top, 0o700, None))
         listing = yield from list_directory(site, top)
     for first in range(1, MOST_UNSEEN, MANY) if listing.failed is HIDDEN else ():
-        yield [Remove(path) for path in site.made_in(top, range(first, first + MANY))]
+        yield [Remove(path) for path in site.layout.made_in(top, range(first, first + MANY))]
         listing = yield from list_for_sure(site, top)
         if listing.failed is not HIDDEN:
             break

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from reconcile.core.model import Problem, Reason
 from reconcile.core.paths import parent
 from reconcile.remotes.tree.disks import note_elsewhere
+from reconcile.remotes.tree.layout import STAGING, inside
 from reconcile.remotes.tree.run_folder import try_to_make
-from reconcile.remotes.tree.site import STAGING, Site, act, inside, problem
+from reconcile.remotes.tree.site import Site, act, problem
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import (
     OK,
@@ -47,10 +48,10 @@ def why_not_published(site: Site, path: str, staged: bytes, status: Status) -> R
     """Of a staged file, which may be gone afterwards. None: no way to tell."""
     if status.code not in _WORTH_A_LOOK:
         return None
-    in_our_folder = staged.startswith(site.run + b"/")
-    if in_our_folder and site.is_elsewhere(parent(path)):  # found out by another file, meanwhile
+    in_our_folder = staged.startswith(site.layout.run + b"/")
+    if in_our_folder and site.memory.is_elsewhere(parent(path)):  # found out by another file, meanwhile
         return Why.PLACE
-    neutral = site.fresh_beside(path)
+    neutral = site.layout.fresh_beside(path)
     tried = yield from act(Rename(staged, neutral))
     if tried is OK:
         yield Remove(neutral)
@@ -81,22 +82,24 @@ def is_barred(site: Site) -> Recipe[bool]:
     """Whether the server denies a rename even inside our own folder: then nothing can be put in place."""
     if site.renames is None:
         yield from try_to_make(site, {STAGING})
-        one, other = site.fresh(STAGING), site.fresh(STAGING)
+        one, other = site.layout.fresh(STAGING), site.layout.fresh(STAGING)
         opened: Handle | Status = yield site.open_new(one, 0o600)
         if isinstance(opened, Handle):
             yield Close(opened.handle)
             site.renames = (yield from act(Rename(one, other))) is OK
             site.quirks = replace(site.quirks, renames=None if site.renames else False)
             yield Remove(other if site.renames else one)
-    if site.renames is False and site.full is None:  # no more content is sent: it could not be put in place
-        site.full = problem("", Reason.DENIED, NO_RENAME)
+    if (
+        site.renames is False and site.memory.full is None
+    ):  # no more content is sent: it could not be put in place
+        site.memory.full = problem("", Reason.DENIED, NO_RENAME)
         site.say_once(f"{NO_RENAME}. No content is sent in this run; all else goes on")
     return site.renames is False
 
 
 def _takes_name(site: Site, path: str) -> Recipe[bool]:
     """Give the name to a file of ours, in a folder of ours."""
-    folder = site.fresh(STAGING)
+    folder = site.layout.fresh(STAGING)
     neutral, named = folder + b"/" + NEUTRAL, inside(folder, path.rpartition("/")[2])
     yield Mkdir(folder, 0o700)
     opened: Handle | Status = yield site.open_new(neutral, 0o600)

@@ -100,7 +100,7 @@ class TreeRemote:
     @property
     def marks(self) -> tuple[str, ...]:
         """Names of our mark that are there."""
-        return self._site.marks
+        return self._site.memory.marks
 
     @property
     def store(self) -> TreeStore:
@@ -110,12 +110,12 @@ class TreeRemote:
     @property
     def base(self) -> str:
         """DEST, links resolved."""
-        return os.fsdecode(self._site.base)
+        return os.fsdecode(self._site.layout.base)
 
     @property
     def workdir(self) -> str:
         """Our folder, in which each job has its own."""
-        return os.fsdecode(self._site.workdir)
+        return os.fsdecode(self._site.layout.workdir)
 
     def begin(
         self,
@@ -128,7 +128,7 @@ class TreeRemote:
     ) -> None:
         """The first write: DEST, and our folder in it. See ``workdir``."""
         site, parts = self._site, parts_for(plan.actions)
-        site.twins = plan.twins
+        site.memory.twins = plan.twins
         self._kept = make_workdir(self._driver, site, footing, run, parts, resume=resume, before=before)
         for question in site.later:
             self._driver.aside(question)
@@ -159,15 +159,15 @@ class TreeRemote:
         actions, unnamed = driver.call(set_odd_apart(site, actions))
         yield from unnamed
         actions, nested = set_nested_apart(actions)
-        site.uploads = sum(map(_sends_a_file, actions))
-        if site.uploads and site.quirks.renames is False:
+        site.memory.uploads = sum(map(_sends_a_file, actions))
+        if site.memory.uploads and site.quirks.renames is False:
             driver.call(is_barred(site))
-        if site.uploads and site.options.fsync is Fsync.ALWAYS and not site.caps.fsync:
+        if site.memory.uploads and site.options.fsync is Fsync.ALWAYS and not site.caps.fsync:
             site.say_once(NO_FSYNC)
         looks = look_at_parents(site, actions)
         for _ in driver.run(chain([make_parts(site, actions)], looks), self._in_flight):
             pass  # what they find is noted in ``site``
-        if site.uploads:
+        if site.memory.uploads:
             self._spread.prove()
         failed: list[Outcome] = []
         actions, twins = set_twins_apart(site, actions)
@@ -180,16 +180,16 @@ class TreeRemote:
         widest = max(map(width, trees), default=1)
         yield from self._run(trees, max(1, self._in_flight // widest), source, stop, failed)
         yield from self._open_fewer(source, stop, failed)
-        if site.full is not None and not (stop is not None and stop.requested):
+        if site.memory.full is not None and not (stop is not None and stop.requested):
             unsent = [outcome.action for outcome in failed if _lacks_space(outcome)]
             if fitting := driver.call(what_fits(site, unsent)):
                 again = set(map(id, fitting))
                 failed[:] = [outcome for outcome in failed if id(outcome.action) not in again]
-                site.full = None
+                site.memory.full = None
                 yield from self._run(fitting, self._in_flight, source, stop, failed)
         yield from driver.run((settle(site, outcome) for outcome in failed), self._in_flight)
         if not site.trusted:
-            doubtful, site.unproven = site.unproven, []
+            doubtful, site.memory.unproven = site.memory.unproven, []
             for found in driver.run((look_again(site, action) for action in doubtful), self._in_flight):
                 if found is not None:
                     yield found
@@ -209,7 +209,7 @@ class TreeRemote:
     def _open_fewer(self, source: Source, stop: Stop | None, failed: list[Outcome]) -> Iterator[Outcome]:
         """What could not be opened once more, fewer at a time: a server may grant less than it tells."""
         site, at_a_time = self._site, self._in_flight
-        again, site.unopened = site.unopened, []
+        again, site.memory.unopened = site.memory.unopened, []
         while again and at_a_time > 1 and not site.tells_limits:
             if stop is not None and stop.requested:
                 return
@@ -217,12 +217,12 @@ class TreeRemote:
             ids = set(map(id, again))
             failed[:] = [outcome for outcome in failed if id(outcome.action) not in ids]
             yield from self._run(again, at_a_time, source, stop, failed)
-            if len(site.unopened) == len(again):
+            if len(site.memory.unopened) == len(again):
                 break  # not for want of handles
-            again, site.unopened = site.unopened, []
+            again, site.memory.unopened = site.memory.unopened, []
             site.handles = at_a_time
             site.quirks = replace(site.quirks, handles=at_a_time)
-        site.unopened = []
+        site.memory.unopened = []
 
     def _make_nested(
         self, nested: Sequence[Action], source: Source, stop: Stop | None, failed: list[Outcome]
@@ -289,7 +289,7 @@ class TreeRemote:
         if (trouble := trouble_above(site, action)) is not None:
             return _blocked(site, action, trouble)
         recipe = self._recipe_for(action, source)
-        return unless_taken(site, action, recipe) if action.path in site.twins else recipe
+        return unless_taken(site, action, recipe) if action.path in site.memory.twins else recipe
 
     def _recipe_for(self, action: Action, source: Source) -> Recipe[Outcome]:
         site = self._site
@@ -318,7 +318,7 @@ class TreeRemote:
 
     def read(self, ranges: Sequence[Range]) -> Iterator[tuple[str, bytes | None]]:
         """See ``Remote``."""
-        recipes = (read_span(span, self._site.at(span.path)) for span in spans(ranges))
+        recipes = (read_span(span, self._site.layout.at(span.path)) for span in spans(ranges))
         return in_order(self._driver.run(recipes, min(SPANS, self._in_flight)))
 
     def tag_of(self, wish: Entry, *, by_others: bool = False) -> Tag | None:

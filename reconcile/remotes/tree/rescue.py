@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from reconcile.core.model import PERMISSIONS, Action, Kind, Op, Outcome
 from reconcile.core.paths import parent
 from reconcile.remotes.tree.driver import Driver
+from reconcile.remotes.tree.layout import STAGING, inside
 from reconcile.remotes.tree.link import intended, look
 from reconcile.remotes.tree.listing import BATCH, TOGETHER, Listing, batches, list_directory
 from reconcile.remotes.tree.parents import look_at_parents, trouble_above
-from reconcile.remotes.tree.site import STAGING, Site, absent, act, inside
+from reconcile.remotes.tree.site import Site, absent, act
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.trash import name_of, owner_of
 from reconcile.remotes.tree.verbs import OK, Attrs, Rename, Status, Verb
@@ -26,7 +27,7 @@ MOMENT = 3600  # seconds; by more a server's clock is not wrong
 
 def staging_place(site: Site, path: str) -> bytes:
     """Where a file, or all of a directory, is staged. The name tells what it is, to who knows the plan."""
-    return site.fresh(STAGING, name_of(path) + b"-")
+    return site.layout.fresh(STAGING, name_of(path) + b"-")
 
 
 def take_staged(driver: Driver, site: Site, dead: Sequence[bytes], make: Callable[[], Recipe[None]]) -> None:
@@ -36,14 +37,14 @@ def take_staged(driver: Driver, site: Site, dead: Sequence[bytes], make: Callabl
         if listing.names:
             driver.call(make())
         moves = [
-            (folder + b"/" + STAGING + b"/" + name, site.fresh(STAGING, owner_of(name) + b"-"))
+            (folder + b"/" + STAGING + b"/" + name, site.layout.fresh(STAGING, owner_of(name) + b"-"))
             for name in (os.fsencode(name) for name, _ in listing.names)
-            if b"-" in name and owner_of(name) not in site.staged
+            if b"-" in name and owner_of(name) not in site.memory.staged
         ]
         for some in batches(moves, BATCH):
             statuses = driver.call(_send([Rename(old, new) for old, new in some]))
             taken = (new for (_, new), status in zip(some, statuses, strict=True) if status is OK)
-            site.staged.update((owner_of(new), new) for new in taken)
+            site.memory.staged.update((owner_of(new), new) for new in taken)
 
 
 def find_staged(driver: Driver, site: Site, runs: Sequence[bytes]) -> None:
@@ -51,7 +52,7 @@ def find_staged(driver: Driver, site: Site, runs: Sequence[bytes]) -> None:
     for folder in runs:
         staging = folder + b"/" + STAGING
         for name, _ in driver.call(list_directory(site, staging)).names:
-            site.staged.setdefault(owner_of(os.fsencode(name)), staging + b"/" + os.fsencode(name))
+            site.memory.staged.setdefault(owner_of(os.fsencode(name)), staging + b"/" + os.fsencode(name))
 
 
 def _send(requests: Sequence[Verb]) -> Recipe[list[Status]]:
@@ -65,11 +66,11 @@ def rescue(driver: Driver, site: Site, actions: Sequence[Action]) -> Iterator[Ou
     Where no folder of this run was made, nothing is changed: that is what would be.
     """
     wanted = [action for action in actions if action.op is Op.CREATE and action.kind is Kind.FILE]
-    if not site.staged or not wanted:
+    if not site.memory.staged or not wanted:
         return
     for _ in driver.run(look_at_parents(site, wanted), BATCH):
         pass  # what they find is noted in ``site``
-    folders = {name_of(parent(action.path)) for action in wanted} & site.staged.keys()
+    folders = {name_of(parent(action.path)) for action in wanted} & site.memory.staged.keys()
     listed = driver.run((_list(site, name) for name in folders), TOGETHER)
     found = {name: dict(listing.names) for name, listing in listed}
     recipes = (_publish(site, action, found.get(name_of(parent(action.path)), {})) for action in wanted)
@@ -82,7 +83,7 @@ def _is_settled(site: Site, there: Attrs) -> bool:
 
 
 def _list(site: Site, name: bytes) -> Recipe[tuple[bytes, Listing]]:
-    return name, (yield from list_directory(site, site.staged[name]))
+    return name, (yield from list_directory(site, site.memory.staged[name]))
 
 
 def _publish(site: Site, action: Action, beside: dict[str, Attrs]) -> Recipe[Outcome | None]:
@@ -91,8 +92,8 @@ def _publish(site: Site, action: Action, beside: dict[str, Attrs]) -> Recipe[Out
     last = action.path.rpartition("/")[2]
     there: Attrs | Status | None = beside.get(last)
     if there is not None:
-        place = inside(site.staged[name_of(parent(action.path))], last)
-    elif (place_ := site.staged.get(name_of(action.path))) is not None:
+        place = inside(site.memory.staged[name_of(parent(action.path))], last)
+    elif (place_ := site.memory.staged.get(name_of(action.path))) is not None:
         place, there = place_, (yield from look(site, place_))
     if not isinstance(there, Attrs) or trouble_above(site, action) is not None:
         return None
@@ -101,9 +102,9 @@ def _publish(site: Site, action: Action, beside: dict[str, Attrs]) -> Recipe[Out
         return None
     if not _is_settled(site, there) or not (yield from intended(site, place, there, new)):
         return None
-    target = site.at(action.path)
+    target = site.layout.at(action.path)
     # RACE: but for OpenSSH, a server may overwrite what comes here since we look.
-    only_looks = not site.run
+    only_looks = not site.layout.run
     if (only_looks or not site.quirks.refuses) and not absent((yield from look(site, target))):
         return None
     if not only_looks and (yield from act(Rename(place, target))) is not OK:

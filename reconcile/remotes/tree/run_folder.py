@@ -14,9 +14,10 @@ from reconcile.core.errors import ReconcileError, Unreachable
 from reconcile.core.model import Action, Op
 from reconcile.remotes.tree.failure import READ_ONLY, not_sent
 from reconcile.remotes.tree.folders import make
+from reconcile.remotes.tree.layout import PARKING, STAGING
 from reconcile.remotes.tree.mark import shown
 from reconcile.remotes.tree.probe import try_out
-from reconcile.remotes.tree.site import PARKING, STAGING, Site
+from reconcile.remotes.tree.site import Site
 from reconcile.remotes.tree.steps import Recipe
 
 TRASH = b"trash"
@@ -51,32 +52,32 @@ def make_and_try(site: Site, parts: AbstractSet[bytes]) -> Recipe[None]:
             return
     else:
         yield from making
-    if STAGING in site.parts:
+    if STAGING in site.layout.parts:
         yield from try_out(site, together=False)
 
 
 def make_run_folder(site: Site, parts: AbstractSet[bytes]) -> Recipe[None]:
     """Where the disk is full the folders are missing: nothing is sent then, but deletes go on."""
-    missing = sorted(parts - site.parts)
+    missing = sorted(parts - site.layout.parts)
     if not missing or not_sent(site, "") is not None:
         return
-    made = [] if site.parts else [site.run]
+    made = [] if site.layout.parts else [site.layout.run]
     try:
-        *_, part = yield from make(site, *made, *(site.run + b"/" + part for part in missing))
+        *_, part = yield from make(site, *made, *(site.layout.run + b"/" + part for part in missing))
     except Unreachable:
-        if site.full is None or READ_ONLY in site.full.message:
+        if site.memory.full is None or READ_ONLY in site.memory.full.message:
             raise
     else:
-        site.parts.update(missing)
-        site.now = part.mtime
-        if site.owner is not None and site.owner != part.uid:
+        site.layout.parts.update(missing)
+        site.memory.now = part.mtime
+        if site.memory.owner is not None and site.memory.owner != part.uid:
             site.say_once(
-                f"{shown(site.workdir)}, our folder on the remote, is user {site.owner}'s, and we are user "
-                f"{part.uid} there: who owns it can change what is in it. Give a place of your own with "
-                "--remote-workdir if that is not meant to be"
+                f"{shown(site.layout.workdir)}, our folder on the remote, is user {site.memory.owner}'s, and "
+                f"we are user {part.uid} there: who owns it can change what is in it. Give a place of your "
+                "own with --remote-workdir if that is not meant to be"
             )
-        site.user = part.uid
-        site.group, site.hands_down = part.gid, bool(part.mode & stat.S_ISGID)
+        site.memory.user = part.uid
+        site.memory.group, site.memory.hands_down = part.gid, bool(part.mode & stat.S_ISGID)
 
 
 def _parts_for(op: Op, *, keep: bool, parks: bool) -> Iterator[bytes]:

@@ -1,27 +1,21 @@
-"""What every recipe needs to know: where things are on the server, and what it can do.
+"""What every recipe needs to know: what a server can do and keeps, beside the layout and the run's memory.
 
-What may live here: paths on the wire, capabilities as they turn out, comparing
-what the server says with what we believe, and the words for a failed request.
+What may live here: capabilities as they turn out, comparing what the server says with what we believe,
+and the words for a failed request.
 """
 
 from __future__ import annotations
 
-import os
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from reconcile.core.job import Fsync, Options
 from reconcile.core.model import (
     NS,
-    OURS,
-    PARKED,
     PERMISSIONS,
-    RESERVED_NAME,
-    RESERVED_PREFIX,
     UNKNOWN_MODE,
     Action,
     Caps,
@@ -33,7 +27,8 @@ from reconcile.core.model import (
     Stage,
     Tag,
 )
-from reconcile.core.paths import PathDict, ancestors, parent
+from reconcile.remotes.tree.layout import Layout
+from reconcile.remotes.tree.memory import RunMemory
 from reconcile.remotes.tree.quirks import Quirks, Version
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.tags import is_alike, note, pack
@@ -46,9 +41,6 @@ SYNC_LARGE = 1024 * 1024  # bytes of a file for which that costs little beside i
 TRIALS = 20  # publishes whose tag is read back before the server is trusted to keep what was set
 MAX_TIME = 0xFFFFFFFF  # times are unsigned seconds in 32 bits: until 2106
 SPECIAL_BITS = 0o7000  # setuid, setgid, sticky: never ours to change, and SETSTAT would strip them
-STAGING = b"staging"  # the run's folder for what is on its way
-STORE = b"store"  # beside the jobs' folders: what outlives runs and is everybody's
-PARKING = os.fsencode(PARKED[len(OURS) :])  # and for what makes way for others
 NO_FSYNC = "the server can't be told to bring files to its disk: they are acknowledged, and no more"
 
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIR, stat.S_IFLNK: Kind.SYMLINK}
@@ -63,22 +55,13 @@ def _to_nobody(_message: str) -> None:
     """Until there is a reporter."""
 
 
-class Discarded(Struct, frozen=True):
-    """Something in a trash, and what is ours of it."""
-
-    place: bytes  # where it is now; empty: known by its name alone
-    path: str  # where it was
-    holds: Sequence[tuple[str, bool]]  # paths in it, itself ("") and parents first; whether directories
-
-
-@dataclass(slots=True, eq=False, repr=False)
-class Site:
+class Site(Struct, eq=False):
     """An open DEST: mutable, since a server shows what it can't do only when asked."""
 
-    base: bytes  # DEST, canonical
-    workdir: bytes  # our folder
+    layout: Layout
     options: Options
     say: Callable[[str], None]
+    memory: RunMemory = field(default_factory=RunMemory)
     can: frozenset[type] = frozenset()  # verbs beyond the usual
     tells_limits: bool = False  # the server, of itself
     version: Version = field(default_factory=list)  # of the server
@@ -91,81 +74,13 @@ class Site:
     handles: int = HANDLES_UNKNOWN  # that may be open at a time
     channels: int = 1  # channels that content may take
     caps: Caps = Caps()
-    vacant: bool = False  # DEST is not there, but the directory it is to be in
-    run: bytes = b""  # folder of this run, once prepared
-    parts: set[bytes] = field(default_factory=set)  # folders in it that are made
-    marks: tuple[str, ...] = ()  # of the job that are in its folder
-    kept: set[bytes] = field(default_factory=set)  # folders that are made in the kept part of the trash
-    left: dict[str, bytes] = field(default_factory=dict)  # what dead runs had parked, if this one only looks
     trials: int = TRIALS  # publishes yet to be read back
-    empty: dict[str, int | None] = field(default_factory=dict)  # directories made by this run: their modes
     keeps_tags: bool = True  # what we sent and set is what the server shows afterwards, as far as was seen
-    unproven: list[Action] = field(default_factory=list)  # files published on trust
-    otherwise: set[str] = field(default_factory=set)  # files that had changed, and came as they were
-    elsewhere: set[str] = field(default_factory=set)  # directories on another file system than our folder
-    swept: set[str] = field(default_factory=set)  # directories in which nothing of dead runs is staged
     renames: bool | None = None  # whether the server renames anything at all
-    user: int | None = None  # who we are there: who owns what we make
-    group: int | None = None  # of what is made in the staging folder
-    hands_down: bool = False  # the staging folder gives its group to what is made in it (setgid)
-    groups: dict[str, int] = field(default_factory=dict)  # of directories looked at that do
-    parents: PathDict[Problem | None] = field(
-        default_factory=PathDict
-    )  # directories looked at; None: as they should be
-    twins: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of the plan
-    linked: dict[str, Entry] = field(default_factory=dict)  # links that stay where there is a directory here
-    told_links: set[str] = field(default_factory=set)  # of them
-    stuck: list[Problem] = field(default_factory=list)  # what earlier runs left and could not be removed
-    discarded: list[Discarded] = field(default_factory=list)  # what is in the run's trash, to be purged
-    now: int | None = None  # seconds of the server's clock, when it made the run's folder
-    others: list[tuple[bytes, int]] = field(
-        default_factory=list
-    )  # folders of other jobs in our working folder, and when names in them changed, by the server's clock
     is_lost: Callable[[str], bool] = _to_none  # whether a run of that name is dead, and its state is gone
-    owner: int | None = None  # of our working folder, if it was there
-    staged: dict[bytes, bytes] = field(
-        default_factory=dict
-    )  # what dead runs had staged, by ``name_of`` its path
-    keeps: int = 0  # things that this run has brought to the part of the trash that is not purged
-    unopened: list[Action] = field(default_factory=list)  # uploads refused at OPEN, without a word
-    uploads: int = 0  # files to be sent by the actions under way
-    full: Problem | None = None  # why no more content is sent in this run
-    full_there: dict[str, Problem] = field(default_factory=dict)  # the same elsewhere, by its top
-    refusals: int = 0  # writes refused in a row, for no reason that we see
     warn: Callable[[str], None] = _to_nobody
-    _count: int = 0
     _turn: int = 0  # the channel that comes next
     _said: set[str] = field(default_factory=set)
-
-    @property
-    def shared(self) -> bool:
-        """Whether others push to DEST, too, or did."""
-        return bool(self.others)
-
-    def at(self, path: str) -> bytes:
-        """``path`` on the wire."""
-        if not path:
-            return self.base
-        if path.startswith(OURS):
-            return self._at_ours(path)
-        return b"%b/%b" % (self.base if self.base != b"/" else b"", os.fsencode(path))
-
-    def _at_ours(self, path: str) -> bytes:
-        """A place in this run's folder; where there is none, what a dead run has there, if any."""
-        if self.run:
-            return self.run + os.fsencode(path[len(RESERVED_NAME) :])
-        top = "/".join(path.split("/", 3)[:3])
-        return self.left.get(top, self.workdir + b"/none") + os.fsencode(path[len(top) :])
-
-    def fresh(self, folder: bytes, prefix: bytes = b"") -> bytes:
-        """A path in one of the run's folders that nothing else has."""
-        self._count += 1
-        return b"%b/%b/%b%x" % (self.run, folder, prefix, self._count)
-
-    @staticmethod
-    def made_in(folder: bytes, numbers: Iterable[int]) -> list[bytes]:
-        """What ``fresh`` may have called things in a folder of some run's."""
-        return [b"%b/%x" % (folder, number) for number in numbers]
 
     def open_new(self, path: bytes, mode: int | None, channel: int = 0) -> Verb:
         """Make a file of ours and open it, as this server wants to be asked for it."""
@@ -180,46 +95,6 @@ class Site:
         first = self._turn
         self._turn += min(most, self.channels)
         return [turn % self.channels for turn in range(first, self._turn)]
-
-    @property
-    def prefixes(self) -> tuple[bytes, bytes]:
-        """How names begin that files of this job, and of this run, have where they are staged elsewhere."""
-        lineage, run = self.run.rsplit(b"/", 2)[1:]
-        job = os.fsencode(RESERVED_PREFIX) + lineage + b"-"
-        return job, job + run + b"-"
-
-    def fresh_beside(self, path: str) -> bytes:
-        """The same as ``fresh`` in the directory of ``path``."""
-        self._count += 1
-        return b"%b/%b%x" % (self.at(parent(path)).rstrip(b"/"), self.prefixes[1], self._count)
-
-    def note_group(self, path: str, there: Attrs) -> None:
-        """What group a directory gives to what is made in it. Access control lists do so unseen."""
-        if there.mode & stat.S_ISGID:
-            self.groups[path] = there.gid
-
-    def suits(self, directory: str) -> bool:
-        """Whether a file made in the staging folder may go to a directory, as if it was made there."""
-        return not self.is_elsewhere(directory) and self.groups.get(directory, self.group) == self.group
-
-    def is_elsewhere(self, directory: str) -> bool:
-        """Whether a directory is on another file system than our folder, as far as is known."""
-        return bool(self.elsewhere) and self.disk_of(directory) is not None
-
-    def disk_of(self, directory: str) -> str | None:
-        """The top of the other file system that a directory is on, as far as is known; None: on none."""
-        return next((top for top in (*ancestors(directory), "") if top in self.elsewhere), None)
-
-    def held_up(self, path: str) -> Problem | None:
-        """Why no more content is sent to a path in this run; None: it is."""
-        disk = self.disk_of(parent(path)) if self.elsewhere else None
-        if disk is None or (self.full is not None and self.full.reason is Reason.DENIED):
-            return self.full
-        return self.full_there.get(disk)
-
-    def hands_down_alike(self, directory: str) -> bool:
-        """Whether a directory made in the staging folder hands its group down as the one made here does."""
-        return (directory in self.groups) == self.hands_down
 
     def saw_disorder(self) -> None:
         """An answer that order excludes: nothing relies on it any more, in later runs neither."""
@@ -286,30 +161,12 @@ class Site:
         """Whether files get their times."""
         return self.options.keep_times and self.caps.times and self.quirks.takes_times is not False
 
-    def rename_parents(self, old: str, new: str) -> None:
-        """A directory that we moved, and all below it, is as checked as it was."""
-        for path, trouble in self.parents.cut(old).items():
-            after = new + path[len(old) :]
-            self.parents[after] = trouble
-            if path in self.groups:
-                self.groups[after] = self.groups.pop(path)
-
-    def forget_parents(self, top: str) -> None:
-        """A directory is gone."""
-        for path in self.parents.cut(top):
-            self.groups.pop(path, None)
-
     def syncs(self, size: int) -> bool:
         """Whether a file of ``size`` bytes is brought to the server's disk before it is published."""
         wanted = self.options.fsync
         if wanted is Fsync.NEVER or not self.caps.fsync:
             return False
-        return wanted is Fsync.ALWAYS or self.uploads <= SYNC_FEW or size >= SYNC_LARGE
-
-    @property
-    def has_trash(self) -> bool:
-        """Whether the run's trash is made."""
-        return b"trash" in self.parts
+        return wanted is Fsync.ALWAYS or self.memory.uploads <= SYNC_FEW or size >= SYNC_LARGE
 
     @property
     def trusted(self) -> bool:
@@ -364,11 +221,6 @@ class Site:
             stamp=wish.stamp,
             tag=note(wish.size, mtime, wish) if is_kept else None,
         )
-
-
-def inside(top: bytes, path: str) -> bytes:
-    """A path below a place on the wire."""
-    return b"%b/%b" % (top, os.fsencode(path)) if path else top
 
 
 def wire_time(entry: Entry) -> int:

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from reconcile.core.model import Action
 from reconcile.remotes.tree.driver import Driver
-from reconcile.remotes.tree.site import STAGING, Site
+from reconcile.remotes.tree.layout import STAGING
+from reconcile.remotes.tree.site import Site
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import Attrs, Close, Handle, Lstat, Remove, Status
 
@@ -60,7 +61,7 @@ def _compare(site: Site) -> Recipe[None]:
 
     Each may be a process of its own, which remembers for a while what a folder held.
     """
-    one, other = site.fresh(STAGING), site.fresh(STAGING)
+    one, other = site.layout.fresh(STAGING), site.layout.fresh(STAGING)
     looks = [Lstat(one, 1), Lstat(other, 0)]
     yield looks
     opened: list[Handle | Status] = yield [site.open_new(one, 0o600, 0), site.open_new(other, 0o600, 1)]

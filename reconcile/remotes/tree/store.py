@@ -16,12 +16,13 @@ from reconcile.core.model import Kind
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.failure import explain
 from reconcile.remotes.tree.folders import make_shared
+from reconcile.remotes.tree.layout import STORE
 from reconcile.remotes.tree.link import look
 from reconcile.remotes.tree.listing import list_directory
 from reconcile.remotes.tree.mark import shown
 from reconcile.remotes.tree.probe import open_anyhow
 from reconcile.remotes.tree.readback import read_span, spans
-from reconcile.remotes.tree.site import STORE, Site, absent, act, kind_of
+from reconcile.remotes.tree.site import Site, absent, act, kind_of
 from reconcile.remotes.tree.steps import Burst, Notable, Recipe
 from reconcile.remotes.tree.verbs import (
     OK,
@@ -88,7 +89,7 @@ class TreeStore:
 
 
 def _folder(site: Site) -> bytes:
-    return site.workdir + b"/" + STORE
+    return site.layout.workdir + b"/" + STORE
 
 
 def _get(site: Site, place: bytes) -> Recipe[bytes | None]:

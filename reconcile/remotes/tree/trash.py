@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from reconcile.core.model import Action, Kind, Op
 from reconcile.core.paths import join
 from reconcile.remotes.tree.link import is_link, remove_link, rename
-from reconcile.remotes.tree.site import Discarded, Site, act
+from reconcile.remotes.tree.memory import Discarded
+from reconcile.remotes.tree.site import Site, act
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import OK, UNCLEAR, Code, Remove, Status
 
@@ -28,15 +29,15 @@ def discard(site: Site, path: str, holds: Sequence[tuple[str, bool]] = ITSELF) -
     ``holds``: all that was seen to go with it, itself ("") included, parents first, and whether
     it is a directory.
     """
-    source = site.at(path)
+    source = site.layout.at(path)
     if not site.quirks.moves_links and (yield from is_link(site, source)):
         return (yield from remove_link(site, source))
-    if not site.has_trash:
+    if not site.layout.has_trash:
         return (yield from act(Remove(source)))
     place = _place(site, path)
     status = yield from rename(site, source, place)
     if status is OK:
-        site.discarded.append(Discarded(place, path, holds))
+        site.memory.discarded.append(Discarded(place, path, holds))
     if status.code in _NO_RENAME:
         removed = yield from act(Remove(source))
         return status if removed is not OK else removed
@@ -45,7 +46,7 @@ def discard(site: Site, path: str, holds: Sequence[tuple[str, bool]] = ITSELF) -
 
 def _place(site: Site, path: str) -> bytes:
     """Somewhere in the trash. The name tells what it was, to who knows the plan: should this run not end."""
-    return site.fresh(b"trash", name_of(path) + b"-")
+    return site.layout.fresh(b"trash", name_of(path) + b"-")
 
 
 def name_of(path: str) -> bytes:

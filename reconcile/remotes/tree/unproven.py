@@ -22,13 +22,13 @@ def note_published(site: Site, action: Action) -> None:
     RACE: where the connection is lost before the trust is, they are forgotten: then a file
     that was cut short is found by ``--refresh``.
     """
-    if site.quirks.ordered and action.path not in site.otherwise:
-        site.unproven.append(action)
+    if site.quirks.ordered and action.path not in site.memory.otherwise:
+        site.memory.unproven.append(action)
 
 
 def look_again(site: Site, action: Action) -> Recipe[Outcome | None]:
     """What takes back the outcome that was told of an upload, if the file came out short."""
-    there = yield from look(site, site.at(action.path))
+    there = yield from look(site, site.layout.at(action.path))
     if not isinstance(there, Attrs) or there.size == action.bytes:
         return None  # gone, or replaced: not by us
     assert action.new is not None

@@ -68,7 +68,7 @@ def upload(site: Site, action: Action, source: Source, sent: Sent) -> Recipe[Out
     if outcome.problem is not None and outcome.problem.reason in AGAIN:
         again = _as_it_is_now(source, action.path, action.new)
         if again is not None:
-            site.otherwise.add(action.path)
+            site.memory.otherwise.add(action.path)
             outcome = yield from _upload(site, action, again, source, sent)
             settled = {
                 path: entry and replace(entry, stamp=None)  # just changed: to be read again next time
@@ -81,16 +81,18 @@ def upload(site: Site, action: Action, source: Source, sent: Sent) -> Recipe[Out
 def _upload(site: Site, action: Action, new: Entry, source: Source, sent: Sent) -> Recipe[Outcome]:
     """Stage and publish, beside the target where the staging folder does not suit."""
     directory = parent(action.path)
-    if site.suits(directory):
+    if site.memory.suits(directory):
         outcome = yield from _stage_and_publish(
             site, action, new, source, sent, staging_place(site, action.path)
         )
         if outcome is not None:
             return outcome
-    if directory not in site.swept:
-        site.swept.add(directory)
+    if directory not in site.memory.swept:
+        site.memory.swept.add(directory)
         yield from sweep(site, directory)
-    outcome = yield from _stage_and_publish(site, action, new, source, sent, site.fresh_beside(action.path))
+    outcome = yield from _stage_and_publish(
+        site, action, new, source, sent, site.layout.fresh_beside(action.path)
+    )
     assert outcome is not None  # told only of what is staged in our folder
     return outcome
 
@@ -108,7 +110,7 @@ def _stage_and_publish(
     opened: Handle | Status
     # A small new file is sent on the chance, as RENAME refuses a target that exists.
     if action.old is not None or not site.sends_unlooked or new.size > site.block:
-        there, opened = yield [look(site, site.at(path)), opening]
+        there, opened = yield [look(site, site.layout.at(path)), opening]
         way = yield from judge(site, wish, there)
     else:
         opened = yield opening
@@ -123,7 +125,7 @@ def _stage_and_publish(
     if isinstance(opened, Status):
         failed = yield from explain(site, path, "open a staging file", opened)
         if failed.reason is Reason.FAILED:
-            site.unopened.append(action)
+            site.memory.unopened.append(action)
         return Outcome(action, problem=failed)
 
     content = Content(site, source, path, new, staged, (channel, opened.handle), sent)
@@ -290,7 +292,7 @@ class Content:
             site.reads_back()
             or mtime is None
             or self.written
-            or (site.elsewhere and site.is_elsewhere(parent(self.path)))
+            or (site.memory.elsewhere and site.memory.is_elsewhere(parent(self.path)))
         ):
             verbs.append(Lstat(self.staged, channel))
         return verbs
@@ -309,7 +311,7 @@ class Content:
 
     def held(self) -> Entry:
         """The entry that holds once the file is published."""
-        self.site.refusals = 0
+        self.site.memory.refusals = 0
         held = self.site.recorded(self.entry, self.shown, self.digest)
         return replace(held, mode=unkept(held.mode)) if self.unkept else held
 

@@ -34,14 +34,14 @@ def settle(site: Site, outcome: Outcome) -> Recipe[Outcome]:
     for path, believed in _believed(action):
         if path in effects or not (believed is not None or trouble.reason is Reason.MISSING):
             continue
-        if not absent((yield from look(site, site.at(path)))):
+        if not absent((yield from look(site, site.layout.at(path)))):
             continue
         if believed is not None:
             effects[path] = None
         lost = yield from _lost_above(site, path)
         if lost is not None:
             effects[lost] = None
-            site.parents[lost] = missing(lost)
+            site.memory.parents[lost] = missing(lost)
     return replace(outcome, effects=effects)
 
 
@@ -57,7 +57,7 @@ def _lost_above(site: Site, path: str) -> Recipe[str | None]:
     """The topmost directory above ``path`` that is not there any more, DEST itself aside."""
     lost = None
     while path := parent(path):
-        if not absent((yield from look(site, site.at(path)))):
+        if not absent((yield from look(site, site.layout.at(path)))):
             break
         lost = path
     return lost

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from reconcile.core.errors import Refused, Unreachable
 from reconcile.core.model import RESERVED_NAME, RESERVED_PREFIX, UNSEEN, Kind, Seen
 from reconcile.remotes.tree.driver import Driver
+from reconcile.remotes.tree.layout import inside
 from reconcile.remotes.tree.link import NOT_TOLD, Told, look, seen_as, show, tell_link
 from reconcile.remotes.tree.listing import HIDDEN, TOGETHER, Listing, batches, list_for_sure
-from reconcile.remotes.tree.site import Site, absent, inside, kind_of
+from reconcile.remotes.tree.site import Site, absent, kind_of
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import Code, Status
 
@@ -26,7 +27,7 @@ def walk(
     driver: Driver, site: Site, top: str, in_flight: int, say: Callable[[str], None]
 ) -> Iterator[tuple[str, Seen]]:
     """Everything below ``top``, breadth first, our own files left out."""
-    level = [] if site.vacant else [top]
+    level = [] if site.layout.vacant else [top]
     for _ in range(MOST_DEEP):
         deeper: list[str] = []
         for path, listing, links in _list_all(driver, site, level, in_flight):
@@ -34,7 +35,7 @@ def walk(
                 _tell_unlisted(site, path, listing.failed, is_top=path == top, say=say)
             for name in listing.bad:
                 say(f"the server lists a name that can't be one, in {path!r}: {name!r}; left out")
-            where = site.at(path)
+            where = site.layout.at(path)
             for name, attrs in listing.names:
                 if not path and (name == RESERVED_NAME or name.startswith(RESERVED_PREFIX)):
                     continue
@@ -50,7 +51,7 @@ def walk(
 
 def observe(site: Site, path: str) -> Recipe[tuple[str, Seen | None]]:
     """What is at a path; None: nothing. What we may not see may be something."""
-    where = site.at(path)
+    where = site.layout.at(path)
     there = yield from look(site, where)
     if isinstance(there, Status):
         return path, None if absent(there) else UNSEEN
@@ -61,7 +62,7 @@ def _tell_unlisted(
     site: Site, path: str, failed: Status, *, is_top: bool, say: Callable[[str], None]
 ) -> None:
     what = "permission denied" if failed.code == Code.DENIED else failed.message or "it failed"
-    shown = os.fsdecode(site.at(path))
+    shown = os.fsdecode(site.layout.at(path))
     if is_top and failed is HIDDEN:
         raise Refused(
             f"The server shows {shown!r}, and says that it is not there when it is to be listed: what it "
@@ -94,7 +95,7 @@ def _list_all(
 
 def _list(site: Site, path: str) -> Recipe[tuple[str, Listing, dict[str, Told]]]:
     """A directory with the targets of the links in it."""
-    where = site.at(path)
+    where = site.layout.at(path)
     listing = yield from list_for_sure(site, where)
     links = [name for name, attrs in listing.names if kind_of(attrs) is Kind.SYMLINK]
     targets: dict[str, Told] = {}

@@ -33,6 +33,7 @@ from reconcile.remotes.tree.folders import (
     refusal,
 )
 from reconcile.remotes.tree.kept import Kept, count_kept, is_note, read_notes, settle_kept
+from reconcile.remotes.tree.layout import STAGING, STORE
 from reconcile.remotes.tree.leftovers import PARTS, clear_run, fence, not_removed, take_parked
 from reconcile.remotes.tree.link import look
 from reconcile.remotes.tree.listing import TOGETHER, Listing, read_names
@@ -50,7 +51,7 @@ from reconcile.remotes.tree.mark import (
 from reconcile.remotes.tree.probe import open_anyhow
 from reconcile.remotes.tree.rescue import take_staged
 from reconcile.remotes.tree.run_folder import make_and_try, make_run_folder
-from reconcile.remotes.tree.site import STAGING, STORE, Site, act, kind_of
+from reconcile.remotes.tree.site import Site, act, kind_of
 from reconcile.remotes.tree.steps import Burst, Recipe
 from reconcile.remotes.tree.trash import foresee
 from reconcile.remotes.tree.verbs import (
@@ -90,22 +91,22 @@ def make_workdir(
     is none of ``footing``; Unreachable where the server does not let us write.
     """
     ours = job_folder(site, footing.lineage)
-    site.run = ours + b"/" + os.fsencode(run)
-    site.parts.clear()
-    site.discarded.clear()
-    site.marks = ()
+    site.layout.run = ours + b"/" + os.fsencode(run)
+    site.layout.parts.clear()
+    site.memory.discarded.clear()
+    site.memory.marks = ()
     listing = driver.call(_enter(site, ours, footing, parts))
-    site.vacant = False
-    site.parents[""] = None
+    site.layout.vacant = False
+    site.memory.parents[""] = None
     kept = read_notes(ours, listing)
     dead = fence(driver, site, ours, run, listing, kept)
-    site.staged.clear()
+    site.memory.staged.clear()
     if resume:
         take_parked(driver, site, dead)
         take_staged(driver, site, dead, lambda: make_run_folder(site, {STAGING}))
     ours_there = foresee([action for action in before if _may_discard(site, action)]) if dead else {}
     cleared = (clear_run(driver, site, folder, PARTS, ours_there) for folder in dead)
-    site.stuck = list(chain.from_iterable(cleared))
+    site.memory.stuck = list(chain.from_iterable(cleared))
     counted = driver.run((count_kept(site, folder) for folder in dead), TOGETHER)
     kept.untold += [(folder, count) for folder, count in counted if count is not None]
     return kept
@@ -113,16 +114,16 @@ def make_workdir(
 
 def leave(driver: Driver, site: Site, kept: Kept, mark: str) -> Iterator[Problem]:
     """The end of a run: nothing of ours stays but what is kept, and the ``mark``. Tells what could not go."""
-    yield from site.stuck
-    if site.parts:
-        yield from clear_run(driver, site, site.run, site.parts, {}, rename_mark(site, mark))
+    yield from site.memory.stuck
+    if site.layout.parts:
+        yield from clear_run(driver, site, site.layout.run, site.layout.parts, {}, rename_mark(site, mark))
     yield from map(not_removed, settle_kept(driver, site, kept))
 
 
 def _note_others(site: Site, listing: Listing, lineage: str) -> None:
     folders = [(os.fsencode(name), attrs) for name, attrs in listing.names if kind_of(attrs) is Kind.DIR]
     ours = (os.fsencode(lineage), STORE)
-    site.others = [(name, attrs.mtime) for name, attrs in folders if name not in ours]
+    site.memory.others = [(name, attrs.mtime) for name, attrs in folders if name not in ours]
 
 
 def _may_discard(site: Site, action: Action) -> bool:
@@ -135,31 +136,31 @@ def _enter(site: Site, ours: bytes, footing: Footing, parts: AbstractSet[bytes])
     made, missing, (inside, around) = yield from _is_made(site, ours, ours + b"/" + os.fsencode(likely))
     listing: Listing
     if all(made):
-        site.marks = (likely,)
+        site.memory.marks = (likely,)
         listing, beside, *_ = yield [
             read_names(site, ours, inside),
-            read_names(site, site.workdir, around),
+            read_names(site, site.layout.workdir, around),
             make_and_try(site, parts),
             rename_mark(site, footing.fresh),
         ]
         judge_others(site, footing, likely, listing)
         _note_others(site, beside, footing.lineage)
         return listing
-    listing, beside = yield [read_names(site, ours, inside), read_names(site, site.workdir, around)]
+    listing, beside = yield [read_names(site, ours, inside), read_names(site, site.layout.workdir, around)]
     _note_others(site, beside, footing.lineage)
     if lacks_mark(footing, listing) and (former := (yield from find_former(site, footing))) is not None:
         listing = yield from _bring_along(site, ours, footing, *former)
         footing = replace(footing, known=bool(listing.names))
     judge(site, footing, ours, listing)
     steps: list[Recipe[object]] = [make_and_try(site, parts)]
-    if site.marks:
+    if site.memory.marks:
         steps.append(rename_mark(site, footing.fresh))
     else:
         mark = footing.fresh or likely
         folder, file = mark_paths(ours, mark)
         opened = yield from _make_job_folder(site, [ours, *folder], file, missing)
         steps.append(_write_mark(site, file, footing.lineage, opened))
-        site.marks = (mark,)
+        site.memory.marks = (mark,)
     yield steps
     return listing
 
@@ -171,23 +172,25 @@ def _bring_along(
 
     That is nothing where it can't be moved and nothing in it is needed any more: it begins anew.
     """
-    yield from make_parents(site, directory_of(site.workdir))
-    yield from make(site, site.workdir)
+    yield from make_parents(site, directory_of(site.layout.workdir))
+    yield from make(site, site.layout.workdir)
     old = place + b"/" + os.fsencode(footing.lineage)
     if (yield from act(Rename(old, ours))) is OK:
         yield Rmdir(place)  # if no other job's is in it
-        site.say_once(f"our folder on the remote was in {shown(place)}, and is in {shown(site.workdir)} now")
+        site.say_once(
+            f"our folder on the remote was in {shown(place)}, and is in {shown(site.layout.workdir)} now"
+        )
         return listing
     names = {name for name, _ in listing.names}
     ended = {name.rpartition(".kept-")[0] for name in names if is_note(name)}
     if not all(name in ended or is_mark(name) or is_note(name) for name in names):
         raise Refused(
             f"Our folder on the remote is in {shown(place)}, where an earlier run has left something, and "
-            f"can't be moved to {shown(site.workdir)}. Nothing was done. Run once with the --remote-workdir "
-            f"of before, or move {shown(old)} there with the server's own tools."
+            f"can't be moved to {shown(site.layout.workdir)}. Nothing was done. Run once with the "
+            f"--remote-workdir of before, or move {shown(old)} there with the server's own tools."
         )
     site.say_once(
-        f"our folder on the remote begins anew in {shown(site.workdir)}; what earlier runs have kept "
+        f"our folder on the remote begins anew in {shown(site.layout.workdir)}; what earlier runs have kept "
         f"stays in {shown(place)}"
     )
     site.later.append(_leave_behind(place, old, [name for name in names if is_mark(name)]))
@@ -208,24 +211,24 @@ def _is_made(
 
     Asked first, as mostly all are there.
     """
-    if site.vacant and directory_of(site.workdir) == site.base:
-        return [False], [site.base], (NO_SUCH_FILE, NO_SUCH_FILE)
+    if site.layout.vacant and directory_of(site.layout.workdir) == site.layout.base:
+        return [False], [site.layout.base], (NO_SUCH_FILE, NO_SUCH_FILE)
     *folders, file, base, above, inside, around = yield [
-        *(look(site, path) for path in (site.workdir, ours, mark)),
-        *(Stat(path) for path in (site.base, directory_of(site.base))),
+        *(look(site, path) for path in (site.layout.workdir, ours, mark)),
+        *(Stat(path) for path in (site.layout.base, directory_of(site.layout.base))),
         Opendir(ours),
-        Opendir(site.workdir),
+        Opendir(site.layout.workdir),
     ]
     if isinstance(base, Attrs):
-        site.note_group("", base)
-    for path, there in zip((site.workdir, ours), folders, strict=True):
+        site.memory.note_group("", base)
+    for path, there in zip((site.layout.workdir, ours), folders, strict=True):
         if isinstance(there, Attrs) and kind_of(there) is not Kind.DIR:
             raise in_the_way(path, there)
     if isinstance(folders[1], Attrs):
-        site.user = folders[1].uid
+        site.memory.user = folders[1].uid
     made = [isinstance(there, Attrs) for there in (*folders, file)]
-    site.owner = folders[0].uid if isinstance(folders[0], Attrs) else None
-    missing = [] if all(made) else (yield from find_missing(site.base, [base, above]))
+    site.memory.owner = folders[0].uid if isinstance(folders[0], Attrs) else None
+    missing = [] if all(made) else (yield from find_missing(site.layout.base, [base, above]))
     return made, missing, (inside, around)
 
 
@@ -238,9 +241,9 @@ def _make_job_folder(
     and file are made behind it; then it is refused.
     """
     base = [Mkdir(path, 0o777) for path in missing]
-    folders = (site.workdir, *ours)
-    above = directory_of(site.workdir)
-    if above not in (site.base, b"/"):
+    folders = (site.layout.workdir, *ours)
+    above = directory_of(site.layout.workdir)
+    if above not in (site.layout.base, b"/"):
         yield from check_base(site, missing, (yield base))
         yield from make_parents(site, above)
         base, missing = [], []
