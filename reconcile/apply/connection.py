@@ -6,16 +6,16 @@ What may live here: when to connect, when to try again, and what then is to be a
 from __future__ import annotations
 
 import random
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
-from itertools import chain, count
-from typing import Any, Protocol, TypeVar
+from itertools import chain
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
 from reconcile.apply.levels import find_out
+from reconcile.apply.opening import Aside, Opening
+from reconcile.apply.steady import SteadyStore
 from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway, Unreachable, Untrusted
 from reconcile.core.job import Job, Reporter, Stop
 from reconcile.core.model import (
@@ -39,8 +39,6 @@ T = TypeVar("T")
 
 Connect = Callable[[Job, Reporter, Memory], Remote]
 
-_HURRY = 0.0005  # seconds until a busy thread lets the one that connects go on, which is mostly waiting
-_LOOK_UP = 0.2  # seconds: a signal that comes just before a wait begins is heard only after it
 FIRST_WAIT = 0.5  # seconds before the first attempt that is not made at once
 
 
@@ -54,7 +52,7 @@ class Retrying:
         self._stop = stop
         self._memory = memory
         self._remote: Remote | None = None
-        self._opening: _Opening | None = None
+        self._opening: Opening | None = None
         self._footing: Footing | None = None  # None: nothing was prepared yet
         self._sought: Footing | None = None  # what dead runs have parked was looked for, to be left there
         self._plan = NOTHING
@@ -88,8 +86,8 @@ class Retrying:
         """
         scheme = scheme_of(self._job.target)
         if self._remote is None and self._opening is None and scheme.may_open_early(self._job):
-            aside = _Aside(self._reporter)
-            self._opening = _Opening(lambda: self._connect(self._job, aside, self._memory), aside)
+            aside = Aside(self._reporter)
+            self._opening = Opening(lambda: self._connect(self._job, aside, self._memory), aside)
             scheme.load()
 
     def _open(self) -> Remote:
@@ -139,7 +137,7 @@ class Retrying:
     @property
     def store(self) -> Store:
         """See ``Remote``."""
-        return _SteadyStore(self._insist)
+        return SteadyStore(self._insist)
 
     @property
     def base(self) -> str:
@@ -331,109 +329,6 @@ def _why(failed: BaseException | None) -> str:
         if isinstance(failed, ConnectionLost)
         else f"not connected ({failed})"
     )
-
-
-class _Insist(Protocol):
-    def __call__(self, question: Callable[[Remote], T]) -> T:
-        """See ``Retrying``."""
-
-
-class _SteadyStore:
-    """A store that is asked over as many connections as it takes."""
-
-    def __init__(self, insist: _Insist) -> None:
-        self._insist = insist
-
-    def get(self, name: str) -> bytes | None:
-        """See ``Store``."""
-        return self._insist(lambda remote: remote.store.get(name))
-
-    def put_new(self, name: str, value: bytes) -> bool:
-        """See ``Store``. After a loss the name may be taken, and by us."""
-        tries = count(1)
-
-        def put(remote: Remote) -> bool:
-            again = next(tries) > 1
-            return remote.store.put_new(name, value) or (again and remote.store.get(name) == value)
-
-        return self._insist(put)
-
-    def claim(self, name: str) -> bool:
-        """See ``Store``."""
-        return self._insist(lambda remote: remote.store.claim(name))
-
-    def names(self) -> list[str]:
-        """See ``Store``."""
-        return self._insist(lambda remote: remote.store.names())
-
-    def age(self, name: str) -> int | None:
-        """See ``Store``."""
-        return self._insist(lambda remote: remote.store.age(name))
-
-    def drop(self, name: str) -> bool:
-        """See ``Store``."""
-        return self._insist(lambda remote: remote.store.drop(name))
-
-
-class _Aside:
-    """The reporter, for a connection that is made beside other work: it asks nothing before its turn."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self.turn = threading.Event()
-        self.unwanted = False
-        self._reporter = reporter
-        self.phase, self.say, self.warn = reporter.phase, reporter.say, reporter.warn
-        self.planned, self.refused, self.sent = reporter.planned, reporter.refused, reporter.sent
-        self.retrying, self.outcome = reporter.retrying, reporter.outcome
-
-    def asking(self) -> None:
-        """Not before somebody waits for the connection. Raises Unreachable if nobody ever will."""
-        self.turn.wait()
-        if self.unwanted:
-            raise Unreachable("nobody waits for the connection any more")
-        self._reporter.asking()
-
-
-class _Opening:
-    """A connection that is being made by a thread of its own."""
-
-    def __init__(self, connect: Callable[[], Remote], aside: _Aside) -> None:
-        self._connect = connect
-        self._aside = aside
-        self._remote: Remote | None = None
-        self._error: BaseException | None = None
-        self._unwanted = False
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        usual = sys.getswitchinterval()
-        sys.setswitchinterval(_HURRY)
-        try:
-            self._remote = self._connect()
-        except BaseException as error:  # noqa: BLE001 — raised again where it is waited for
-            self._error = error
-        finally:
-            sys.setswitchinterval(usual)
-        if self._unwanted and self._remote is not None:
-            self._remote.close()
-
-    def wait(self) -> Remote:
-        """The remote, once it is open; or what went wrong is raised."""
-        self._aside.turn.set()
-        while self._thread.is_alive():
-            self._thread.join(_LOOK_UP)
-        if self._error is not None:
-            raise self._error
-        assert self._remote is not None
-        return self._remote
-
-    def abandon(self) -> None:
-        """Nobody waits for it any more. Does not wait either: a dead host may take its time."""
-        self._unwanted = self._aside.unwanted = True
-        self._aside.turn.set()
-        if not self._thread.is_alive() and self._remote is not None:
-            self._remote.close()
 
 
 def _add(one: Stats, other: Stats) -> Stats:
