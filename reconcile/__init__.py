@@ -3,7 +3,7 @@
     scan(folder)              what is here            source/scan.py
     diff(snapshot, scan)      what differs            core/diff.py
     make_plan(changes)        the fewest steps        core/plan.py, moves.py, order.py
-    apply(plan, line)         outcomes, as they come  apply/levels.py, remotes/
+    apply(plan, remote)       outcomes, as they come  apply/levels.py, remotes/
     fold(snapshot, outcomes)  what is now true        core/fold.py
     save_snapshot(...)        for the next run        state/
 

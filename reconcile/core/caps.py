@@ -32,7 +32,7 @@ def note_lacks(plan: Plan, asked: Options, caps: Caps) -> Iterator[Problem]:
     if asked.keep_times and not caps.times:
         yield _note("DEST keeps no times of ours: none are compared or set")
     if asked.links is Links.KEEP and not caps.links:
-        yield _note("DEST keeps no links: those here are left out")
+        yield _note("DEST keeps no links: none are sent")
     if not caps.replace and any(action.op is Op.MODIFY for action in plan.actions):
         yield _note("DEST replaces nothing in one step: a file that changes is not there for a moment")
 

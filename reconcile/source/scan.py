@@ -88,7 +88,7 @@ def scan(
     finally:
         walk.close()
     if walk.links_left_out:
-        message = f"{walk.links_left_out} symbolic links were left out, as --links skip says"
+        message = f"{walk.links_left_out:,} symbolic links are left out: none are to be sent"
         walk.notes.append(Problem("", Stage.SCAN, Reason.SPECIAL, message))
     return Scan(
         dirs=walk.dirs,
