@@ -56,6 +56,7 @@ class RunMemory(Struct, eq=False):
     keeps: int = 0  # things that this run has brought to the part of the trash that is not purged
     unopened: list[Action] = field(default_factory=list)  # uploads refused at OPEN, without a word
     uploads: int = 0  # files to be sent by the actions under way
+    unsynced: int = 0  # files that are acknowledged, and may not have reached the disk
     full: Problem | None = None  # why no more content is sent in this run
     full_there: dict[str, Problem] = field(default_factory=dict)  # the same elsewhere, by its top
     refusals: int = 0  # writes refused in a row, for no reason that we see

@@ -17,8 +17,7 @@ from reconcile.core.model import Action, Entry, Kind, Op, Plan, Reason
 from reconcile.remotes import Remote
 from reconcile.remotes.sftp import driver
 from reconcile.remotes.sftp.driver import CHANNELS
-from reconcile.remotes.tree import remote as tree_remote
-from reconcile.remotes.tree import upload
+from reconcile.remotes.tree import level, upload
 from reconcile.remotes.tree.remote import TreeRemote
 from tests.remotes.conformance import OLD, Bench, Conformance, Heard, OpenRemote
 from tests.remotes.sftp.test_sftp import opener
@@ -36,7 +35,7 @@ SIZES = [LARGE - 1, LARGE, 255 * 1024 * 4, 255 * 1024 * 4 + 1, 3 << 20]
 @pytest.fixture(autouse=True)
 def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if every file were large, and the server far away."""
-    for module in (tree_remote, driver, upload):
+    for module in (level, driver, upload):
         monkeypatch.setattr(module, "SPREAD_FROM", LARGE)
     monkeypatch.setattr(driver, "A_CHANNEL", LARGE)
     monkeypatch.setattr(driver, "FAR", 0.0)
