@@ -12,7 +12,7 @@ from typing import Protocol
 from msgspec import Struct, field
 
 from reconcile.core.errors import Interrupted
-from reconcile.core.model import Action, Outcome, Plan, Problem, Stats
+from reconcile.core.model import Action, Outcome, Plan, Problem, Stats, Tally
 
 
 class Links(StrEnum):
@@ -181,8 +181,9 @@ class Reporter(Protocol):
     def refused(self, plan: Plan) -> None:
         """The plan is not applied: its guard is about to say why."""
 
-    def planned(self, plan: Plan) -> None:
-        """The plan stands and is about to be applied: the exact totals."""
+    def planned(self, plan: Plan, tally: Tally, /) -> None:
+        """The plan stands and is about to be applied: the exact totals. ``tally`` has each outcome by
+        the time that it is told."""
 
     def sent(self, count: int, path: str, /) -> None:
         """``count`` more content bytes of the file at ``path`` went out."""

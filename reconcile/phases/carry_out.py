@@ -64,7 +64,7 @@ def _begin(run: Held, plan: Plan) -> Journal:
 def _apply(run: Held, plan: Plan, journal: Journal, truth: Fold) -> None:
     begins, ends = journal.marks
     with run.phase("apply"):
-        run.reporter.planned(plan)
+        run.reporter.planned(plan, run.tally)
         footing = footing_of(run.job, run.old)
         footing = replace(footing, marks=(*footing.marks, begins, ends), fresh=begins)
         try:

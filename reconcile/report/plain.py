@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from reconcile.core.job import Result, Since
-from reconcile.core.model import Outcome, Plan, Problem
+from reconcile.core.model import Outcome, Plan, Problem, Tally
 from reconcile.report import plans, words
 from reconcile.report.meter import Meter
 from reconcile.report.outlet import Outlet
@@ -31,9 +31,9 @@ class PlainReporter(Recorder):
         self.meter = Meter(Plan(), (), 0.0)
         self.due = time.monotonic() + TELL_EVERY_S  # when to say again how things stand
 
-    def planned(self, plan: Plan) -> None:
-        super().planned(plan)
-        self.meter = Meter(plan, self.tally.done, time.monotonic())
+    def planned(self, plan: Plan, tally: Tally) -> None:
+        super().planned(plan, tally)
+        self.meter = Meter(plan, tally.done, time.monotonic())
 
     def sent(self, count: int, path: str) -> None:
         self.meter.sent(count, path)

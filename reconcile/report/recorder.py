@@ -18,7 +18,7 @@ class Recorder:
 
     def __init__(self, command: str) -> None:
         self.result = Result(command=command, source="", target="")
-        self.tally = Tally()
+        self.tally = Tally()  # the run's own, once it has one
         self.said: list[tuple[str, str]] = []  # phase, message
         self.phases: dict[str, float] = {}
         self.to_do_it = ""  # the command line that does what was planned
@@ -55,8 +55,9 @@ class Recorder:
     def refused(self, plan: Plan) -> None:
         self.result = replace(self.result, plan=plan)
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, plan: Plan, tally: Tally) -> None:
         self.result = replace(self.result, plan=plan)
+        self.tally = tally
 
     def sent(self, count: int, path: str) -> None:
         pass
@@ -65,7 +66,7 @@ class Recorder:
         self.say(words.explain_retry(lost, attempt, most, wait_s))
 
     def outcome(self, outcome: Outcome) -> None:
-        self.tally.add(outcome)
+        pass
 
     def tell(self, message: str, *, loud: bool = False) -> None:
         """Show something that was said for the first time; ``loud``: also where quiet was asked for."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TextIO, cast
 
 from reconcile.core.job import Since
-from reconcile.core.model import Plan, Problem
+from reconcile.core.model import Plan, Problem, Tally
 from reconcile.report import plans, words
 from reconcile.report.outlet import Outlet
 from reconcile.report.plain import NOT_COUNTED, PlainReporter
@@ -57,8 +57,8 @@ class TerminalReporter(PlainReporter):
         if name in _WAITING:
             self._show_status(_WAITING[name])
 
-    def planned(self, plan: Plan) -> None:
-        super().planned(plan)
+    def planned(self, plan: Plan, tally: Tally) -> None:
+        super().planned(plan, tally)
         if not self.quiet:
             self.close()
             self._start_progress()

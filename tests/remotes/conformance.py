@@ -63,7 +63,7 @@ class Heard:
     def refused(self, plan: object) -> None:
         """Nothing."""
 
-    def planned(self, plan: object) -> None:
+    def planned(self, plan: object, tally: object, /) -> None:
         pass
 
     def sent(self, count: int, path: str, /) -> None:  # noqa: ARG002 - as it is told

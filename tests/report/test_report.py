@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from reconcile.core.errors import Exit
 from reconcile.core.job import Result, Since
-from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Plan, Problem, Reason, Stage, Stats
+from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Plan, Problem, Reason, Stage, Stats, Tally
 from reconcile.core.paths import parking_place
 from reconcile.report import JsonReporter, Outlet, PlainReporter, Recorder, make_reporter, plans, words
 from reconcile.report.document import document
@@ -92,16 +92,22 @@ def terminal(
     return TerminalReporter(command, Outlet(out), Outlet(err), quiet=quiet, verbose=verbose), out, err
 
 
+def end(reporter: Recorder, tally: Tally, outcome: Outcome) -> None:
+    """What a run does with an outcome."""
+    tally.add(outcome)
+    reporter.outcome(outcome)
+
+
 def live_through(reporter: Recorder, result: Result, exit_code: int = 0) -> None:
     """Everything that a run tells."""
     for phase in ("scan", "hash", "diff", "connect"):
         reporter.phase(phase)
     reporter.say("the server can't do [/this]\x1b[31m")
     reporter.phase("apply")
-    reporter.planned(result.plan)
+    reporter.planned(result.plan, tally := Tally())
     for action in result.ended:
         reporter.sent(action.bytes, action.path)
-        reporter.outcome(Outcome(action))
+        end(reporter, tally, Outcome(action))
     reporter.phase("commit")
     reporter.finish(result, exit_code)
 
@@ -483,7 +489,7 @@ def test_a_long_run_that_nobody_watches_says_now_and_then_how_it_stands(
     monkeypatch.setattr("time.monotonic", lambda: now)
     for quiet in (False, True):
         reporter, out, err = plain("run", quiet=quiet)
-        reporter.planned(Plan([[create("film", 10**9)]]))
+        reporter.planned(Plan([[create("film", 10**9)]]), Tally())
         for _ in range(90):
             now += 1.0
             reporter.sent(10**6, "film")
@@ -592,9 +598,9 @@ def test_names_come_out_of_json_as_the_bytes_they_are(raw: bytes) -> None:
 def break_off(reporter: Recorder) -> None:
     reporter.about("/src", "sftp://host/dest")
     reporter.phase("apply")
-    reporter.planned(PLAN)
-    reporter.outcome(Outcome(create("a")))
-    reporter.outcome(Outcome(create("b"), problem=PROBLEM))
+    reporter.planned(PLAN, tally := Tally())
+    end(reporter, tally, Outcome(create("a")))
+    end(reporter, tally, Outcome(create("b"), problem=PROBLEM))
     reporter.fail("unreachable", 6, "the connection broke")
 
 
