@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import pytest
@@ -97,10 +97,15 @@ class Breaking(MemoryRemote):
 
     answers: int = 1
     prepared: int = 0
+    resumed: list[bool] = field(default_factory=list)
 
     def begin(self, footing: Footing, *args: object, **more: object) -> None:
         self.prepared += 1
         super().begin(footing, *args, **more)  # type: ignore[arg-type]
+
+    def check(self, footing: Footing, *, resume: bool = False) -> None:
+        self.resumed.append(resume)
+        super().check(footing, resume=resume)
 
     def perform(self, *args: object) -> Iterator[Outcome]:
         return self._break(super().perform(*args))  # type: ignore[arg-type]
@@ -144,6 +149,16 @@ def test_what_was_told_before_a_loss_is_not_asked_again() -> None:
     first, second = (Breaking(FILES, LocalTree(), answers=count) for count in (1, 2))
     assert [path for path, _ in over(first, second).look(FILES)] == ["a", "b", "c"]
     assert second.answers == 0
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_where_dead_runs_have_something_aside_is_found_again(*, resume: bool) -> None:
+    first, second = (Breaking(FILES, LocalTree(), answers=count) for count in (1, 2))
+    remote = over(first, second)
+    remote.check(Footing("lineage"), resume=resume)
+    assert [path for path, _ in remote.look(FILES)] == ["a", "b", "c"]
+    assert first.resumed == [resume]
+    assert second.resumed == [True] * resume
 
 
 def test_a_walk_begins_anew() -> None:
