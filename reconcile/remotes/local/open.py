@@ -45,6 +45,7 @@ def open_folder(job: Job, reporter: Reporter, memory: Memory) -> Remote:
         layout=Layout(base, workdir, vacant=not is_there and os.path.isdir(os.path.dirname(base))),
         options=job.options,
         say=reporter.say,
+        who="the file system",
         warn=reporter.warn,
         is_lost=partial(is_lost, state=job.state),
         can=CAN,

@@ -93,21 +93,21 @@ def _tell(site: Site) -> None:
     quirks, options = site.quirks, site.options
     if options.keep_perms and quirks.keeps_modes is False:
         site.say_once(
-            "the server does not keep the modes we set: files and directories have its own"
+            f"{site.who} does not keep the modes we set: files and directories have its own"
             if quirks.takes_modes
-            else "the server does not let us set modes: files and directories get its own"
+            else f"{site.who} does not let us set modes: files and directories get its own"
         )
     if not options.keep_times:
         return
     if quirks.keeps_times is False:
         site.say_once(
-            "the server does not keep the times we set: files have its own"
+            f"{site.who} does not keep the times we set: files have its own"
             if quirks.takes_times
-            else "the server does not let us set times: files get the time of their upload"
+            else f"{site.who} does not let us set times: files get the time of their upload"
         )
     elif quirks.time_step is not None:
-        site.say_once(f"the server keeps times in steps of {abs(quirks.time_step)} s; they are compared so")
+        site.say_once(f"{site.who} keeps times in steps of {abs(quirks.time_step)} s; they are compared so")
     elif quirks.time_shift is not None:
         site.say_once(
-            f"the server shows times {quirks.time_shift:+,} s off what was set; they are compared so"
+            f"{site.who} shows times {quirks.time_shift:+,} s off what was set; they are compared so"
         )

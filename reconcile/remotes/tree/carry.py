@@ -91,7 +91,7 @@ def look_inside(
     if isinstance(found, Status):
         return (yield from explain(site, action.subject, "look at what is moved", found))
     if isinstance(found, str):
-        text = f"the server lists a name that can't be one: {found!r}; the directory was not moved"
+        text = f"{site.who} lists a name that can't be one: {found!r}; the directory was not moved"
         return problem(action.subject, Reason.BAD_NAME, text)
     pieces = Pieces(found, known)
     return pieces if pieces.staying or joins else None

@@ -106,7 +106,7 @@ def _delete_directory(
 ) -> Recipe[Outcome]:
     """Whole, if all in it is ours; else what is ours, and what is not stays with its parents."""
     if isinstance(found, str):
-        text = f"the server lists a name that can't be one: {found!r}; nothing in the directory was touched"
+        text = f"{site.who} lists a name that can't be one: {found!r}; nothing in the directory was touched"
         return Outcome(action, problem=problem(action.path, Reason.BAD_NAME, text))
     if isinstance(found, Status):
         return Outcome(action, problem=(yield from explain(site, action.path, "list the directory", found)))

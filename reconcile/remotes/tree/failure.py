@@ -24,21 +24,21 @@ _CODES = {Code.NO_SPACE: FULL, Code.QUOTA: OVER_QUOTA, Code.READ_ONLY: READ_ONLY
 def explain(site: Site, path: str, doing: str, status: Status, size: int = 0) -> Recipe[Problem]:
     """A failed request in words. ``size`` is how many bytes of content it was to write."""
     if status.code == Code.DENIED:
-        text = f"{doing}: permission denied by the server; check owner and mode there"
+        text = f"{doing}: permission denied by {site.who}; check owner and mode there"
         return problem(path, Reason.DENIED, text)
     if status.code == Code.MISSING:
         return problem(path, Reason.MISSING, f"{doing}: gone from the remote, or its directory is")
     if status.code == Code.UNSUPPORTED:
-        return problem(path, Reason.UNSUPPORTED, f"{doing}: the server can't do that")
+        return problem(path, Reason.UNSUPPORTED, f"{doing}: {site.who} can't do that")
     if status.code == Code.INVALID:
-        text = f"{doing}: the server does not take this name; it may be too long, or hold what it forbids"
+        text = f"{doing}: {site.who} does not take this name; it may be too long, or hold what it forbids"
         return problem(path, Reason.BAD_NAME, text)
     if site.memory.held_up(path) is None:
         yield from _look_for_space(site, path, status, size)
     if (full := site.memory.held_up(path)) is not None:
         return problem(path, full.reason, f"{doing}: {full.message}")
     said = f" ({status.message})" if status.message else ""
-    return problem(path, Reason.FAILED, f"{doing}: the server failed{said}")
+    return problem(path, Reason.FAILED, f"{doing}: {site.who} failed{said}")
 
 
 def removed_at_close(site: Site, path: str) -> Problem:
@@ -46,7 +46,7 @@ def removed_at_close(site: Site, path: str) -> Problem:
     site.memory.refusals += 1
     if site.memory.refusals >= QUOTA_SIGNS and site.memory.held_up(path) is None:
         _stop_sending(site, path, OVER_QUOTA)
-    text = "write the file: the server removed it again when it was closed; a quota may be used up"
+    text = f"write the file: {site.who} removed it again when it was closed; a quota may be used up"
     return problem(path, Reason.NO_SPACE, text)
 
 

@@ -186,11 +186,11 @@ def _make_in_place(site: Site, action: Action, content: bytes, way: Way) -> Reci
 
 def _no_links(site: Site, path: str) -> Problem:
     if site.quirks.makes_links is None:
-        text = "how the server makes links could not be tried out, so none is made; the next run tries again"
+        text = f"how {site.who} makes links could not be tried out, so none is made; the next run tries again"
         return problem(path, Reason.FAILED, text)
     site.ask_anew()
     text = (
-        "the server makes no links, or none that lead where they should; --links skip leaves them out, "
+        f"{site.who} makes no links, or none that lead where they should; --links skip leaves them out, "
         "--links follow brings what they lead to"
     )
     return problem(path, Reason.UNSUPPORTED, text)

@@ -61,6 +61,7 @@ class Site(Struct, eq=False):
     layout: Layout
     options: Options
     say: Callable[[str], None]
+    who: str = "the server"  # who does what is asked for, in messages
     memory: RunMemory = field(default_factory=RunMemory)
     can: frozenset[type] = frozenset()  # verbs beyond the usual
     tells_limits: bool = False  # the server, of itself
@@ -118,11 +119,11 @@ class Site(Struct, eq=False):
         if modes and self.caps.modes:
             self.caps = replace(self.caps, modes=False)
             self.doubt()
-            self.say("the server does not let us set modes: files and directories get its own")
+            self.say(f"{self.who} does not let us set modes: files and directories get its own")
         if times and self.caps.times:
             self.caps = replace(self.caps, times=False)
             self.doubt()
-            self.say("the server does not let us set times: files get the time of their upload")
+            self.say(f"{self.who} does not let us set times: files get the time of their upload")
         if fsync and self.caps.fsync:
             self.caps = replace(self.caps, fsync=False)
             self.say(NO_FSYNC)

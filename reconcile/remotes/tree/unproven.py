@@ -32,7 +32,7 @@ def look_again(site: Site, action: Action) -> Recipe[Outcome | None]:
     if not isinstance(there, Attrs) or there.size == action.bytes:
         return None  # gone, or replaced: not by us
     assert action.new is not None
-    text = f"the server took {action.bytes:,} bytes and holds {there.size:,}; the next run sends it again"
+    text = f"{site.who} took {action.bytes:,} bytes and holds {there.size:,}; the next run sends it again"
     held = replace(action.new, size=there.size, digest=None, stamp=None, tag=None)
     held = replace(held, tag=note(there.size, there.mtime, held))
     return Outcome(action, {action.path: held}, problem(action.path, Reason.FAILED, text), again=True)

@@ -359,7 +359,7 @@ class Content:
         """Compare what the server shows with what we sent, and learn whether it can be trusted."""
         if shown.size != self.entry.size:
             self.site.keeps_tags = False
-            said = f"the server holds {shown.size:,} bytes of {self.entry.size:,}; not published"
+            said = f"{self.site.who} holds {shown.size:,} bytes of {self.entry.size:,}; not published"
             return problem(self.path, Reason.FAILED, said)
         self.unkept = not self.site.as_set(self.mode if self.site.caps.modes else None, shown)
         if self.unkept or self._lacks_its_time(shown):

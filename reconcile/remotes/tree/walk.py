@@ -34,7 +34,7 @@ def walk(
             if listing.failed is not None and not absent(listing.failed):
                 _tell_unlisted(site, path, listing.failed, is_top=path == top, say=say)
             for name in listing.bad:
-                say(f"the server lists a name that can't be one, in {path!r}: {name!r}; left out")
+                say(f"{site.who} lists a name that can't be one, in {path!r}: {name!r}; left out")
             where = site.layout.at(path)
             for name, attrs in listing.names:
                 if not path and (name == RESERVED_NAME or name.startswith(RESERVED_PREFIX)):
@@ -74,7 +74,7 @@ def _tell_unlisted(
             f"The server does not list {shown!r}: {what}. Nothing was done. "
             "Make DEST readable for this user, or choose another."
         )
-    say(f"the server does not list {path!r}: {what}; what is in it is unknown")
+    say(f"{site.who} does not list {path!r}: {what}; what is in it is unknown")
 
 
 def _list_all(
