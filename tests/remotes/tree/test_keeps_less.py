@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,19 +14,17 @@ from msgspec.structs import replace
 from reconcile.core.job import Job, Options, Result
 from reconcile.core.model import NS, Action, Entry, Kind, Op, Seen
 from reconcile.core.observe import claim
-from reconcile.remotes.ssh.target import Login, SshTarget
 from reconcile.remotes.tree.tags import HOUR
 from reconcile.run import run
 from reconcile.serve.files import Attributes, File, Files
-from reconcile.serve.server import Server
 from tests.remotes.conformance import Heard
+from tests.support.jobs import JobTo
 from tests.support.sshd import Sshd
 from tests.support.tags import NoTimes, OpaqueTags, tag_for
 from tests.support.trees import Dir, Tree, assert_same_tree, build_tree, read_tree
 from tests.support.trees import File as Content
 
 ODD = 1_000_000_001  # seconds; nothing that rounds to two keeps it
-VARIABLE = "TEST_PASSWORD"
 
 
 def without_times(attr: Attributes) -> Attributes:
@@ -117,28 +114,6 @@ SERVERS = {
 }
 
 
-@pytest.fixture
-def job_to(
-    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[type[Files]], Job]]:
-    """A job whose server does with files as it is told."""
-    monkeypatch.setenv(VARIABLE, "pw")
-    (tmp_path / "remote").mkdir()
-    with ExitStack() as stack:
-
-        def job_to(interface: type[Files]) -> Job:
-            server = stack.enter_context(
-                Server(tmp_path / "remote", user="user", password="pw", interface=interface)
-            )
-            known = tmp_path / "known_hosts"
-            known.write_text(f"[127.0.0.1]:{server.port} {' '.join(server.host_key)}\n")
-            login = Login(known_hosts=str(known), password_env=VARIABLE)
-            target = SshTarget("127.0.0.1", "/dest", "user", server.port)
-            return Job(str(source), target, str(tmp_path / "state"), Options(mirror=True), login)
-
-        yield job_to
-
-
 def deny_for(name: str) -> type[Files]:
     """A server that denies both for one path only."""
 
@@ -152,9 +127,9 @@ def deny_for(name: str) -> type[Files]:
 
 
 def test_what_is_denied_for_one_path_only_is_a_problem_that_says_how_to_do_without(
-    job_to: Callable[[type[Files]], Job], source: Path
+    job_to: JobTo, source: Path
 ) -> None:
-    job = job_to(deny_for("dest/f"))
+    job = job_to(interface=deny_for("dest/f"))
     build_tree(source, {"f": Content("f", mode=0o644, mtime=ODD), "d": {"g": "g"}})
     assert run(job, Heard()).problems == []
     (source / "f").chmod(0o600)
@@ -168,10 +143,10 @@ def test_what_is_denied_for_one_path_only_is_a_problem_that_says_how_to_do_witho
 
 @pytest.fixture(params=SERVERS)
 def push(
-    request: pytest.FixtureRequest, tmp_path: Path, source: Path, job_to: Callable[[type[Files]], Job]
+    request: pytest.FixtureRequest, tmp_path: Path, source: Path, job_to: JobTo
 ) -> Callable[[Tree], Result]:
     """Build a tree and bring it."""
-    job = job_to(keeping(SERVERS[request.param]))
+    job = job_to(interface=keeping(SERVERS[request.param]))
     told: list[str] = []  # in earlier runs
 
     def push(tree: Tree, *, refresh: bool = False) -> Result:
@@ -228,10 +203,10 @@ def test_new_times_and_modes_are_asked_for_once(push: Callable[[Tree], Result], 
 
 
 def test_equal_size_and_second_prove_nothing_where_we_set_no_time(
-    tmp_path: Path, job_to: Callable[[type[Files]], Job], source: Path
+    tmp_path: Path, job_to: JobTo, source: Path
 ) -> None:
     """Two builders deploy to one place: what the other one wrote in the second of our build is not ours."""
-    job = replace(job_to(Files), options=Options(mirror=True, keep_times=False))
+    job = replace(job_to(interface=Files), options=Options(mirror=True, keep_times=False))
     build_tree(source, {"version": Content("aaaa", mtime=ODD), "new": Content("n", mtime=ODD)})
     run(job, Heard())
     there = tmp_path / "remote/dest"
@@ -260,10 +235,10 @@ def test_after_a_cut_equal_size_and_second_prove_nothing_where_we_set_no_time() 
 
 @pytest.mark.parametrize("hours", [1, -1])
 def test_times_that_are_off_by_the_very_hour_are_those_we_set(
-    tmp_path: Path, job_to: Callable[[type[Files]], Job], source: Path, hours: int
+    tmp_path: Path, job_to: JobTo, source: Path, hours: int
 ) -> None:
     """As on file systems that hold local time, when summer time begins or ends."""
-    job = job_to(Files)
+    job = job_to(interface=Files)
     names = ("changed", "deleted", "moved", "kept")
     build_tree(source, {name: Content(name, mtime=ODD) for name in names})
     run(job, Heard())
@@ -298,9 +273,9 @@ class LateFiles(Files):
 
 
 def test_where_writes_overtake_the_time_it_is_set_after_them(
-    tmp_path: Path, job_to: Callable[[type[Files]], Job], source: Path
+    tmp_path: Path, job_to: JobTo, source: Path
 ) -> None:
-    job = job_to(LateFiles)
+    job = job_to(interface=LateFiles)
     build_tree(source, {f"f{n}": Content(f"{n}", mode=0o640, mtime=ODD + n) for n in range(50)})
     (source / "large").write_bytes(bytes(3_000_000))
     os.utime(source / "large", (ODD, ODD))
@@ -334,10 +309,10 @@ class SomeLateFiles(Files):
 
 
 def test_where_writes_overtake_the_time_now_and_then_none_is_lost(
-    tmp_path: Path, job_to: Callable[[type[Files]], Job], source: Path
+    tmp_path: Path, job_to: JobTo, source: Path
 ) -> None:
     build_tree(source, {f"f{n:02}": Content(f"{n}", mode=0o640, mtime=ODD + n) for n in range(60)})
-    assert run(job_to(SomeLateFiles), Heard()).problems == []
+    assert run(job_to(interface=SomeLateFiles), Heard()).problems == []
     assert_same_tree(source, tmp_path / "remote/dest")
 
 
@@ -357,9 +332,9 @@ def no_group(attr: Attributes) -> Attributes:
 
 @pytest.mark.parametrize("change", [only_to_write, no_group])
 def test_where_some_modes_are_kept_only_it_comes_to_an_end(
-    tmp_path: Path, job_to: Callable[[type[Files]], Job], source: Path, change: Callable[..., Attributes]
+    tmp_path: Path, job_to: JobTo, source: Path, change: Callable[..., Attributes]
 ) -> None:
-    job = job_to(keeping(change))
+    job = job_to(interface=keeping(change))
     modes = (0o755, 0o644, 0o600, 0o444, 0o750)
     build_tree(source, {f"f{mode:o}": Content("f", mode=mode, mtime=ODD) for mode in modes})
     again = replace(job, options=replace(job.options, refresh=True))
@@ -427,10 +402,10 @@ class CachedFiles(Files):
 
 
 def test_files_that_showed_another_time_at_first_are_ours(
-    tmp_path: Path, job_to: Callable[[type[Files]], Job], source: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, job_to: JobTo, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing of moves and deletes stays behind, and what is known of modes is not forgotten for it."""
-    job = job_to(CachedFiles)
+    job = job_to(interface=CachedFiles)
     build_tree(source, {"d": {f"f{n}": Content(f"{n}" * 50, mode=0o640, mtime=ODD + n) for n in range(40)}})
     first, second, third = Heard(), Heard(), Heard()
     assert run(job, first).problems == []

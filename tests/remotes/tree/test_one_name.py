@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from reconcile.core.model import Reason
 from reconcile.core.twins import fold_name
 from reconcile.run import run
 from tests.remotes.conformance import Heard
+from tests.support.jobs import JobTo
 from tests.support.quirky import Quirk, reach, start_quirky
 from tests.support.trees import File, Tree, build_tree
 
@@ -28,16 +28,10 @@ Push = Callable[..., Result]
 
 
 @pytest.fixture(params=[(), (Quirk.CLAIMS_OPENSSH,), (Quirk.RENAME_REPLACES,)], ids=str)
-def push(
-    request: pytest.FixtureRequest, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Push]:
+def push(request: pytest.FixtureRequest, job_to: JobTo) -> Push:
     """Bring SRC to a server that ignores case."""
-    (tmp_path / "remote").mkdir()
-    with ExitStack() as stack:
-        server = stack.enter_context(start_quirky(tmp_path / "remote", Quirk.CASELESS, *request.param))
-        target, login = reach(server, tmp_path / "known_hosts", "/dest", monkeypatch)
-        job = Job(str(source), target, str(tmp_path / "state"), Options(), login)
-        yield lambda **flags: run(replace(job, options=Options(**flags)), Heard())
+    job = job_to(Quirk.CASELESS, *request.param)
+    return lambda **flags: run(replace(job, options=Options(**flags)), Heard())
 
 
 @pytest.fixture
@@ -138,17 +132,12 @@ def test_what_is_not_ours_is_kept_whatever_its_spelling(push: Push, source: Path
     assert kept(there) == ["not ours"]
 
 
-def test_a_server_that_tells_them_apart_gets_both(
-    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_tells_them_apart_gets_both(job_to: JobTo, source: Path, served: Path) -> None:
     names: Tree = {"readme": "1", "README": "2", "a.": "3", "a": "4", "d": {"x": "5"}, "D": {"x": "6"}}
     build_tree(source, names)
-    (tmp_path / "remote").mkdir()
-    with start_quirky(tmp_path / "remote") as server:
-        target, login = reach(server, tmp_path / "known_hosts", "/dest", monkeypatch)
-        result = run(Job(str(source), target, str(tmp_path / "state"), Options(), login), Heard())
-        assert result.problems == []
-        assert contents(tmp_path / "remote/dest") == ["1", "2", "3", "4", "5", "6"]
+    result = run(job_to(options=Options()), Heard())
+    assert result.problems == []
+    assert contents(served / "dest") == ["1", "2", "3", "4", "5", "6"]
 
 
 def test_names_that_the_server_spells_in_its_own_way_are_ours(

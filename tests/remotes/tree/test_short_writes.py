@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.core.job import Job, Options
-from reconcile.remotes.ssh.target import Login, SshTarget
+from reconcile.core.job import Options
 from reconcile.remotes.tree.site import TRIALS
 from reconcile.run import run
 from reconcile.serve.files import Attributes, File, Files
-from reconcile.serve.server import Server
 from tests.remotes.conformance import Heard
 from tests.support.command import Reconcile
 from tests.support.faults import Fault, write_faults
+from tests.support.jobs import JobTo
 from tests.support.sshd import Sshd
 from tests.support.trees import Tree, assert_same_tree, build_tree, read_tree
 
@@ -45,34 +44,20 @@ class ShortFiles(Files):
         return short
 
 
-def test_what_came_out_short_is_not_published(
-    tmp_path: Path, source: Path, state: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PASSWORD", "pw")
-    (tmp_path / "remote").mkdir()
+def test_what_came_out_short_is_not_published(job_to: JobTo, source: Path, served: Path) -> None:
     build_tree(source, many_files())
-    with Server(tmp_path / "remote", user="user", password="pw", interface=ShortFiles) as server:
-        job = job_on(server, tmp_path, source, state)
-        # The marks of ours are written, too; the disk fills up in the middle of a file.
-        ShortFile.room = (TRIALS + 5) * SIZE + SIZE // 2
-        full = run(job, Heard())
-        there = read_tree(tmp_path / "remote/dest")
-        whole = {path for path in there if path.startswith("f")}
-        assert TRIALS < len(whole) < COUNT
-        assert all(there[path].content == read_tree(source)[path].content for path in whole)
-        assert {problem.path for problem in full.problems} == {*read_tree(source)} - whole
-        ShortFile.room = 10 * COUNT * SIZE
-        assert run(job, Heard()).problems == []
-        assert_same_tree(source, tmp_path / "remote/dest")
-
-
-def job_on(server: Server, folder: Path, source: Path, state: Path) -> Job:
-    known = folder / "known_hosts"
-    known.write_text(f"[127.0.0.1]:{server.port} {' '.join(server.host_key)}\n")
-    login = Login(known_hosts=str(known), password_env="PASSWORD")
-    return Job(
-        str(source), SshTarget("127.0.0.1", "/dest", "user", server.port), str(state), Options(), login
-    )
+    job = job_to(interface=ShortFiles, options=Options())
+    # The marks of ours are written, too; the disk fills up in the middle of a file.
+    ShortFile.room = (TRIALS + 5) * SIZE + SIZE // 2
+    full = run(job, Heard())
+    there = read_tree(served / "dest")
+    whole = {path for path in there if path.startswith("f")}
+    assert TRIALS < len(whole) < COUNT
+    assert all(there[path].content == read_tree(source)[path].content for path in whole)
+    assert {problem.path for problem in full.problems} == {*read_tree(source)} - whole
+    ShortFile.room = 10 * COUNT * SIZE
+    assert run(job, Heard()).problems == []
+    assert_same_tree(source, served / "dest")
 
 
 @pytest.mark.parametrize("folder", ["", "d"])
