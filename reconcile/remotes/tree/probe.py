@@ -69,7 +69,10 @@ def try_out(site: Site, *, together: bool) -> Recipe[None]:
     ]
     site.quirks = replace(site.quirks, ordered=went)
     if not went:  # what the other answers seem to prove is void
-        site.quirks = replace(site.quirks, refuses=None, makes_links=None, lstat_shows=None, moves_links=None)
+        first = site.quirks.path_first or None
+        site.quirks = replace(
+            site.quirks, refuses=None, makes_links=None, path_first=first, lstat_shows=None, moves_links=None
+        )
 
 
 def open_anyhow(site: Site, path: bytes, opened: Handle | Status | None = None) -> Recipe[Handle | Status]:
@@ -152,10 +155,9 @@ def _try_links(site: Site, *, together: bool) -> Recipe[None]:
     """The order of SYMLINK's arguments, and what the server does with a link."""
     guess = site.quirks.path_first
     failed = yield from _try_link(site, together=together)
-    if failed is None:
-        return
-    site.quirks = replace(site.quirks, path_first=not guess)
-    failed = yield from _try_link(site, together=False)
+    if failed is not None and guess is not False:  # what is known already would only make another answer
+        site.quirks = replace(site.quirks, path_first=not guess)
+        failed = yield from _try_link(site, together=False)
     if failed is not None:
         # Denied in a folder of our own, it is denied everywhere; or nobody can see it. Else it may be for
         # want of space.
