@@ -12,6 +12,7 @@ import errno
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from stat import S_ISREG
 from types import TracebackType
 from typing import Self
@@ -72,6 +73,15 @@ class Source:
                 os.close(fd)
                 raise
         return fd
+
+    @contextmanager
+    def holding(self, path: str, stamp: Stamp) -> Iterator[int]:
+        """The same descriptor for a while."""
+        fd = self.open(path, stamp)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
     def _has_grown(self, fd: int, path: str, stamp: Stamp) -> bool:
         """The same as ``check``, but true where something was added, and that is fine."""

@@ -76,6 +76,7 @@ class Calls:
             verbs.OpenToRead: self._open_to_read,
             verbs.Read: self._read,
             verbs.Write: self._write,
+            verbs.Share: self._share,
             verbs.Sync: self._sync,
             verbs.Close: self._close,
         }
@@ -242,6 +243,13 @@ class Calls:
             at += len(part)
         if start < at:
             _write_all(opened.fd, view[start:], offset + start)
+
+    def _share(self, verb: verbs.Share) -> Status:
+        fd = verb.handle.fd
+        kernel.share(verb.source, fd)
+        if os.fstat(fd).st_size != verb.size:  # it has grown
+            os.ftruncate(fd, verb.size)
+        return OK
 
     def _sync(self, verb: verbs.Sync) -> Status:
         self._end(verb.handle)

@@ -27,7 +27,7 @@ DRAIN = 5.0  # seconds that a file under way gets to end after a stop was reques
 BLOCK = 1024 * 1024  # bytes of content in one Write
 TOGETHER = 64  # recipes that would be under way, if there were any use in it
 HANDLES = 256  # open at a time; systems grant a process 1024, or 256
-CAN = frozenset({verbs.Replace, verbs.HardLink, verbs.SetLink, verbs.Sync, verbs.Statvfs})
+CAN = frozenset({verbs.Replace, verbs.HardLink, verbs.SetLink, verbs.Share, verbs.Sync, verbs.Statvfs})
 
 _CODES = {
     errno.ENOENT: Code.MISSING,
@@ -40,6 +40,7 @@ _CODES = {
     errno.ENAMETOOLONG: Code.INVALID,
     errno.ENOSYS: Code.UNSUPPORTED,
     errno.EOPNOTSUPP: Code.UNSUPPORTED,
+    errno.ENOTTY: Code.UNSUPPORTED,
     errno.EEXIST: Code.EXISTS,
     errno.ENOTEMPTY: Code.NOT_EMPTY,
     errno.EXDEV: Code.OTHER_DISK,

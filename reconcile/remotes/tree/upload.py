@@ -46,6 +46,7 @@ from reconcile.remotes.tree.verbs import (
     Remove,
     Set,
     SetHandle,
+    Share,
     Status,
     Sync,
     Verb,
@@ -170,6 +171,8 @@ def send(content: Content, more: Sequence[int]) -> Recipe[Entry | Problem]:
         yield from content.spread(more)
     if content.in_one_piece:
         yield Room(content.handles[0][0])
+    elif Share in content.site.can:
+        yield from content.share()
     notable: Notable = yield content.requests()
     if content.written and not notable:
         notable = yield Batch(content.ending())
@@ -187,6 +190,7 @@ class Content:
         "mtime",
         "path",
         "sent",
+        "shared",
         "shown",
         "site",
         "source",
@@ -219,6 +223,7 @@ class Content:
         self.mtime = time if site.sends_times else None
         self.shown = quirks.shown(time) if quirks.time_step or quirks.time_shift else time
         self.unkept = False  # the server shows another mode
+        self.shared = False  # it is there by the blocks that SRC has
         self.trouble: Problem | None = None  # with the source
         self.written = False  # all of it, over several channels: what follows the content is still to come
 
@@ -230,6 +235,16 @@ class Content:
             for channel, reply in zip(channels, opened, strict=True)
             if isinstance(reply, Handle)
         ]
+
+    def share(self) -> Recipe[None]:
+        """Copy nothing, where SRC and DEST are on a file system that can. It is read all the same, for its
+        digest, and what was found before and after that holds of what is shared as well."""
+        try:
+            with self.source.holding(self.path, stamp_of(self.entry)) as source:
+                shared = yield Share(self.handles[0][1], source, self.entry.size)
+                self.shared = shared is OK
+        except SourceError:
+            return  # told once it is read
 
     def requests(self) -> Burst:
         """Everything between OPEN and RENAME. Ends early, without closing, if the source is in trouble."""
@@ -259,7 +274,8 @@ class Content:
                 hasher.update(data)
                 self.sent(len(data), self.path)
                 channel, handle = next(ways)
-                yield Write(handle, offset, data, channel)
+                if not self.shared:
+                    yield Write(handle, offset, data, channel)
                 offset += len(data)
         except SourceError as error:
             self.trouble = problem(self.path, error.reason, error.message)

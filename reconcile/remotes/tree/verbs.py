@@ -279,6 +279,16 @@ class Write(Struct, frozen=True, gc=False):
     channel: int = 0
 
 
+class Share(Struct, frozen=True, gc=False):
+    """Have an open new file hold the first ``size`` bytes of a file of this machine, whose blocks they share:
+    nothing is copied. ``source``: a descriptor of it."""
+
+    handle: Any
+    source: int
+    size: int
+    channel: int = 0
+
+
 class Sync(Struct, frozen=True, gc=False):
     """Bring an open file of ``size`` bytes to the disk."""
 
@@ -317,6 +327,7 @@ Verb: TypeAlias = (
     | OpenToRead
     | Read
     | Write
+    | Share
     | Sync
     | Close
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -258,3 +259,23 @@ def test_nothing_of_a_folder_that_may_not_be_written(source: Path, dest: Path, s
     assert ran.code == 6
     assert "permission denied" in ran.document["message"]
     dest.chmod(0o755)
+
+
+def test_large_files_share_their_blocks_where_that_goes(tmp_path: Path) -> None:
+    if shutil.which("mkfs.xfs") is None:
+        pytest.skip("no file system that shares blocks")
+    with open(tmp_path / "image", "wb") as image:
+        image.truncate(400 << 20)
+    subprocess.run(["mkfs.xfs", "-q", str(tmp_path / "image")], check=True)
+    with mounted(tmp_path / "disk", "-o", "loop", str(tmp_path / "image")):
+        source, dest = tmp_path / "disk/source", tmp_path / "disk/dest"
+        build_tree(source, {"large": File(os.urandom(100 << 20), mode=0o640, mtime=10**9), "small": "s"})
+        before = shutil.disk_usage(tmp_path / "disk").used
+        Reconcile(source, str(dest), tmp_path / "state").run()
+        assert_same_tree(source, dest)
+        assert shutil.disk_usage(tmp_path / "disk").used - before < 10 << 20
+        with open(source / "large", "r+b") as file:
+            file.write(b"changed")
+        assert (dest / "large").read_bytes()[:7] != b"changed"
+        Reconcile(source, str(dest), tmp_path / "state").run()
+        assert_same_tree(source, dest)
