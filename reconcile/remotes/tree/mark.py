@@ -38,9 +38,12 @@ def lacks_mark(footing: Footing, listing: Listing) -> bool:
 
 def find_former(site: Site, footing: Footing) -> Recipe[tuple[bytes, Listing] | None]:
     """Where the job's folder was before --remote-workdir was changed, and what is in it; None: nowhere."""
-    usual = site.layout.base.rstrip(b"/") + b"/" + RESERVED_NAME.encode()
+    name = RESERVED_NAME.encode()
+    usual = site.layout.base.rstrip(b"/") + b"/" + name
     for place in dict.fromkeys((os.fsencode(footing.workdir), usual)):
-        if place and place != site.layout.workdir:
+        # In another folder than DEST under its usual name: DEST is a link, say, and led there before.
+        is_of_another = place != usual and place.endswith(b"/" + name)
+        if place and place != site.layout.workdir and not is_of_another:
             listing = yield from list_directory(site, place + b"/" + os.fsencode(footing.lineage))
             if not {name for name, _ in listing.names}.isdisjoint((*footing.marks, footing.fresh)):
                 return place, listing

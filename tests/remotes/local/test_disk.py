@@ -160,8 +160,12 @@ def test_a_file_system_without_links_says_so(
     """As those of USB disks are: that is told, and not tried anew each time as if it might be otherwise."""
     build_tree(source, {"f": "f", "l": Link("f")})
 
-    def no_links(*_: object, **__: object) -> None:
-        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+    symlink = os.symlink
+
+    def no_links(target: bytes, name: bytes, *, dir_fd: int | None) -> None:
+        if dir_fd is not None:  # there; elsewhere it is as it is
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        symlink(target, name)
 
     monkeypatch.setattr(os, "symlink", no_links)
     result = run(Job(str(source), Folder(str(dest)), str(state)), Heard())

@@ -279,3 +279,23 @@ def test_large_files_share_their_blocks_where_that_goes(tmp_path: Path) -> None:
         assert (dest / "large").read_bytes()[:7] != b"changed"
         Reconcile(source, str(dest), tmp_path / "state").run()
         assert_same_tree(source, dest)
+
+
+def test_a_link_as_dest_that_leads_elsewhere_by_now(source: Path, tmp_path: Path, state: Path) -> None:
+    """What lies where it led is not there: nothing of ours is taken along, or believed to be there."""
+    build_tree(source, {"f": "f", "g": "g"})
+    build_tree(tmp_path, {"one": {}, "other": {}, "link": Link("one")})
+    job = Reconcile(source, str(tmp_path / "link"), state)
+    job.run()
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to("other")
+    (source / "f").write_text("changed")
+    for command in (("run",), ("run", "--mirror", "--refresh")):
+        refused = job(*command)
+        assert refused.code == 4
+        assert "its mark is missing" in refused.document["message"]
+    assert os.listdir(tmp_path / "other") == []
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to("one")
+    job.run()
+    assert (tmp_path / "one/f").read_text() == "changed"
