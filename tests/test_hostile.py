@@ -788,7 +788,7 @@ def fill_up(file: Path) -> None:
 
 def test_a_real_full_disk(case: Case, small_disk: Path) -> None:
     build_tree(case.source, {"big": b"b" * 1_000_000} | {f"small{n}": "s" * 1000 for n in range(20)})
-    ran = case.ends(3, "the remote disk is full")
+    ran = case.ends(3, "the disk there is full")
     assert ran.problems == {"big": "no-space"}, "it kept out what fits"
     assert not (case.dest / "big").exists()
     filler = small_disk / "filler"

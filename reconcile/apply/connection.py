@@ -170,7 +170,7 @@ class Retrying:
     def _begin_on(self, remote: Remote, footing: Footing, run: str, *, resume: bool) -> None:
         before = chain(self._before_us, self._plan.actions)
         remote.begin(footing, run, self._plan, resume=resume, before=before)
-        self._footing = replace(footing, known=True)
+        self._footing = replace(footing, known=True, filled=False)
 
     def check(self, footing: Footing, *, resume: bool = False) -> None:
         """See ``Remote``."""

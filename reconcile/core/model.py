@@ -445,6 +445,7 @@ class Footing(Struct, frozen=True):
     known: bool = False  # we have been there: a mark must be there
     state: str = ""  # folder here that all this is from, for messages
     workdir: str = ""  # folder there in which the job's was; "": not known, the usual one
+    filled: bool = False  # something must be in DEST, of which a mark that lies elsewhere tells nothing
 
 
 class Seen(Struct, frozen=True):

@@ -74,7 +74,8 @@ def footing_of(job: Job, old: DirectorySnapshot, leftover: Leftover | None = Non
     marks = old.marks or (BEFORE,)
     workdir = recall_workdir(job.state)
     if leftover is None:
-        return Footing(old.lineage, marks, "", old.serial > 1, job.state, workdir)
+        filled = job.options.remote_workdir is not None and bool(old.dirs[""].entries())
+        return Footing(old.lineage, marks, "", old.serial > 1, job.state, workdir, filled)
     names = leftover.marks
     if leftover.began is not None:  # the names before are gone
         marks = leftover.began

@@ -130,7 +130,7 @@ def _parse_url(rest: str) -> SshTarget:
 def _parse_scp(text: str) -> SshTarget | None:
     """``[user@]host:path``, as scp takes it: a user may hold an @, a host can't."""
     if re.match(r"[A-Za-z]:", text):
-        refuse("DEST looks like a Windows path. It has to be on an SFTP server: " + FORMS)
+        refuse("DEST looks like a Windows path. Write " + FORMS)
     match = _SCP.fullmatch(text)
     if match is None:
         return None

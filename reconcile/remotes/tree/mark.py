@@ -23,12 +23,29 @@ def job_folder(site: Site, lineage: str) -> bytes:
 
 def find_marks(site: Site, footing: Footing) -> Recipe[None]:
     """Look whether the mark is one of ours. Raises Refused, or Stale."""
+    yield from expect_filled(site, footing)
     ours = job_folder(site, footing.lineage)
     listing = yield from list_directory(site, ours)
     if lacks_mark(footing, listing) and (former := (yield from find_former(site, footing))) is not None:
         place, listing = former
         ours = place + b"/" + os.fsencode(footing.lineage)
     judge(site, footing, ours, listing)
+
+
+def expect_filled(site: Site, footing: Footing) -> Recipe[None]:
+    """Raise Refused where DEST is empty or gone that should not be: a disk that is not mounted, say.
+
+    Its mark, if it lies elsewhere, is still there.
+    """
+    base = site.layout.base
+    if footing.filled and not (site.layout.workdir + b"/").startswith(base.rstrip(b"/") + b"/"):
+        listing = yield from list_directory(site, base)
+        if not listing.names and (listing.failed is None or absent(listing.failed)):
+            raise Refused(
+                f"DEST, {shown(base)}, is empty, where this job has left something. Was it wiped, or is it "
+                f"not mounted? Nothing was done. What it held is known from {footing.state!r}. If DEST is to "
+                "be filled anew, run once with --start-over, which forgets that, and adopts what is there."
+            )
 
 
 def lacks_mark(footing: Footing, listing: Listing) -> bool:

@@ -38,6 +38,7 @@ from reconcile.remotes.tree.leftovers import PARTS, clear_run, fence, not_remove
 from reconcile.remotes.tree.link import look
 from reconcile.remotes.tree.listing import TOGETHER, Listing, read_names
 from reconcile.remotes.tree.mark import (
+    expect_filled,
     find_former,
     job_folder,
     judge,
@@ -95,6 +96,7 @@ def make_workdir(
     site.layout.parts.clear()
     site.memory.discarded.clear()
     site.memory.marks = ()
+    driver.call(expect_filled(site, footing))
     listing = driver.call(_enter(site, ours, footing, parts))
     site.layout.vacant = False
     site.memory.parents[""] = None

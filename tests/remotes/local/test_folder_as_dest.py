@@ -174,6 +174,41 @@ def test_a_disk_that_is_not_mounted_is_not_filled_underneath(
         assert not dest.exists()
 
 
+def test_a_disk_that_is_not_mounted_is_missed_also_where_our_folder_is_on_another(
+    job: Reconcile, source: Path, dest: Path, tmp_path: Path
+) -> None:
+    elsewhere = "--remote-workdir", str(tmp_path / "work")
+    build_tree(source, {"f": "f", "d": {"g": "g"}})
+    with mounted(dest, *in_memory()):
+        job.run(*elsewhere)
+        unmount(dest)
+        build_tree(source, {"f": "other"})
+        for command in ("plan --check-mark", "run", "run --refresh"):
+            ran = job(*command.split(), *elsewhere)
+            assert ran.code == 4, command
+            assert "not mounted" in ran.document["message"]
+            assert os.listdir(dest) == []
+        dest.rmdir()
+        assert job("run", *elsewhere).code == 4
+        assert not dest.exists()
+    job.run("--start-over", *elsewhere)
+    assert_same_tree(source, dest)
+
+
+def test_what_a_mirror_has_emptied_is_no_disk_that_is_missing(
+    job: Reconcile, source: Path, dest: Path, tmp_path: Path
+) -> None:
+    flags = "--remote-workdir", str(tmp_path / "work"), "--mirror", "--allow-mass-delete"
+    build_tree(source, {"f": "f"})
+    job.run(*flags)
+    (source / "f").unlink()
+    job.run(*flags)
+    assert os.listdir(dest) == []
+    build_tree(source, {"g": "g"})
+    job.run(*flags)
+    assert os.listdir(dest) == ["g"]
+
+
 def test_a_mark_that_is_gone_without_any_mount(job: Reconcile, source: Path, dest: Path) -> None:
     build_tree(source, {"f": "f"})
     job.run()
