@@ -81,6 +81,8 @@ class Disk:
     def run(self, recipes: Iterable[Recipe[T]], in_flight: int, stop: Stop | None = None) -> Iterator[T]:  # noqa: ARG002
         """Run recipes one after the other. Once ``stop`` is requested no more are drawn; one that goes on for
         too long then raises Interrupted."""
+        if stop is not None and stop.requested:
+            return
         self._ways.let_go()
         self._stop, self._give_up_at = stop, 0.0
         try:
