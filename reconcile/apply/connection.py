@@ -26,6 +26,7 @@ from reconcile.core.model import (
     Outcome,
     Plan,
     Problem,
+    Publish,
     Range,
     Seen,
     Stats,
@@ -186,11 +187,17 @@ class Retrying:
         return self._go_on(actions, lambda remote, left: remote.rescue(left), Stop())
 
     def perform(
-        self, actions: Sequence[Action], source: Source, stop: Stop | None = None
+        self,
+        actions: Sequence[Action],
+        source: Source,
+        stop: Stop | None = None,
+        publish: Publish = Publish.NOW,
     ) -> Iterator[Outcome]:
-        """See ``Remote``."""
+        """See ``Remote``. What is left after a loss is all staged once more, if that is wanted."""
         return self._go_on(
-            actions, lambda remote, left: remote.perform(left, source, stop), Stop() if stop is None else stop
+            actions,
+            lambda remote, left: remote.perform(left, source, stop, publish),
+            Stop() if stop is None else stop,
         )
 
     def _go_on(

@@ -39,6 +39,13 @@ class Kind(StrEnum):
     SYMLINK = "symlink"
 
 
+class Publish(StrEnum):
+    """When uploads of a level come to their paths."""
+
+    NOW = "now"  # each as soon as it is there whole
+    STAGED = "staged"  # once all of them are
+
+
 class Stamp(Struct, frozen=True, gc=False):
     """What a scan sees for free. Equal stamps mean equal content.
 

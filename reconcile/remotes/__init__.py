@@ -20,6 +20,7 @@ from reconcile.core.model import (
     Outcome,
     Plan,
     Problem,
+    Publish,
     Range,
     Seen,
     Stats,
@@ -157,7 +158,11 @@ class Remote(Protocol):
         """Bring to their end uploads of new files that a dead run had sent whole; others get no outcome."""
 
     def perform(
-        self, actions: Sequence[Action], source: Source, stop: Stop | None = None
+        self,
+        actions: Sequence[Action],
+        source: Source,
+        stop: Stop | None = None,
+        publish: Publish = Publish.NOW,
     ) -> Iterator[Outcome]:
         """Carry out one level (see ``Plan``); outcomes come in any order.
 

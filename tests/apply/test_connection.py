@@ -11,7 +11,7 @@ import pytest
 from reconcile.apply.connection import Retrying
 from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway, Unreachable, Untrusted
 from reconcile.core.job import Job, Options, Reporter, Stop
-from reconcile.core.model import Action, Entry, Footing, Kind, Op, Outcome, Problem, Range, Seen
+from reconcile.core.model import Action, Entry, Footing, Kind, Op, Outcome, Problem, Publish, Range, Seen
 from reconcile.remotes import FORGETFUL, Memory, Remote
 from reconcile.remotes.ssh.target import SshTarget
 from reconcile.report.recorder import Recorder
@@ -186,6 +186,28 @@ def test_what_was_under_way_is_looked_at_before_it_goes_on() -> None:
     assert there.keys() == FILES.keys()
     assert [action.path for action in second.performed] == ["a"]  # "b" was done when the first one broke
     assert (first.prepared, second.prepared) == (1, 1)
+
+
+@dataclass
+class Told(Breaking):
+    """Remembers when files are to be published."""
+
+    told: list[object] = field(default_factory=list)
+
+    def perform(self, *args: object) -> Iterator[Outcome]:
+        self.told.append(args[3])
+        return super().perform(*args)
+
+
+def test_what_is_left_is_published_as_it_was_to_be() -> None:
+    local, there = LocalTree(dict(FILES)), dict[str, Node]()
+    first, second = (Told(there, local, answers=count) for count in (1, 9))
+    remote = over(first, second)
+    remote.begin(Footing("lineage"), "run")
+    actions = [Action(Op.CREATE, path, Entry(Kind.FILE, 0o644, 1, 10**9)) for path in FILES]
+    performed = remote.perform(actions, None, None, Publish.STAGED)  # type: ignore[arg-type]  # as above
+    assert len(list(performed)) == len(actions)
+    assert first.told == second.told == [Publish.STAGED]
 
 
 def test_the_end_comes_over_another_connection() -> None:

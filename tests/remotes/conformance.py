@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from reconcile.apply.adopt import read_digests
 from reconcile.apply.levels import way_home
 from reconcile.core.errors import Refused
-from reconcile.core.job import OnDrift, Options
+from reconcile.core.job import OnDrift, Options, Stop
 from reconcile.core.model import (
     UNKNOWN_MODE,
     Action,
@@ -29,6 +29,7 @@ from reconcile.core.model import (
     Outcome,
     Plan,
     Problem,
+    Publish,
     Reason,
     Seen,
     Stamp,
@@ -149,6 +150,18 @@ def digested(tree: Mapping[str, Node]) -> dict[str, Node]:
     }
 
 
+class Watched(Source):
+    """Somebody is told of each file that was opened, before it is brought."""
+
+    def __init__(self, top: Path, told: Callable[[str], None]) -> None:
+        super().__init__(str(top))
+        self._told = told
+
+    def check(self, fd: int, path: str, stamp: Stamp) -> None:
+        self._told(path)
+        super().check(fd, path, stamp)
+
+
 class Bench:
     """SRC, DEST and a prepared remote, and short words for what tests do with them.
 
@@ -182,9 +195,10 @@ class Bench:
             return Entry(Kind.SYMLINK, mode, stamp=stamp)
         return Entry(Kind.FILE, mode, info.st_size, info.st_mtime_ns, stamp=stamp)
 
-    def perform(self, *actions: Action) -> list[Outcome]:
+    def perform(self, *actions: Action, publish: Publish = Publish.NOW) -> list[Outcome]:
         """Carry out one level; what is true then is remembered."""
-        outcomes = {id(outcome.action): outcome for outcome in self.remote.perform(actions, self.source)}
+        performed = self.remote.perform(actions, self.source, None, publish)
+        outcomes = {id(outcome.action): outcome for outcome in performed}
         assert len(outcomes) == len(actions)
         for outcome in outcomes.values():
             for path, entry in outcome.effects.items():
@@ -194,6 +208,11 @@ class Bench:
                 else:  # with all below it
                     self.held = {p: e for p, e in self.held.items() if not p.startswith(f"{path}/")}
         return [outcomes[id(action)] for action in actions]
+
+    def watch(self, told: Callable[[str], None]) -> None:
+        """From now on."""
+        self.source.close()
+        self.source = Watched(self.src, told)
 
     def do(self, *actions: Action) -> None:
         """The same where all must go well."""
@@ -835,6 +854,131 @@ class Conformance:
         assert steady.done
         assert "f" not in bench.read_back()
         bench.end()
+
+    def _level(self, bench: Bench) -> list[Action]:
+        """New and changed files, small and large, in a new directory too, and what else there is."""
+        bench.upload({"old": File("old", mtime=OLD), "large": File("l", mtime=OLD), "gone": "gone", "d": {}})
+        new = {f"f{n}": f"f {n}" for n in range(8)}
+        build_tree(bench.src, new)
+        build_tree(bench.src, {"big": os.urandom(700_000), "d": dict(new), "old": "new, now"})
+        build_tree(bench.src, {"large": os.urandom(600_000)})
+        (bench.src / "gone").unlink()
+        paths = (*new, "big", *(f"d/{name}" for name in new))
+        level = [*map(bench.create, paths), *map(bench.modify, ("old", "large")), bench.delete("gone")]
+        if bench.remote.caps.links:
+            build_tree(bench.src, {"link": Link("old")})
+            level.append(bench.create("link"))
+        if bench.remote.caps.dirs:
+            build_tree(bench.src, {"e": {"e": {}}})
+            level += map(bench.mkdir, ("e", "e/e"))
+        return level
+
+    def test_nothing_is_seen_before_all_is_staged(
+        self, bench: Bench, open_remote: OpenRemote, dest: Path
+    ) -> None:
+        level = self._level(bench)
+        other = open_remote(dest, Options(), Heard())
+        before, read, seen = read_back(other), set[str](), list[dict[str, Node]]()
+
+        def look(path: str) -> None:
+            read.add(path)
+            seen.append(read_back(other))
+
+        bench.watch(look)
+        outcomes = bench.perform(*level, publish=Publish.STAGED)
+        other.close()
+        assert [outcome.problem for outcome in outcomes] == [None] * len(level)
+        files = {action.path for action in level if action.new and action.new.kind is Kind.FILE}
+        assert read == files
+        assert all(each == before for each in seen)
+        bench.same()
+        bench.end()
+
+    @pytest.mark.parametrize("on_drift", OnDrift)
+    def test_what_comes_while_others_are_staged_is_drift(
+        self, make: Callable[..., Bench], on_drift: OnDrift
+    ) -> None:
+        bench = make(on_drift=on_drift)
+        level = self._level(bench)
+        came = {path: f"theirs, to {path}".encode() for path in ("f3", "old", "big", "d/f1")}
+        left = {action.path for action in level if action.new and action.new.kind is Kind.FILE}
+
+        def come(path: str) -> None:
+            left.discard(path)
+            if not left:
+                in_d: Tree = {"f1": came["d/f1"]}
+                bench.there.build({"f3": came["f3"], "old": came["old"], "big": came["big"], "d": in_d})
+
+        bench.watch(come)
+        outcomes = bench.perform(*level, publish=Publish.STAGED)
+        problems = {o.action.path: o.problem.reason for o in outcomes if o.problem is not None}
+        if on_drift is OnDrift.SKIP:
+            assert problems == dict.fromkeys(came, Reason.DRIFT)
+            assert came == {path: node.content for path, node in bench.there.read().items() if path in came}
+            bench.end()
+            return
+        assert problems == {}
+        bench.same()
+        kept = {node.content for node in bench.there.read(".reconcile").values()} & set(came.values())
+        assert kept == (set(came.values()) if on_drift is OnDrift.BACKUP else set())
+
+    def test_what_can_not_be_staged_holds_up_nothing(self, bench: Bench) -> None:
+        level = self._level(bench)
+        bad = {"f2": Reason.DENIED, "big": Reason.VANISHED, "old": Reason.FAILED}
+
+        def fail(path: str) -> None:
+            if path in bad:
+                raise SourceError(bad[path], "bad")
+
+        bench.watch(fail)
+        outcomes = bench.perform(*level, publish=Publish.STAGED)
+        problems = {o.action.path: o.problem.reason for o in outcomes if o.problem is not None}
+        assert problems == bad
+        there = bench.read_back()
+        assert not there.keys() & {"f2", "big"}
+        assert there["old"].content == digest_of(b"old")
+        bench.watch(lambda _: None)
+        bench.perform(*(outcome.action for outcome in outcomes if outcome.problem is not None))
+        bench.same()
+        bench.end()
+
+    def test_a_source_that_changed_is_staged_as_it_is_then(self, bench: Bench) -> None:
+        level = self._level(bench)
+        build_tree(
+            bench.src, {"f1": File("changed since", mtime=OLD), "old": File("also changed", mtime=OLD)}
+        )
+        outcomes = bench.perform(*level, publish=Publish.STAGED)
+        assert all(outcome.done for outcome in outcomes)
+        assert bench.held["f1"].stamp is bench.held["old"].stamp is None
+        assert bench.holds("f1", "changed since")
+        assert bench.holds("old", "also changed")
+        bench.end()
+
+    @pytest.mark.parametrize("when", ["first", "last"])
+    def test_a_stop_before_all_is_staged_changes_nothing(
+        self, bench: Bench, make: Callable[..., Bench], when: str
+    ) -> None:
+        level = self._level(bench)
+        before, stop = bench.read_back(), Stop(graceful=True)
+        left = {action.path for action in level if action.new and action.new.kind is Kind.FILE}
+
+        def end(path: str) -> None:
+            left.discard(path)
+            if when == "first" or not left:
+                stop.requested = 15
+
+        bench.watch(end)
+        assert list(bench.remote.perform(level, bench.source, stop, Publish.STAGED)) == []
+        assert bench.read_back() == before
+        assert not [path for path in bench.there.read() if ".reconcile-" in path]
+        second = make("second")  # the first one does not come to its end
+        second.held = bench.held
+        assert second.read_back() == before
+        done = list(second.remote.rescue(level))
+        rescued = {outcome.action.path for outcome in done}
+        second.do(*(action for action in level if action.path not in rescued))
+        second.same()
+        second.end()
 
     def test_observe(self, bench: Bench) -> None:
         bench.upload({"f": File("abc", mode=0o640, mtime=OLD), "l": Link("f"), "d": {"x": "x"}})

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import ConnectionLost, Refused, UsageError
 from reconcile.core.job import Job, Options, Reporter, Result, Stop
-from reconcile.core.model import Action, Op, Outcome
+from reconcile.core.model import Action, Op, Outcome, Publish
 from reconcile.core.paths import ancestors, parent
 from reconcile.remotes import SCHEMES, Memory, Remote, Scheme, open_remote, parse_target
 from reconcile.run import make_plan, run
@@ -190,9 +190,13 @@ class Breaks:
         self._remote, self._after = remote, after
 
     def perform(
-        self, actions: Sequence[Action], source: Source, stop: Stop | None = None
+        self,
+        actions: Sequence[Action],
+        source: Source,
+        stop: Stop | None = None,
+        publish: Publish = Publish.NOW,
     ) -> Iterator[Outcome]:
-        for outcome in self._remote.perform(actions, source, stop):
+        for outcome in self._remote.perform(actions, source, stop, publish):
             if not self._after:
                 raise ConnectionLost("it broke")
             self._after -= 1
@@ -288,3 +292,6 @@ class TestWhatEveryRemotePromises:
     test_many_files = Conformance.test_many_files_arrive
     test_what_is_gone = Conformance.test_a_delete_of_what_is_gone_is_done
     test_a_restless_source = Conformance.test_a_source_that_changes_while_it_is_read_is_not_published
+    test_staged = Conformance.test_nothing_is_seen_before_all_is_staged
+    test_not_staged = Conformance.test_what_can_not_be_staged_holds_up_nothing
+    _level = Conformance._level

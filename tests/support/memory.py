@@ -300,6 +300,7 @@ class MemoryRemote(OpaqueTags):
         actions: Sequence[Action],
         source: object = None,  # noqa: ARG002 — the protocol's; contents come from ``local``
         stop: object = None,  # noqa: ARG002 — the protocol's
+        publish: object = None,  # noqa: ARG002 — the protocol's; nobody looks in between
     ) -> Iterator[Outcome]:
         """One level; later actions go first, as they are said to be independent: but for directories."""
         making = [action for action in actions if action.op is Op.MKDIR]

@@ -25,6 +25,7 @@ from reconcile.core.model import (  # isort: split
     Op,
     Outcome,
     Problem,
+    Publish,
     Range,
     Reason,
     Seen,
@@ -141,21 +142,33 @@ class Objects:
             yield path, data if len(data) == length and path in self._held else None
 
     def perform(
-        self, actions: Sequence[Action], source: Source, stop: Stop | None = None
+        self,
+        actions: Sequence[Action],
+        source: Source,
+        stop: Stop | None = None,
+        publish: Publish = Publish.NOW,
     ) -> Iterator[Outcome]:
-        for action in actions:
+        read = ((action, self._read(action, source, stop)) for action in actions)
+        for action, data in list(read) if publish is Publish.STAGED else read:
             if stop is None or not stop.requested:
-                yield self._delete(action) if action.op is Op.DELETE else self._upload(action, source)
+                yield self._delete(action) if data is None else self._upload(action, data)
 
-    def _upload(self, action: Action, source: Source) -> Outcome:
-        path, new = action.path, action.new
+    def _read(self, action: Action, source: Source, stop: Stop | None) -> bytes | Problem | None:
+        if action.op is Op.DELETE or (stop is not None and stop.requested):
+            return None
         assert action.op in (Op.CREATE, Op.MODIFY)
-        assert new is not None
-        assert new.stamp is not None
+        assert action.new is not None
+        assert action.new.stamp is not None
         try:
-            data = source.read(path, new.stamp)
+            return source.read(action.path, action.new.stamp)
         except SourceError as error:
-            return Outcome(action, problem=Problem(path, Stage.APPLY, error.reason, str(error)))
+            return Problem(action.path, Stage.APPLY, error.reason, str(error))
+
+    def _upload(self, action: Action, data: bytes | Problem) -> Outcome:
+        path, new = action.path, action.new
+        assert new is not None
+        if isinstance(data, Problem):
+            return Outcome(action, problem=data)
         if self._held.get(path) != data and (trouble := self._leave(path, action.old, keep=action.keep)):
             return Outcome(action, problem=trouble)
         self._held[path] = data

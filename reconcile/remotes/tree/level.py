@@ -18,6 +18,7 @@ from reconcile.core.model import (
     Op,
     Outcome,
     Problem,
+    Publish,
     Reason,
 )
 from reconcile.core.order import not_tried
@@ -36,12 +37,13 @@ from reconcile.remotes.tree.parents import blocked, look_at_parents, trouble_abo
 from reconcile.remotes.tree.publish import make_link
 from reconcile.remotes.tree.refusal import is_barred
 from reconcile.remotes.tree.run_folder import make_parts
-from reconcile.remotes.tree.site import NO_FSYNC, Site
+from reconcile.remotes.tree.site import NO_FSYNC, Site, act
 from reconcile.remotes.tree.spread import Spread
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.unproven import look_again, note_published
-from reconcile.remotes.tree.upload import SPREAD_FROM, Sent, upload
+from reconcile.remotes.tree.upload import SPREAD_FROM, Sent, Staged, bring_out, stage, upload
 from reconcile.remotes.tree.vanished import settle
+from reconcile.remotes.tree.verbs import Remove
 from reconcile.source.files import Source
 
 T = TypeVar("T")
@@ -67,16 +69,23 @@ class Level:
         self._sent = sent
         self._stop = stop
         self._failed: list[Outcome] = []
+        self._is_staging = False
+        self._staged: dict[int, Staged] = {}  # by the id of its action: what is to be brought out
 
-    def perform(self, actions: Sequence[Action]) -> Iterator[Outcome]:
+    def perform(self, actions: Sequence[Action], publish: Publish) -> Iterator[Outcome]:
         """Carry them out, once."""
         driver, site = self._driver, self._site
         actions, unnamed = driver.call(set_odd_apart(site, actions))
         yield from unnamed
         actions, nested = set_nested_apart(actions)
         self._get_ready(actions)
+        if publish is Publish.STAGED:
+            actions = yield from self._stage_all(actions)
         actions, twins = set_twins_apart(site, actions)
-        left = yield from self._send_together(actions)
+        if publish is Publish.STAGED:
+            left = actions
+        else:
+            left = yield from self._send_together(actions)
         trees = [action for action in left if _lists_a_tree(site, action)]
         others = (action for action in left if not _lists_a_tree(site, action)) if trees else left
         yield from self._run(others, self._at_a_time)
@@ -86,6 +95,8 @@ class Level:
         yield from self._run(trees, max(1, self._at_a_time // widest))
         yield from self._open_fewer()
         yield from self._send_what_fits()
+        if self._staged:
+            self._leave_staged()
         yield from driver.run((settle(site, outcome) for outcome in self._failed), self._at_a_time)
         yield from self._look_again()
 
@@ -113,7 +124,8 @@ class Level:
 
     def _run(self, actions: Iterable[Action], in_flight: int) -> Iterator[Outcome]:
         """Carry out actions; those that fail are put aside."""
-        yield from self._done(self._driver.run(map(self._recipe, actions), in_flight, self._stop))
+        recipe = self._to_stage if self._is_staging else self._recipe
+        yield from self._done(self._driver.run(map(recipe, actions), in_flight, self._stop))
 
     def _run_again(self, actions: Sequence[Action], in_flight: int) -> Iterator[Outcome]:
         """The same with some that had failed."""
@@ -121,9 +133,11 @@ class Level:
         self._failed = [outcome for outcome in self._failed if id(outcome.action) not in again]
         yield from self._run(actions, in_flight)
 
-    def _done(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
+    def _done(self, outcomes: Iterable[Outcome | None]) -> Iterator[Outcome]:
         """Those that went well; the others are put aside."""
         for outcome in outcomes:
+            if outcome is None:
+                continue  # staged
             if outcome.problem is not None:
                 self._failed.append(outcome)
                 continue
@@ -132,6 +146,42 @@ class Level:
                 self._site.memory.unsynced += not self._site.syncs(action.bytes)
                 note_published(self._site, action)
             yield outcome
+
+    def _stage_all(self, actions: Sequence[Action]) -> Generator[Outcome, None, list[Action]]:
+        """Bring all content, and change nothing that anybody sees. Returns what is to be done then."""
+        uploads = list(filter(_sends_a_file, actions))
+        for action in uploads:
+            self._site.memory.empty.pop(parent(action.path), None)  # it will not be
+        self._is_staging = True
+        yield from self._run(uploads, self._at_a_time)
+        yield from self._open_fewer()
+        self._is_staging = False
+        ended = {id(outcome.action) for outcome in self._failed}
+        return [action for action in actions if id(action) not in ended]
+
+    def _to_stage(self, action: Action) -> Recipe[Outcome | None]:
+        if (trouble := trouble_above(self._site, action)) is not None:
+            return _blocked(self._site, action, trouble)
+        self._spread.take(wait=action.bytes >= SPREAD_FROM)
+        return self._stage(action)
+
+    def _stage(self, action: Action) -> Recipe[Outcome | None]:
+        staged = yield from stage(self._site, action, self._source, self._sent, looks=False)
+        if isinstance(staged, Outcome):
+            return staged
+        self._staged[id(action)] = staged
+        return None
+
+    def _bring_out(self, action: Action) -> Recipe[Outcome]:
+        staged = self._staged.pop(id(action))
+        return (yield from bring_out(self._site, staged, self._source, self._sent))
+
+    def _leave_staged(self) -> None:
+        """What was not brought out stays in the run's folder, for the next run, and nowhere else."""
+        ours = self._site.layout.run + b"/"
+        beside = [each.place for each in self._staged.values() if not each.place.startswith(ours)]
+        for _ in self._driver.run(map(act, map(Remove, beside)), self._at_a_time):
+            pass  # what can't be removed is swept by a later run
 
     def _send_together(self, actions: Sequence[Action]) -> Generator[Outcome, None, list[Action]]:
         """Carry out small uploads many at a time, and the large ones beside them.
@@ -228,6 +278,8 @@ class Level:
             case Op.CREATE | Op.MODIFY if action.kind is Kind.SYMLINK:
                 return make_link(site, action, self._source)
             case Op.CREATE | Op.MODIFY:
+                if id(action) in self._staged:
+                    return self._bring_out(action)
                 self._spread.take(wait=action.bytes >= SPREAD_FROM)
                 return upload(site, action, self._source, self._sent)
             case Op.MKDIR:

@@ -16,6 +16,7 @@ from reconcile.core.model import (
     Outcome,
     Plan,
     Problem,
+    Publish,
     Range,
     Seen,
     Stats,
@@ -124,11 +125,15 @@ class TreeRemote:
             yield outcome
 
     def perform(
-        self, actions: Sequence[Action], source: Source, stop: Stop | None = None
+        self,
+        actions: Sequence[Action],
+        source: Source,
+        stop: Stop | None = None,
+        publish: Publish = Publish.NOW,
     ) -> Iterator[Outcome]:
         """See ``Remote``, and ``Level``."""
         level = Level(self._driver, self._site, self._spread, source, self._reporter.sent, stop)
-        return level.perform(actions)
+        return level.perform(actions, publish)
 
     def look(self, paths: Iterable[str]) -> Iterator[tuple[str, Seen | None]]:
         """What is at each path now; None: nothing, or nothing that we may see."""

@@ -1,6 +1,6 @@
 """One file's way to the remote: staged, verified, published.
 
-What may live here: the upload recipe. The usual case is three round trips: OPEN;
+What may live here: the upload recipe, in its two halves. The usual case is three round trips: OPEN;
 WRITE, FSETSTAT and CLOSE; RENAME.
 """
 
@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from reconcile.core.model import (
@@ -60,57 +61,95 @@ AGAIN = (Reason.CHANGED, Reason.GROWING)  # what is worth a second try
 SPREAD_FROM = 1024 * 1024  # bytes of a file for which it is worth to open it over one channel more
 
 
+class Staged(Struct, frozen=True):
+    """A file that is there whole, and not yet in its place."""
+
+    action: Action
+    wish: Action  # the same with the file as it was when it was read
+    held: Entry  # what holds once it is published
+    place: bytes  # where it is now
+    way: Way | None  # None: its path is still to be looked at
+
+
 def upload(site: Site, action: Action, source: Source, sent: Sent) -> Recipe[Outcome]:
-    """Make or replace a file. One that changes while it is read is tried once more as it is then."""
+    """Make or replace a file."""
+    staged = yield from stage(site, action, source, sent)
+    if isinstance(staged, Outcome):
+        return staged
+    return (yield from bring_out(site, staged, source, sent))
+
+
+def stage(
+    site: Site, action: Action, source: Source, sent: Sent, *, looks: bool = True
+) -> Recipe[Staged | Outcome]:
+    """The first half: bring a file whole to where it can be published from.
+
+    One that changes while it is read is tried once more as it is then. Unless it ``looks``, what is at
+    its path now is left to the second half.
+    """
     assert action.new is not None
     if (held_up := not_sent(site, action.path)) is not None:
         return Outcome(action, problem=held_up)
-    outcome = yield from _upload(site, action, action.new, source, sent)
-    if outcome.problem is not None and outcome.problem.reason in AGAIN:
+    staged = yield from _stage(site, action, action.new, source, sent, looks=looks)
+    if isinstance(staged, Outcome) and staged.problem is not None and staged.problem.reason in AGAIN:
         again = _as_it_is_now(source, action.path, action.new)
         if again is not None:
             site.memory.otherwise.add(action.path)
-            outcome = yield from _upload(site, action, again, source, sent)
-            settled = {
-                path: entry and replace(entry, stamp=None)  # just changed: to be read again next time
-                for path, entry in outcome.effects.items()
-            }
-            outcome = replace(outcome, effects=settled)
-    return outcome
+            staged = yield from _stage(site, action, again, source, sent, looks=looks)
+            if isinstance(staged, Outcome):
+                staged = _as_just_changed(action, staged)
+    return staged
 
 
-def _upload(site: Site, action: Action, new: Entry, source: Source, sent: Sent) -> Recipe[Outcome]:
-    """Stage and publish, beside the target where the staging folder does not suit."""
-    directory = parent(action.path)
-    if site.memory.suits(directory):
-        outcome = yield from _stage_and_publish(
-            site, action, new, source, sent, staging_place(site, action.path)
-        )
-        if outcome is not None:
-            return outcome
-    if directory not in site.memory.swept:
-        site.memory.swept.add(directory)
-        yield from sweep(site, directory)
-    outcome = yield from _stage_and_publish(
-        site, action, new, source, sent, site.layout.fresh_beside(action.path)
-    )
-    assert outcome is not None  # told only of what is staged in our folder
-    return outcome
+def bring_out(site: Site, staged: Staged, source: Source, sent: Sent) -> Recipe[Outcome]:
+    """The second half: publish it. What is not published is removed.
+
+    Sent once more, to beside its path, if only now it shows that no rename leads there from our folder.
+    """
+    action, wish = staged.action, staged.wish
+    way: Way | Outcome | None = staged.way
+    outcome: Outcome | None
+    if way is None:
+        way = yield from judge(site, wish, (yield from look(site, site.layout.at(action.path))))
+    if isinstance(way, Outcome):
+        yield Remove(staged.place)
+        outcome = way
+    else:
+        outcome = yield from put_in_place(site, wish, staged.held, staged.place, way)
+    if outcome is None:
+        return (yield from upload(site, action, source, sent))
+    return outcome if wish is action else _as_just_changed(action, outcome)
 
 
-def _stage_and_publish(
-    site: Site, action: Action, new: Entry, source: Source, sent: Sent, staged: bytes
-) -> Recipe[Outcome | None]:
-    """None: see ``put_in_place``."""
+def _as_just_changed(action: Action, outcome: Outcome) -> Outcome:
+    settled = {
+        path: entry and replace(entry, stamp=None)  # to be read again next time
+        for path, entry in outcome.effects.items()
+    }
+    return replace(outcome, action=action, effects=settled)
+
+
+def _stage(
+    site: Site, action: Action, new: Entry, source: Source, sent: Sent, *, looks: bool
+) -> Recipe[Staged | Outcome]:
+    """In our staging folder, or beside the target where that does not suit."""
     path, wish = action.path, action if new is action.new else replace(action, new=new)
+    directory = parent(path)
+    if site.memory.suits(directory):
+        staged = staging_place(site, path)
+    else:
+        if directory not in site.memory.swept:
+            site.memory.swept.add(directory)
+            yield from sweep(site, directory)
+        staged = site.layout.fresh_beside(path)
     # Only in OpenSSH's ways a file may be written through several handles, for all we know.
     is_spread = new.size > site.block and site.quirks.ordered
     channel, *more = site.next_channels(1 + new.size // SPREAD_FROM if is_spread else 1)
     opening = site.open_new(staged, site.mode_for(new), channel)
-    way: Way | Outcome = Way.FREE
+    way: Way | Outcome | None = Way.FREE if looks else None
     opened: Handle | Status
     # A small new file is sent on the chance, as RENAME refuses a target that exists.
-    if action.old is not None or not site.sends_unlooked or new.size > site.block:
+    if looks and (action.old is not None or not site.sends_unlooked or new.size > site.block):
         there, opened = yield [look(site, site.layout.at(path)), opening]
         way = yield from judge(site, wish, there)
     else:
@@ -133,8 +172,7 @@ def _stage_and_publish(
     held = yield from send(content, more)
     if isinstance(held, Problem):
         return Outcome(action, problem=held)
-    outcome = yield from put_in_place(site, wish, held, staged, way)
-    return outcome and replace(outcome, action=action)
+    return Staged(action, wish, held, staged, way)
 
 
 def put_in_place(site: Site, action: Action, held: Entry, staged: bytes, way: Way) -> Recipe[Outcome | None]:

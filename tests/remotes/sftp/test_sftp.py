@@ -16,8 +16,8 @@ from msgspec.structs import replace
 
 from reconcile.apply.adopt import drifted
 from reconcile.core.errors import ConnectionLost, Refused, Unreachable
-from reconcile.core.job import Fsync, Job, Options
-from reconcile.core.model import DirectorySnapshot, Entry, Footing, Kind, PlainDirectory, Reason
+from reconcile.core.job import Fsync, Job, Options, Stop
+from reconcile.core.model import DirectorySnapshot, Entry, Footing, Kind, PlainDirectory, Publish, Reason
 from reconcile.remotes import Remote
 from reconcile.remotes import open_remote as really_open
 from reconcile.remotes.sftp import session as pump
@@ -396,6 +396,46 @@ def test_across_a_mount_files_are_staged_beside_their_target(
         (outcome,) = bench.perform(bench.move("h", "disk/h"))
         assert outcome.problem is not None
         assert outcome.problem.reason is Reason.IMMOVABLE
+        bench.end()
+        bench.remote.close()
+        bench.source.close()
+    finally:
+        subprocess.run(["umount", "-l", dest / "disk"], check=True)
+
+
+def test_across_a_mount_a_level_is_staged_beside_its_targets(
+    open_remote: OpenRemote, source: Path, tmp_path: Path, small_disk: Path
+) -> None:
+    dest = tmp_path / "dest"
+    dest.mkdir()
+    subprocess.run(["mount", "--bind", small_disk, _made(dest / "disk")], check=True)
+    try:
+        bench = Bench(open_remote, source, dest, Options())
+        build_tree(source, {"disk": {"f": "f", "g": "g" * 50_000}, "h": "h"})
+        bench.do(bench.mkdir("disk"))
+        # Where that is shows only as they are published: then they are sent once more.
+        outcomes = bench.perform(*map(bench.create, ("disk/f", "disk/g", "h")), publish=Publish.STAGED)
+        assert all(outcome.done for outcome in outcomes)
+        assert_same_tree(source, dest)
+        build_tree(source, {"disk": {"f": "changed", "n": "n"}})
+        level, stop, staged = (
+            [bench.modify("disk/f"), bench.create("disk/n")],
+            Stop(graceful=True),
+            set[str](),
+        )
+        before = read_tree(dest / "disk")
+
+        def look(path: str) -> None:
+            staged.update(os.listdir(dest / "disk"))
+            stop.requested = 15 if path == "disk/n" else 0
+
+        bench.watch(look)
+        assert list(bench.remote.perform(level, bench.source, stop, Publish.STAGED)) == []
+        assert staged - before.keys()
+        assert read_tree(dest / "disk") == before
+        bench.watch(lambda _: None)
+        assert all(outcome.done for outcome in bench.perform(*level, publish=Publish.STAGED))
+        assert_same_tree(source, dest)
         bench.end()
         bench.remote.close()
         bench.source.close()
