@@ -1,4 +1,4 @@
-"""From a job to a folder on an SFTP server: connected, and found out what the server can do.
+"""From a connection to a folder on an SFTP server: found out where it is, and what the server can do.
 
 What may live here: what is asked once, before anything is written. Only here the wings of SSH, of SFTP
 and of trees meet.
@@ -15,8 +15,7 @@ from reconcile.remotes import Memory
 from reconcile.remotes.sftp.driver import SftpDriver
 from reconcile.remotes.sftp.extensions import claims_openssh, version_of
 from reconcile.remotes.sftp.wire import ANNOUNCED, AskLimits, Limits
-from reconcile.remotes.ssh.connect import Connection, connect
-from reconcile.remotes.ssh.secret import Secrets
+from reconcile.remotes.ssh.connect import Connection
 from reconcile.remotes.ssh.target import of_job
 from reconcile.remotes.tree.layout import Layout
 from reconcile.remotes.tree.locate import locate
@@ -33,9 +32,8 @@ RESERVE = 16  # handles left over for what is not counted
 SYMLINK_ORDER = b"symlink-order@rjk.greenend.org.uk"
 
 
-def open_sftp(job: Job, reporter: Reporter, memory: Memory, secrets: Secrets) -> TreeRemote:
-    """Connect and find out where DEST is and what the server can do. Writes nothing."""
-    connection = connect(*of_job(job), reporter.say, job.options.timeout, secrets)
+def open_sftp(connection: Connection, job: Job, reporter: Reporter, memory: Memory) -> TreeRemote:
+    """Find out where DEST is and what the server can do. Writes nothing; hangs up if that fails."""
     try:
         driver, site = _arrive(connection, job, reporter, memory)
         return TreeRemote(driver, site, reporter, memory)

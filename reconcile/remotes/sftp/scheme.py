@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from reconcile.core.job import Job, Reporter, Target
@@ -73,8 +74,12 @@ def may_open_early(job: Job) -> bool:
 
 
 def load() -> None:
-    """Import what connecting needs. A thread that is at it is waited for."""
-    import reconcile.remotes.ssh.auth  # noqa: F401 - only for it to be there
+    """Import what connecting needs, and what comes after it while the server has to do its part.
+
+    A thread that is at it is waited for.
+    """
+    for module in ("reconcile.remotes.ssh.auth", "reconcile.remotes.sftp.open"):
+        import_module(module)
 
 
 def recall_caps(memory: Memory) -> Caps:
@@ -102,11 +107,14 @@ class _Opener:
 
     def __call__(self, job: Job, reporter: Reporter, memory: Memory = FORGETFUL) -> Remote:
         """Connect to the job's target."""
-        from reconcile.remotes.sftp.open import open_sftp  # imports paramiko: only now is it needed
+        from reconcile.remotes.ssh.connect import connect  # imports paramiko: only now is it needed
         from reconcile.remotes.ssh.secret import Secrets
 
         self._secrets = self._secrets or Secrets(of_job(job)[1], reporter.asking)
-        return open_sftp(job, reporter, memory, self._secrets)
+        connection = connect(*of_job(job), reporter.say, job.options.timeout, self._secrets)
+        from reconcile.remotes.sftp.open import open_sftp  # the rest, which somebody may be at by now
+
+        return open_sftp(connection, job, reporter, memory)
 
 
 def _parse_url(rest: str) -> SshTarget:
