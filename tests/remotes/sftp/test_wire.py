@@ -213,7 +213,7 @@ def test_limits_and_space() -> None:
 
 def test_every_verb_is_laid_out_with_its_true_length_and_the_one_that_is_told() -> None:
     assert set(get_args(Verb)) - {Share} <= set(wire.ENCODERS), "asked for only where a driver says it can"
-    for verb in wire.ENCODERS:
+    for verb in set(get_args(Verb)) - {Share}:
         values = {"path": b"/p", "handle": b"h", "mode": 0o600, "mtime": 1, "data": b"d", "truncate": True}
         made = verb(*(values.get(name, b"/x" if name in NAMED else 5) for name in verb.__struct_fields__))
         out: list[bytes] = []
