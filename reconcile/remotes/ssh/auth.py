@@ -9,10 +9,10 @@ from functools import partial
 from typing import TypeAlias
 
 from reconcile.core.errors import TurnedAway, Unreachable
-from reconcile.remotes.ssh.config import Endpoint
 from reconcile.remotes.ssh.keys import offers
 from reconcile.remotes.ssh.library import paramiko
 from reconcile.remotes.ssh.secret import TRIES, Answers, Secrets
+from reconcile.remotes.ssh.settings import Settings
 from reconcile.remotes.ssh.target import Login
 from reconcile.remotes.ssh.transport import Auth, Transport
 
@@ -24,7 +24,7 @@ NOTHING = "without a proof"
 
 def prove(
     transport: Transport,
-    endpoint: Endpoint,
+    settings: Settings,
     login: Login,
     secrets: Secrets,
     seconds_left: Callable[[], float],
@@ -33,10 +33,10 @@ def prove(
 
     Raises TurnedAway if nothing we have lets us in, and UsageError for a key that can't be used.
     """
-    attempts = _Attempts(transport, endpoint, secrets, seconds_left)
-    with closing(offers(login, endpoint.identities, secrets, attempts.skipped, seconds_left)) as keys:
+    attempts = _Attempts(transport, settings, secrets, seconds_left)
+    with closing(offers(login, settings.identities, secrets, attempts.skipped, seconds_left)) as keys:
         for offer in keys:
-            start = partial(attempts.auth.auth_publickey, endpoint.user, offer.key)
+            start = partial(attempts.auth.auth_publickey, settings.user, offer.key)
             if attempts.lets_in(f"key {offer.label}", start):
                 return
             if not attempts.auth.may("publickey"):
@@ -49,13 +49,13 @@ class _Attempts:
     """What was tried on one connection, and how to try more."""
 
     def __init__(
-        self, transport: Transport, endpoint: Endpoint, secrets: Secrets, seconds_left: Callable[[], float]
+        self, transport: Transport, settings: Settings, secrets: Secrets, seconds_left: Callable[[], float]
     ) -> None:
         self.auth = Auth(transport)
         self.skipped: list[str] = []  # what can't be used, and why
-        self._endpoint = endpoint
-        self._user = endpoint.user
-        self._account = f"{endpoint.user}@{endpoint.host}"
+        self._settings = settings
+        self._user = settings.user
+        self._account = f"{settings.user}@{settings.host}"
         self._secrets = secrets
         self._seconds_left = seconds_left
         self._tried: list[str] = []
@@ -79,7 +79,7 @@ class _Attempts:
                 self.skipped.append(f"{label}: it did not sign, or was not confirmed in time.")
             return bool(auth.is_authenticated())
         if auth.transport.is_active():
-            raise Unreachable(f"{self._endpoint}, did not answer the login as {self._user} in time.")
+            raise Unreachable(f"{self._settings}, did not answer the login as {self._user} in time.")
         keys = sum(label.startswith("key ") for label in self._tried)
         advice = (
             "Servers do that after too many refused keys: name the right one with --identity."
@@ -88,7 +88,7 @@ class _Attempts:
         )
         lasting = TurnedAway if len(self._tried) > 1 else Unreachable  # one may have met a line that broke
         raise lasting(
-            f"{self._endpoint}, hung up while we logged in as {self._user} "
+            f"{self._settings}, hung up while we logged in as {self._user} "
             f"(tried: {', '.join(self._tried)}). {advice}"
         )
 
@@ -145,7 +145,7 @@ class _Attempts:
         given = self._secrets.given
         tried = [label for label in self._tried if label != NOTHING] or self._tried
         allowed = ", ".join(self.auth.allowed or ()) or "nothing it would name"
-        parts = [f"{self._endpoint}, does not let {self._user!r} in."]
+        parts = [f"{self._settings}, does not let {self._user!r} in."]
         parts.append(f"Tried: {', '.join(tried)}; the server allows: {allowed}.")
         if self.skipped:
             parts.append(f"Not used: {'; '.join(self.skipped)}")

@@ -13,13 +13,12 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from msgspec import Struct
-
 from reconcile.core.errors import UsageError
 from reconcile.home import in_home
 from reconcile.remotes.ssh.known_hosts import DEFAULT_PORT
+from reconcile.remotes.ssh.settings import Setting, Settings
 from reconcile.remotes.ssh.spelling import join_words, judge, split_line, words_of
-from reconcile.remotes.ssh.target import SshTarget
+from reconcile.remotes.ssh.target import Login, SshTarget
 
 CONFIG = "~/.ssh/config"
 SYSTEM_CONFIG = "/etc/ssh/ssh_config"  # of it, only proxies are heeded
@@ -40,27 +39,7 @@ _PROXY, _PERHAPS, _SKIPPED, _NAMED = "rproxy", "rperhaps", "rskipped", "rnamed"
 _INCLUDED, _PERHAPS_INCLUDED = "rincluded", "rpincluded"
 
 
-class Endpoint(Struct, frozen=True):
-    """Whom to call, and as whom."""
-
-    host: str
-    port: int
-    user: str
-    identities: tuple[str, ...] = ()  # key files that the config names
-    unheeded: tuple[str, ...] = ()  # what else the config says of this host
-
-    def __str__(self) -> str:
-        return f"{self.host}, port {self.port}"
-
-    @property
-    def reservation(self) -> str:
-        """To be added where connecting failed: perhaps that is why."""
-        if not self.unheeded:
-            return ""
-        return f" {CONFIG} also says {', '.join(self.unheeded)} for this host, which is not followed here."
-
-
-def find_endpoint(target: SshTarget, say: Callable[[str], None]) -> Endpoint:
+def find_settings(target: SshTarget, login: Login, say: Callable[[str], None]) -> Settings:  # noqa: ARG001 - soon
     """Follow HostName, User, Port and IdentityFile of the user's SSH config.
 
     Raises UsageError if the config can't be read or understood, or leads through a proxy.
@@ -73,15 +52,21 @@ def find_endpoint(target: SshTarget, say: Callable[[str], None]) -> Endpoint:
     port = config.get("port", str(DEFAULT_PORT))
     if target.port is None and not (port.isdecimal() and 0 < int(port) < 65536):
         raise UsageError(f"{CONFIG}: Port {port} for {target.host} is no port. Correct it, or give --port.")
-    return Endpoint(
+    return Settings(
         host=config.get("hostname", target.host),
         port=target.port or int(port),
         user=target.user or config.get("user") or _own_name(),
+        name=target.host,
         identities=tuple(path for path in config.get("identityfile", ()) if path.lower() != "none"),
-        unheeded=tuple(
-            sorted(_SPELLED[key.removeprefix(_NAMED)] for key in config if key.startswith(_NAMED))
-        ),
+        others=tuple(sorted(_named(config), key=lambda setting: setting.keyword)),
     )
+
+
+def _named(config: Mapping[str, Any]) -> Iterator[Setting]:
+    """What is said of this host and not followed."""
+    for key, value in config.items():
+        if key.startswith(_NAMED):
+            yield Setting(_SPELLED[key.removeprefix(_NAMED)], value, CONFIG)
 
 
 def refuse_proxy(target: SshTarget) -> None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from reconcile.core.errors import TurnedAway, Unreachable
 from reconcile.remotes.ssh import known_hosts
-from reconcile.remotes.ssh.config import Endpoint, find_endpoint, refuse_proxy
+from reconcile.remotes.ssh.config import find_settings, refuse_proxy
+from reconcile.remotes.ssh.settings import Settings
 from reconcile.remotes.ssh.target import Login, SshTarget
 from reconcile.remotes.ssh.tcp import dial
 from reconcile.remotes.words import one_line
@@ -210,30 +211,30 @@ def connect(
     run, which has connected before. Raises Unreachable, and UsageError for options that
     can't work.
     """
-    endpoint = find_endpoint(target, say)
+    settings = find_settings(target, login, say)
     if secrets is None:
         from reconcile.remotes.ssh.secret import Secrets
 
         secrets = Secrets(login)
     try:
-        return _connect(target, endpoint, login, say, patience, secrets)
+        return _connect(target, settings, login, say, patience, secrets)
     except Unreachable as error:
-        if endpoint.reservation:
-            raise type(error)(f"{error}{endpoint.reservation}") from None
+        if settings.reservation:
+            raise type(error)(f"{error}{settings.reservation}") from None
         raise
 
 
 def _connect(
     target: SshTarget,
-    endpoint: Endpoint,
+    settings: Settings,
     login: Login,
     say: Callable[[str], None],
     patience: float,
     secrets: Secrets,
 ) -> Connection:
     started = time.monotonic() - secrets.paused
-    known = known_hosts.look_up(endpoint.host, endpoint.port, login.known_hosts, secrets.read)
-    sock = dial(endpoint.host, endpoint.port, login.timeout)
+    known = known_hosts.look_up(settings.host, settings.port, login.known_hosts, secrets.read)
+    sock = dial(settings.host, settings.port, login.timeout)
     try:
         from reconcile.remotes.ssh.auth import prove
         from reconcile.remotes.ssh.transport import Transport
@@ -249,7 +250,7 @@ def _connect(
 
     try:
         transport.use_compression(login.compress)
-        _negotiate(transport, known, endpoint, max(seconds_left(), 0.1))
+        _negotiate(transport, known, settings, max(seconds_left(), 0.1))
         key = transport.host_key
         assert key is not None  # negotiated
         known_hosts.check(
@@ -260,16 +261,16 @@ def _connect(
             say=say,
             confirm=secrets.confirm,
         )
-        prove(transport, endpoint, login, secrets, seconds_left)
+        prove(transport, settings, login, secrets, seconds_left)
         transport.stream.patience = patience
         transport.set_keepalive(KEEPALIVE)
-        return Connection(transport, str(endpoint), max(seconds_left(), 0.1))
+        return Connection(transport, str(settings), max(seconds_left(), 0.1))
     except BaseException:
         transport.close()
         raise
 
 
-def _negotiate(transport: Transport, known: known_hosts.Known, endpoint: Endpoint, seconds: float) -> None:
+def _negotiate(transport: Transport, known: known_hosts.Known, settings: Settings, seconds: float) -> None:
     """Versions and keys. Raises Unreachable."""
     from paramiko.ssh_exception import IncompatiblePeer
 
@@ -286,24 +287,24 @@ def _negotiate(transport: Transport, known: known_hosts.Known, endpoint: Endpoin
     error = transport.get_exception()
     if isinstance(error, IncompatiblePeer):
         raise TurnedAway(
-            f"{endpoint}, and we have no way of talking in common: {transport.mismatch or error}."
+            f"{settings}, and we have no way of talking in common: {transport.mismatch or error}."
         )
     greeting = transport.stream.greeting
     if not greeting:
         what = "closed the connection without a word" if in_time else f"said nothing in {seconds:.0f} s"
         raise Unreachable(
-            f"{endpoint}, took the call but {what}. It may be no SSH server, or one that turns us away: "
+            f"{settings}, took the call but {what}. It may be no SSH server, or one that turns us away: "
             "too many connections, or a blocked address."
         )
     if not transport.remote_version:
         shown = one_line(greeting.partition(b"\n")[0].decode("ascii", "backslashreplace").strip(), 60)
         if any(words in greeting for words in _NOT_NOW):
-            raise Unreachable(f'{endpoint}, turns us away for now: it said "{shown}".')
+            raise Unreachable(f'{settings}, turns us away for now: it said "{shown}".')
         lasting = TurnedAway if greeting.startswith(_NO_SSH) else Unreachable
-        raise lasting(f'{endpoint}, is no SSH server: it said "{shown}". Check the port (--port).')
+        raise lasting(f'{settings}, is no SSH server: it said "{shown}". Check the port (--port).')
     reason = f": {one_line(str(error))}" if error is not None and str(error) else ""
     raise Unreachable(
-        f"{endpoint}, broke off while keys were exchanged{reason}."
+        f"{settings}, broke off while keys were exchanged{reason}."
         if in_time
-        else f"{endpoint}, did not finish the exchange of keys within {seconds:.0f} s."
+        else f"{settings}, did not finish the exchange of keys within {seconds:.0f} s."
     )

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from reconcile.core.errors import UsageError
-from reconcile.remotes.ssh import config as endpoint
-from reconcile.remotes.ssh.config import Endpoint, find_endpoint, refuse_proxy
+from reconcile.remotes.ssh import config as configuration
+from reconcile.remotes.ssh.config import find_settings, refuse_proxy
 from reconcile.remotes.ssh.known_hosts import look_up
-from reconcile.remotes.ssh.target import SshTarget
+from reconcile.remotes.ssh.settings import Settings
+from reconcile.remotes.ssh.target import Login, SshTarget
 
 NAS = SshTarget("nas", "/", "me")
 
@@ -24,11 +25,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def find(home: Path, config: str) -> tuple[Endpoint, list[str]]:
+def find(home: Path, config: str) -> tuple[Settings, list[str]]:
     """Where the config leads to, and what is said."""
     (home / ".ssh" / "config").write_text(config)
     said: list[str] = []
-    return find_endpoint(NAS, said.append), said
+    return find_settings(NAS, Login(), said.append), said
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_comments_and_quotes_are_none_of_a_value(home: Path, config: str, host: 
 
 
 def test_a_proxy_of_the_whole_machine_is_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(endpoint, "SYSTEM_CONFIG", str(home / "ssh_config"))
+    monkeypatch.setattr(configuration, "SYSTEM_CONFIG", str(home / "ssh_config"))
     (home / "ssh_config").write_text("Include ssh_config.d/*.conf\nHostName elsewhere\n")
     (home / "ssh_config.d").mkdir()
     refuse_proxy(NAS)
@@ -160,7 +161,11 @@ def test_what_is_not_followed_is_kept_for_when_connecting_fails(home: Path) -> N
     )
     found, said = find(home, config + "HostKeyAlias x\n VerifyHostKeyDNS no\nHost other\n Ciphers x\n")
     assert not said
-    assert found.unheeded == ("BindAddress", "HostKeyAlias", "IdentitiesOnly")
+    assert tuple(setting.keyword for setting in found.others) == (
+        "BindAddress",
+        "HostKeyAlias",
+        "IdentitiesOnly",
+    )
     assert "also says BindAddress, HostKeyAlias, IdentitiesOnly for this host" in found.reservation
 
 
@@ -187,5 +192,5 @@ KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIHFjFGWUo6XqrqGUkb4sWIXS2s5kPr0RQIu4uZx1cW2x"
 
 
 def test_nothing_is_read_from_the_current_folder(homeless: Path) -> None:
-    assert find_endpoint(NAS, pytest.fail).host == "nas"
+    assert find_settings(NAS, Login(), pytest.fail).host == "nas"
     assert not look_up("nas", 22, None).trusted
