@@ -26,6 +26,7 @@ from msgspec.structs import replace
 
 from reconcile.remotes.ssh.target import Login, SshTarget
 from tests.support import shim
+from tests.support.accounts import Account
 from tests.support.faults import Fault, read_faults, write_faults
 from tests.support.processes import alive, bound_by_permissions, end_tree, wait_for
 
@@ -99,8 +100,17 @@ class Requests:
 class Sshd:
     """A server that can be started and stopped. Made by `start_sshd`."""
 
-    def __init__(self, folder: Path, *, with_shim: bool, bound: bool, settings: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        with_shim: bool,
+        bound: bool,
+        settings: tuple[str, ...],
+        account: Account | None,
+    ) -> None:
         self.folder = folder
+        self.account = account
         self.with_shim = with_shim
         self.bound = bound
         self.settings = settings
@@ -197,6 +207,8 @@ class Sshd:
         config.write_text("\n".join(self._config()) + "\n")
         _check_config(sshd, config)
         command = [sshd, "-D", "-e", "-f", str(config)]
+        if self.account is not None:
+            command = self.account.inside(command)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 bound_by_permissions(command) if self.bound else command,
@@ -220,6 +232,7 @@ class Sshd:
 
     def _config(self) -> Iterator[str]:
         yield from self.settings  # sshd takes the first value it finds
+        yield from self.account.settings() if self.account is not None else ()
         yield f"ListenAddress {HOST}"
         yield f"Port {self.port}"
         yield f"HostKey {self.folder / 'host'}"
@@ -261,14 +274,20 @@ class Sshd:
 
 @contextmanager
 def start_sshd(
-    folder: Path, *, with_shim: bool = False, bound: bool = False, settings: tuple[str, ...] = ()
+    folder: Path,
+    *,
+    with_shim: bool = False,
+    bound: bool = False,
+    settings: tuple[str, ...] = (),
+    account: Account | None = None,
 ) -> Iterator[Sshd]:
     """A running server that keeps its keys and logs in ``folder``, which must exist.
 
     ``with_shim``: count requests. ``bound``: permissions bind it, even if root
-    runs the tests. ``settings``: lines for sshd_config that go before ours.
+    runs the tests. ``settings``: lines for sshd_config that go before ours. ``account``: it takes that
+    password too.
     """
-    sshd = Sshd(folder, with_shim=with_shim, bound=bound, settings=settings)
+    sshd = Sshd(folder, with_shim=with_shim, bound=bound, settings=settings, account=account)
     sshd.start()
     try:
         yield sshd
