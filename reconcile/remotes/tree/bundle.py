@@ -16,8 +16,9 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TypeAlias
+
+from msgspec import Struct, field
 
 from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Only, Op, Outcome
 from reconcile.core.paths import parent
@@ -38,8 +39,7 @@ IN_STEP_BYTES = 512 * 1024  # of them in all, if they are several
 Staged: TypeAlias = tuple[Action, Entry, bytes]  # what is published, as what, and where it is now
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Bundle:
+class Bundle(Struct, eq=False):
     """One directory on its way."""
 
     path: str

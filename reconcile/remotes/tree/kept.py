@@ -11,9 +11,8 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from reconcile.core.model import Kind
 from reconcile.remotes.tree.driver import Driver
@@ -35,8 +34,7 @@ class KeptRun(Struct, frozen=True):
     mark: bytes
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Kept:
+class Kept(Struct, eq=False):
     """All that is kept of a job's, as far as it is known."""
 
     runs: list[KeptRun] = field(default_factory=list)

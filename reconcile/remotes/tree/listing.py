@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from reconcile.core.model import Kind
 from reconcile.core.twins import fold_name
@@ -40,8 +41,7 @@ HIDDEN = Status(Code.FAILED, "it says that the directory is not there, and shows
 AHEAD = 2, 64  # READDIRs sent at once, at first and at most: OpenSSH answers with 100 names, then with EOF
 
 
-@dataclass(slots=True)
-class Listing:
+class Listing(Struct):
     """What is in a directory. ``bad`` names can't be paths; ``failed`` is how it ended, if badly."""
 
     names: list[tuple[str, Attrs]] = field(default_factory=list)
