@@ -135,6 +135,10 @@ class Files(paramiko.SFTPServerInterface):
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise OSError(errno.EINVAL, "no regular file")
+        return self.hold(fd)
+
+    def hold(self, fd: int) -> File:
+        """What a client reads and writes an open file by."""
         return File(fd)
 
     def list_folder(self, path: str) -> list[Attributes]:

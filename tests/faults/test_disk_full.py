@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reconcile.core.marks import is_mark
-from reconcile.serve.files import Attributes, File, Files
+from reconcile.serve.files import File, Files
 from reconcile.serve.server import Server
 from tests.faults.conftest import TORTURE
 from tests.support.command import Ran, Reconcile
@@ -50,12 +50,8 @@ class FileOnFullDisk(File):
 class FilesOnFullDisk(Files):
     """Hands out such files."""
 
-    def open(self, path: str, flags: int, attr: Attributes) -> File:
-        file = super().open(path, flags, attr)
-        assert isinstance(file, File)
-        full = FileOnFullDisk(file.fd)
-        file.fd = -1
-        return full
+    def hold(self, fd: int) -> File:
+        return FileOnFullDisk(fd)
 
 
 @pytest.fixture

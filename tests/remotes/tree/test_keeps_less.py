@@ -61,12 +61,8 @@ def keeping(change: Callable[[Attributes], Attributes]) -> type[Files]:
             return super().chattr(change(attr))
 
     class LessFiles(Files):
-        def open(self, path: str, flags: int, attr: Attributes) -> File:
-            file = super().open(path, flags, attr)
-            assert isinstance(file, File)
-            less = LessFile(file.fd)
-            file.fd = -1
-            return less
+        def hold(self, fd: int) -> File:
+            return LessFile(fd)
 
         def chattr(self, path: str, attr: Attributes) -> int:
             return super().chattr(path, change(attr))
@@ -264,12 +260,8 @@ class LateFile(File):
 
 
 class LateFiles(Files):
-    def open(self, path: str, flags: int, attr: Attributes) -> File:
-        file = super().open(path, flags, attr)
-        assert isinstance(file, File)
-        late = LateFile(file.fd)
-        file.fd = -1
-        return late
+    def hold(self, fd: int) -> File:
+        return LateFile(fd)
 
 
 def test_where_writes_overtake_the_time_it_is_set_after_them(
@@ -300,12 +292,8 @@ class SomeLateFile(LateFile):
 
 
 class SomeLateFiles(Files):
-    def open(self, path: str, flags: int, attr: Attributes) -> File:
-        file = super().open(path, flags, attr)
-        assert isinstance(file, File)
-        late = SomeLateFile(file.fd)
-        file.fd = -1
-        return late
+    def hold(self, fd: int) -> File:
+        return SomeLateFile(fd)
 
 
 def test_where_writes_overtake_the_time_now_and_then_none_is_lost(

@@ -9,7 +9,7 @@ import pytest
 from reconcile.core.job import Options
 from reconcile.remotes.tree.site import TRIALS
 from reconcile.run import run
-from reconcile.serve.files import Attributes, File, Files
+from reconcile.serve.files import File, Files
 from tests.remotes.conformance import Heard
 from tests.support.command import Reconcile
 from tests.support.faults import Fault, write_faults
@@ -36,12 +36,8 @@ class ShortFile(File):
 
 
 class ShortFiles(Files):
-    def open(self, path: str, flags: int, attr: Attributes) -> File:
-        file = super().open(path, flags, attr)
-        assert isinstance(file, File)
-        short = ShortFile(file.fd)
-        file.fd = -1
-        return short
+    def hold(self, fd: int) -> File:
+        return ShortFile(fd)
 
 
 def test_what_came_out_short_is_not_published(job_to: JobTo, source: Path, served: Path) -> None:
