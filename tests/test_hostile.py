@@ -36,6 +36,7 @@ from reconcile.serve.files import Attributes, File, Files
 from reconcile.serve.server import Server
 from tests.remotes.conformance import Heard
 from tests.support.command import Ran, Reconcile
+from tests.support.mounts import in_memory, mounted
 from tests.support.sshd import Sshd, make_key
 from tests.support.trees import Fifo, Link, Tree, assert_same_tree, build_tree, read_tree
 from tests.support.trees import File as Plain
@@ -771,13 +772,8 @@ def test_a_full_disk(full_disk: Case, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own; needs root."""
-    place = tmp_path / "served"
-    place.mkdir(exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("can't mount")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
+    with mounted(place := tmp_path / "served", *in_memory("256k", "mode=1777")):
+        yield place
 
 
 def fill_up(file: Path) -> None:

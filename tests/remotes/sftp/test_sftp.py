@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import stat
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +28,7 @@ from reconcile.remotes.tree.remote import TreeRemote
 from tests.remotes.conformance import LINEAGE, RUN, Bench, Conformance, Heard, OpenRemote, goes_on, parks
 from tests.remotes.stores import StoreConformance
 from tests.support.faults import Fault
+from tests.support.mounts import in_memory, mounted
 from tests.support.sshd import Sshd
 from tests.support.trees import Link, assert_same_tree, build_tree, read_tree
 
@@ -364,137 +364,112 @@ class TestBound:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own; needs root."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=2000", "tmpfs", place],
-        capture_output=True,
-        check=False,
-    )
-    if mount.returncode:
-        pytest.skip("can't mount")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
+    with mounted(place := tmp_path / "disk", *in_memory("1m", "nr_inodes=2000")):
+        yield place
+
+
+@pytest.fixture
+def split(tmp_path: Path, small_disk: Path) -> Iterator[Path]:
+    """DEST, with that file system in it as ``disk``."""
+    dest = tmp_path / "dest"
+    with mounted(dest / "disk", "--bind", str(small_disk)):
+        yield dest
 
 
 def test_across_a_mount_files_are_staged_beside_their_target(
-    open_remote: OpenRemote, source: Path, tmp_path: Path, small_disk: Path
+    open_remote: OpenRemote, source: Path, split: Path
 ) -> None:
-    dest = tmp_path / "dest"
-    dest.mkdir()
-    subprocess.run(["mount", "--bind", small_disk, _made(dest / "disk")], check=True)
     theirs = {".reconcile-another job-dead-1": "may be at work", ".reconcile": "who knows"}
-    try:
-        build_tree(small_disk, {".reconcile-lineage-dead-1": "left by a run that was killed", **theirs})
-        bench = Bench(open_remote, source, dest, Options())
-        bench.upload({"disk": {"f": "f", "d": {"g": "g" * 50_000}}, "h": "h"})
-        build_tree(source, {"disk": {"f": "changed"}})
-        bench.do(bench.modify("disk/f"))
-        assert_same_tree(source, dest, ignore={f"disk/{name}" for name in theirs})
-        bench.do(bench.delete("disk/f"), bench.delete("disk/d"))
-        assert set(os.listdir(dest / "disk")) == set(theirs)
-        (outcome,) = bench.perform(bench.move("h", "disk/h"))
-        assert outcome.problem is not None
-        assert outcome.problem.reason is Reason.IMMOVABLE
-        bench.end()
-        bench.remote.close()
-        bench.source.close()
-    finally:
-        subprocess.run(["umount", "-l", dest / "disk"], check=True)
+    build_tree(split / "disk", {".reconcile-lineage-dead-1": "left by a run that was killed", **theirs})
+    bench = Bench(open_remote, source, split, Options())
+    bench.upload({"disk": {"f": "f", "d": {"g": "g" * 50_000}}, "h": "h"})
+    build_tree(source, {"disk": {"f": "changed"}})
+    bench.do(bench.modify("disk/f"))
+    assert_same_tree(source, split, ignore={f"disk/{name}" for name in theirs})
+    bench.do(bench.delete("disk/f"), bench.delete("disk/d"))
+    assert set(os.listdir(split / "disk")) == set(theirs)
+    (outcome,) = bench.perform(bench.move("h", "disk/h"))
+    assert outcome.problem is not None
+    assert outcome.problem.reason is Reason.IMMOVABLE
+    bench.end()
+    bench.remote.close()
+    bench.source.close()
 
 
 def test_across_a_mount_a_level_is_staged_beside_its_targets(
-    open_remote: OpenRemote, source: Path, tmp_path: Path, small_disk: Path
+    open_remote: OpenRemote, source: Path, split: Path
 ) -> None:
-    dest = tmp_path / "dest"
-    dest.mkdir()
-    subprocess.run(["mount", "--bind", small_disk, _made(dest / "disk")], check=True)
-    try:
-        bench = Bench(open_remote, source, dest, Options())
-        build_tree(source, {"disk": {"f": "f", "g": "g" * 50_000}, "h": "h"})
-        bench.do(bench.mkdir("disk"))
-        # Where that is shows only as they are published: then they are sent once more.
-        outcomes = bench.perform(*map(bench.create, ("disk/f", "disk/g", "h")), publish=Publish.STAGED)
-        assert all(outcome.done for outcome in outcomes)
-        assert_same_tree(source, dest)
-        build_tree(source, {"disk": {"f": "changed", "n": "n"}})
-        level, stop, staged = (
-            [bench.modify("disk/f"), bench.create("disk/n")],
-            Stop(graceful=True),
-            set[str](),
-        )
-        before = read_tree(dest / "disk")
+    bench = Bench(open_remote, source, split, Options())
+    build_tree(source, {"disk": {"f": "f", "g": "g" * 50_000}, "h": "h"})
+    bench.do(bench.mkdir("disk"))
+    # Where that is shows only as they are published: then they are sent once more.
+    outcomes = bench.perform(*map(bench.create, ("disk/f", "disk/g", "h")), publish=Publish.STAGED)
+    assert all(outcome.done for outcome in outcomes)
+    assert_same_tree(source, split)
+    build_tree(source, {"disk": {"f": "changed", "n": "n"}})
+    level, stop, staged = (
+        [bench.modify("disk/f"), bench.create("disk/n")],
+        Stop(graceful=True),
+        set[str](),
+    )
+    before = read_tree(split / "disk")
 
-        def look(path: str) -> None:
-            staged.update(os.listdir(dest / "disk"))
-            stop.requested = 15 if path == "disk/n" else 0
+    def look(path: str) -> None:
+        staged.update(os.listdir(split / "disk"))
+        stop.requested = 15 if path == "disk/n" else 0
 
-        bench.watch(look)
-        assert list(bench.remote.perform(level, bench.source, stop, Publish.STAGED)) == []
-        assert staged - before.keys()
-        assert read_tree(dest / "disk") == before
-        bench.watch(lambda _: None)
-        assert all(outcome.done for outcome in bench.perform(*level, publish=Publish.STAGED))
-        assert_same_tree(source, dest)
-        bench.end()
-        bench.remote.close()
-        bench.source.close()
-    finally:
-        subprocess.run(["umount", "-l", dest / "disk"], check=True)
+    bench.watch(look)
+    assert list(bench.remote.perform(level, bench.source, stop, Publish.STAGED)) == []
+    assert staged - before.keys()
+    assert read_tree(split / "disk") == before
+    bench.watch(lambda _: None)
+    assert all(outcome.done for outcome in bench.perform(*level, publish=Publish.STAGED))
+    assert_same_tree(source, split)
+    bench.end()
+    bench.remote.close()
+    bench.source.close()
 
 
 @pytest.mark.parametrize("keep", [False, True], ids=["replaced", "kept"])
 def test_across_a_mount_a_link_takes_the_place_of_a_file(
-    open_remote: OpenRemote, source: Path, tmp_path: Path, small_disk: Path, *, keep: bool
+    open_remote: OpenRemote, source: Path, split: Path, *, keep: bool
 ) -> None:
-    dest = tmp_path / "dest"
-    dest.mkdir()
-    subprocess.run(["mount", "--bind", small_disk, _made(dest / "disk")], check=True)
-    try:
-        before = Bench(open_remote, source, dest, Options())
-        before.upload({"disk": {"f": "only copy", "l": Link("old")}})
-        before.end()
-        for name in ("f", "l"):
-            (source / "disk" / name).unlink()
-            (source / "disk" / name).symlink_to("new")
-        # Another run: it has not found out yet where that is.
-        bench = Bench(open_remote, source, dest, Options(), run="run-2")
-        bench.held = before.held
-        bench.do(replace(bench.modify("disk/f"), keep=keep), bench.modify("disk/l"))
-        kept = {name for name in os.listdir(dest / "disk") if name.startswith(".reconcile")}
-        assert_same_tree(source, dest, ignore={f"disk/{name}" for name in kept})
-        copies = [path.read_text() for name in kept for path in (dest / "disk" / name).rglob("*")]
-        assert copies == ["only copy"] * keep
-        bench.end()
-        for each in (before, bench):
-            each.remote.close()
-            each.source.close()
-    finally:
-        subprocess.run(["umount", "-l", dest / "disk"], check=True)
+    before = Bench(open_remote, source, split, Options())
+    before.upload({"disk": {"f": "only copy", "l": Link("old")}})
+    before.end()
+    for name in ("f", "l"):
+        (source / "disk" / name).unlink()
+        (source / "disk" / name).symlink_to("new")
+    # Another run: it has not found out yet where that is.
+    bench = Bench(open_remote, source, split, Options(), run="run-2")
+    bench.held = before.held
+    bench.do(replace(bench.modify("disk/f"), keep=keep), bench.modify("disk/l"))
+    kept = {name for name in os.listdir(split / "disk") if name.startswith(".reconcile")}
+    assert_same_tree(source, split, ignore={f"disk/{name}" for name in kept})
+    copies = [path.read_text() for name in kept for path in (split / "disk" / name).rglob("*")]
+    assert copies == ["only copy"] * keep
+    bench.end()
+    for each in (before, bench):
+        each.remote.close()
+        each.source.close()
 
 
 def test_a_full_disk_below_dest_stops_only_what_goes_there(
-    open_remote: OpenRemote, source: Path, tmp_path: Path, small_disk: Path
+    open_remote: OpenRemote, source: Path, split: Path
 ) -> None:
-    dest = tmp_path / "dest"
-    dest.mkdir()
-    subprocess.run(["mount", "--bind", small_disk, _made(dest / "disk")], check=True)
-    try:
-        bench = Bench(open_remote, source, dest, Options())
-        bench.upload({"disk": {"sub": {}}, "main": {}})
-        big = {f"f{n}": bytes(200_000) for n in range(12)}
-        build_tree(source, {"disk": {"sub": big}, "main": {**big, "small": "s"}})
-        paths = [f"{top}/f{n}" for n in range(12) for top in ("disk/sub", "main")]
-        outcomes = bench.perform(*map(bench.create, [*paths, "main/small"]))
-        told = {o.action.path: o.problem.reason for o in outcomes if o.problem is not None}
-        assert set(told.values()) == {Reason.NO_SPACE}
-        assert 0 < len([path for path in told if path.startswith("disk/")]) == len(told) < 12
-        assert [said for said in bench.heard.said if "full" in said and "disk" in said] != []
-        bench.end()
-        bench.remote.close()
-        bench.source.close()
-    finally:
-        subprocess.run(["umount", "-l", dest / "disk"], check=True)
+    bench = Bench(open_remote, source, split, Options())
+    bench.upload({"disk": {"sub": {}}, "main": {}})
+    big = {f"f{n}": bytes(200_000) for n in range(12)}
+    build_tree(source, {"disk": {"sub": big}, "main": {**big, "small": "s"}})
+    paths = [f"{top}/f{n}" for n in range(12) for top in ("disk/sub", "main")]
+    outcomes = bench.perform(*map(bench.create, [*paths, "main/small"]))
+    told = {o.action.path: o.problem.reason for o in outcomes if o.problem is not None}
+    assert set(told.values()) == {Reason.NO_SPACE}
+    assert 0 < len([path for path in told if path.startswith("disk/")]) == len(told) < 12
+    assert [said for said in bench.heard.said if "full" in said and "disk" in said] != []
+    bench.end()
+    bench.remote.close()
+    bench.source.close()
 
 
 def test_files_get_the_group_that_their_directory_hands_down(
@@ -555,11 +530,6 @@ def another_group() -> int:
     if not others:
         pytest.skip("we are in one group only")
     return others.pop()
-
-
-def _made(path: Path) -> Path:
-    path.mkdir()
-    return path
 
 
 def test_a_full_disk_is_told_once_and_ends_the_uploads_but_not_the_deletes(
