@@ -193,7 +193,7 @@ def _carry_out(
     context: click.Context, command: str, values: dict[str, Any], *, changes: Exit = Exit.OK
 ) -> int:
     """Flags → job → result → exit code. ``changes`` is the exit code of a plan with something to do."""
-    from reconcile.config import Flags, make_job
+    from reconcile.config import make_flags, make_job
     from reconcile.remotes import scheme_of
     from reconcile.report import make_reporter
     from reconcile.state.store import has_snapshot
@@ -210,7 +210,7 @@ def _carry_out(
         import termios
 
         session.terminal = termios.tcgetattr(sys.stdin.fileno())
-    job = make_job(Flags(**values), interactive=interactive)
+    job = make_job(make_flags(values), interactive=interactive)
     reporter.about(job.source, str(job.target), _to_do_it(session.args))
     if not has_snapshot(job.state) and (hint := scheme_of(job.target).doubt(values["target"])) is not None:
         reporter.say(hint)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from msgspec import Struct
@@ -17,7 +18,7 @@ from msgspec import Struct
 from reconcile.core.errors import UsageError
 from reconcile.core.filters import check_patterns, make_filter
 from reconcile.core.job import Fsync, Job, Links, OnDrift, OnStale, Options, Own, Target
-from reconcile.home import absolute, expand, in_home
+from reconcile.home import absolute, expand_option, in_home
 from reconcile.remotes import parse_target, scheme_of
 from reconcile.remotes.urls import URL, fold_path
 
@@ -66,12 +67,13 @@ class Flags(Struct, frozen=True):
     wait: float = _DEFAULTS.wait
     state: str | None = None
     remote_workdir: str | None = None
-    identity: str | None = None
-    port: int | None = None
-    known_hosts: str | None = None
-    accept_new_host_key: bool = False
-    password_env: str | None = None
-    compress: bool = False
+    reaching: Mapping[str, Any] = MappingProxyType({})  # the rest, which is for the scheme of DEST to know
+
+
+def make_flags(typed: Mapping[str, Any]) -> Flags:
+    """What was typed, by the names of the options with ``_`` for ``-``."""
+    common = {name: value for name, value in typed.items() if name in Flags.__struct_fields__}
+    return Flags(**common, reaching={name: value for name, value in typed.items() if name not in common})
 
 
 def make_job(flags: Flags, *, interactive: bool = False) -> Job:
@@ -80,27 +82,20 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     Raises :class:`UsageError` for anything that can be known to be wrong without looking at the source
     or the remote.
     """
-    from reconcile.source.own import find_own, own_files  # late: these bring msgpack
+    from reconcile.source.own import find_own  # late: these bring msgpack
     from reconcile.state.place import find_place
     from reconcile.state.store import default_state_base
 
     _check_direction(flags.source, flags.target)
     source = _as_given(flags.source)
-    identity, known_hosts = _identity(flags.identity), _expand(flags.known_hosts, "--known-hosts")
-    reaching = {
-        "port": flags.port,
-        "identity": identity,
-        "known_hosts": known_hosts,
-        "accept_new_host_key": flags.accept_new_host_key or None,
-        "password_env": _password_env(flags.password_env),
-        "compress": flags.compress or None,
-    }
-    target, login = _how_to_reach(flags, reaching, interactive)
+    target, login = _how_to_reach(flags, interactive)
+    scheme = scheme_of(target)
     state = _expand(flags.state, "--state")
     base = default_state_base() if state is None else os.path.abspath(state)
     moved_from = _expand(flags.moved_from, "--moved-from")
     workdir = _remote_workdir(flags.remote_workdir)
-    dest = scheme_of(target).folders(target, workdir)
+    dest = scheme.folders(target, workdir)
+    files = tuple(scheme.own_files(login))
     place = find_place(base, source, target, None if moved_from is None else _as_given(moved_from))
     return Job(
         source=place.source,
@@ -115,11 +110,8 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             remote_workdir=workdir,
             filters=_filter_lines(flags),
             growing=_growing(flags.growing),
-            own=find_own(source, base, place.folder, identity, known_hosts, dest),
-            own_files=(
-                *own_files(identity, known_hosts),
-                *(Own(name, f"is {what}") for name, what in dest.items()),
-            ),
+            own=find_own(source, base, place.folder, files, dest),
+            own_files=(*files, *(Own(name, f"is {what}") for name, what in dest.items())),
             links=Links(flags.links),
             keep_times=flags.times == "keep",
             keep_perms=flags.perms == "keep",
@@ -144,14 +136,14 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     )
 
 
-def _how_to_reach(flags: Flags, reaching: Mapping[str, Any], interactive: bool) -> tuple[Target, object]:
-    """DEST, and how to be let in there. ``reaching``: the flags about that, None where one is not given.
-
-    Raises UsageError for one that means nothing there.
-    """
+def _how_to_reach(flags: Flags, interactive: bool) -> tuple[Target, object]:
+    """DEST, and how to be let in there. Raises UsageError for a flag that means nothing there."""
     target = parse_target(flags.target)
     scheme = scheme_of(target)
-    given = {name: value for name, value in reaching.items() if value is not None}
+    untouched: tuple[object, ...] = (None, False, ())  # 0 is none of them, although it equals one
+    given = {
+        name: value for name, value in flags.reaching.items() if not any(value is each for each in untouched)
+    }
     if strange := sorted(given.keys() - scheme.TAKES):
         _refuse(
             f"--{strange[0].replace('_', '-')} means nothing where DEST is {target.scheme}://; leave it out"
@@ -255,24 +247,8 @@ def _remote_workdir(text: str | None) -> str | None:
     return f"~{folder}" if home else folder
 
 
-def _identity(text: str | None) -> str | None:
-    name = _expand(text, "--identity")
-    if name is not None and (os.path.isdir(name) or not os.path.exists(name)):  # it may be a pipe, <(…)
-        _refuse(f"--identity: there is no key file {name}")
-    return name
-
-
-def _password_env(name: str | None) -> str | None:
-    if name is not None and not os.environ.get(name):
-        # Not echoed: it happens that the password itself is typed here.
-        _refuse("--password-env takes the name of an environment variable, and none of that name is set")
-    return name
-
-
 def _expand(name: str | None, option: str) -> str | None:
-    if name == "":
-        _refuse(f"{option}: the name is empty")
-    return None if name is None else expand(name, f"Write the path in full ({option}).")
+    return None if name is None else expand_option(name, option)
 
 
 def _refuse(message: str) -> NoReturn:

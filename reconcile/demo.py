@@ -183,8 +183,7 @@ def _server_for(folder: Path) -> Iterator[Flags]:
             source=str(folder / "source"),
             target=f"sftp://demo@127.0.0.1:{server.port}/site",
             state=str(state),
-            known_hosts=str(known_hosts),
-            password_env=PASSWORD_ENV,
+            reaching={"known_hosts": str(known_hosts), "password_env": PASSWORD_ENV},
         )
 
 

@@ -33,6 +33,13 @@ def expand(path: str, way_out: str) -> str:
     return full
 
 
+def expand_option(path: str, option: str) -> str:
+    """The same for what an option was given; raises UsageError for an empty one, too."""
+    if not path:
+        raise UsageError(f"{option}: the name is empty")
+    return expand(path, f"Write the path in full ({option}).")
+
+
 def absolute(text: str) -> str:
     """The absolute path that was given, its links as they are: they may be there to turn."""
     parts = os.path.join(_here(), text).split("/")

@@ -8,7 +8,7 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from reconcile.config import Flags, make_job
+from reconcile.config import Flags, make_flags, make_job
 from reconcile.core.errors import UsageError
 from reconcile.core.job import Fsync, Links, OnDrift, Options, Target
 from reconcile.remotes import parse_target, scheme_of
@@ -179,6 +179,13 @@ def flags(tmp_path: Path) -> Flags:
     return Flags(source=str(tmp_path / "src"), target="host:site", state=str(tmp_path / "state"))
 
 
+def typed(flags: Flags, **more: object) -> Flags:
+    """With more options, wherever they belong."""
+    found = make_flags({"source": "", "target": "", **more})
+    common = {name: value for name, value in more.items() if name in Flags.__struct_fields__}
+    return replace(flags, **common, reaching=found.reaching)
+
+
 def test_the_source_is_the_path_as_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: Flags
 ) -> None:
@@ -222,7 +229,7 @@ def test_state_is_per_source_and_target_and_not_of_the_current_folder(
 def test_the_port_option_wins(flags: Flags) -> None:
     flags = replace(flags, target="sftp://me@host:1/a")
     assert make_job(flags).target == SshTarget("host", "/a", "me", 1)
-    assert make_job(replace(flags, port=2)).target == SshTarget("host", "/a", "me", 2)
+    assert make_job(typed(flags, port=2)).target == SshTarget("host", "/a", "me", 2)
 
 
 def test_later_filters_are_the_more_particular_ones(tmp_path: Path, flags: Flags) -> None:
@@ -242,7 +249,7 @@ def test_flags_become_options_and_login(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("SITE_PASSWORD", SECRET)
     job = make_job(
-        replace(
+        typed(
             flags,
             links="skip",
             times="ignore",
@@ -318,4 +325,4 @@ def test_without_flags_the_options_are_the_defaults(flags: Flags) -> None:
 )
 def test_bad_values_are_usage_errors(flags: Flags, changes: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        make_job(replace(flags, **changes))
+        make_job(typed(flags, **changes))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from reconcile.core.job import Job, Reporter, Stop, Target
+from reconcile.core.job import Job, Own, Reporter, Stop, Target
 from reconcile.core.model import (
     Action,
     Caps,
@@ -237,7 +237,11 @@ class Scheme(Protocol):
         """What ``TAKES`` names of the flags, as far as it was given: the target, and the job's ``login``.
 
         ``timeout``: seconds that connecting may take. ``interactive``: the user may be asked for secrets.
+        Raises UsageError for what can be known to be wrong.
         """
+
+    def own_files(self, login: object) -> Iterable[Own]:
+        """Files of this machine that the flags name, by their paths in full: they are never sent."""
 
     def doubt(self, text: str) -> str | None:
         """What a valid DEST may have been meant to be, where that is likely another place."""

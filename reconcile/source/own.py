@@ -30,13 +30,13 @@ def find_own(
     source: str,
     base: str,
     state: str,
-    identity: str | None,
-    known_hosts: str | None,
+    files: Iterable[Own] = (),
     dest: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[Own, ...]:
     """Our own things that are within SRC, if they are there.
 
-    ``dest``: folders that belong to DEST, and what each is. Raises UsageError if SRC is within one.
+    ``files``: those that flags name, wherever they are, by their paths in full. ``dest``: folders that
+    belong to DEST, and what each is. Raises UsageError if SRC is within one.
     """
     source = os.path.realpath(source)
     found: dict[str, str] = {}
@@ -55,7 +55,7 @@ def find_own(
             if inside.split(os.sep)[0] not in (os.pardir, os.curdir):
                 found.setdefault(inside, what)
 
-    for own in own_files(identity, known_hosts):
+    for own in files:
         add(own.path, own.what)
     if os.path.realpath(base) == source:  # all that lies beside it is SRC's
         for name in (os.path.basename(state), *_job_folders(source)):
@@ -76,16 +76,6 @@ def identify_own(state: str, files: Iterable[Own]) -> dict[Identity, str]:
             if not S_ISFIFO(info.st_mode):
                 found[identify(info)] = what
     return found
-
-
-def own_files(identity: str | None, known_hosts: str | None) -> Iterator[Own]:
-    """Those that flags name, wherever they are: their paths in full."""
-    if identity is not None:
-        private = identity.removesuffix(".pub").removesuffix("-cert")
-        for name in {identity, private, f"{private}.pub", f"{private}-cert.pub"}:
-            yield Own(name, "belongs to the key that --identity names")
-    if known_hosts is not None:
-        yield Own(known_hosts, "is what --known-hosts names")
 
 
 def way_within(top: str, path: str) -> str | None:

@@ -46,9 +46,8 @@ def test_refused_on_the_way_back(
         return opened[0]  # type: ignore[return-value]
 
     login = sshd.endpoint.login()
-    flags = Flags(
-        str(source), sshd.url(dest), state=str(state), identity=login.identity, known_hosts=login.known_hosts
-    )
+    reaching = {"identity": login.identity, "known_hosts": login.known_hosts}
+    flags = Flags(str(source), sshd.url(dest), state=str(state), reaching=reaching)
     with pytest.raises(Refused) as refused:
         run(make_job(flags), make_reporter("run", as_json=True), connect)
     assert "Nothing was done" not in str(refused.value)

@@ -12,6 +12,8 @@ import pytest
 
 from reconcile.core.filters import make_filter
 from reconcile.core.job import Options, Own
+from reconcile.remotes.sftp.scheme import own_files
+from reconcile.remotes.ssh.target import Login
 from reconcile.source.files import is_private_key
 from reconcile.source.own import find_own, identify_own, line_for
 from reconcile.source.scan import scan
@@ -54,7 +56,8 @@ def test_where_our_own_is(tmp_path: Path) -> None:
     (elsewhere / "back").symlink_to(source / "keys")
 
     def paths(identity: str | None, known_hosts: str | None = None) -> list[str]:
-        found = find_own(str(source), str(tmp_path / "state"), "", identity, known_hosts)
+        login = Login(identity=identity, known_hosts=known_hosts)
+        found = find_own(str(source), str(tmp_path / "state"), "", own_files(login))
         return [own.path for own in found]
 
     of_a_key = ["keys/id", "keys/id-cert.pub", "keys/id.pub"]
@@ -74,7 +77,7 @@ def test_all_state_in_a_source_that_is_the_state_folder(tmp_path: Path) -> None:
         folder.mkdir()
     (other / "lock").touch()
     (not_one / "file").touch()
-    found = find_own(str(tmp_path), str(tmp_path), str(job), None, None)
+    found = find_own(str(tmp_path), str(tmp_path), str(job))
     assert [own.path for own in found] == [job.name, other.name]
 
 

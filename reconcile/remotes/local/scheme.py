@@ -6,12 +6,12 @@ What may live here: see ``remotes.Scheme``. Light to import: a run with nothing 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
 
-from reconcile.core.job import Job, Reporter, Target
+from reconcile.core.job import Job, Own, Reporter, Target
 from reconcile.core.model import Caps
 from reconcile.home import absolute, expand
 from reconcile.remotes import FORGETFUL, Memory, Opener, Remote
@@ -63,6 +63,11 @@ def be_told(
 ) -> tuple[Target, object]:
     """See ``Scheme``. Nobody has to be let in."""
     return target, None
+
+
+def own_files(login: object) -> Iterable[Own]:  # noqa: ARG001 - there is none
+    """No file lets anybody in."""
+    return ()
 
 
 def doubt(text: str) -> str | None:

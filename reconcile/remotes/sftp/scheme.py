@@ -5,13 +5,15 @@ What may live here: see ``remotes.Scheme``. Light to import: a run with nothing 
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from reconcile.core.job import Job, Reporter, Target
+from reconcile.core.job import Job, Own, Reporter, Target
 from reconcile.core.model import Caps
+from reconcile.home import expand_option
 from reconcile.remotes import FORGETFUL, SCHEMES, Memory, Opener, Remote
 from reconcile.remotes.ssh.target import Login, SshTarget, of_job
 from reconcile.remotes.urls import URL, decode, fold_path, refuse
@@ -48,7 +50,21 @@ def be_told(
     login = dict(flags)
     if (port := login.pop("port", None)) is not None:
         target = SshTarget(target.host, target.path, target.user, _check_port(str(port), "--port"))
+    for name, check in (("identity", _identity), ("known_hosts", _known_hosts), ("password_env", _variable)):
+        if name in login:
+            login[name] = check(login[name])
     return target, Login(**login, timeout=timeout or Login().timeout, interactive=interactive)
+
+
+def own_files(login: object) -> Iterator[Own]:
+    """The key and the known hosts that flags name."""
+    assert isinstance(login, Login)
+    if login.identity is not None:
+        private = login.identity.removesuffix(".pub").removesuffix("-cert")
+        for name in {login.identity, private, f"{private}.pub", f"{private}-cert.pub"}:
+            yield Own(name, "belongs to the key that --identity names")
+    if login.known_hosts is not None:
+        yield Own(login.known_hosts, "is what --known-hosts names")
 
 
 def doubt(text: str) -> str | None:
@@ -203,6 +219,24 @@ def _check_port(text: str, what: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
         refuse(f"{what} must be a number from 1 to 65535 (and a password never belongs in a URL)")
     return int(text)
+
+
+def _identity(text: str) -> str:
+    name = expand_option(text, "--identity")
+    if os.path.isdir(name) or not os.path.exists(name):  # it may be a pipe, <(…)
+        refuse(f"--identity: there is no key file {name}")
+    return name
+
+
+def _known_hosts(text: str) -> str:
+    return expand_option(text, "--known-hosts")
+
+
+def _variable(name: str) -> str:
+    if not os.environ.get(name):
+        # Not echoed: it happens that the password itself is typed here.
+        refuse("--password-env takes the name of an environment variable, and none of that name is set")
+    return name
 
 
 def _refuse_password() -> NoReturn:

@@ -69,7 +69,7 @@ def test_nobody_is_called(option: str, tmp_path: Path, monkeypatch: pytest.Monke
     if option == "identity":
         (tmp_path / "key").touch()
         given = str(tmp_path / "key")
-    flags = Flags(str(tmp_path / "src"), str(tmp_path / "dest"), **{option: given})  # type: ignore[arg-type]
+    flags = Flags(str(tmp_path / "src"), str(tmp_path / "dest"), reaching={option: given})
     with pytest.raises(UsageError, match=f"--{option.replace('_', '-')} means nothing"):
         make_job(flags)
 
