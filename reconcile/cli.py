@@ -1,4 +1,4 @@
-"""The command line. Parses, calls ``run``, maps errors to exit codes; nothing else.
+"""The command line. Finds the command, and maps errors to exit codes; nothing else.
 
 Whatever is slow to import is imported where it is needed: ``--version`` and a run with nothing to do
 shall be quick. With ``--json`` every way out prints exactly one document on stdout.
@@ -9,17 +9,16 @@ from __future__ import annotations
 import gc
 import os
 import re
-import shlex
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from reconcile import __version__
-from reconcile.core.errors import Exit, Interrupted, ReconcileError, UsageError
-from reconcile.options import job_options
+from reconcile.commands import Commands
+from reconcile.core.errors import Exit, Interrupted, ReconcileError
 from reconcile.process import Session, heed_signals, make_safe
 
 if TYPE_CHECKING:
@@ -141,6 +140,7 @@ def _flush(code: int) -> int:
 
 
 @click.group(
+    cls=Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done · 1 fatal error · 2 wrong usage · 3 some paths have problems · "
@@ -165,126 +165,3 @@ def commands(context: click.Context) -> None:
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
         context.exit(Exit.USAGE)
-
-
-@commands.command()
-@click.option("-n", "--dry-run", is_flag=True, help="The same as plan.")
-@job_options
-@click.pass_context
-def run(context: click.Context, /, dry_run: bool, **values: Any) -> int:
-    """Bring DEST up to SRC: send what is new or changed, move what was moved.
-
-    SRC/z/a becomes DEST/z/a; DEST and its parents are made. What was deleted here stays there unless
-    --mirror is given.
-    """
-    return _carry_out(context, "plan" if dry_run else "run", values)
-
-
-@commands.command()
-@click.option("--detailed-exitcode", is_flag=True, help="Exit with 10 if there are changes.")
-@job_options
-@click.pass_context
-def plan(context: click.Context, /, detailed_exitcode: bool, **values: Any) -> int:
-    """Show what run would do. Changes nothing, here or there."""
-    return _carry_out(context, "plan", values, changes=Exit.CHANGES if detailed_exitcode else Exit.OK)
-
-
-def _carry_out(
-    context: click.Context, command: str, values: dict[str, Any], *, changes: Exit = Exit.OK
-) -> int:
-    """Flags → job → result → exit code. ``changes`` is the exit code of a plan with something to do."""
-    from reconcile.config import make_flags, make_job
-    from reconcile.remotes import scheme_of
-    from reconcile.report import make_reporter
-    from reconcile.state.store import has_snapshot
-
-    as_json, quiet, verbose = (values.pop(name) for name in ("as_json", "quiet", "verbose"))
-    if quiet and verbose:
-        raise click.UsageError("--quiet and --verbose exclude each other", context)
-    reporter = make_reporter(command, as_json=as_json, quiet=quiet, verbose=verbose)
-    session: Session = context.obj
-    session.reporter = reporter
-    session.stop.check()
-    interactive = sys.stdin is not None and sys.stdin.isatty()
-    if interactive:
-        import termios
-
-        session.terminal = termios.tcgetattr(sys.stdin.fileno())
-    job = make_job(make_flags(values), interactive=interactive)
-    reporter.about(job.source, str(job.target), _to_do_it(session.args))
-    if not has_snapshot(job.state) and (hint := scheme_of(job.target).doubt(values["target"])) is not None:
-        reporter.say(hint)
-
-    from reconcile.run import make_plan
-    from reconcile.run import run as run_job
-
-    carry_out = make_plan if command == "plan" else run_job
-    result = carry_out(job, reporter, stop=session.stop)
-    code = Exit.OK
-    if result.problems:
-        code = Exit.PROBLEMS
-    elif command == "plan" and not result.plan.empty:
-        code = changes
-    session.ending = True
-    reporter.finish(result, code)
-    return code
-
-
-def _to_do_it(args: Sequence[str]) -> str:
-    """The command line that does what this one shows."""
-    only_shows = {"-n", "--dry-run", "--detailed-exitcode"}
-    words = ["run" if place == 0 else arg for place, arg in enumerate(args)]
-    return shlex.join(["reconcile", *(word for word in words if word not in only_shows)])
-
-
-@commands.command()
-@click.argument("folder", metavar="DIR")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=0, metavar="N", help="Port.  [default: a free one]"
-)
-@click.option("--user", metavar="NAME", help="User name to ask for.  [default: reconcile]")
-@click.option("--password-env", metavar="NAME", help="Environment variable with the password to ask for.")
-@click.option("--authorized-keys", metavar="FILE", help="Public keys to let in, as of OpenSSH.")
-@click.option(
-    "--bind",
-    default="127.0.0.1",
-    show_default=True,
-    metavar="ADDRESS",
-    help="Address to listen on; any other than loopback lets other machines in.",
-)
-def serve(
-    folder: str, port: int, user: str | None, password_env: str | None, authorized_keys: str | None, bind: str
-) -> int:
-    """Serve DIR by SFTP, for trying things out. Not for production.
-
-    Ends with Ctrl-C. Without a password or keys given, a random password is made and printed.
-    """
-    from reconcile.serve import server
-    from reconcile.state.store import default_state_base
-
-    try:
-        state: str | None = default_state_base()
-    except UsageError:  # a user without a home: the host key is made anew each time
-        state = None
-    server.serve(
-        folder,
-        host=bind,
-        port=port,
-        user=user,
-        password_env=password_env,
-        authorized_keys=authorized_keys,
-        state=state,
-        say=click.echo,
-    )
-    return Exit.OK
-
-
-@commands.command()
-def demo() -> int:
-    """See it work: a server of its own, some hundred files, plan and run.
-
-    Takes a few seconds, asks nothing, and leaves nothing behind.
-    """
-    from reconcile.demo import demo as show
-
-    return show()

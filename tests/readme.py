@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from reconcile.cli import commands
+from reconcile.commands import find_command
 from reconcile.serve.server import Server
 from tests.benchmarks.table import seconds
 
@@ -148,7 +148,7 @@ def _list_options(*names: str, but: str | None = None) -> str:
 
 
 def _options(name: str) -> Iterator[click.Option]:
-    for parameter in commands.commands[name].params:
+    for parameter in find_command(name).params:
         if isinstance(parameter, click.Option):
             yield parameter
 

@@ -23,6 +23,7 @@ import pytest
 
 from reconcile import __version__
 from reconcile.cli import main
+from reconcile.commands import NAMES
 from reconcile.demo import compare
 from reconcile.report.words import PATIENCE, show_name
 from reconcile.serve.server import Server
@@ -133,7 +134,7 @@ def test_version(cli: Cli) -> None:
     assert cli("--version") == (0, f"reconcile {__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "serve", "demo"])
+@pytest.mark.parametrize("command", NAMES)
 def test_every_option_has_help(cli: Cli, command: str) -> None:
     code, out, _ = cli(command, "--help")
     assert code == 0
@@ -147,7 +148,7 @@ def test_alone_it_shows_what_there_is(cli: Cli) -> None:
     code, out, _ = cli()
     assert code == 2
     assert "reconcile plan SRC DEST" in out
-    assert all(f"\n  {command} " in out for command in ("run", "plan", "serve", "demo"))
+    assert all(f"\n  {command} " in out for command in NAMES)
 
 
 # Wrong usage

@@ -25,7 +25,8 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from reconcile.cli import commands, main
+from reconcile.cli import main
+from reconcile.commands import find_command
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import Exit, ReconcileError
 from reconcile.core.job import Job, Reporter, Result
@@ -123,7 +124,8 @@ class Case(Struct, frozen=True):
         known, identity = (self._flag(name) for name in ("--known-hosts", "--identity"))
         variable = self._flag("--password-env")
         flags = Flags(str(self.source), self.target, state=str(self.state), mirror=True)
-        return make_job(replace(flags, known_hosts=known, identity=identity, password_env=variable))
+        reaching = {"known_hosts": known, "identity": identity, "password_env": variable}
+        return make_job(replace(flags, reaching=reaching))
 
     def _flag(self, name: str) -> str | None:
         return self.flags[self.flags.index(name) + 1] if name in self.flags else None
@@ -934,7 +936,7 @@ def options() -> list[tuple[str, click.Option]]:
     found = {
         option.opts[0]: option
         for command in ("run", "plan")
-        for option in commands.commands[command].params
+        for option in find_command(command).params
         if isinstance(option, click.Option) and not option.is_flag
     }
     return sorted(found.items())

@@ -19,7 +19,9 @@ ROOT = Path(__file__).parents[1]
 # from its own row and from those below.
 ROWS = (
     ("__main__",),
-    ("cli", "demo"),
+    ("cli",),
+    ("commands",),
+    ("demo",),
     ("config", "options", "process", "report", "run", "serve"),
     ("phases",),
     ("apply",),
@@ -51,7 +53,7 @@ THIRD_PARTIES = {
     "cryptography": {"remotes.ssh", "serve"},
     "msgpack": {"source.fork", "state"},
     "xxhash": {"source.files", "state"},
-    "click": {"cli", "options"},
+    "click": {"cli", "commands", "options"},
     "rich": {"report.terminal"},
     "pathspec": {"core.filters"},
     "platformdirs": {"config", "state"},

@@ -8,7 +8,7 @@ import re
 import click
 import pytest
 
-from reconcile.cli import commands
+from reconcile.commands import NAMES, find_command
 from reconcile.core.errors import Exit
 from reconcile.core.model import Op
 from tests.readme import README, insert, make_blocks, names
@@ -24,10 +24,10 @@ def test_output_is_what_is_printed() -> None:
     assert insert(TEXT, blocks) == TEXT
 
 
-@pytest.mark.parametrize("name", commands.commands)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_command_and_option_is_there(name: str) -> None:
     assert f"reconcile {name}" in TEXT
-    for parameter in commands.commands[name].params:
+    for parameter in find_command(name).params:
         if isinstance(parameter, click.Option):
             for option in parameter.opts:
                 assert re.search(rf"`[^`]*{re.escape(option)}\b", TEXT), f"{name} {option}"

@@ -237,7 +237,7 @@ def test_a_broken_connection_costs_nothing(push: Push, after: int, retries: int)
 
 def test_a_flag_that_means_nothing_there_is_wrong_usage(push: Push) -> None:
     with pytest.raises(UsageError, match="--port means nothing where DEST is mem://"):
-        push.job(port=2222)
+        push.job(reaching={"port": 22})
 
 
 def test_unknown_until_it_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:

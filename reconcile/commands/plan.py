@@ -1,0 +1,20 @@
+"""``plan``: what ``run`` would do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from reconcile.commands.run import carry_out_job
+from reconcile.core.errors import Exit
+from reconcile.options import job_options
+
+
+@click.command("plan")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 10 if there are changes.")
+@job_options
+@click.pass_context
+def command(context: click.Context, /, detailed_exitcode: bool, **values: Any) -> int:
+    """Show what run would do. Changes nothing, here or there."""
+    return carry_out_job(context, "plan", values, changes=Exit.CHANGES if detailed_exitcode else Exit.OK)

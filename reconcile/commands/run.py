@@ -1,0 +1,76 @@
+"""``run``: a job is carried out. And what ``plan`` has in common with it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconcile.config import make_flags, make_job
+from reconcile.core.errors import Exit
+from reconcile.options import job_options
+from reconcile.remotes import scheme_of
+from reconcile.report import make_reporter
+from reconcile.state.store import has_snapshot
+
+if TYPE_CHECKING:
+    from reconcile.process import Session
+
+
+@click.command("run")
+@click.option("-n", "--dry-run", is_flag=True, help="The same as plan.")
+@job_options
+@click.pass_context
+def command(context: click.Context, /, dry_run: bool, **values: Any) -> int:
+    """Bring DEST up to SRC: send what is new or changed, move what was moved.
+
+    SRC/z/a becomes DEST/z/a; DEST and its parents are made. What was deleted here stays there unless
+    --mirror is given.
+    """
+    return carry_out_job(context, "plan" if dry_run else "run", values)
+
+
+def carry_out_job(
+    context: click.Context, command: str, values: dict[str, Any], *, changes: Exit = Exit.OK
+) -> int:
+    """Flags → job → result → exit code. ``changes`` is the exit code of a plan with something to do."""
+    as_json, quiet, verbose = (values.pop(name) for name in ("as_json", "quiet", "verbose"))
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose exclude each other", context)
+    reporter = make_reporter(command, as_json=as_json, quiet=quiet, verbose=verbose)
+    session: Session = context.obj
+    session.reporter = reporter
+    session.stop.check()
+    interactive = sys.stdin is not None and sys.stdin.isatty()
+    if interactive:
+        import termios
+
+        session.terminal = termios.tcgetattr(sys.stdin.fileno())
+    job = make_job(make_flags(values), interactive=interactive)
+    reporter.about(job.source, str(job.target), _to_do_it(session.args))
+    if not has_snapshot(job.state) and (hint := scheme_of(job.target).doubt(values["target"])) is not None:
+        reporter.say(hint)
+
+    from reconcile.run import make_plan
+    from reconcile.run import run as run_job
+
+    carry_out = make_plan if command == "plan" else run_job
+    result = carry_out(job, reporter, stop=session.stop)
+    code = Exit.OK
+    if result.problems:
+        code = Exit.PROBLEMS
+    elif command == "plan" and not result.plan.empty:
+        code = changes
+    session.ending = True
+    reporter.finish(result, code)
+    return code
+
+
+def _to_do_it(args: Sequence[str]) -> str:
+    """The command line that does what this one shows."""
+    only_shows = {"-n", "--dry-run", "--detailed-exitcode"}
+    words = ["run" if place == 0 else arg for place, arg in enumerate(args)]
+    return shlex.join(["reconcile", *(word for word in words if word not in only_shows)])
