@@ -157,7 +157,7 @@ def explain_interruption(code: Exit, result: Result, *, at_once: bool = False) -
         return f"{how} at once; the next run finds out what became of what was under way, and goes on"
     planned = sum(1 for action in result.plan.actions if not action.parks)
     left = f" ({planned - len(result.done):,} of {planned:,} steps are left)" if planned else ""
-    return f"{how}; what the server acknowledged is remembered, and the next run goes on from there{left}"
+    return f"{how}; what was acknowledged is remembered, and the next run goes on from there{left}"
 
 
 def explain_retry(lost: str, attempt: int, most: int, wait_s: float) -> str:
@@ -168,7 +168,7 @@ def explain_retry(lost: str, attempt: int, most: int, wait_s: float) -> str:
 
 def explain_unsynced(count: int) -> str:
     """What an acknowledgement alone is worth."""
-    return f"{_plural(count, 'file')} acknowledged, not yet known to be on the server's disk (--fsync)"
+    return f"{_plural(count, 'file')} acknowledged, not yet known to be on the disk there (--fsync)"
 
 
 def fold_problems(

@@ -406,7 +406,7 @@ def test_a_problem_that_stays_says_since_when() -> None:
 
 
 def test_what_is_not_known_to_be_on_the_disk_is_told_to_who_asks() -> None:
-    words = "1,312 files acknowledged, not yet known to be on the server's disk"
+    words = "1,312 files acknowledged, not yet known to be on the disk there"
     for verbose in (False, True):
         reporter, out, err = plain("run", verbose=verbose)
         live_through(reporter, run_result(unsynced=1312))
@@ -628,7 +628,7 @@ def test_an_interruption_says_what_state_things_are_in() -> None:
 
     assert explain(Exit.INTERRUPTED, ("scan", "connect", "survey")) == "interrupted; nothing was done"
     assert explain(Exit.HUNG_UP, ("scan", "connect", "apply")) == (
-        "hung up; what the server acknowledged is remembered, and the next run goes on from there "
+        "hung up; what was acknowledged is remembered, and the next run goes on from there "
         "(9 of 9 steps are left)"
     )
     assert "the next run finds out" in explain(Exit.TERMINATED, ("scan", "apply"), at_once=True)

@@ -32,7 +32,7 @@ def unless_taken(site: Site, action: Action, recipe: Recipe[Outcome]) -> Recipe[
         if not (yield from _is_one(site, action.path, twin)):
             continue
         recipe.close()
-        one = f"{action.path!r} and {twin!r} are one name on the server"
+        one = f"{action.path!r} and {twin!r} are one name there"
         if action.op is Op.DELETE:
             gone = {action.path: None, **{f"{action.path}/{member}": None for member, _ in action.members}}
             note = problem(action.path, Reason.BAD_NAME, f"{one}; what it holds there stays")

@@ -32,7 +32,7 @@ from reconcile.remotes.tree.verbs import (
     Status,
 )
 
-NO_REPLACE = "the server can't replace a file in one step: the old one goes first, and readers see a gap"
+NO_REPLACE = "a file can't be replaced in one step there: the old one goes first, and readers see a gap"
 
 
 _KEEPING = "move what is there to the trash"

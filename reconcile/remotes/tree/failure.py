@@ -14,7 +14,7 @@ from reconcile.remotes.tree.verbs import Code, Space, Status, Statvfs
 QUOTA_SIGNS = 10  # contents refused in a row, with space left: a quota, most likely
 OVERHEAD = 8 * 1024  # bytes that a file may take beyond its content
 FULL = "the disk there is full; free some space"
-OVER_QUOTA = "the server takes no more content; a quota may be used up"
+OVER_QUOTA = "no more content is taken there; a quota may be used up"
 READ_ONLY = "the file system there is read-only"
 
 _WORDS = {"no space": FULL, "quota": OVER_QUOTA, "read-only": READ_ONLY}

@@ -89,9 +89,7 @@ def fence(driver: Driver, site: Site, ours: bytes, run: str, listing: Listing, k
             fenced.append(folder + DEAD)
         elif not absent(status):
             fenced.append(folder)
-            site.say_once(
-                "the server can't rename a directory: what a dead connection asked for may yet come"
-            )
+            site.say_once("our folder can't be renamed there: what a dead connection asked for may yet come")
     dead = fenced + sorted(before, key=lambda folder: folders[folder], reverse=True)
     return [
         folder

@@ -25,8 +25,8 @@ from reconcile.remotes.tree.site import SPECIAL_BITS, Site, absent, act, describ
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import OK, Attrs, Code, Set, SetLink, Status
 
-_OTHERS = "modes and times of what others own on the server are not ours to set: left as they are"
-_LEAVE_OUT = "if the server can't at all, --perms ignore and --times ignore leave them out"
+_OTHERS = "modes and times of what others own there are not ours to set: left as they are"
+_LEAVE_OUT = "if that is never possible there, --perms ignore and --times ignore leave them out"
 
 
 def set_meta(site: Site, action: Action) -> Recipe[Outcome]:

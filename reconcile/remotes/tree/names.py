@@ -22,10 +22,10 @@ from reconcile.remotes.tree.verbs import Close, Handle, Remove, Status
 
 _ODD = "caf\udce9"
 _CHANGED = (
-    "the name is not UTF-8, and the server would change it; not brought. Give it another here, or exclude it"
+    "the name is not UTF-8, and would be changed there; not brought. Give it another here, or exclude it"
 )
 _SHOWN = (
-    "the name holds control characters, and the server shows it as another; not brought. Give it another "
+    "the name holds control characters, and shows as another there; not brought. Give it another "
     "here, or exclude it"
 )
 _SIGNS = {code: 0x2400 + code for code in range(0x20)} | {0x7F: 0x2421}

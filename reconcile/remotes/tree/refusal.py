@@ -29,9 +29,9 @@ from reconcile.remotes.tree.verbs import (
     Status,
 )
 
-NO_RENAME = "the server lets us rename nothing, and files are put in place by a rename; allow it there"
+NO_RENAME = "we may rename nothing there, and files are put in place by a rename; allow it there"
 NEUTRAL = b".reconcile-"
-BAD_NAME = "the server does not take this name; it may hold what it forbids"
+BAD_NAME = "this name is not taken there; it may hold what is forbidden"
 _WORTH_A_LOOK = UNCLEAR | {Code.DENIED, Code.UNSUPPORTED}
 
 
@@ -74,7 +74,7 @@ def why_not_moved(site: Site, path: str, failed: Problem, status: Status) -> Rec
         return failed
     if not (yield from _takes_name(site, path)):
         return replace(failed, reason=Reason.BAD_NAME, message=f"rename something to it: {BAD_NAME}")
-    site.say_once("the server can't rename all that was moved here; that is sent anew")
+    site.say_once("not all that was moved here can be renamed there; that is sent anew")
     return replace(failed, reason=Reason.IMMOVABLE)
 
 

@@ -41,7 +41,7 @@ SYNC_LARGE = 1024 * 1024  # bytes of a file for which that costs little beside i
 TRIALS = 20  # publishes whose tag is read back before the server is trusted to keep what was set
 MAX_TIME = 0xFFFFFFFF  # times are unsigned seconds in 32 bits: until 2106
 SPECIAL_BITS = 0o7000  # setuid, setgid, sticky: never ours to change, and SETSTAT would strip them
-NO_FSYNC = "the server can't be told to bring files to its disk: they are acknowledged, and no more"
+NO_FSYNC = "files can't be brought to the disk there by us: they are acknowledged, and no more"
 
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIR, stat.S_IFLNK: Kind.SYMLINK}
 

@@ -384,7 +384,7 @@ class Content:
             self.site.lose(fsync=True)
             shown = yield Lstat(self.staged)
         elif isinstance(synced, Status):
-            said = "bring the file to the server's disk"
+            said = "bring the file to the disk there"
             return (yield from explain(self.site, self.path, said, synced, self.entry.size))
         for kind in (Write, Close):
             if isinstance(refused := replies.get(kind), Status):

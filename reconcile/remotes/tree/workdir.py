@@ -189,7 +189,7 @@ def _bring_along(
         raise Refused(
             f"Our folder on the remote is in {shown(place)}, where an earlier run has left something, and "
             f"can't be moved to {shown(site.layout.workdir)}. Nothing was done. Run once with the "
-            f"--remote-workdir of before, or move {shown(old)} there with the server's own tools."
+            f"--remote-workdir of before, or move {shown(old)} there by other means."
         )
     site.say_once(
         f"our folder on the remote begins anew in {shown(site.layout.workdir)}; what earlier runs have kept "
