@@ -5,7 +5,7 @@ What may live here: what is typed and how it is told of. What it means is ``conf
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -14,9 +14,10 @@ from reconcile.core.job import Fsync, Links, OnDrift, OnStale, Options
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _DEFAULTS = Options()
+_DEST = click.argument("target", metavar="DEST")
 _OPTIONS = [
     click.argument("source", metavar="SRC"),
-    click.argument("target", metavar="DEST"),
+    _DEST,
     click.option("--mirror", is_flag=True, help="Delete on the remote what was deleted here."),
     click.option(
         "--adopt-existing",
@@ -131,6 +132,8 @@ _OPTIONS = [
     click.option(
         "--remote-workdir", metavar="PATH", help="Our folder with DEST.  [default: .reconcile in DEST]"
     ),
+]
+_REACHING = [  # DEST: what other commands need as well
     click.option("--port", type=int, metavar="N", help="SSH port; wins over the one in DEST."),
     click.option("--identity", metavar="FILE", help="Private key; only this one is offered."),
     click.option("--known-hosts", metavar="FILE", help="Known host keys.  [default: ~/.ssh/known_hosts]"),
@@ -145,6 +148,18 @@ _OPTIONS = [
         help="Environment variable with the password or the key's passphrase.",
     ),
     click.option("--compress", is_flag=True, help="Compress on the wire."),
+]
+_TIMEOUT = click.option(
+    "--timeout",
+    type=float,
+    default=_DEFAULTS.timeout,
+    metavar="SECONDS",
+    help="A server that answers nothing and takes nothing for so long counts as a connection that broke; "
+    "also how long connecting may take, which else is 30.  "
+    f"[default: {_DEFAULTS.timeout:g}]",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, whatever happens.")
+_PATIENCE = [
     click.option(
         "--retries",
         type=int,
@@ -161,15 +176,7 @@ _OPTIONS = [
         metavar="SECONDS",
         help=f"Longest pause before that.  [default: {_DEFAULTS.retry_max_wait:g}]",
     ),
-    click.option(
-        "--timeout",
-        type=float,
-        default=_DEFAULTS.timeout,
-        metavar="SECONDS",
-        help="A server that answers nothing and takes nothing for so long counts as a connection that broke; "
-        "also how long connecting may take, which else is 30.  "
-        f"[default: {_DEFAULTS.timeout:g}]",
-    ),
+    _TIMEOUT,
     click.option(
         "--fsync",
         type=click.Choice([choice.value for choice in Fsync]),
@@ -186,7 +193,7 @@ _OPTIONS = [
         help="If another run of this job is at work, wait for it to end, so long at most.  "
         f"[default: {_DEFAULTS.wait:g}]",
     ),
-    click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, whatever happens."),
+    _JSON,
     click.option("-v", "--verbose", is_flag=True, help="Show every action and note."),
     click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something is wrong."),
 ]
@@ -194,6 +201,15 @@ _OPTIONS = [
 
 def job_options(command: _Command) -> _Command:
     """Give a command all of them."""
-    for option in reversed(_OPTIONS):
+    return _give(command, [*_OPTIONS, *_REACHING, *_PATIENCE])
+
+
+def dest_options(command: _Command) -> _Command:
+    """Give a command DEST, and of the options those that say how to reach it."""
+    return _give(command, [_DEST, *_REACHING, _TIMEOUT, _JSON])
+
+
+def _give(command: _Command, options: Sequence[Callable[[_Command], _Command]]) -> _Command:
+    for option in reversed(options):
         command = option(command)
     return command
