@@ -620,6 +620,17 @@ def test_serve_needs_no_home(place: Place) -> None:
         process.terminate()
 
 
+def test_ctrl_c_while_it_still_imports(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    ended = subprocess.run(
+        [sys.executable, "-m", "reconcile", "--version"],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        capture_output=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, b"", b"")
+
+
 def test_demo(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     code, out, err = cli("demo")
