@@ -54,8 +54,8 @@ from reconcile.remotes.tree.verbs import (
 )
 from reconcile.serve.files import Files
 from reconcile.serve.server import Server
-from tests.remotes.conformance import Conformance, Heard, OpenRemote
-from tests.remotes.stores import StoreConformance
+from tests.remotes.conformance import Heard, OpenRemote
+from tests.remotes.trees import TreeConformance
 from tests.support.processes import end_tree
 from tests.support.sshd import Sshd, make_key
 
@@ -625,7 +625,7 @@ def test_serve_says_how_to_connect_and_ends_on_a_signal(root: Path, tmp_path: Pa
         process.communicate()
 
 
-class TestConformance(Conformance, StoreConformance):
+class TestConformance(TreeConformance):
     """All that a remote must do, over the embedded server, which has no extension but posix-rename."""
 
     @pytest.fixture

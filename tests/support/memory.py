@@ -8,6 +8,7 @@ wrong order fails here and not only on a server.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -236,6 +237,8 @@ class MemoryStore:
         return True
 
     def claim(self, name: str) -> bool:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+            raise ValueError(f"no name for the store: {name!r}")
         self.clock += 1
         if name in self.values:
             return False

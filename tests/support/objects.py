@@ -16,13 +16,14 @@ from reconcile.core.errors import Refused, Stale
 from reconcile.core.job import Job, OnDrift, Reporter, Stop, Target
 from reconcile.core.marks import explain_marks
 from reconcile.core.model import (  # isort: split
+    OURS,
+    RESERVED_PREFIX,
     UNKNOWN_MODE,
     Action,
     Caps,
     Entry,
     Footing,
     Kind,
-    Op,
     Outcome,
     Problem,
     Publish,
@@ -30,6 +31,7 @@ from reconcile.core.model import (  # isort: split
     Reason,
     Seen,
     Stage,
+    Stamp,
     Stats,
     Tag,
 )
@@ -42,7 +44,7 @@ from tests.support.memory import MemoryStore
 
 FORMS, TAKES = "mem://bucket", frozenset[str]()
 CAPS = Caps(dirs=False, links=False, modes=False, times=False, rename=False)
-OURS = ".reconcile/"
+KEPT = f"{OURS}trash/kept"
 BUCKETS: dict[str, dict[str, bytes]] = defaultdict(dict)  # what lasts
 STORES: dict[str, MemoryStore] = defaultdict(MemoryStore)
 
@@ -110,67 +112,71 @@ class Objects:
         self, held: dict[str, bytes], store: MemoryStore, on_drift: OnDrift, reporter: Reporter
     ) -> None:
         self._held, self.store, self._on_drift, self._reporter = held, store, on_drift, reporter
-        self._ours, self.marks = "", tuple[str, ...]()
+        self._job, self._run, self.marks = OURS, OURS, tuple[str, ...]()
 
     def check(self, footing: Footing, **_: object) -> None:
-        self._ours = f"{OURS}{footing.lineage}/"
-        self.marks = tuple(key.removeprefix(self._ours) for key in self._held if key.startswith(self._ours))
+        self._job = f"{OURS}{footing.lineage}/"
+        names = (key.removeprefix(self._job) for key in self._held if key.startswith(self._job))
+        self.marks = tuple(name for name in names if "/" not in name)
         if set(self.marks) - {*footing.marks, footing.fresh}:
             raise Stale(explain_marks(footing.marks[0], self.marks), self.marks)
         if footing.known and not self.marks:
             raise Refused("DEST is not as this job left it: its mark is missing.")
 
-    def begin(self, footing: Footing, *_: object, **__: object) -> None:
+    def begin(self, footing: Footing, run: str, *_: object, **__: object) -> None:
         self.check(footing)
+        self._run = f"{self._job}{run}/"
         self._mark(footing.fresh or (*self.marks, *footing.marks)[0])
 
     def _mark(self, name: str) -> None:
         for mark in self.marks:
-            del self._held[self._ours + mark]
-        self._held[self._ours + name], self.marks = b"", (name,)
+            del self._held[self._job + mark]
+        self._held[self._job + name], self.marks = b"", (name,)
+
+    def _at(self, path: str) -> str:
+        return self._run + path.removeprefix(OURS) if path.startswith(OURS) else path
+
+    def _below(self, path: str) -> list[str]:
+        start = f"{self._at(path)}/" if path else ""
+        hidden = () if path else (OURS, RESERVED_PREFIX)
+        return [key for key in sorted(self._held) if key.startswith(start) and not key.startswith(hidden)]
 
     def look(self, paths: Iterable[str]) -> Iterator[tuple[str, Seen | None]]:
         for path in paths:
-            holds = any(key.startswith(f"{path}/") for key in self._held)
-            folder = Seen(Kind.DIR, None, 0, None) if holds else None
+            folder = Seen(Kind.DIR, None, 0, None) if self._below(path) else None
             yield path, _seen(self._held[path]) if path in self._held else folder
 
     def walk(self, top: str) -> Iterator[tuple[str, Seen]]:
-        for path, data in sorted(self._held.items()):
-            if path.startswith(f"{top}/" if top else "") and not path.startswith(OURS):
-                yield path, _seen(data)
+        for key in self._below(top):
+            yield top + key.removeprefix(self._at(top)), _seen(self._held[key])
 
     def read(self, ranges: Sequence[Range]) -> Iterator[tuple[str, bytes | None]]:
         for path, start, length in ranges:
-            data = self._held.get(path, b"")[start : start + length]
-            yield path, data if len(data) == length and path in self._held else None
+            data = self._held.get(self._at(path), b"")[start : start + length]
+            yield path, data if len(data) == length and self._at(path) in self._held else None
 
     def perform(
-        self,
-        actions: Sequence[Action],
-        source: Source,
-        stop: Stop | None = None,
-        publish: Publish = Publish.NOW,
+        self, actions: Sequence[Action], source: Source, stop: Stop | None = None, publish: str = Publish.NOW
     ) -> Iterator[Outcome]:
-        read = ((action, self._read(action, source, stop)) for action in actions)
+        read = ((action, self._read(action, source)) for action in actions if not (stop and stop.requested))
         for action, data in list(read) if publish is Publish.STAGED else read:
-            if stop is None or not stop.requested:
-                yield self._delete(action) if data is None else self._upload(action, data)
+            if not (stop and stop.requested):
+                yield self._delete(action) if action.new is None else self._upload(action, action.new, *data)
 
-    def _read(self, action: Action, source: Source, stop: Stop | None) -> bytes | Problem | None:
-        if action.op is Op.DELETE or (stop is not None and stop.requested):
-            return None
-        assert action.op in (Op.CREATE, Op.MODIFY)
-        assert action.new is not None
-        assert action.new.stamp is not None
-        try:
-            return source.read(action.path, action.new.stamp)
-        except SourceError as error:
-            return Problem(action.path, Stage.APPLY, error.reason, str(error))
+    def _read(self, action: Action, source: Source) -> tuple[bytes | Problem, Stamp | None]:
+        """The content, or why there is none, and the stamp that it has, if that is the scan's."""
+        wanted = action.new.stamp if action.new else None
+        for stamp in (wanted, None) if wanted else ():
+            try:
+                return source.read(action.path, stamp or source.stamp(action.path)), stamp
+            except SourceError as error:
+                trouble = Problem(action.path, Stage.APPLY, error.reason, str(error))
+                if error.reason not in (Reason.CHANGED, Reason.GROWING):
+                    break
+        return trouble if wanted else b"", None
 
-    def _upload(self, action: Action, data: bytes | Problem) -> Outcome:
-        path, new = action.path, action.new
-        assert new is not None
+    def _upload(self, action: Action, new: Entry, data: bytes | Problem, stamp: Stamp | None) -> Outcome:
+        path = action.path
         if isinstance(data, Problem):
             return Outcome(action, problem=data)
         if self._held.get(path) != data and (trouble := self._leave(path, action.old, keep=action.keep)):
@@ -178,25 +184,40 @@ class Objects:
         self._held[path] = data
         self._reporter.sent(len(data), path)
         tag = digest_of(data)
-        return Outcome(action, {path: replace(new, digest=tag, tag=tag, mode=UNKNOWN_MODE)})
+        entry = replace(new, size=len(data), digest=tag, tag=tag, stamp=stamp, mode=UNKNOWN_MODE)
+        return Outcome(action, {path: entry})
 
     def _delete(self, action: Action) -> Outcome:
-        inside = [(join(action.path, name), entry) for name, entry in action.members if not entry.excluded]
-        files = [(path, e) for path, e in (*inside, (action.path, action.old)) if e and e.kind is Kind.FILE]
-        gone = {path: self._leave(path, entry, keep=action.keep) for path, entry in files}
-        if (trouble := next(filter(None, gone.values()), None)) is not None:
-            return Outcome(action, {path: None for path, why in gone.items() if why is None}, trouble)
-        return Outcome(action, {action.path: None})
+        path, old = action.path, action.old
+        if old is not None and old.kind is not Kind.DIR:
+            trouble = self._leave(path, old, keep=action.keep)
+            return Outcome(action, {} if trouble else {path: None}, trouble)
+        known = {join(path, name): entry for name, entry in action.members}
+        there = self._below(path)
+        ours = [key for key in there if key in known and self._is_left(key, known[key])]
+        for key in there if action.whole or action.keep else ours:
+            self._drop(key, keep=action.keep or (action.whole and len(ours) < len(there)))
+        stays = None if not self._below(path) else Problem(path, Stage.APPLY, Reason.DRIFT, "holds others'")
+        gone = [each for each in (path, *known) if each not in self._held and not self._below(each)]
+        return Outcome(action, {path: None}, note=stays, entries=len(gone))
+
+    def _is_left(self, path: str, entry: Entry | None) -> bool:
+        return entry is not None and not entry.excluded and entry.tag == digest_of(self._held[path])
 
     def _leave(self, path: str, old: Entry | None, *, keep: bool) -> Problem | None:
         """Let go of what is there. What is not ours is kept, or stays: then why."""
-        drifted = path in self._held and (old is None or old.tag != digest_of(self._held[path]))
+        drifted = path in self._held and not self._is_left(path, old)
         if drifted and self._on_drift is OnDrift.SKIP:
             return Problem(path, Stage.APPLY, Reason.DRIFT, "is not as we left it, and stays")
-        data = self._held.pop(path, None)
-        if data is not None and (keep or (drifted and self._on_drift is OnDrift.BACKUP)):
-            self._held[f"{OURS}kept/{path}"] = data
+        self._drop(path, keep=keep or (drifted and self._on_drift is OnDrift.BACKUP))
         return None
+
+    def _drop(self, path: str, *, keep: bool) -> None:
+        if (data := self._held.pop(path, None)) is not None and keep:
+            if not (count := len(self._below(KEPT))):
+                self._reporter.say(f"what is not ours is kept in {self._at(KEPT)}")
+            place = f"{self._at(KEPT)}/{path}"
+            self._held[f"{place}~{count}" if place in self._held else place] = data
 
     def end(self, mark: str = "") -> Iterator[Problem]:
         self._mark(mark or self.marks[0])

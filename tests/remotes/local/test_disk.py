@@ -19,8 +19,8 @@ from reconcile.remotes.tree import verbs
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import Code, Handle, Status
 from reconcile.run import run
-from tests.remotes.conformance import OLD, Bench, Conformance, Heard, OpenRemote
-from tests.remotes.stores import StoreConformance
+from tests.remotes.conformance import OLD, Bench, Heard, OpenRemote
+from tests.remotes.trees import TreeConformance
 from tests.support.trees import Dir, File, Link, assert_same_tree, build_tree, read_tree
 
 
@@ -28,7 +28,7 @@ def open_folder(dest: Path | str, options: Options, heard: Heard) -> Remote:
     return open_remote(Job("/", Folder(str(dest)), "/", options), heard)
 
 
-class TestConformance(Conformance, StoreConformance):
+class TestConformance(TreeConformance):
     @pytest.fixture
     def open_remote(self) -> OpenRemote:
         return open_folder

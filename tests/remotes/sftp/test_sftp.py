@@ -25,8 +25,8 @@ from reconcile.remotes.sftp.driver import SftpDriver
 from reconcile.remotes.tree import site
 from reconcile.remotes.tree.quirks import Quirks
 from reconcile.remotes.tree.remote import TreeRemote
-from tests.remotes.conformance import LINEAGE, RUN, Bench, Conformance, Heard, OpenRemote, goes_on, parks
-from tests.remotes.stores import StoreConformance
+from tests.remotes.conformance import LINEAGE, RUN, Bench, Heard, OpenRemote, goes_on, parks
+from tests.remotes.trees import TreeConformance
 from tests.support.faults import Fault
 from tests.support.mounts import in_memory, mounted
 from tests.support.sshd import Sshd
@@ -48,11 +48,11 @@ def open_remote(sshd: Sshd) -> OpenRemote:
     return opener(sshd)
 
 
-class TestOpenssh(Conformance, StoreConformance):
+class TestOpenssh(TreeConformance):
     pass
 
 
-class TestPoorServer(Conformance, StoreConformance):
+class TestPoorServer(TreeConformance):
     """The same server, taken for one of which nothing is known but the draft."""
 
     @pytest.fixture
@@ -61,6 +61,7 @@ class TestPoorServer(Conformance, StoreConformance):
             remote = opener(sshd)(dest, options, heard)
             assert isinstance(remote, TreeRemote)
             remote._site.can = frozenset()
+            remote._site.caps = replace(remote._site.caps, replace=False)
             remote._site.quirks = Quirks(
                 ordered=False, refuses=False, makes_links=True, lstat_shows=True, moves_links=True
             )
