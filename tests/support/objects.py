@@ -37,13 +37,15 @@ from reconcile.core.model import (  # isort: split
 )
 
 from reconcile.core.paths import join
-from reconcile.remotes import FORGETFUL, Memory, Opener, Remote
+from reconcile.remotes import FORGETFUL, Memory, Opener, Remote, plain
 from reconcile.remotes.urls import URL
 from reconcile.source.files import Source, SourceError, digest_of
 from tests.support.memory import MemoryStore
 
 FORMS, TAKES = "mem://bucket", frozenset[str]()
 CAPS = Caps(dirs=False, links=False, modes=False, times=False, rename=False)
+doubt, folders, load = plain.doubt, plain.folders, plain.load
+may_open_early, own_files = plain.may_open_early, plain.own_files
 KEPT = f"{OURS}trash/kept"
 BUCKETS: dict[str, dict[str, bytes]] = defaultdict(dict)  # what lasts
 STORES: dict[str, MemoryStore] = defaultdict(MemoryStore)
@@ -59,32 +61,11 @@ class Bucket(Struct, frozen=True):
 
 
 def parse(text: str) -> Bucket | None:
-    url = URL.fullmatch(text)
-    return Bucket(url[2]) if url is not None else None
+    return Bucket(url[2]) if (url := URL.fullmatch(text)) else None
 
 
 def be_told(target: Target, *_: object, **__: object) -> tuple[Target, object]:
     return target, None
-
-
-def folders(target: Target, workdir: str | None) -> dict[str, str]:
-    return {}
-
-
-def own_files(login: object) -> tuple[()]:
-    return ()
-
-
-def doubt(text: str) -> str | None:
-    return None
-
-
-def may_open_early(job: Job) -> bool:
-    return False
-
-
-def load() -> None:
-    pass
 
 
 def recall_caps(memory: Memory) -> Caps:
@@ -196,8 +177,8 @@ class Objects:
         there = self._below(path)
         ours = [key for key in there if key in known and self._is_left(key, known[key])]
         for key in there if action.whole or action.keep else ours:
-            self._drop(key, keep=action.keep or (action.whole and len(ours) < len(there)))
-        stays = None if not self._below(path) else Problem(path, Stage.APPLY, Reason.DRIFT, "holds others'")
+            self._drop(key, keep=action.keep or (action.whole and ours != there))
+        stays = Problem(path, Stage.APPLY, Reason.DRIFT, "holds others'") if self._below(path) else None
         gone = [each for each in (path, *known) if each not in self._held and not self._below(each)]
         return Outcome(action, {path: None}, note=stays, entries=len(gone))
 
@@ -206,8 +187,9 @@ class Objects:
 
     def _leave(self, path: str, old: Entry | None, *, keep: bool) -> Problem | None:
         """Let go of what is there. What is not ours is kept, or stays: then why."""
-        drifted = path in self._held and not self._is_left(path, old)
-        if drifted and self._on_drift is OnDrift.SKIP:
+        if (
+            drifted := path in self._held and not self._is_left(path, old)
+        ) and self._on_drift is OnDrift.SKIP:
             return Problem(path, Stage.APPLY, Reason.DRIFT, "is not as we left it, and stays")
         self._drop(path, keep=keep or (drifted and self._on_drift is OnDrift.BACKUP))
         return None
