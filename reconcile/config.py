@@ -136,6 +136,16 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     )
 
 
+def make_visit(flags: Flags, *, interactive: bool = False) -> Job:
+    """A job without SRC and state, for a look at DEST alone. Raises UsageError."""
+    target, login = _how_to_reach(flags, interactive)
+    options = Options(
+        remote_workdir=_remote_workdir(flags.remote_workdir),
+        timeout=_seconds(flags.timeout, "--timeout", least=1),
+    )
+    return Job(source="", target=target, state="", options=options, login=login)
+
+
 def _how_to_reach(flags: Flags, interactive: bool) -> tuple[Target, object]:
     """DEST, and how to be let in there. Raises UsageError for a flag that means nothing there."""
     target = parse_target(flags.target)

@@ -148,6 +148,13 @@ _REACHING = [  # DEST: what other commands need as well
         help="Environment variable with the password or the key's passphrase.",
     ),
     click.option("--compress", is_flag=True, help="Compress on the wire."),
+    click.option(
+        "--channels",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Open no more than N channels to the server at a time. What it refuses of them is remembered.  "
+        "[default: 8, for large files far away]",
+    ),
 ]
 _TIMEOUT = click.option(
     "--timeout",

@@ -30,6 +30,15 @@ class Session(Struct, eq=False):
     ending: bool = False  # what is left to say takes no time, and is said once
     terminal: list[Any] | None = None  # how it was before a prompt hid what is typed
 
+    def may_ask(self) -> bool:
+        """Whether somebody is there who may be asked for a secret: how the terminal is now is noted."""
+        if sys.stdin is None or not sys.stdin.isatty():
+            return False
+        import termios
+
+        self.terminal = termios.tcgetattr(sys.stdin.fileno())
+        return True
+
 
 def make_safe() -> None:
     """Names are bytes, held as UTF-8 with surrogateescape: under another encoding Python starts anew.

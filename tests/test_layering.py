@@ -44,7 +44,12 @@ APART = (
     ("remotes.local", "remotes.ssh"),
     ("remotes.sftp", "remotes.local"),
 )
-MEETING = ("remotes.sftp.open", "remotes.sftp.driver", "remotes.sftp.scheme")  # of all SFTP what knows SSH
+MEETING = (
+    "remotes.sftp.open",
+    "remotes.sftp.driver",
+    "remotes.sftp.scheme",
+    "remotes.sftp.line",
+)  # of all SFTP what knows SSH
 
 # Who may import what is not Python's own. A package's name stands for all in it.
 # Nouns may be anywhere, so msgspec may.
@@ -62,7 +67,18 @@ THIRD_PARTIES = {
 # What a pure module may use: nothing here knows a file, a clock, a process or chance.
 HARMLESS = {
     *("__future__", "abc", "bisect", "collections", "dataclasses", "enum", "functools", "graphlib", "heapq"),
-    *("itertools", "math", "msgspec", "operator", "re", "string", "types", "typing", "unicodedata"),
+    *(
+        "itertools",
+        "math",
+        "msgspec",
+        "operator",
+        "re",
+        "string",
+        "textwrap",
+        "types",
+        "typing",
+        "unicodedata",
+    ),
 }
 SANS_IO = {"remotes.sftp.wire": HARMLESS | {"struct"}}
 
@@ -199,7 +215,7 @@ def test_third_parties_keep_their_place(module: str) -> None:
 
 PURE = [
     *(module for module in MODULES if module.startswith("core.")),
-    *("report.words", "report.plans", "report.document", "report.meter"),
+    *("report.words", "report.plans", "report.document", "report.meter", "report.checkup"),
 ]
 
 

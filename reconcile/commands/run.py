@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -44,12 +43,7 @@ def carry_out_job(
     session: Session = context.obj
     session.reporter = reporter
     session.stop.check()
-    interactive = sys.stdin is not None and sys.stdin.isatty()
-    if interactive:
-        import termios
-
-        session.terminal = termios.tcgetattr(sys.stdin.fileno())
-    job = make_job(make_flags(values), interactive=interactive)
+    job = make_job(make_flags(values), interactive=session.may_ask())
     reporter.about(job.source, str(job.target), _to_do_it(session.args))
     if not has_snapshot(job.state) and (hint := scheme_of(job.target).doubt(values["target"])) is not None:
         reporter.say(hint)

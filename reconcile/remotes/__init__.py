@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from reconcile.core.job import Job, Own, Reporter, Stop, Target
 from reconcile.core.model import (
@@ -29,6 +29,7 @@ from reconcile.core.model import (
 from reconcile.remotes.urls import URL, refuse
 
 if TYPE_CHECKING:  # for what is typed all this is read, and nothing of that needed
+    from reconcile.core.checkup import Fact
     from reconcile.source.files import Source
 
 NOTHING = Plan()
@@ -203,6 +204,19 @@ class Remote(Protocol):
 
     def close(self) -> None:
         """Close the connection; may be called twice."""
+
+
+@runtime_checkable
+class Examinable(Protocol):
+    """A remote that can tell beforehand what a job may expect of it."""
+
+    def examine(self, run: str, stop: Stop) -> Iterator[Fact]:
+        """Look, measure, and try things in a folder of our own, called ``run``, which goes again, also where
+        ``stop`` asks to end early.
+
+        Makes no DEST, and harms no run that is at work there. Comes in the place of ``begin``.
+        Raises as any method, Refused where DEST can't be looked at.
+        """
 
 
 class Opener(Protocol):

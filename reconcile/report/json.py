@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 
+from reconcile.core.checkup import Checkup
 from reconcile.core.job import Result
 from reconcile.report.document import document
 from reconcile.report.outlet import Outlet
@@ -23,8 +24,15 @@ class JsonReporter(Recorder):
     def finish(self, result: Result, exit_code: int) -> None:
         self._print(result, "problems" if result.problems else "ok", exit_code)
 
+    def examined(self, checkup: Checkup, exit_code: int) -> None:
+        self._print_checkup(checkup, "ok" if checkup.healthy else "problems", exit_code)
+
     def fail(self, status: str, exit_code: int, message: str) -> None:
-        self._print(self.so_far(), status, exit_code, message)
+        so_far = self.so_far()
+        if so_far.command == "doctor":
+            self._print_checkup(Checkup(so_far.target), status, exit_code, message)
+        else:
+            self._print(so_far, status, exit_code, message)
 
     def abandon(self, exit_code: int, message: str) -> None:
         if not self._printed:
@@ -33,10 +41,21 @@ class JsonReporter(Recorder):
     def unheard(self) -> str:
         return self.out.lost
 
+    def _print_checkup(
+        self, checkup: Checkup, status: str, exit_code: int, message: str | None = None
+    ) -> None:
+        from reconcile.report import checkup as checkups
+
+        self._printed = True
+        body = checkups.document(checkup, status=status, exit_code=exit_code, notes=self._notes())
+        self.out.line(json.dumps(body if message is None else body | {"message": message}))
+
+    def _notes(self) -> list[dict[str, str]]:
+        return [{"path": "", "stage": phase, "reason": "said", "message": text} for phase, text in self.said]
+
     def _print(self, result: Result, status: str, exit_code: int, message: str | None = None) -> None:
         self._printed = True
-        notes = [{"path": "", "stage": phase, "reason": "said", "message": text} for phase, text in self.said]
-        body = document(result, status=status, exit_code=exit_code, notes=notes)
+        body = document(result, status=status, exit_code=exit_code, notes=self._notes())
         if message is not None:
             body["message"] = message
             if (

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from reconcile.core.model import Action, Kind, Op, Plan
-from reconcile.report.words import show_bytes, show_duration, show_name
+from reconcile.core.units import show_bytes, show_duration
+from reconcile.report.words import show_name
 
 
 class Meter:

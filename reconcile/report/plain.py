@@ -7,7 +7,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
+from reconcile.core.checkup import Checkup
 from reconcile.core.job import Result, Since
 from reconcile.core.model import Outcome, Plan, Problem, Tally
 from reconcile.report import plans, words
@@ -15,7 +17,11 @@ from reconcile.report.meter import Meter
 from reconcile.report.outlet import Outlet
 from reconcile.report.recorder import Recorder
 
+if TYPE_CHECKING:
+    from reconcile.report.checkup import Row
+
 TELL_EVERY_S = 30.0  # seconds between two lines of a long run that nobody watches
+LONG = 110  # characters of a line that is read with ease
 NOT_COUNTED: Mapping[str, Since] = MappingProxyType({})  # a run that broke off counts no problems
 
 
@@ -79,6 +85,22 @@ class PlainReporter(Recorder):
             self.print_summary(words.summarise(result, verbose=self.verbose), well=not result.problems)
             if result.command == "plan" and not result.plan.empty and self.to_do_it:
                 self.print_next(words.show_message(self.to_do_it))
+
+    def examined(self, checkup: Checkup, exit_code: int) -> None:
+        from reconcile.report import checkup as checkups
+
+        self.close()
+        for row in checkups.rows(checkup, self.width):
+            self.print_row(row)
+        self.print_summary(checkups.summarise(checkup), well=checkup.healthy)
+
+    @property
+    def width(self) -> int:
+        """Characters of a line that is broken so that it is read with ease."""
+        return LONG
+
+    def print_row(self, row: Row) -> None:
+        self.out.line(row.plain)
 
     def fail(self, status: str, exit_code: int, message: str) -> None:
         self.close()

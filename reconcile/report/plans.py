@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from msgspec import Struct
 
 from reconcile.core.model import UNKNOWN_MODE, Action, Kind, Op, Plan
-from reconcile.report.words import show_bytes, show_message, show_name
+from reconcile.core.units import show_bytes
+from reconcile.report.words import show_message, show_name
 
 SIGNS = {
     Op.CREATE: "+",

@@ -8,6 +8,7 @@ import time
 
 from msgspec.structs import replace
 
+from reconcile.core.checkup import Checkup
 from reconcile.core.job import Result
 from reconcile.core.model import Outcome, Plan, Tally
 from reconcile.report import words
@@ -73,6 +74,9 @@ class Recorder:
 
     def finish(self, result: Result, exit_code: int) -> None:
         """The run came to its end."""
+
+    def examined(self, checkup: Checkup, exit_code: int) -> None:
+        """What was found out of DEST, where that was all that was asked for."""
 
     def fail(self, status: str, exit_code: int, message: str) -> None:
         """The run broke off. ``message`` says why and what to do."""

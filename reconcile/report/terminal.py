@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.progress import Progress
 
+    from reconcile.report.checkup import Row
+
 BAR_WIDTH, NAME_WIDTH = 20, 24  # characters; all of it fits into 80 with most names
 REFRESH_S = 0.1  # seconds between two drawings of the progress display
+_STANDINGS = {"✓": "green", "~": "yellow", "✗": "bold red"}
 _COLOURS = {"+": "green", "~": "yellow", "→": "cyan", "-": "red", "*": "bold"}
 _WAITING = {
     "scan": "looking at the source",
@@ -27,6 +30,7 @@ _WAITING = {
     "connect": "connecting",
     "hash": "reading changed files",
     "survey": "looking at DEST",
+    "try": "trying what can be done there",
     "recover": "finding out what the run before has done",
 }
 
@@ -132,6 +136,20 @@ class TerminalReporter(PlainReporter):
         if line.remark:
             text.append(f"  ({line.remark})", "dim")
         self.console.print(text)
+
+    @property
+    def width(self) -> int:
+        return min(self.console.width, super().width)
+
+    def print_row(self, row: Row) -> None:
+        from rich.text import Text
+
+        if row.is_title:
+            self.console.print(f"{row.text}", style="bold")
+            return
+        style = _STANDINGS.get(row.sign, "dim")
+        text = Text("  ").append(row.sign or " ", style).append(" ")
+        self.console.print(text.append(row.text, "" if row.sign else "dim"))
 
     def print_legend(self, text: str) -> None:
         self.console.print(f"  {text}", style="dim")

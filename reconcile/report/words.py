@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from reconcile.core.errors import Exit
 from reconcile.core.job import Result, Since
 from reconcile.core.model import Action, Op, Problem, Reason
+from reconcile.core.units import show_bytes, show_duration
 
 PROBLEMS = 20  # lines; more of them are only counted
 EXAMPLES = 3  # paths of problems of one cause that are named; so many have a line each
@@ -44,7 +45,9 @@ _INTERRUPTIONS = {
 }
 _NAMES_AND_NUMBERS = re.compile(r"'(?:[^'\\]|\\.)*'|\"[^\"]*\"|\d[\d,.]*")
 _NEW = Since("", 0)  # a problem that did not come up before
-_HARMLESS = frozenset(("scan", "load", "hash", "diff", "connect", "survey"))  # phases that change nothing
+_HARMLESS = frozenset(
+    ("scan", "load", "hash", "diff", "connect", "survey", "try")
+)  # phases that change nothing
 
 
 # Names and numbers
@@ -78,29 +81,6 @@ def show_message(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c in {"\n", "\\"} else _show_character(c) for c in text)
-
-
-def show_bytes(count: int) -> str:
-    """Decimal units, three digits: ``512 B``, ``4.1 kB``, ``12.3 MB``, ``120 MB``."""
-    if count < 1000:
-        return f"{count} B"
-    units = ["kB", "MB", "GB", "TB", "PB"]
-    size = count / 1000
-    while size >= 999.5 and len(units) > 1:
-        size /= 1000
-        units.pop(0)
-    digits = 0 if size >= 99.95 else 1
-    return f"{size:.{digits}f} {units[0]}"
-
-
-def show_duration(seconds: float) -> str:
-    """``0.3 s``, ``42.0 s``, ``3 min 07 s``, ``2 h 05 min``."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"
 
 
 # A result

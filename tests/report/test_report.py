@@ -20,6 +20,7 @@ from reconcile.core.errors import Exit
 from reconcile.core.job import Result, Since
 from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Plan, Problem, Reason, Stage, Stats, Tally
 from reconcile.core.paths import parking_place
+from reconcile.core.units import show_bytes, show_duration
 from reconcile.report import JsonReporter, Outlet, PlainReporter, Recorder, make_reporter, plans, words
 from reconcile.report.document import document
 from reconcile.report.meter import Meter
@@ -158,14 +159,14 @@ def test_messages_keep_their_lines_and_nothing_else() -> None:
     ],
 )
 def test_bytes_are_shown_in_decimal_units(count: int, shown: str) -> None:
-    assert words.show_bytes(count) == shown
+    assert show_bytes(count) == shown
 
 
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(0.04, "0.0 s"), (59.96, "1 min 00 s"), (187, "3 min 07 s"), (7500, "2 h 05 min")]
 )
 def test_durations_are_readable(seconds: float, shown: str) -> None:
-    assert words.show_duration(seconds) == shown
+    assert show_duration(seconds) == shown
 
 
 # A plan

@@ -98,9 +98,9 @@ class Disk:
         """Run it: nothing is gained by waiting."""
         self._finish(recipe)
 
-    def ask_for_channels(self, sizes: Iterable[int]) -> bool:  # noqa: ARG002 - whatever is coming
-        """There is one way to a disk."""
-        return False
+    def ask_for_channels(self, sizes: Iterable[int], most: int | None = None) -> int:  # noqa: ARG002
+        """There is one way to a disk, whatever is coming."""
+        return 0
 
     def take_channels(self, *, wait: bool) -> bool:  # noqa: ARG002 - there is nothing to wait for
         """Nothing new."""

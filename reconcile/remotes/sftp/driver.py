@@ -28,11 +28,12 @@ FAR = 0.002  # seconds of a round trip from which the window of one channel is w
 
 
 class SftpDriver(Session):
-    """See ``Driver``."""
+    """See ``Driver``. ``most``: channels that are opened at most, whatever they are worth."""
 
-    def __init__(self, connection: Connection, channel: Channel, silence: float) -> None:
+    def __init__(self, connection: Connection, channel: Channel, silence: float, most: int | None) -> None:
         super().__init__(channel, silence)
         self._connection = connection
+        self._most = min(most or CHANNELS, CHANNELS)
         self._asked: list[Future[SftpChannel | None]] = []
 
     @property
@@ -40,16 +41,24 @@ class SftpDriver(Session):
         """The farther, the more: what is under way is to fill the time that an answer takes."""
         return int(min(IN_FLIGHT + PER_SECOND * self.round_trip, IN_FLIGHT_FAR))
 
-    def ask_for_channels(self, sizes: Iterable[int]) -> bool:
+    def ask_for_channels(self, sizes: Iterable[int], most: int | None = None) -> int:
         """Begin to open as many as the large files are worth."""
         if self.round_trip < FAR:
-            return False
+            return 0
         a_channel = min(A_CHANNEL, WINDOWS * max(self._connection.channel.window, SMALLEST))
         large = sum(size for size in sizes if size >= min(SPREAD_FROM, a_channel))
-        count = min(large // a_channel, CHANNELS - 1)
+        return self._ask(min(large // a_channel, (most or CHANNELS) - 1, self._most - 1))
+
+    def open_all_channels(self) -> tuple[int, int]:
+        """As many as a run would ever use: how many were asked for, the first one counted, and are there."""
+        self._ask(self._most - 1)
+        self.take_channels(wait=True)
+        return self._most, self.channels
+
+    def _ask(self, count: int) -> int:
         if count:
             self._asked = self._connection.ask_for_more(count, self._greet)
-        return count > 0
+        return count
 
     def take_channels(self, *, wait: bool) -> bool:
         """What is refused is done without."""

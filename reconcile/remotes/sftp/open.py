@@ -6,7 +6,9 @@ and of trees meet.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway
 from reconcile.core.job import Job, Reporter
@@ -26,6 +28,9 @@ from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import Replace, Status, Sync
 from reconcile.state.names import is_lost
 
+if TYPE_CHECKING:
+    from reconcile.core.checkup import Fact
+
 HANDLES = 4000  # open at a time where the server sets no limit
 LARGEST_BLOCK = 255 * 1024  # bytes of a WRITE, as OpenSSH grants: more would only sit in our memory
 RESERVE = 16  # handles left over for what is not counted
@@ -36,13 +41,19 @@ def open_sftp(connection: Connection, job: Job, reporter: Reporter, memory: Memo
     """Find out where DEST is and what the server can do. Writes nothing; hangs up if that fails."""
     try:
         driver, site = _arrive(connection, job, reporter, memory)
-        return TreeRemote(driver, site, reporter, memory)
+        return TreeRemote(driver, site, reporter, memory, partial(_about, connection, driver, site))
     except (ConnectionLost, ProtocolError) as error:
         connection.close()
         raise type(error)(f"{connection.where}: {error}") from None
     except BaseException:
         connection.close()
         raise
+
+
+def _about(connection: Connection, driver: SftpDriver, site: Site) -> Iterable[Fact]:
+    from reconcile.remotes.sftp.line import about  # late: no run needs it
+
+    return about(connection, driver, site)
 
 
 def _arrive(connection: Connection, job: Job, reporter: Reporter, memory: Memory) -> tuple[SftpDriver, Site]:
@@ -52,14 +63,14 @@ def _arrive(connection: Connection, job: Job, reporter: Reporter, memory: Memory
     told its version.
     """
     banner = connection.server_version
-    eager = "OpenSSH" in banner
-    driver = SftpDriver(connection, connection.channel, job.options.timeout)
+    eager, most = "OpenSSH" in banner, of_job(job)[1].channels
+    driver = SftpDriver(connection, connection.channel, job.options.timeout, most)
     try:
         return driver, _look_around(driver, banner, job, reporter, memory, eager=eager)
     except (ConnectionLost, TurnedAway) as lost:
         if not eager or isinstance(lost, ProtocolError) or not connection.has_only_lost_its_channel:
             raise
-    driver = SftpDriver(connection, connection.renew_channel(), job.options.timeout)
+    driver = SftpDriver(connection, connection.renew_channel(), job.options.timeout, most)
     return driver, _look_around(driver, banner, job, reporter, memory, eager=False)
 
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:  # with it comes what is slow to import
     from reconcile.remotes.ssh.secret import Secrets
 
 FORMS = "sftp://[user@]host[:port]/absolute/path, sftp://host/~/path/in/home or user@host:path"
-TAKES = frozenset({"port", "identity", "known_hosts", "accept_new_host_key", "password_env", "compress"})
+TAKES = frozenset(
+    {"port", "identity", "known_hosts", "accept_new_host_key", "password_env", "compress", "channels"}
+)
 
 _OWN_HOME = "~ is your own home folder there; write that of others in full, such as /home/somebody/path"
 _SCP = re.compile(r"(?:([^:/]*)@)?(\[[^\]/]*\]|[^:/@\[\]]*):(.*)", re.DOTALL)

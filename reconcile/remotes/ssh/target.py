@@ -37,6 +37,7 @@ class Login(Struct, frozen=True):
     accept_new_host_key: bool = False
     password_env: str | None = None  # name of the variable that holds the password
     compress: bool = False
+    channels: int | None = None  # at a time, at most
     timeout: float = 30.0  # seconds to connect
     interactive: bool = False  # may prompt on a terminal
 

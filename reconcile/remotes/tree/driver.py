@@ -47,9 +47,11 @@ class Driver(Protocol):
     def aside(self, recipe: Recipe[None]) -> None:
         """Run it along with what is asked next: that takes as many round trips as it does anyway."""
 
-    def ask_for_channels(self, sizes: Iterable[int]) -> bool:
-        """Files of so many bytes are coming: whether more channels for them were asked for, in the
-        background."""
+    def ask_for_channels(self, sizes: Iterable[int], most: int | None = None) -> int:
+        """Files of so many bytes are coming: how many more channels were asked for, in the background.
+
+        ``most``: that there may be, if it is known that no more are granted.
+        """
 
     def take_channels(self, *, wait: bool) -> bool:
         """Use those that were asked for, if need be once they are there. False: there is nothing new."""

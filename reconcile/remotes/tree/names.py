@@ -39,7 +39,7 @@ def set_odd_apart(site: Site, actions: Sequence[Action]) -> Recipe[tuple[Sequenc
     no_text = [action for action in odd if _is_no_text(action.path)]
     controls = [action for action in odd if action.path.translate(_SIGNS) != action.path]
     if no_text and site.quirks.keeps_bytes is None:
-        yield from _try_name(site)
+        yield from try_bytes(site)
     if controls and site.quirks.keeps_controls is None:
         yield from _look_for_signs(site, controls)
     refused = dict.fromkeys(map(id, controls if site.quirks.keeps_controls is False else ()), _SHOWN)
@@ -64,7 +64,7 @@ def _is_no_text(path: str) -> bool:
     return False
 
 
-def _try_name(site: Site) -> Recipe[None]:
+def try_bytes(site: Site) -> Recipe[None]:
     """Make a file with such a name in our own folder, and see what it is called then."""
     yield from try_to_make(site, {STAGING})
     folder = site.layout.run + b"/" + STAGING

@@ -29,9 +29,16 @@ class Quirks(Struct, frozen=True):
     moves_links: bool | None = None  # RENAME of a link, or over one, means the link; else what it leads to
     removes_links: bool | None = None  # REMOVE of a link means the link; else what it leads to
     handles: int | None = None  # that may be open at a time, where a server tells none and refused more
+    channels: int | None = None  # that are granted at a time, where more were refused
     channels_agree: bool | None = None  # what is made over one channel is seen over another at once
     keeps_bytes: bool | None = None  # a name that is no UTF-8 is listed as it was given
     keeps_controls: bool | None = None  # False: a name with control characters is listed as another
+    folds_case: bool | None = None  # a name is found whatever its case
+    folds_forms: bool | None = None  # a name is found in whatever form its accents are composed
+    composes: bool | None = None  # a name is listed in another such form than it was given in
+    keeps_ends: bool | None = None  # a dot or a blank at the end of a name stays
+    name_bytes: int | None = None  # of the longest name
+    refuses_chars: str | None = None  # characters that no name may hold, or that come out as others
     truncates: bool | None = None  # OPEN makes a new file only where it is told to truncate it, too
     verbatim: bool | None = None  # READLINK tells what the link holds; else where it leads, as a whole path
     takes_modes: bool | None = None  # SETSTAT of a mode is not refused
@@ -50,7 +57,7 @@ class Quirks(Struct, frozen=True):
     @property
     def lacking(self) -> bool:
         """Whether something was found not to work that whoever runs the server may allow."""
-        return False in (self.makes_links, self.keeps_modes, self.keeps_times)
+        return self.channels is not None or False in (self.makes_links, self.keeps_modes, self.keeps_times)
 
     @property
     def untried(self) -> bool:

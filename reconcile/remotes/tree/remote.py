@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -41,11 +42,21 @@ from reconcile.remotes.tree.walk import observe, walk
 from reconcile.remotes.tree.workdir import leave, make_workdir
 from reconcile.source.files import Source
 
+if TYPE_CHECKING:
+    from reconcile.core.checkup import Fact
+
 
 class TreeRemote:
     """See ``Remote``."""
 
-    def __init__(self, driver: Driver, site: Site, reporter: Reporter, memory: Memory) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        site: Site,
+        reporter: Reporter,
+        memory: Memory,
+        about: Callable[[], Iterable[Fact]] = tuple,
+    ) -> None:
         self._driver = driver
         self._site = site
         self._reporter = reporter
@@ -55,6 +66,7 @@ class TreeRemote:
             site.ask_anew()
         self._kept = Kept()
         self._spread = Spread(driver, site)
+        self._about = about
 
     @property
     def caps(self) -> Caps:
@@ -164,6 +176,15 @@ class TreeRemote:
         """Purge the run's trash and remove its folder; the mark is renamed beside that."""
         look_at_others(self._driver, self._site, self._memory)
         yield from leave(self._driver, self._site, self._kept, mark)
+
+    def examine(self, run: str, stop: Stop) -> Iterator[Fact]:
+        """See ``Examinable``."""
+        from reconcile.remotes.tree.examine import examine  # late: no run needs it
+        from reconcile.remotes.tree.findings import findings
+
+        seen = examine(self._driver, self._site, run, stop)
+        yield from self._about()
+        yield from findings(self._site, seen)
 
     def close(self) -> None:
         """Hang up, and remember what was learned of the server."""

@@ -135,7 +135,7 @@ class Site(Struct, eq=False):
 
     def ask_anew(self) -> None:
         """Learn in this run, or in the next if it is too late for that, whether all is still so."""
-        self.quirks = replace(self.quirks, doubted=True)
+        self.quirks = replace(self.quirks, doubted=True, channels=None)
 
     def as_set(self, mode: int | None, shown: Attrs) -> bool:
         """Whether a mode that was sent shows, as far as the server is known to keep any."""

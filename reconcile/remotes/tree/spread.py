@@ -1,6 +1,6 @@
 """Content over several channels at a time, where the driver has some and each shows what another has made.
 
-What may live here: finding that out, and which are used.
+What may live here: finding that out, how many are granted, and which are used.
 """
 
 from __future__ import annotations
@@ -24,10 +24,15 @@ class Spread:
         self._driver = driver
         self._site = site
         self._unproven = False
+        self._asked = 0
 
     def ask_for(self, actions: Iterable[Action]) -> None:
         """Begin to open as many as the large files are worth."""
-        if self._known is False or not self._driver.ask_for_channels(action.bytes for action in actions):
+        if self._known is False:
+            return
+        sizes = (action.bytes for action in actions)
+        self._asked = self._driver.ask_for_channels(sizes, self._site.quirks.channels)
+        if not self._asked:
             return
         self._unproven = self._known is None
         if self._unproven:  # should that be taken amiss, it is not asked again
@@ -42,7 +47,8 @@ class Spread:
         """Find out whether the channels that were asked for show the same folder, if nobody knows."""
         if self._unproven:
             self._unproven = False
-            self._driver.take_channels(wait=True)
+            if self._driver.take_channels(wait=True):
+                self._note_refusal()
             if self._driver.channels > 1:
                 self._driver.call(_compare(self._site))
             self._use()
@@ -50,7 +56,13 @@ class Spread:
     def take(self, *, wait: bool) -> None:
         """Use those that were asked for, if need be once they are there."""
         if self._driver.take_channels(wait=wait):
+            self._note_refusal()
             self._use()
+
+    def _note_refusal(self) -> None:
+        """A host that grants fewer is not asked for more again."""
+        if self._driver.channels <= self._asked:
+            self._site.quirks = replace(self._site.quirks, channels=self._driver.channels)
 
     def _use(self) -> None:
         self._site.channels = self._driver.channels if self._known else 1

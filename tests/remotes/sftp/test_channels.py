@@ -12,18 +12,19 @@ import pytest
 from msgspec.structs import replace
 
 from reconcile.core.errors import ConnectionLost
-from reconcile.core.job import Options
+from reconcile.core.job import Job, Options
 from reconcile.core.model import Action, Entry, Kind, Op, Plan, Reason
 from reconcile.remotes import Remote
 from reconcile.remotes.sftp import driver
 from reconcile.remotes.sftp.driver import CHANNELS
 from reconcile.remotes.tree import level, upload
 from reconcile.remotes.tree.remote import TreeRemote
+from reconcile.run import run
 from tests.remotes.conformance import OLD, Bench, Conformance, Heard, OpenRemote
 from tests.remotes.sftp.test_sftp import opener
 from tests.support.faults import Fault
 from tests.support.sshd import Sshd, start_sshd
-from tests.support.trees import File
+from tests.support.trees import File, assert_same_tree, build_tree
 
 LARGE = 100_000  # bytes that count as large here
 MANY = CHANNELS * LARGE  # bytes that are worth all channels
@@ -130,6 +131,38 @@ def test_a_server_that_grants_fewer_channels_gets_it_over_these(
         assert lanes(bench) == granted
         bench.same()
         bench.end()
+
+
+def job_to(sshd: Sshd, source: Path, dest: Path, state: Path, *, most: int | None = None) -> Job:
+    login = sshd.endpoint.login(channels=most)
+    return Job(str(source), sshd.endpoint.target(dest), str(state), Options(), login)
+
+
+def test_a_host_that_grants_fewer_is_asked_for_no_more_again(
+    tmp_path: Path, source: Path, dest: Path, state: Path
+) -> None:
+    with start_sshd(tmp_path, settings=("MaxSessions 2", "LogLevel DEBUG1")) as own:
+        job = job_to(own, source, dest, state)
+        refused = []
+        for number in range(2):
+            build_tree(source, {f"{number}": File(os.urandom(MANY))})
+            assert run(job, Heard()).problems == []
+            refused.append(own.log.read_text().count("server_input_channel_open: failure session"))
+        assert refused == [CHANNELS - 2, CHANNELS - 2]
+        assert_same_tree(source, dest)
+        run(replace(job, options=Options(refresh=True)), Heard())  # what an administrator may have changed
+        build_tree(source, {"more": File(os.urandom(MANY))})
+        assert run(job, Heard()).problems == []
+        assert own.log.read_text().count("server_input_channel_open: failure session") > refused[-1]
+
+
+def test_no_more_are_opened_than_the_user_allows(
+    shim_sshd: Sshd, source: Path, dest: Path, state: Path
+) -> None:
+    shim_sshd.requests()
+    build_tree(source, {"large": File(os.urandom(MANY))})
+    assert run(job_to(shim_sshd, source, dest, state, most=3), Heard()).problems == []
+    assert shim_sshd.requests().sessions == 3
 
 
 def test_what_may_be_opened_only_once_takes_one_lane(begin: Begin, bound_sshd: Sshd) -> None:
