@@ -1,0 +1,302 @@
+"""A proxy before an S3 server that lets things go wrong, each at one exact request. Threads of our own.
+
+``with start_faulty(server) as proxy: … proxy.server.url("prefix") … proxy.arm(Fault("cut", 3, "PutObject"))``
+
+It passes on whole requests and whole answers, and knows of each what is asked for, as the service calls it.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import http.client
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Literal
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.support.faults import end_client
+from tests.support.s3 import S3
+
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close() drops what is unsent and sends a RST
+SKEW_ALLOWED = 15 * 60  # seconds (S3: RequestTimeTooSkewed)
+FOR_EVER = 1 << 30
+LISTS = frozenset({"ListObjectsV2", "ListObjects", "ListMultipartUploads", "ListObjectVersions"})
+
+Do = Literal["kill", "cut", "answer", "half", "torn", "slow"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that goes wrong at one request, or from there on at ``times`` of those that match.
+
+    ``kill``: SIGKILL to the process whose id is in ``pid_file``. ``cut``: the connection breaks, and no
+    answer comes. ``answer``: ``status`` and ``code``. ``half``: of the answer half its body, then the end.
+    ``torn``: the server gets half of what was to be sent, and the connection breaks. ``slow``: it takes
+    ``delay`` seconds longer.
+    """
+
+    do: Do
+    at: int = 1  # which of the requests that match, from 1 on
+    kind: str | None = None  # of these only, as S3 calls them: PutObject, UploadPart, ListObjectsV2 …
+    path: str | None = None  # whose path in the URL, as it was meant, holds this
+    when: Literal["before", "after"] = "before"  # the server has done it: of kill, cut, answer
+    status: int = 503
+    code: str = "SlowDown"
+    times: int = 1
+    delay: float = 0.0  # seconds
+    pid_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One that came."""
+
+    kind: str
+    path: str  # bucket and key
+    length: int  # bytes of its body
+
+
+class Faulty:
+    """The proxy. ``server`` is how it is reached.
+
+    ``skew``: seconds by which the server's clock is ahead. ``hides``: nobody may list, so that what is not
+    there is forbidden, as S3 has it.
+    """
+
+    def __init__(self, to: S3) -> None:
+        self.to = urlsplit(to.endpoint).port or 80
+        self.requests: list[Request] = []
+        self.skew = 0.0
+        self.hides = False
+        self._faults: list[list[Fault | int]] = []
+        self._lock = threading.Lock()
+        self._listener = _Listener(self)
+        self.server = to.through(self._listener.server_address[1])
+        self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def arm(self, *faults: Fault) -> None:
+        """Make these what goes wrong from now on, and count requests anew; none: nothing does."""
+        with self._lock:
+            self._faults = [[fault, 0] for fault in faults]
+            self.requests.clear()
+
+    @property
+    def armed(self) -> bool:
+        """Whether something has yet to go wrong for the first time."""
+        with self._lock:
+            return any(isinstance(f, Fault) and isinstance(n, int) and n < f.at for f, n in self._faults)
+
+    def kinds(self) -> list[str]:
+        """What was asked for since the proxy was armed last."""
+        with self._lock:
+            return [request.kind for request in self.requests]
+
+    def due(self, request: Request) -> Fault | None:
+        """What goes wrong with a request that came."""
+        with self._lock:
+            self.requests.append(request)
+            struck = None
+            for each in self._faults:
+                fault, seen = each
+                assert isinstance(fault, Fault)
+                assert isinstance(seen, int)
+                if fault.kind not in (None, request.kind) or (fault.path or "") not in request.path:
+                    continue
+                each[1] = seen + 1
+                if fault.at <= seen + 1 < fault.at + fault.times:
+                    struck = struck or fault
+            return struck
+
+    def close(self) -> None:
+        """End it, and all connections."""
+        self._listener.shutdown()
+        self._listener.server_close()
+        self._thread.join()
+
+
+@contextmanager
+def start_faulty(server: S3) -> Iterator[Faulty]:
+    """A proxy before a server."""
+    proxy = Faulty(server)
+    try:
+        yield proxy
+    finally:
+        proxy.close()
+
+
+def kind_of(method: str, path: str, query: dict[str, list[str]], headers: Message) -> str:
+    """What S3 calls a request."""
+    has_key = path.strip("/").count("/") > 0
+    if not has_key:
+        if method == "POST" and "delete" in query:
+            return "DeleteObjects"
+        if "uploads" in query:
+            return "ListMultipartUploads"
+        if method == "GET" and query.keys() & {"location", "versioning", "policy", "acl"}:
+            return (
+                "GetBucket" + next(iter(query.keys() & {"location", "versioning", "policy", "acl"})).title()
+            )
+        names = {"GET": "ListObjectsV2" if "list-type" in query else "ListObjects", "HEAD": "HeadBucket"}
+        return names.get(method, f"{method} of the bucket")
+    is_copy = "x-amz-copy-source" in headers
+    if "uploadId" in query:
+        part = "UploadPartCopy" if is_copy else "UploadPart"
+        names = {"PUT": part, "POST": "CompleteMultipartUpload", "DELETE": "AbortMultipartUpload"}
+        return names.get(method, "ListParts")
+    if method == "POST" and "uploads" in query:
+        return "CreateMultipartUpload"
+    put = "CopyObject" if is_copy else "PutObject"
+    return {"PUT": put, "GET": "GetObject", "HEAD": "HeadObject", "DELETE": "DeleteObject"}.get(
+        method, method
+    )
+
+
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, proxy: Faulty) -> None:
+        self.proxy = proxy
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that is gone is what this is about."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection of a client's, with one to the server."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Listener
+    _upstream: http.client.HTTPConnection | None = None
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is logged."""
+
+    def finish(self) -> None:
+        """The server's end goes with the client's."""
+        if self._upstream is not None:
+            self._upstream.close()
+        try:
+            super().finish()
+        except OSError:
+            pass  # it was cut
+
+    def _pass_on(self) -> None:
+        proxy, url = self.server.proxy, urlsplit(self.path)
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        query = parse_qs(url.query, keep_blank_values=True)
+        kind = kind_of(self.command, url.path, query, self.headers)
+        fault = proxy.due(Request(kind, unquote(url.path), len(body)))
+        if fault is not None and fault.do == "slow":
+            time.sleep(fault.delay)
+        if (refused := self._refusal(kind)) is not None:
+            self._answer(*refused)
+        elif fault is None or fault.do == "slow":
+            self._give(*self._ask(body), kind)
+        elif fault.do == "torn":
+            self._tear(body)
+        elif fault.do == "half":
+            self._give(*self._ask(body), kind, half=True)
+        else:
+            if fault.when == "after":
+                self._ask(body)
+            if fault.do == "answer":
+                self._answer(fault.status, fault.code)
+                return
+            if fault.do == "kill":
+                end_client(fault.pid_file)
+            self._cut()
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass_on  # noqa: N815 - as the base class calls them
+
+    def _refusal(self, kind: str) -> tuple[int, str] | None:
+        """What this server refuses whatever it is."""
+        proxy = self.server.proxy
+        if proxy.hides and kind in LISTS:
+            return 403, "AccessDenied"
+        if proxy.skew:
+            sent = time.strptime(self.headers.get("X-Amz-Date", ""), "%Y%m%dT%H%M%SZ")
+            ahead = time.time() + proxy.skew - email.utils.mktime_tz((*sent[:6], 0, 1, 0, 0))
+            if abs(ahead) > SKEW_ALLOWED:
+                return 403, "RequestTimeTooSkewed"
+        return None
+
+    def _ask(self, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
+        """The server, which gets all as it was signed."""
+        if self._upstream is None:
+            self._upstream = http.client.HTTPConnection("127.0.0.1", self.server.proxy.to, timeout=60)
+        try:
+            return self._send(self._upstream, body)
+        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+            self._upstream.close()  # it was idle for too long
+            return self._send(self._upstream, body)
+
+    def _send(self, to: http.client.HTTPConnection, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
+        to.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            if name.lower() not in ("expect", "connection"):
+                to.putheader(name, value)
+        to.endheaders(body or None)
+        answer = to.getresponse()
+        return answer, answer.read()
+
+    def _give(self, answer: http.client.HTTPResponse, body: bytes, kind: str, *, half: bool = False) -> None:
+        """The answer, or half of it and the end."""
+        if self.server.proxy.hides and answer.status == 404 and kind in ("HeadObject", "GetObject"):
+            self._answer(403, "AccessDenied")
+            return
+        self.send_response_only(answer.status, answer.reason)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("transfer-encoding", "connection", "content-length", "date"):
+                self.send_header(name, value)
+        length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(body))
+        if length is not None and answer.status != 204:
+            self.send_header("Content-Length", length)
+        self.send_header("Date", email.utils.formatdate(time.time() + self.server.proxy.skew, usegmt=True))
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if half else body)
+        if half:
+            self.wfile.flush()
+            self._cut()
+
+    def _answer(self, status: int, code: str) -> None:
+        """As S3 says no."""
+        body = b"" if self.command == "HEAD" else _ERROR % code.encode()
+        self.send_response_only(status)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Date", email.utils.formatdate(time.time() + self.server.proxy.skew, usegmt=True))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _tear(self, body: bytes) -> None:
+        """The server sees a client that broke off in the middle of what it sent."""
+        to = http.client.HTTPConnection("127.0.0.1", self.server.proxy.to, timeout=60)
+        to.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            if name.lower() not in ("expect", "connection"):
+                to.putheader(name, value)
+        to.endheaders(body[: len(body) // 2] or None)
+        to.close()
+        self._cut()
+
+    def _cut(self) -> None:
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.connection.close()
+
+
+_ERROR = (
+    b'<?xml version="1.0" encoding="UTF-8"?>\n'
+    b"<Error><Code>%s</Code><Message>As the test wanted it</Message><RequestId>0</RequestId></Error>"
+)
