@@ -138,6 +138,13 @@ _REACHING = [  # DEST: what other commands need as well
     click.option("--identity", metavar="FILE", help="Private key; only this one is offered."),
     click.option("--known-hosts", metavar="FILE", help="Known host keys.  [default: ~/.ssh/known_hosts]"),
     click.option(
+        "--host-key",
+        multiple=True,
+        metavar="KEY",
+        help="The key that the host has to show: its fingerprint (SHA256:…), or a line as in known_hosts; "
+        "repeatable. No file is asked then.",
+    ),
+    click.option(
         "--accept-new-host-key",
         is_flag=True,
         help="Enrol the key of an unknown host; never a changed one.",
@@ -147,6 +154,12 @@ _REACHING = [  # DEST: what other commands need as well
         metavar="NAME",
         help="Environment variable with the password or the key's passphrase.",
     ),
+    click.option(
+        "--password-command",
+        metavar="CMD",
+        help="What the shell runs to have the password printed (pass show nas), and for nothing else.",
+    ),
+    click.option("--passphrase-command", metavar="CMD", help="The same for the passphrase of the key."),
     click.option("--compress", is_flag=True, help="Compress on the wire."),
     click.option(
         "--channels",

@@ -341,7 +341,7 @@ def test_a_user_without_a_home_is_asked_for_a_place_for_the_state(
     at = place.args.index("--known-hosts")
     code, _, err = cli("run", *place.args[:at], *place.args[at + 2 :], "--refresh")
     assert code == 6
-    assert "name that with --known-hosts" in err
+    assert "name a file for it with --known-hosts" in err
     assert set(os.listdir(tmp_path)) - set(before) <= {"state"}
 
 

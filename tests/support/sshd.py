@@ -295,9 +295,9 @@ def start_sshd(
         sshd.stop()
 
 
-def make_key(path: Path, *, passphrase: str = "", kind: str = "ed25519") -> None:
+def make_key(path: Path, *, passphrase: str = "", kind: str = "ed25519", comment: str = "throwaway") -> None:
     """Make a key pair: ``path`` and ``path``.pub."""
-    command = [_find("ssh-keygen"), "-q", "-t", kind, "-N", passphrase, "-C", "throwaway", "-f", str(path)]
+    command = [_find("ssh-keygen"), "-q", "-t", kind, "-N", passphrase, "-C", comment, "-f", str(path)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
 

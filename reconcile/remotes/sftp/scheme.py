@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,7 +24,10 @@ if TYPE_CHECKING:  # with it comes what is slow to import
 
 FORMS = "sftp://[user@]host[:port]/absolute/path, sftp://host/~/path/in/home or user@host:path"
 TAKES = frozenset(
-    {"port", "identity", "known_hosts", "accept_new_host_key", "password_env", "compress", "channels"}
+    {
+        *("port", "identity", "known_hosts", "host_key", "accept_new_host_key", "compress", "channels"),
+        *("password_env", "password_command", "passphrase_command"),
+    }
 )
 
 _OWN_HOME = "~ is your own home folder there; write that of others in full, such as /home/somebody/path"
@@ -52,9 +56,12 @@ def be_told(
     login = dict(flags)
     if (port := login.pop("port", None)) is not None:
         target = SshTarget(target.host, target.path, target.user, _check_port(str(port), "--port"))
-    for name, check in (("identity", _identity), ("known_hosts", _known_hosts), ("password_env", _variable)):
+    for name, check in _CHECKS.items():
         if name in login:
             login[name] = check(login[name])
+    if {"password_env", "password_command"} <= login.keys():
+        refuse("--password-env and --password-command are two passwords; leave one of them out")
+    login["host_keys"] = login.pop("host_key", ())
     return target, Login(**login, timeout=timeout or Login().timeout, interactive=interactive)
 
 
@@ -241,8 +248,32 @@ def _variable(name: str) -> str:
     return name
 
 
+def _host_keys(texts: Sequence[str]) -> tuple[str, ...]:
+    from reconcile.remotes.ssh.known_hosts import parse_pins
+
+    for text in texts:
+        parse_pins(text)  # raises UsageError for what is no key
+    return tuple(texts)
+
+
+def _command(option: str, command: str) -> str:
+    if not command.strip():
+        refuse(f"{option}: the command is empty")
+    return command
+
+
+_CHECKS: Mapping[str, Callable[[Any], object]] = {
+    "identity": _identity,
+    "known_hosts": _known_hosts,
+    "host_key": _host_keys,
+    "password_env": _variable,
+    "password_command": partial(_command, "--password-command"),
+    "passphrase_command": partial(_command, "--passphrase-command"),
+}
+
+
 def _refuse_password() -> NoReturn:
     refuse(
         "DEST holds a password. It would end up in process lists, logs and the shell's history: "
-        "use a key, or --password-env NAME"
+        "use a key, --password-command CMD or --password-env NAME"
     )

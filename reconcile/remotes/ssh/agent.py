@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from reconcile.remotes.ssh.library import paramiko
+from reconcile.remotes.ssh.settings import NONE
 
 LISTING = 5.0  # seconds to tell its keys at most: that asks nobody
 _IDENTITIES_ANSWER = 12  # its type, RFC draft-miller-ssh-agent, section 6.1
@@ -83,24 +84,30 @@ class _Agent(paramiko.agent.AgentSSH):
 
 @contextmanager
 def agent_keys(
-    seconds_left: Callable[[], float], skipped: list[str]
+    named: str | None, seconds_left: Callable[[], float], skipped: list[str]
 ) -> Iterator[Sequence[paramiko.AgentKey]]:
     """The keys in the agent, which must stay connected while one of them is offered.
 
+    ``named``: what IdentityAgent says, if it says anything: a socket, or that there is to be none.
     An agent that is gone or talks nonsense is no agent; that one does not answer is named in ``skipped``.
     """
+    if named == NONE:
+        yield ()
+        return
     if sys.platform == "win32":
         with _windows() as keys:
             yield keys
         return
-    path = os.environ.get("SSH_AUTH_SOCK", "")
+    path = named or os.environ.get("SSH_AUTH_SOCK", "")
     try:
         line = _Line(path)
     except TimeoutError:
         skipped.append(f"the agent at {path}: it does not answer.")
         yield ()
         return
-    except OSError:
+    except OSError as error:
+        if named is not None:
+            skipped.append(f"the agent at {path}, which IdentityAgent names: {error.strerror or error}.")
         yield ()
         return
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -9,17 +10,19 @@ from functools import partial
 from typing import TypeAlias
 
 from reconcile.core.errors import TurnedAway, Unreachable
-from reconcile.remotes.ssh.keys import offers
+from reconcile.remotes.ssh.keys import Offer, offers
 from reconcile.remotes.ssh.library import paramiko
 from reconcile.remotes.ssh.secret import TRIES, Answers, Secrets
 from reconcile.remotes.ssh.settings import Settings
 from reconcile.remotes.ssh.target import Login
 from reconcile.remotes.ssh.transport import Auth, Transport
+from reconcile.remotes.words import one_line
 
 _Start: TypeAlias = Callable[[threading.Event], object]
 
 PASSWORD, DIALOGUE = "password", "keyboard-interactive"  # their names, RFC 4252 and 4256
 NOTHING = "without a proof"
+_ENOUGH = re.compile("too many auth", re.IGNORECASE)  # as OpenSSH says after MaxAuthTries
 
 
 def prove(
@@ -31,18 +34,20 @@ def prove(
 ) -> None:
     """Authenticate, with as few questions as possible: nothing is tried that the server has ruled out.
 
-    Raises TurnedAway if nothing we have lets us in, and UsageError for a key that can't be used.
+    Raises TurnedAway if nothing we have lets us in, and UsageError for a key that can't be used. Keys that it
+    refused before it hung up are left in ``secrets``: others may be taken on another connection.
     """
     attempts = _Attempts(transport, settings, secrets, seconds_left)
-    with closing(offers(login, settings.identities, secrets, attempts.skipped, seconds_left)) as keys:
+    with closing(offers(login, settings, secrets, attempts.skipped, seconds_left)) as keys:
         for offer in keys:
-            start = partial(attempts.auth.auth_publickey, settings.user, offer.key)
-            if attempts.lets_in(f"key {offer.label}", start):
+            if attempts.by_key(offer):
                 return
             if not attempts.auth.may("publickey"):
                 break
     if not (attempts.by_password() or attempts.by_dialogue() or attempts.by_nothing()):
-        raise TurnedAway(attempts.explain())
+        why = attempts.explain()
+        secrets.refused.clear()  # who asks again later may have been let in meanwhile
+        raise TurnedAway(why)
 
 
 class _Attempts:
@@ -52,6 +57,7 @@ class _Attempts:
         self, transport: Transport, settings: Settings, secrets: Secrets, seconds_left: Callable[[], float]
     ) -> None:
         self.auth = Auth(transport)
+        self._transport = transport
         self.skipped: list[str] = []  # what can't be used, and why
         self._settings = settings
         self._user = settings.user
@@ -61,6 +67,27 @@ class _Attempts:
         self._tried: list[str] = []
         self._took_password = False  # and wants something else beside it
         self._unanswered: list[str] = []
+
+    def by_key(self, offer: Offer) -> bool:
+        """One of our keys."""
+        start = partial(self.auth.auth_publickey, self._user, offer.key)
+        refused = False
+        try:
+            if self.lets_in(f"key {offer.label}", start):
+                return True
+            refused = not (self.auth.partly or self.auth.unsigned)
+        except Unreachable:
+            refused = self._had_enough  # or the line broke
+            raise
+        finally:
+            if refused:
+                self._secrets.refused[offer.key.asbytes()] = offer.label
+        return False
+
+    @property
+    def _had_enough(self) -> bool:
+        """Whether the server said so when it hung up."""
+        return _ENOUGH.search(self._transport.farewell) is not None
 
     def lets_in(self, label: str, start: _Start) -> bool:
         """One attempt. Raises Unreachable if the server hangs up or falls silent."""
@@ -86,21 +113,25 @@ class _Attempts:
             if keys > 1
             else "It may not want this user, or this kind of login, or too many have failed of late."
         )
-        lasting = TurnedAway if len(self._tried) > 1 else Unreachable  # one may have met a line that broke
+        said = one_line(self._transport.farewell)
+        saying = f', saying "{said}"' if said else ""
+        # After one attempt only it may be the line that broke.
+        lasting = TurnedAway if len(self._tried) > 1 or self._had_enough else Unreachable
         raise lasting(
-            f"{self._settings}, hung up while we logged in as {self._user} "
+            f"{self._settings}, hung up while we logged in as {self._user}{saying} "
             f"(tried: {', '.join(self._tried)}). {advice}"
         )
 
     def by_password(self) -> bool:
         """The password, typed or given. Some servers list this way in and take it only by the other."""
         auth, secrets = self.auth, self._secrets
-        if auth.allowed is None and secrets.interactive and secrets.given is None and self.by_nothing():
+        if auth.allowed is None and secrets.interactive and not secrets.is_given and self.by_nothing():
             return True  # or we know now what it would ask for
         if not auth.may(PASSWORD):
             return False
         for word in secrets.passwords(self._account):
             if self.lets_in(PASSWORD, partial(auth.auth_password, self._user, word)):
+                secrets.was_right()
                 return True
             self._took_password = auth.partly
             if not auth.may(PASSWORD) or auth.partly:
@@ -122,14 +153,17 @@ class _Attempts:
             if talk is None:
                 return True
             secrets.keep(self._account, None)
-            if secrets.given or not secrets.interactive or not talk.asked:
+            if secrets.renew():
+                continue
+            if secrets.is_given or not secrets.interactive or not talk.asked:
                 return False
         return False
 
     def _talk(self, word: str | None) -> Answers | None:
         """One dialogue; None if it lets us in."""
-        answers = Answers(self._secrets, word)
+        answers = Answers(self._secrets, self._account, word)
         if self.lets_in(DIALOGUE, partial(self.auth.auth_interactive, self._user, answers)):
+            self._secrets.was_right()
             if answers.hidden is not None and not self._took_password:
                 self._secrets.keep(self._account, answers.hidden)
             return None
@@ -142,8 +176,10 @@ class _Attempts:
 
     def explain(self) -> str:
         """Why nothing has let us in, and what might."""
-        given = self._secrets.given
-        tried = [label for label in self._tried if label != NOTHING] or self._tried
+        refused = [f"key {label}" for label in self._secrets.refused.values()]
+        tried = [
+            label for label in dict.fromkeys([*refused, *self._tried]) if label != NOTHING
+        ] or self._tried
         allowed = ", ".join(self.auth.allowed or ()) or "nothing it would name"
         parts = [f"{self._settings}, does not let {self._user!r} in."]
         parts.append(f"Tried: {', '.join(tried)}; the server allows: {allowed}.")
@@ -155,11 +191,11 @@ class _Attempts:
                 f"The server also asked {asked}, which nobody could answer: that takes a terminal, or a "
                 "login that needs no second factor, such as a key."
             )
-        if given is not None and given != given.strip():
+        if self._secrets.looks_odd:
             parts.append("(The password that was given begins or ends with a blank.)")
         check = "the user and the password" if PASSWORD in tried or DIALOGUE in tried else "the user"
         parts.append(
             f"Check {check}, or give a key (--identity FILE), an agent with the key loaded, or "
-            "the name of a variable that holds the password (--password-env NAME)."
+            "what prints or holds the password (--password-command CMD, --password-env NAME)."
         )
         return " ".join(parts)

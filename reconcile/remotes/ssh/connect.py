@@ -36,6 +36,7 @@ _LOOK_UP = 0.2  # seconds: a signal that comes just before a wait begins is hear
 _NOT_NOW = (b"MaxStartups", b"Not allowed at this time")
 _NO_SSH = (b"HTTP/", b"220", b"<", b"* OK", b"+OK")  # web, FTP, SMTP, IMAP, POP: those won't learn it
 
+CALLS = 4  # to a server that hangs up after it has refused some keys, while there are others: MaxAuthTries
 KEEPALIVE = 30  # seconds of silence, so that no router in between forgets the connection
 PATIENCE = 60.0  # seconds for which a connection may take no data
 
@@ -217,6 +218,17 @@ def connect(
 
         secrets = Secrets(login)
     try:
+        for _ in range(CALLS - 1):
+            refused = len(secrets.refused)
+            try:
+                return _connect(target, settings, login, say, patience, secrets)
+            except TurnedAway:
+                if (more := len(secrets.refused) - refused) <= 0:
+                    raise
+            say(
+                f"{settings}, hung up after it had refused {more} of our keys: called once more, to try "
+                "others. To spare that name the right one: --identity, or IdentityFile in your SSH config."
+            )
         return _connect(target, settings, login, say, patience, secrets)
     except Unreachable as error:
         if settings.reservation:
@@ -233,11 +245,12 @@ def _connect(
     secrets: Secrets,
 ) -> Connection:
     started = time.monotonic() - secrets.paused
-    known = known_hosts.look_up(settings.host, settings.port, login.known_hosts, secrets.read)
+    known = known_hosts.look_up(settings, login, secrets.read)
     sock = dial(settings.host, settings.port, login.timeout)
     try:
         from reconcile.remotes.ssh.auth import prove
         from reconcile.remotes.ssh.transport import Transport
+        from reconcile.remotes.ssh.trust import check
 
         refuse_proxy(target)  # now, as it takes paramiko to read; until here nothing was told but a name
         transport = Transport(sock, greeted=True)
@@ -253,7 +266,7 @@ def _connect(
         _negotiate(transport, known, settings, max(seconds_left(), 0.1))
         key = transport.host_key
         assert key is not None  # negotiated
-        known_hosts.check(
+        check(
             known,
             key.get_name(),
             key.asbytes(),

@@ -1,4 +1,4 @@
-"""known_hosts: who a host has to prove to be. Always checked, never guessed.
+"""known_hosts: what is written down of a host. What follows from that is in ``trust``.
 
 The format is that of sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT". It is read here as
 paramiko's reader gives up on the first ``@revoked`` or ``@cert-authority``.
@@ -12,17 +12,21 @@ import hashlib
 import hmac
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
 
-from reconcile.core.errors import Untrusted, UsageError
-from reconcile.home import NO_HOME, in_home
+from reconcile.core.errors import UsageError
+from reconcile.home import in_home
+from reconcile.remotes.ssh.settings import Settings
+from reconcile.remotes.ssh.target import Login
 
-GLOBAL_FILE = "/etc/ssh/ssh_known_hosts"
-USER_FILE = "~/.ssh/known_hosts"
+GLOBAL_FILES = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
+USER_FILES = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 DEFAULT_PORT = 22
 
+_FINGERPRINT = re.compile(r"SHA256:([A-Za-z0-9+/]{43})=?")
 _REVOKED = "@revoked"
 _AUTHORITY = "@cert-authority"
 
@@ -44,19 +48,32 @@ class Line(Struct, frozen=True):
         return f"{self.file}, line {self.number}: {self.kind} {fingerprint(self.key)}"
 
 
+class Pin(Struct, frozen=True):
+    """A host's key as it was given: ``--host-key``."""
+
+    fingerprint: str
+    kind: str = ""  # if the key was given whole
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.fingerprint}".lstrip()
+
+
 class Known(Struct, frozen=True):
-    """All that is written down about one host."""
+    """All that is known about one host."""
 
     name: str  # as known_hosts spells it, with the port unless it is 22
     file: str | None  # where a new key goes, if there is a place for it
+    files: tuple[str, ...] = ()  # what was read
     trusted: tuple[Line, ...] = ()
     portless: tuple[Line, ...] = ()  # keys of the same host on port 22: they may vouch, but not accuse
     revoked: tuple[Line, ...] = ()
     authorities: tuple[Line, ...] = ()
+    pins: tuple[Pin, ...] = ()  # if there are any, nothing else vouches
+    way_out: str = "reconcile trust"  # what to type to have a key written down
 
     def sort_algorithms(self, algorithms: Sequence[str]) -> tuple[str, ...]:
         """``algorithms`` with those first whose keys are known, else the server shows one that isn't."""
-        kinds = {line.kind for line in self.trusted or self.portless}
+        kinds = {each.kind for each in self.pins or self.trusted or self.portless}
         known = {name for kind in kinds for name in _ALGORITHMS.get(kind, (kind,))}
         return tuple(sorted(algorithms, key=lambda name: name not in known))
 
@@ -72,133 +89,77 @@ def read_plainly(path: str) -> bytes:
         return file.read()
 
 
-def look_up(host: str, port: int, file: str | None, read: Callable[[str], bytes] = read_plainly) -> Known:
-    """What ``file`` says of a host; without one the user's and then the machine's known_hosts.
+def look_up(settings: Settings, login: Login, read: Callable[[str], bytes] = read_plainly) -> Known:
+    """What is known of a host: what ``--host-key`` says, else what the files do, the user's first.
 
-    Raises UsageError if a file is there but can't be read.
+    Raises UsageError if a file is there but can't be read, or ``--host-key`` names no key.
     """
-    plain = host.lower()
-    name = plain if port == DEFAULT_PORT else f"[{plain}]:{port}"
-    own = in_home(file or USER_FILE)
+    plain = (settings.host_key_alias or settings.host).lower()
+    has_port = settings.port != DEFAULT_PORT and settings.host_key_alias is None
+    name = f"[{plain}]:{settings.port}" if has_port else plain
+    own, others = _files(settings, login)
     found: dict[str, list[Line]] = {"": [], "portless": [], _REVOKED: [], _AUTHORITY: []}
-    for path in (own,) if file else (own, GLOBAL_FILE):
-        for line in () if path is None else _read_lines(path, read):
+    for path in (*own, *others):
+        for line in _read_lines(path, read):
             if _matches(line.hosts, name):
                 found[line.marker].append(line)
             elif name != plain and _matches(line.hosts, plain):
                 found[line.marker or "portless"].append(line)
     return Known(
         name,
-        own,
+        own[0] if own else None,
+        files=(*own, *others),
         trusted=tuple(found[""]),
         portless=tuple(found["portless"]),
         revoked=tuple(found[_REVOKED]),
         authorities=tuple(found[_AUTHORITY]),
+        pins=tuple(pin for text in login.host_keys for pin in parse_pins(text)),
+        way_out=_way_out(settings, login),
     )
 
 
-def check(
-    known: Known,
-    kind: str,
-    key: bytes,
-    *,
-    accept_new: bool,
-    say: Callable[[str], None],
-    confirm: Callable[[str, str], bool] | None = None,
-) -> None:
-    """Let pass the key that is known, and a first one if ``accept_new``, which writes it down.
+def parse_pins(text: str) -> list[Pin]:
+    """What ``--host-key`` names: a fingerprint, as ``ssh-keygen -l`` shows it, or lines of known_hosts.
 
-    ``confirm`` asks the user whether to do that; its second argument is as good as a yes.
-    Raises Untrusted for any other.
+    Whatever name stands in such a line, its key is meant for DEST. Raises UsageError.
     """
-    for line in known.revoked:
-        if line.key == key:
-            raise Untrusted(
-                f"the host key of {known.name} is revoked ({line}). Whoever answers there can't be trusted: "
-                "not connected. Ask the administrator of the server for its new key."
-            )
-    if any(line.key == key for line in known.trusted or known.portless):
-        return
-    if known.trusted:
-        raise Untrusted(_accuse(known, kind, key))
-    if not (accept_new or _is_confirmed(known, kind, key, confirm)):
-        raise Untrusted(_introduce(known, kind, key))
-    _enrol(known, kind, key)
-    say(f"the host key of {known.name} is new: {kind} {fingerprint(key)} was added to {known.file}")
+    lines = [words for line in text.splitlines() if (words := line.split()) and not words[0].startswith("#")]
+    return [_parse_pin(words) for words in lines or [[]]]
 
 
-def _is_confirmed(known: Known, kind: str, key: bytes, confirm: Callable[[str, str], bool] | None) -> bool:
-    if confirm is None or known.file is None:
-        return False
-    shown = fingerprint(key)
-    return confirm(
-        f"The host {known.name} is not known. It shows {kind} {shown}.\n"
-        f"Connect, and add that key to {known.file}?",
-        shown,
-    )
-
-
-def _accuse(known: Known, kind: str, key: bytes) -> str:
-    same_kind = [line for line in known.trusted if line.kind == kind]
-    what = "HAS CHANGED" if same_kind else f"IS OF A TYPE ({kind}) THAT IS NOT THE KNOWN ONE"
-    lines = "".join(f"\n  known: {line}" for line in same_kind or known.trusted)
-    return (
-        f"THE HOST KEY OF {known.name} {what}. Somebody may be intercepting the connection, or the server "
-        f"was set up anew: not connected.\n  shown: {kind} {fingerprint(key)}{lines}\n"
-        "Ask the administrator of the server whether the shown key is right. Only if it is: remove the known "
-        f"line (ssh-keygen -R '{known.name}' -f '{(same_kind or known.trusted)[0].file}') and try again. "
-        "--accept-new-host-key does not help here: it never replaces a key."
-    )
-
-
-def _introduce(known: Known, kind: str, key: bytes) -> str:
-    host, _, port = known.name.removeprefix("[").partition("]:")
-    scan = f"ssh-keyscan -p {port} {host}" if port else f"ssh-keyscan {host}"
-    missing = (
-        f"{known.file} has no key for it" if known.file else f"there is no list of known hosts, as {NO_HOME}"
-    )
-    file = known.file or "a file, name that with --known-hosts,"
-    note = ""
-    if known.authorities:
-        line = known.authorities[0]
-        note = (
-            f" (The @cert-authority in {line.file}, line {line.number}, was skipped: "
-            "host certificates are not supported.)"
+def _parse_pin(words: Sequence[str]) -> Pin:
+    if words and words[0].startswith("@"):
+        raise UsageError(
+            f"--host-key takes a host's own key, and no {words[0]} line: put that into a file and name the "
+            "file with --known-hosts"
         )
-    return (
-        f"the host {known.name} is not known: {missing}, and it shows "
-        f"{kind} {fingerprint(key)}. If its administrator confirms that fingerprint, connect once with "
-        f"--accept-new-host-key, or add the output of `{scan}` to {file} yourself.{note}"
+    for place, word in enumerate(words):
+        if match := _FINGERPRINT.fullmatch(word):
+            return Pin(f"SHA256:{match[1]}")
+        if (key := parse_key(words[place:])) is not None:
+            return Pin(fingerprint(key[1]), key[0])
+    raise UsageError(
+        "--host-key takes a fingerprint, SHA256: and 43 characters as `ssh-keygen -lf` shows them, or a line "
+        "as in known_hosts; this is neither"
     )
 
 
-def _enrol(known: Known, kind: str, key: bytes) -> None:
-    """Append a line, in one write, for others may be appending too."""
-    if known.file is None:
-        raise Untrusted(
-            f"the new host key of {known.name} has no place to be written to: {NO_HOME}. "
-            "Name a file with --known-hosts."
-        )
-    if re.search(r"[\s,*?!|#@]", known.name):
-        raise Untrusted(f"{known.name!r} is no host name that could be written to {known.file}")
-    line = f"{known.name} {kind} {base64.b64encode(key).decode()}\n".encode()
-    try:
-        os.makedirs(os.path.dirname(os.path.abspath(known.file)), mode=0o700, exist_ok=True)
-        fd = os.open(known.file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            end = os.lseek(fd, 0, os.SEEK_END)
-            if end:
-                os.lseek(fd, end - 1, os.SEEK_SET)
-                if os.read(fd, 1) != b"\n":
-                    line = b"\n" + line
-            os.write(fd, line)
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise Untrusted(
-            f"the new host key of {known.name} can't be written to {known.file}: {error.strerror}. "
-            "Name another file with --known-hosts."
-        ) from None
+def _files(settings: Settings, login: Login) -> tuple[list[str], list[str]]:
+    """The user's and the machine's, those that have a place."""
+    if login.known_hosts is not None:
+        return [login.known_hosts], []
+    own = USER_FILES if settings.user_known_hosts is None else settings.user_known_hosts
+    others = GLOBAL_FILES if settings.global_known_hosts is None else settings.global_known_hosts
+    return [*filter(None, map(in_home, own))], [*filter(None, map(in_home, others))]
+
+
+def _way_out(settings: Settings, login: Login) -> str:
+    words = ["reconcile", "trust"]
+    if login.known_hosts is not None:
+        words += "--known-hosts", login.known_hosts
+    if settings.port != DEFAULT_PORT:
+        words += "--port", str(settings.port)
+    return shlex.join([*words, settings.name or settings.host])
 
 
 def _read_lines(path: str, read: Callable[[str], bytes]) -> Iterator[Line]:

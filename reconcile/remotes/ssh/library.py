@@ -55,7 +55,7 @@ from paramiko.packet import Packetizer
 _NEEDED: dict[type, tuple[str, ...]] = {
     paramiko.Transport: (
         *("_channel_handler_table", "_kex_info", "_preferred_kex", "_parse_kex_init"),
-        *("_really_parse_kex_init", "_send_user_message"),
+        *("_parse_disconnect", "_really_parse_kex_init", "_send_user_message"),
     ),
     paramiko.Channel: ("_event_pending", "_wait_for_send_window", "_window_adjust"),
     AuthHandler: (

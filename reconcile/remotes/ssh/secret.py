@@ -12,9 +12,10 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from reconcile.core.errors import UsageError
+from reconcile.remotes.ssh.command import read_secret
 from reconcile.remotes.ssh.target import Login
 from reconcile.remotes.words import one_line
 
@@ -25,10 +26,10 @@ TRIES = 3  # at a prompt, as OpenSSH's NumberOfPasswordPrompts
 
 
 class Secrets:
-    """What a variable holds or the user types. Nothing of it is ever shown or logged.
+    """What a variable holds, a command prints or the user types. Nothing of it is ever shown or logged.
 
-    What the user has typed is given again, unasked, until it turns out to be wrong.
-    ``before_asking`` returns when the user may be asked.
+    What was printed or typed is given again, unasked, until it turns out to be wrong.
+    ``before_asking`` returns when the user may be asked, or a command run that may ask.
     """
 
     def __init__(self, login: Login, before_asking: Callable[[], None] = lambda: None) -> None:
@@ -36,16 +37,20 @@ class Secrets:
         self._before_asking = before_asking
         self._held = 0.0  # seconds until it returned
         self._held_since: float | None = None
-        self.given: str | None = None
-        self._opened_key = False
+        self._login = login
+        self._variable: str | None = None  # what it holds
+        self._opened_key = False  # that
+        self.refused: dict[bytes, str] = {}  # keys, public, that the server does not take, and their labels
+        self._printed: dict[str, str] = {}  # by option: what its command did
+        self._was_right = False  # what is given as the password, on a connection before
         self._typed: dict[str, str] = {}  # by prompt; right, as far as is known
         self._contents: dict[str, bytes] = {}  # of pipes
         self._spent = 0.0
         self._asking_since: float | None = None
         if login.password_env is not None:
             # A secret that comes out of a file or a vault ends in a line break more often than not.
-            self.given = os.environ.get(login.password_env, "").rstrip("\r\n")
-            if not self.given:
+            self._variable = os.environ.get(login.password_env, "").rstrip("\r\n")
+            if not self._variable:
                 raise UsageError(
                     f"--password-env {login.password_env}: that variable is not set, or empty. "
                     "Export it, or leave the option out."
@@ -75,21 +80,55 @@ class Secrets:
 
     def passphrases(self, path: str) -> Iterator[str]:
         """One after the other, until one opens the key. Call :meth:`opened` then."""
-        if self.given is not None:
-            yield self.given
+        if (command := self._login.passphrase_command) is not None:
+            yield self._print("--passphrase-command", command)
+        elif self._variable is not None:
+            yield self._variable
         else:
             yield from self._ask(f"Passphrase of {path}: ", "It does not open the key.")
 
     def opened(self) -> None:
-        """The given secret is a passphrase, and so no server's business."""
-        self._opened_key = True
+        """What was given opens a key: if it is what the variable holds, that is no server's business."""
+        self._opened_key = self._login.passphrase_command is None
+
+    @property
+    def is_given(self) -> bool:
+        """Whether there is a password that nobody has to type."""
+        return self._login.password_command is not None or (
+            self._variable is not None and not self._opened_key
+        )
+
+    @property
+    def given(self) -> str | None:
+        """That password. Raises TurnedAway if the command that is to print it does not."""
+        if (command := self._login.password_command) is not None:
+            return self._print("--password-command", command)
+        return self._variable if self.is_given else None
+
+    @property
+    def looks_odd(self) -> bool:
+        """Whether the password that was given begins or ends with a blank."""
+        given = self._printed.get("--password-command", self._variable) or ""
+        return given != given.strip()
+
+    def was_right(self) -> None:
+        """The password that was given let us in."""
+        self._was_right = True
+
+    def renew(self) -> bool:
+        """Whether another may be given: what let us in before may have been good for once, or for a while."""
+        may_differ, self._was_right = self._was_right and self._login.password_command is not None, False
+        if may_differ:
+            del self._printed["--password-command"]
+        return may_differ
 
     def passwords(self, account: str) -> Iterator[str]:
         """One after the other, until one is accepted."""
         if self.given is not None:
-            if not self._opened_key:
+            yield self.given
+            if self.renew():
                 yield self.given
-        else:
+        elif self._variable is None:
             yield from self._ask(_password_of(account), "The server does not accept it.")
 
     def typed(self, account: str) -> str | None:
@@ -118,14 +157,29 @@ class Secrets:
         """What the user types, unseen but with ``echo``; None where nobody is there."""
         if not self.interactive:
             return None
+        with self._pause():
+            try:
+                return _read_shown(prompt) if echo else getpass.getpass(prompt)
+            except EOFError:
+                return None
+
+    def _print(self, option: str, command: str) -> str:
+        """What a command prints, which is run once."""
+        if option not in self._printed:
+            with self._pause():
+                patience = None if self.interactive else self._login.timeout
+                self._printed[option] = read_secret(command, option, patience)
+        return self._printed[option]
+
+    @contextmanager
+    def _pause(self) -> Iterator[None]:
+        """It is the user's turn: neither the server's time nor ours passes."""
         self._held_since = began = time.monotonic()
         self._before_asking()
         self._asking_since = time.monotonic()
         self._held, self._held_since = self._held + self._asking_since - began, None
         try:
-            return _read_shown(prompt) if echo else getpass.getpass(prompt)
-        except EOFError:
-            return None
+            yield
         finally:
             self._spent, self._asking_since = self.waited, None
 
@@ -147,11 +201,12 @@ class Answers:
     are the user's. Without a user they are kept in ``unanswered``.
     """
 
-    def __init__(self, secrets: Secrets, word: str | None) -> None:
+    def __init__(self, secrets: Secrets, account: str, word: str | None) -> None:
         self.hidden: str | None = None  # the first answer that was typed unseen
         self.asked = 0  # questions
         self.unanswered: list[str] = []
         self._secrets = secrets
+        self._account = account  # so that it is clear who asks
         self._word = word
 
     def __call__(self, title: str, instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
@@ -166,7 +221,8 @@ class Answers:
                 self._word = None
                 continue
             shown = one_line(text.strip()) or "The server asks:"
-            answer = self._secrets.ask("\n".join([*above, f"{shown} "]), echo=echo)
+            prompt = f"({self._account}) {shown} "
+            answer = self._secrets.ask("\n".join([*above, prompt]), echo=echo)
             above = []
             if answer is None:
                 self.unanswered.append(shown)

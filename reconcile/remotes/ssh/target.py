@@ -34,8 +34,11 @@ class Login(Struct, frozen=True):
 
     identity: str | None = None  # key file; if given, only this key is offered
     known_hosts: str | None = None  # default ~/.ssh/known_hosts
+    host_keys: tuple[str, ...] = ()  # fingerprints, or lines of known_hosts: then only these are taken
     accept_new_host_key: bool = False
     password_env: str | None = None  # name of the variable that holds the password
+    password_command: str | None = None  # what prints it
+    passphrase_command: str | None = None  # what prints that of the key; then a variable holds none
     compress: bool = False
     channels: int | None = None  # at a time, at most
     timeout: float = 30.0  # seconds to connect

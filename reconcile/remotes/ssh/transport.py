@@ -67,12 +67,17 @@ class Transport(paramiko.Transport):
         options = self.get_security_options()
         options.ciphers = tuple(sorted(options.ciphers, key=lambda name: "gcm" not in name))
         self.mismatch = ""  # why no way of talking was found
+        self.farewell = ""  # what the other end said when it hung up
         self.arrival: threading.Event | None = None  # set when a channel takes more
 
     @property
     def preferred_keys(self) -> tuple[str, ...]:
         """Host key algorithms to ask for. paramiko's own adds certificates, which nobody here checks."""
         return tuple(self.get_security_options().key_types)
+
+    def _parse_disconnect(self, message: paramiko.Message) -> None:
+        message.get_int()  # a code, which says less
+        self.farewell = message.get_binary().decode(errors="backslashreplace")
 
     def _parse_kex_init(self, message: paramiko.Message) -> None:
         try:

@@ -192,5 +192,6 @@ KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIHFjFGWUo6XqrqGUkb4sWIXS2s5kPr0RQIu4uZx1cW2x"
 
 
 def test_nothing_is_read_from_the_current_folder(homeless: Path) -> None:
-    assert find_settings(NAS, Login(), pytest.fail).host == "nas"
-    assert not look_up("nas", 22, None).trusted
+    settings = find_settings(NAS, Login(), pytest.fail)
+    assert settings.host == "nas"
+    assert not look_up(settings, Login()).trusted

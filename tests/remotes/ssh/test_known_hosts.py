@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.core.errors import Unreachable, UsageError
-from reconcile.remotes.ssh.known_hosts import Known, check, fingerprint, look_up
+from reconcile.core.errors import Unreachable, Untrusted, UsageError
+from reconcile.remotes.ssh.known_hosts import Known, Pin, fingerprint, parse_pins
+from reconcile.remotes.ssh.known_hosts import look_up as look_up_all
+from reconcile.remotes.ssh.settings import Settings
+from reconcile.remotes.ssh.target import Login
+from reconcile.remotes.ssh.trust import check
 
 
 def make_blob(fill: str, kind: str = "ssh-ed25519") -> bytes:
@@ -33,6 +37,11 @@ RSA = make_blob("r", "ssh-rsa")
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "known_hosts"
+
+
+def look_up(host: str, port: int, file: str) -> Known:
+    """What one file says."""
+    return look_up_all(Settings(host, port, "me"), Login(known_hosts=file))
 
 
 def find(file: Path, content: str, host: str = "example.org", port: int = 22) -> Known:
@@ -114,12 +123,18 @@ def test_malformed_lines_are_ignored(file: Path, line: str) -> None:
     assert accepts(look_up("example.org", 22, str(file)))
 
 
-def test_an_unknown_host_names_fingerprint_and_both_ways_in(file: Path) -> None:
+def test_an_unknown_host_names_fingerprint_and_the_ways_in(file: Path) -> None:
     known = find(file, f"other.org {text(OURS)}\n", port=2222)
     with pytest.raises(Unreachable) as caught:
         check(known, "ssh-ed25519", OURS, accept_new=False, say=pytest.fail)
     message = str(caught.value)
-    for part in (fingerprint(OURS), "--accept-new-host-key", "ssh-keyscan -p 2222 example.org", str(file)):
+    shown = fingerprint(OURS)
+    for part in (
+        f"shown:    ssh-ed25519 {shown}\n",
+        f"there is none in {file}\n",
+        f"reconcile trust --known-hosts {file} --port 2222 example.org\n",
+        f"--host-key {shown}",
+    ):
         assert part in message
 
 
@@ -137,7 +152,13 @@ def test_a_changed_key_is_refused_loudly_and_never_enrolled(file: Path, accept_n
     with pytest.raises(Unreachable) as caught:
         check(known, "ssh-ed25519", OURS, accept_new=accept_new, say=pytest.fail)
     message = str(caught.value)
-    for part in ("CHANGED", fingerprint(OURS), fingerprint(OTHER), f"{file}, line 2", "does not help"):
+    for part in (
+        "CHANGED",
+        f"shown:    ssh-ed25519 {fingerprint(OURS)}\n",
+        f"expected: {file}, line 2: ssh-ed25519 {fingerprint(OTHER)}\n",
+        f"reconcile trust --replace --known-hosts {file} example.org",
+        "does not help",
+    ):
         assert part in message
     assert file.read_text() == content
 
@@ -174,7 +195,7 @@ def test_a_revoked_key_does_not_harm_others(file: Path) -> None:
 
 def test_an_authority_is_skipped_with_a_note(file: Path) -> None:
     known = find(file, f"@cert-authority *.org {text(OTHER)}\n")
-    with pytest.raises(Unreachable, match=r"@cert-authority .* was skipped"):
+    with pytest.raises(Unreachable, match=r"@cert-authority in .*, line 1, .*--transport ssh"):
         check(known, "ssh-ed25519", OURS, accept_new=False, say=pytest.fail)
     assert accepts(find(file, f"@cert-authority *.org {text(OTHER)}\nexample.org {text(OURS)}\n"))
     assert not accepts(find(file, f"@cert-authority *.org {text(OURS)}\n")), "its key is no host's key"
@@ -232,3 +253,133 @@ def test_algorithms_are_ordered_by_what_is_known(file: Path) -> None:
         "ecdsa-sha2-nistp256",
     )
     assert find(file, "").sort_algorithms(offered) == offered
+
+
+# Several files, other names
+
+
+def test_the_user_s_files_come_first_and_all_count(tmp_path: Path) -> None:
+    files = [str(tmp_path / name) for name in "abc"]
+    for name, key in zip(files, (OURS, OTHER, RSA), strict=True):
+        Path(name).write_text(f"example.org {text(key)}\n")
+    settings = Settings(
+        "example.org", 22, "me", user_known_hosts=(*files[:2],), global_known_hosts=(files[2],)
+    )
+    known = look_up_all(settings, Login())
+    assert [line.file for line in known.trusted] == files
+    assert known.file == files[0]
+    assert known.way_out == "reconcile trust example.org"
+    assert look_up_all(settings, Login(known_hosts=files[1])).files == (files[1],)
+
+
+def test_no_file_at_all_is_said(tmp_path: Path) -> None:
+    settings = Settings("example.org", 22, "me", user_known_hosts=(), global_known_hosts=())
+    for accept_new in (False, True):
+        with pytest.raises(Untrusted, match="there is no file of known hosts"):
+            check(look_up_all(settings, Login()), "ssh-ed25519", OURS, accept_new=accept_new, say=pytest.fail)
+
+
+def test_an_alias_is_looked_for_and_enrolled_without_a_port(file: Path) -> None:
+    settings = Settings(
+        "10.0.0.5", 2222, "me", name="nas", host_key_alias="Box", user_known_hosts=(str(file),)
+    )
+    file.write_text(f"box {text(OURS)}\n10.0.0.5,[10.0.0.5]:2222,[box]:2222 {text(OTHER)}\n")
+    known = look_up_all(settings, Login())
+    assert (known.name, known.way_out) == ("box", "reconcile trust --port 2222 nas")
+    assert accepts(known)
+    assert not accepts(known, OTHER)
+    file.write_text("")
+    check(look_up_all(settings, Login()), "ssh-ed25519", OURS, accept_new=True, say=lambda _: None)
+    assert file.read_text() == f"box {text(OURS)}\n"
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe"])
+def test_a_file_that_keeps_nothing_enrols_nobody(tmp_path: Path, kind: str) -> None:
+    """Else each key would be the first."""
+    file = Path(os.devnull)
+    if kind == "pipe":
+        file = tmp_path / "pipe"
+        os.mkfifo(file)
+    settings = Settings("example.org", 22, "me", user_known_hosts=(str(file),), global_known_hosts=())
+    known = look_up_all(settings, Login(), lambda _: b"")
+    with pytest.raises(Untrusted, match="is no regular file"):
+        check(known, "ssh-ed25519", OURS, accept_new=True, say=pytest.fail)
+
+
+def test_a_file_that_cannot_be_written_enrols_nobody(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    settings = Settings(
+        "h", 22, "me", user_known_hosts=(str(tmp_path / "folder" / ""),), global_known_hosts=()
+    )
+    known = look_up_all(settings, Login(), lambda _: b"")
+    with pytest.raises(Untrusted, match=r"can't be written to .*--host-key"):
+        check(known, "ssh-ed25519", OURS, accept_new=True, say=pytest.fail)
+
+
+# Keys that are given
+
+
+@pytest.mark.parametrize(
+    ("given", "pins"),
+    [
+        (fingerprint(OURS), [Pin(fingerprint(OURS))]),
+        (f" {fingerprint(OURS)}=\n", [Pin(fingerprint(OURS))]),
+        (f"256 {fingerprint(OURS)} root@nas (ED25519)", [Pin(fingerprint(OURS))]),
+        (text(OURS), [Pin(fingerprint(OURS), "ssh-ed25519")]),
+        (f"nas,10.0.0.5 {text(OURS)} a comment", [Pin(fingerprint(OURS), "ssh-ed25519")]),
+        (f"|1|QUJD|QUJD {text(RSA)}", [Pin(fingerprint(RSA), "ssh-rsa")]),
+        (
+            f"# nas:22 SSH-2.0\nnas {text(OURS)}\r\n\n  # nas\nnas {text(RSA)}\n",
+            [Pin(fingerprint(OURS), "ssh-ed25519"), Pin(fingerprint(RSA), "ssh-rsa")],
+        ),
+    ],
+)
+def test_a_key_is_given_in_many_ways(given: str, pins: list[Pin]) -> None:
+    """As ssh-keygen, a public key file, known_hosts and ssh-keyscan have it."""
+    assert parse_pins(given) == pins
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("", " \n", "#", "nas", "SHA256:", fingerprint(OURS)[:-1], fingerprint(OURS) + "x"),
+        *(
+            fingerprint(OURS).lower(),
+            "MD5:16:27:ac:a5:76:28:2d:36:63:1b:56:4d:eb:df:a6:48",
+            "ssh-ed25519 AAAA",
+        ),
+        *(f"@revoked nas {text(OURS)}", f"@cert-authority nas {text(OURS)}", f"{text(OURS)}\nnonsense"),
+    ],
+)
+def test_what_is_no_key_is_wrong_usage(given: str) -> None:
+    with pytest.raises(UsageError, match="--host-key"):
+        parse_pins(given)
+
+
+def pinned(file: Path, content: str, *given: str) -> Known:
+    file.write_text(content)
+    return look_up_all(Settings("example.org", 22, "me"), Login(known_hosts=str(file), host_keys=given))
+
+
+def test_a_given_key_is_the_only_one_that_is_taken(file: Path) -> None:
+    known = pinned(file, f"example.org {text(OTHER)}\n", fingerprint(RSA), text(OURS))
+    assert accepts(known)
+    assert accepts(known, RSA, "ssh-rsa")
+    for accept_new in (False, True):
+        with pytest.raises(Untrusted) as caught:
+            check(known, "ssh-ed25519", OTHER, accept_new=accept_new, say=pytest.fail)
+    for part in (f"shown:    ssh-ed25519 {fingerprint(OTHER)}", f"expected: {fingerprint(RSA)} (--host-key)"):
+        assert part in str(caught.value)
+    assert file.read_text() == f"example.org {text(OTHER)}\n"
+
+
+def test_a_given_key_is_refused_where_it_is_revoked(file: Path) -> None:
+    known = pinned(file, f"@revoked * {text(OURS)}\n", fingerprint(OURS))
+    with pytest.raises(Untrusted, match="revoked"):
+        check(known, "ssh-ed25519", OURS, accept_new=True, say=pytest.fail)
+
+
+def test_the_type_of_a_given_key_is_asked_for(file: Path) -> None:
+    offered = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512")
+    assert pinned(file, "", text(RSA)).sort_algorithms(offered)[0] == "rsa-sha2-512"
+    assert pinned(file, f"example.org {text(RSA)}\n", fingerprint(OURS)).sort_algorithms(offered) == offered

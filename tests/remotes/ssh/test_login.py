@@ -217,7 +217,8 @@ def test_a_second_factor_is_shown_and_the_password_kept(
     with doorkeeper(door) as port:
         for _ in range(2):
             log_in(port, tmp_path, secrets, interactive=True)
-    assert prompts == ["Password: ", "Verification code: ", "Verification code: "]
+    code = "(me@127.0.0.1) Verification code: "
+    assert prompts == ["(me@127.0.0.1) Password: ", code, code]
 
 
 def test_a_code_that_is_asked_for_after_the_password(tmp_path: Path, typed: Callable[..., list[str]]) -> None:
@@ -225,7 +226,7 @@ def test_a_code_that_is_asked_for_after_the_password(tmp_path: Path, typed: Call
     prompts = typed(SECRET, "123456")
     with doorkeeper(door) as port:
         log_in(port, tmp_path, interactive=True)
-    assert prompts == ["Password of me@127.0.0.1: ", "Enter it: "]
+    assert prompts == ["Password of me@127.0.0.1: ", "(me@127.0.0.1) Enter it: "]
 
 
 def test_a_typed_password_is_kept_and_a_wrong_one_is_not(
@@ -302,7 +303,7 @@ def test_a_user_may_confirm_an_unknown_host(
     login = sshd.endpoint.login(known_hosts=None)
     with pytest.raises(Untrusted) as refused:
         connect(sshd.endpoint.target("/"), login, pytest.fail)
-    shown = str(refused.value).partition("SHA256:")[2].partition(".")[0]
+    shown = str(refused.value).partition("SHA256:")[2].partition("\n")[0]
     typed = f"SHA256:{shown}" if answer == "fingerprint" else answer
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"perhaps\n{typed}\n"))
     said: list[str] = []
