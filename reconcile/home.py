@@ -24,6 +24,15 @@ def in_home(path: str) -> str | None:
     return os.path.join(home, rest) if os.path.isabs(home) else None
 
 
+def login_home() -> str:
+    """The home folder as the system's list has it: OpenSSH's, which does not ask ``HOME``.
+
+    Of a user who is not in that list the one that ``HOME`` names. Empty: there is none.
+    """
+    home = _registered("") or os.environ.get("HOME", "")
+    return home if os.path.isabs(home) else ""
+
+
 def expand(path: str, way_out: str) -> str:
     """The same; raises UsageError where there is no such home folder, and says ``way_out``."""
     full = in_home(path)

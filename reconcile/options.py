@@ -145,6 +145,11 @@ _REACHING = [  # DEST: what other commands need as well
         "repeatable. No file is asked then.",
     ),
     click.option(
+        "--ssh-config",
+        metavar="FILE",
+        help="SSH configuration, in the place of ~/.ssh/config and the machine's; 'none': neither.",
+    ),
+    click.option(
         "--accept-new-host-key",
         is_flag=True,
         help="Enrol the key of an unknown host; never a changed one.",

@@ -60,12 +60,13 @@ class Endpoint:
 
     def login(self, **changes: object) -> Login:
         """How to prove ourselves, as the model's type."""
-        login = Login(identity=str(self.identity), known_hosts=str(self.known_hosts))
+        login = Login(identity=str(self.identity), known_hosts=str(self.known_hosts), ssh_config="none")
         return replace(login, **changes)  # the names are checked at run time
 
     def flags(self) -> list[str]:
         """The same as command-line flags of ``reconcile``."""
-        return ["--identity", str(self.identity), "--known-hosts", str(self.known_hosts)]
+        files = ["--identity", str(self.identity), "--known-hosts", str(self.known_hosts)]
+        return [*files, "--ssh-config", "none"]
 
     def ssh_options(self) -> list[str]:
         """The same for OpenSSH's own clients and rsync's ``-e``; the port is not among them."""
@@ -202,7 +203,7 @@ class Sshd:
 
     def _start(self) -> bool:
         """Start once. False if the port is taken."""
-        sshd = _find("sshd")
+        sshd = find_program("sshd")
         config = self.folder / "sshd_config"
         config.write_text("\n".join(self._config()) + "\n")
         _check_config(sshd, config)
@@ -297,11 +298,12 @@ def start_sshd(
 
 def make_key(path: Path, *, passphrase: str = "", kind: str = "ed25519", comment: str = "throwaway") -> None:
     """Make a key pair: ``path`` and ``path``.pub."""
-    command = [_find("ssh-keygen"), "-q", "-t", kind, "-N", passphrase, "-C", comment, "-f", str(path)]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    options = ["-q", "-t", kind, "-N", passphrase, "-C", comment, "-f", str(path)]
+    subprocess.run([find_program("ssh-keygen"), *options], check=True, stdin=subprocess.DEVNULL)
 
 
-def _find(name: str) -> str:
+def find_program(name: str) -> str:
+    """Where a program of OpenSSH is."""
     path = shutil.which(name, path=SYSTEM_PATH)
     if path is None:
         raise RuntimeError(
@@ -312,7 +314,7 @@ def _find(name: str) -> str:
 
 def _version() -> tuple[int, int]:
     # Before 9.2 there is no -V; what it says against it begins with the version too.
-    output = subprocess.run([_find("sshd"), "-V"], capture_output=True, text=True, check=False).stderr
+    output = subprocess.run([find_program("sshd"), "-V"], capture_output=True, text=True, check=False).stderr
     found = re.search(r"OpenSSH_(\d+)\.(\d+)", output)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 

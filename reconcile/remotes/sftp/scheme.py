@@ -25,8 +25,8 @@ if TYPE_CHECKING:  # with it comes what is slow to import
 FORMS = "sftp://[user@]host[:port]/absolute/path, sftp://host/~/path/in/home or user@host:path"
 TAKES = frozenset(
     {
-        *("port", "identity", "known_hosts", "host_key", "accept_new_host_key", "compress", "channels"),
-        *("password_env", "password_command", "passphrase_command"),
+        *("port", "identity", "known_hosts", "host_key", "ssh_config", "accept_new_host_key", "compress"),
+        *("channels", "password_env", "password_command", "passphrase_command"),
     }
 )
 
@@ -74,6 +74,8 @@ def own_files(login: object) -> Iterator[Own]:
             yield Own(name, "belongs to the key that --identity names")
     if login.known_hosts is not None:
         yield Own(login.known_hosts, "is what --known-hosts names")
+    if login.ssh_config not in (None, "none"):
+        yield Own(login.ssh_config, "is what --ssh-config names")
 
 
 def doubt(text: str) -> str | None:
@@ -241,6 +243,15 @@ def _known_hosts(text: str) -> str:
     return expand_option(text, "--known-hosts")
 
 
+def _ssh_config(text: str) -> str:
+    if text.lower() == "none":
+        return "none"
+    name = expand_option(text, "--ssh-config")
+    if os.path.isdir(name) or not os.path.exists(name):
+        refuse(f"--ssh-config: there is no file {name}")
+    return name
+
+
 def _variable(name: str) -> str:
     if not os.environ.get(name):
         # Not echoed: it happens that the password itself is typed here.
@@ -265,6 +276,7 @@ def _command(option: str, command: str) -> str:
 _CHECKS: Mapping[str, Callable[[Any], object]] = {
     "identity": _identity,
     "known_hosts": _known_hosts,
+    "ssh_config": _ssh_config,
     "host_key": _host_keys,
     "password_env": _variable,
     "password_command": partial(_command, "--password-command"),

@@ -1,124 +1,155 @@
-"""Where a target really is: the URL first, then ``~/.ssh/config``, then the defaults of SSH.
+"""Where a target really is, and by what rules it is reached: DEST first, then SSH's configuration.
 
-What may live here: the few keywords that are followed. Where others would lead elsewhere
-we don't connect, and what could make the difference is named when connecting fails.
+What may live here: which files count, who is asked what they say, and what becomes of it.
 """
 
 from __future__ import annotations
 
 import getpass
-import glob
 import os
-import shlex
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+import shutil
+from collections.abc import Callable, Iterable, Sequence
 
 from reconcile.core.errors import UsageError
-from reconcile.home import in_home
+from reconcile.home import login_home
+from reconcile.remotes.ssh import asked, keywords, reader
 from reconcile.remotes.ssh.known_hosts import DEFAULT_PORT
-from reconcile.remotes.ssh.settings import Setting, Settings
-from reconcile.remotes.ssh.spelling import join_words, judge, split_line, words_of
+from reconcile.remotes.ssh.reader import ConfigFile
+from reconcile.remotes.ssh.settings import NONE, Setting, Settings, Strict
 from reconcile.remotes.ssh.target import Login, SshTarget
+from reconcile.remotes.ssh.tokens import expand_path, tokens
 
-CONFIG = "~/.ssh/config"
-SYSTEM_CONFIG = "/etc/ssh/ssh_config"  # of it, only proxies are heeded
+USER_FOLDER = ".ssh"  # in the home folder that the system's list has, whatever HOME says: ssh(1)
+SYSTEM_FOLDER = "/etc/ssh"
+CLIENT = "ssh"
 
-_KEYWORDS = ("hostname", "user", "port", "identityfile")
-_PROXIES = ("proxyjump", "proxycommand")  # the first of both counts: ssh_config(5)
-# What decides whom we talk to or who lets us in, and is not followed.
-_UNHEEDED = (
-    *("AddressFamily", "BindAddress", "BindInterface", "CanonicalizeHostname", "CertificateFile", "Ciphers"),
-    *("GlobalKnownHostsFile", "HostKeyAlgorithms", "HostKeyAlias", "IdentitiesOnly", "IdentityAgent"),
-    *("KexAlgorithms", "KnownHostsCommand", "MACs", "PKCS11Provider", "PreferredAuthentications"),
-    *("PubkeyAcceptedAlgorithms", "RevokedHostKeys", "SecurityKeyProvider", "UserKnownHostsFile"),
-    "VerifyHostKeyDNS",
-)
-_SPELLED = {name.lower(): name for name in _UNHEEDED}
-# Our own words in what paramiko reads: notes of what stands there, each under a name of its own.
-_PROXY, _PERHAPS, _SKIPPED, _NAMED = "rproxy", "rperhaps", "rskipped", "rnamed"
-_INCLUDED, _PERHAPS_INCLUDED = "rincluded", "rpincluded"
+_CLIENTS = ("/usr/bin/ssh", "/bin/ssh")  # of which we know that their configuration is in SYSTEM_FOLDER
+_YES = ("yes", "true")
 
 
-def find_settings(target: SshTarget, login: Login, say: Callable[[str], None]) -> Settings:  # noqa: ARG001 - soon
-    """Follow HostName, User, Port and IdentityFile of the user's SSH config.
+def find_settings(target: SshTarget, login: Login, say: Callable[[str], None]) -> Settings:
+    """All that is to be known before the host is called. Takes ``login.timeout`` seconds at most.
 
-    Raises UsageError if the config can't be read or understood, or leads through a proxy.
+    Raises UsageError if the configuration can't be read or understood, or can't be followed without
+    OpenSSH's client and there is none; TurnedAway if it takes too long to tell.
     """
-    config = _read_config(CONFIG, target)
-    for key, value in config.items():
-        if key.startswith(_SKIPPED):
-            say(f"{CONFIG}: {value}")
-    _settles_proxy(config, CONFIG, target)
-    port = config.get("port", str(DEFAULT_PORT))
-    if target.port is None and not (port.isdecimal() and 0 < int(port) < 65536):
-        raise UsageError(f"{CONFIG}: Port {port} for {target.host} is no port. Correct it, or give --port.")
+    client = shutil.which(CLIENT)
+    files = list(_files(login.ssh_config))
+    said: Sequence[Setting] | None = None
+    if client is not None and not _is_plain(files, client, login):
+        said = asked.ask([client], target, login.ssh_config, login.timeout)
+    if said is not None:
+        return _settle(said, target, login, say)
+    settings = _settle(reader.read(files, target, login_home()), target, login, say)
+    for setting in settings.others:
+        raise UsageError(f"{setting.where}: {setting} can't be followed. {reader.WAY_OUT}")
+    return settings
+
+
+def _files(given: str | None) -> Iterable[ConfigFile]:
+    """Those that count, in turn: ssh_config(5)."""
+    home = login_home()
+    own = os.path.join(home, USER_FOLDER)
+    if given is not None:
+        if given != NONE:
+            yield ConfigFile(given, own, home, needed=True)
+        return
+    if home:
+        yield ConfigFile(os.path.join(own, "config"), own, home, private=True)
+    yield ConfigFile(os.path.join(SYSTEM_FOLDER, "ssh_config"), SYSTEM_FOLDER)
+
+
+def _is_plain(files: Sequence[ConfigFile], client: str, login: Login) -> bool:
+    """Whether nothing is said of any host, so that nobody need be asked: it costs two processes."""
+    if login.ssh_config != NONE and not (client in _CLIENTS and os.path.exists(files[-1].path)):
+        return False
+    try:
+        return reader.says_little(files)
+    except UsageError:  # OpenSSH may understand it
+        return False
+
+
+def _settle(said: Sequence[Setting], target: SshTarget, login: Login, say: Callable[[str], None]) -> Settings:
+    """What becomes of what was said."""
+    values: dict[str, list[str]] = {}
+    others: list[Setting] = []
+    for setting in said:
+        name = keywords.plain(setting.keyword)
+        if keywords.is_followed(name):
+            values.setdefault(name, []).append(setting.value)
+        elif not keywords.is_harmless(name):
+            others.append(setting)
+
+    def first(name: str) -> str | None:
+        return next((value for value in values.get(name, ()) if value.lower() != NONE), None)
+
+    strict = (first("stricthostkeychecking") or Strict.ASK.value).lower()
+    if strict in ("no", "off", "false"):
+        say(f"StrictHostKeyChecking {strict} is not followed: the key of {target.host} is checked")
+    host = values["hostname"][0]
+    port = int(first("port") or DEFAULT_PORT)
+    user = values["user"][0] if "user" in values else _own_name()
+    alias = first("hostkeyalias")
+    seconds = float(first("connecttimeout") or 0) if login.timeout == Login().timeout else 0
+    known = tokens(home=login_home(), host=host, port=port, user=user, name=target.host, alias=alias)
+
+    def paths(keyword: str) -> tuple[str, ...] | None:
+        found: list[str] = []
+        name = keyword.lower()
+        for value in values.get(name, ()):
+            try:
+                found += [expand_path(value, known)] if value.lower() != NONE else []
+            except ValueError:
+                others.extend(
+                    setting for setting in said if (setting.keyword, setting.value) == (keyword, value)
+                )
+        return tuple(found) if name in values else None
+
+    def files(name: str) -> tuple[str, ...] | None:
+        if name not in values:
+            return None
+        return tuple(value for value in values[name] if value.lower() not in (NONE, os.devnull))
+
     return Settings(
-        host=config.get("hostname", target.host),
-        port=target.port or int(port),
-        user=target.user or config.get("user") or _own_name(),
+        host=host,
+        port=port,
+        user=user,
         name=target.host,
-        identities=tuple(path for path in config.get("identityfile", ()) if path.lower() != "none"),
-        others=tuple(sorted(_named(config), key=lambda setting: setting.keyword)),
+        identities=paths("IdentityFile"),
+        certificates=paths("CertificateFile") or (),
+        identities_only=(first("identitiesonly") or "").lower() in _YES,
+        identity_agent=_agent(values.get("identityagent", ())),
+        user_known_hosts=files("userknownhostsfile"),
+        global_known_hosts=files("globalknownhostsfile"),
+        hash_known_hosts=(first("hashknownhosts") or "").lower() in _YES,
+        host_key_alias=alias,
+        strict_host_key=_strict(strict),
+        connect_timeout=seconds or None,
+        proxy_jump=next(iter(values.get("proxyjump", ())), None),  # one that is "none" is not told
+        proxy_command=next(iter(values.get("proxycommand", ())), None),
+        others=tuple(others),
+        sources=tuple(
+            setting
+            for setting in said
+            if setting.where and not keywords.is_harmless(keywords.plain(setting.keyword))
+        ),
     )
 
 
-def _named(config: Mapping[str, Any]) -> Iterator[Setting]:
-    """What is said of this host and not followed."""
-    for key, value in config.items():
-        if key.startswith(_NAMED):
-            yield Setting(_SPELLED[key.removeprefix(_NAMED)], value, CONFIG)
+def _strict(value: str) -> Strict:
+    if value in _YES:
+        return Strict.YES
+    return Strict.ACCEPT_NEW if value == Strict.ACCEPT_NEW.value else Strict.ASK
 
 
-def refuse_proxy(target: SshTarget) -> None:
-    """The same for the machine's own config, where the user's says nothing of it. Raises UsageError."""
-    config = _read_config(SYSTEM_CONFIG, target, strict=False)
-    if not _settles_proxy(_read_config(CONFIG, target), CONFIG, target):
-        _settles_proxy(config, SYSTEM_CONFIG, target)
-
-
-def _settles_proxy(
-    config: Mapping[str, Any], file: str, target: SshTarget, seen: set[str] | None = None, top: str = ""
-) -> bool:
-    """Whether a config says that there is no proxy, with the files that it includes: the first word counts.
-
-    Raises UsageError where it may lead through one: what answers directly may be another machine.
-    """
-    seen = set() if seen is None else seen
-    top = top or file
-    for key, value in config.items():
-        if key == _PROXY or key.startswith(_PERHAPS):
-            if value.split()[1].strip('"').lower() != "none":
-                doubt = "" if key == _PROXY else " perhaps"
-                raise UsageError(_explain_proxy(value, file, target.host, doubt))
-            if key == _PROXY:
-                return True
-        elif key.startswith((_INCLUDED, _PERHAPS_INCLUDED)):
-            for each in _included(value, top):
-                if each not in seen:  # they may include each other
-                    seen.add(each)
-                    inner = _read_config(each, target, strict=top == CONFIG)
-                    settled = _settles_proxy(inner, each, target, seen, top)
-                    if settled and key.startswith(_INCLUDED):
-                        return True
-    return False
-
-
-def _included(names: str, top: str) -> Iterator[str]:
-    """The files that an Include names, relative ones beside the file that is read first."""
-    for name in shlex.split(names):
-        name = os.path.expandvars(name.replace("%d", "~", 1) if name.startswith("%d/") else name)
-        full = in_home(name if name.startswith("~") else os.path.join(os.path.dirname(top), name))
-        yield from sorted(glob.glob(full)) if full is not None else ()
-
-
-def _explain_proxy(line: str, file: str, host: str, doubt: str) -> str:
-    return (
-        f"{file} reaches {host}{doubt} through a proxy ({line}), which is not supported yet. "
-        "Not connected: what answers directly under that name may be another machine. Open a tunnel "
-        f"(ssh -N -L 2222:localhost:22 {host}) and give that as DEST "
-        f"(sftp://[user@]localhost:2222/path), or write 'ProxyJump none' for {host} into {CONFIG}, above "
-        "all that names a proxy, if it can be reached directly."
-    )
+def _agent(values: Sequence[str]) -> str | None:
+    """The socket of the agent: a path, or a variable that holds one."""
+    value = values[0] if values else ""
+    if value in ("", "SSH_AUTH_SOCK"):
+        return None
+    if value.startswith("$"):
+        return os.environ.get(value[1:], NONE)
+    return NONE if value.lower() == NONE else value
 
 
 def _own_name() -> str:
@@ -126,69 +157,3 @@ def _own_name() -> str:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # no such user here, as in some containers
         raise UsageError("can't tell your name on this machine: put a user into DEST (user@host)") from None
-
-
-def _read_config(file: str, target: SshTarget, *, strict: bool = True) -> Mapping[str, Any]:
-    """What a config says of DEST. Raises UsageError for one that can't be read, if ``strict``."""
-    path = in_home(file)
-    if path is None:
-        return {}
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as opened:
-            text = opened.read()
-    except OSError as error:
-        if isinstance(error, FileNotFoundError) or not strict:
-            return {}
-        raise UsageError(f"can't read {file}: {error.strerror}. Make it readable.") from None
-
-    from reconcile.remotes.ssh.library import paramiko
-
-    try:
-        lines = _usable_lines(text.split("\n"))
-        if target.user is not None:  # which counts where a Match asks
-            lines.insert(0, f"User {target.user}")
-        return paramiko.SSHConfig.from_text("\n".join(lines)).lookup(target.host)
-    except Exception as error:  # noqa: BLE001 - it raises whatever its parts raise, KeyError and ImportError too
-        if not strict:
-            return {}
-        raise UsageError(
-            f"can't make sense of {file}: {error}. Correct it "
-            f"(ssh -G {target.host} shows what OpenSSH reads)."
-        ) from None
-
-
-def _usable_lines(lines: list[str]) -> list[str]:
-    """What we act on. The rest would only make paramiko run commands, ask name servers, or stumble.
-
-    A block that may or may not apply is left out, but for what makes a difference either way.
-    Raises ValueError.
-    """
-    usable: list[str] = []
-    doubtful = False  # the block we are in
-    for number, line in enumerate(lines, 1):
-        parsed = split_line(line)
-        if parsed is None:
-            continue
-        spelled, value = parsed
-        keyword = spelled.lower()
-        if keyword == "match":
-            sure, unknown = judge(value)
-            doubtful = bool(unknown)
-            usable.append(f"Match {sure}")
-            if doubtful:
-                what = f"Match {unknown} (line {number}) is not supported, its block is left out"
-                usable.append(f"{_SKIPPED}{number} {what}")
-        elif keyword == "host":
-            doubtful = False
-            usable.append(f"Host {join_words(words_of(value))}")
-        elif keyword == "include":
-            what = f"Include (line {number}) is not followed: what stands in {value} does not count"
-            included = _PERHAPS_INCLUDED if doubtful else _INCLUDED
-            usable += f"{_SKIPPED}{number} {what}", f"{included}{number} {join_words(words_of(value))}"
-        elif keyword in _PROXIES:
-            usable.append(f"{f'{_PERHAPS}{number}' if doubtful else _PROXY} {spelled} {value}")
-        elif keyword in _SPELLED and value.lower() not in ("no", "any"):  # which say nothing new
-            usable.append(f"{_NAMED}{keyword} {value}")
-        elif keyword in _KEYWORDS and not doubtful:
-            usable += [f"{keyword} {word}" for word in words_of(value)[:1]]
-    return usable

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from reconcile.core.errors import TurnedAway, Unreachable
+from reconcile.core.errors import TurnedAway, Unreachable, UsageError
 from reconcile.remotes.ssh import known_hosts
-from reconcile.remotes.ssh.config import find_settings, refuse_proxy
+from reconcile.remotes.ssh.config import find_settings
 from reconcile.remotes.ssh.settings import Settings
 from reconcile.remotes.ssh.target import Login, SshTarget
 from reconcile.remotes.ssh.tcp import dial
@@ -213,6 +213,14 @@ def connect(
     can't work.
     """
     settings = find_settings(target, login, say)
+    if settings.proxy is not None:
+        raise UsageError(
+            f"the SSH configuration reaches {target.host} through a proxy ({settings.proxy}), which is not "
+            "supported yet. Not connected: what answers directly under that name may be another machine. "
+            f"Open a tunnel (ssh -N -L 2222:localhost:22 {target.host}) and give that as DEST "
+            "(sftp://[user@]localhost:2222/path), or write 'ProxyJump none' for it above all that names a "
+            "proxy, if it can be reached directly."
+        )
     if secrets is None:
         from reconcile.remotes.ssh.secret import Secrets
 
@@ -221,7 +229,7 @@ def connect(
         for _ in range(CALLS - 1):
             refused = len(secrets.refused)
             try:
-                return _connect(target, settings, login, say, patience, secrets)
+                return _connect(settings, login, say, patience, secrets)
             except TurnedAway:
                 if (more := len(secrets.refused) - refused) <= 0:
                     raise
@@ -229,7 +237,7 @@ def connect(
                 f"{settings}, hung up after it had refused {more} of our keys: called once more, to try "
                 "others. To spare that name the right one: --identity, or IdentityFile in your SSH config."
             )
-        return _connect(target, settings, login, say, patience, secrets)
+        return _connect(settings, login, say, patience, secrets)
     except Unreachable as error:
         if settings.reservation:
             raise type(error)(f"{error}{settings.reservation}") from None
@@ -237,7 +245,6 @@ def connect(
 
 
 def _connect(
-    target: SshTarget,
     settings: Settings,
     login: Login,
     say: Callable[[str], None],
@@ -245,21 +252,21 @@ def _connect(
     secrets: Secrets,
 ) -> Connection:
     started = time.monotonic() - secrets.paused
+    timeout = settings.connect_timeout or login.timeout
     known = known_hosts.look_up(settings, login, secrets.read)
-    sock = dial(settings.host, settings.port, login.timeout)
+    sock = dial(settings.host, settings.port, timeout)
     try:
         from reconcile.remotes.ssh.auth import prove
         from reconcile.remotes.ssh.transport import Transport
         from reconcile.remotes.ssh.trust import check
 
-        refuse_proxy(target)  # now, as it takes paramiko to read; until here nothing was told but a name
         transport = Transport(sock, greeted=True)
     except BaseException:
         sock.close()
         raise
 
     def seconds_left() -> float:
-        return started + secrets.paused + login.timeout - time.monotonic()
+        return started + secrets.paused + timeout - time.monotonic()
 
     try:
         transport.use_compression(login.compress)

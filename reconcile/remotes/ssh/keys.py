@@ -112,7 +112,9 @@ def offers(
 def _find(settings: Settings, secrets: Secrets, skipped: list[str]) -> list[_KeyFile]:
     """The key files that the configuration names, or else those that are where everybody has them."""
     found: list[_KeyFile] = []
-    for path in dict.fromkeys(filter(None, map(in_home, settings.identities or DEFAULT_FILES))):
+    for path in dict.fromkeys(
+        filter(None, map(in_home, DEFAULT_FILES if settings.identities is None else settings.identities))
+    ):
         try:
             found.append(_inspect(path, secrets))
         except FileNotFoundError:

@@ -5,6 +5,8 @@ What may live here: the noun. What it is read from is in ``config``.
 
 from __future__ import annotations
 
+from enum import Enum
+
 from msgspec import Struct
 
 NONE = "none"  # how a config says that something is not to be used
@@ -21,8 +23,16 @@ class Setting(Struct, frozen=True):
         return f"{self.keyword} {self.value}"
 
 
+class Strict(Enum):
+    """What is done about a host whose key is not known: StrictHostKeyChecking."""
+
+    ASK = "ask"
+    YES = "yes"  # it is turned down, without a question
+    ACCEPT_NEW = "accept-new"  # it is written down
+
+
 class Settings(Struct, frozen=True):
-    """Of one host, what is to be used. None and an empty tuple stand for OpenSSH's defaults.
+    """Of one host, what is to be used. None stands for OpenSSH's defaults.
 
     Paths are whole: ``~`` and tokens (%h, %d …) are expanded.
     """
@@ -31,18 +41,20 @@ class Settings(Struct, frozen=True):
     port: int
     user: str
     name: str = ""  # as it was typed, and as the config knows it; OpenSSH's client is to be given this
-    identities: tuple[str, ...] = ()  # IdentityFile: private keys, or public ones whose key an agent has
+    identities: tuple[str, ...] | None = None  # IdentityFile, of keys that may be an agent's; (): none
     certificates: tuple[str, ...] = ()  # CertificateFile
     identities_only: bool = False  # of an agent's keys only those that a file names
     identity_agent: str | None = None  # a socket, or ``NONE``; None: the one that SSH_AUTH_SOCK names
     user_known_hosts: tuple[str, ...] | None = None  # UserKnownHostsFile; (): none at all
     global_known_hosts: tuple[str, ...] | None = None  # GlobalKnownHostsFile; (): none at all
+    hash_known_hosts: bool = False  # whether a name is hashed that is written there
     host_key_alias: str | None = None  # the name to look for in known_hosts, without a port
-    connect_timeout: float | None = None  # seconds
+    strict_host_key: Strict = Strict.ASK
+    connect_timeout: float | None = None  # seconds, in the place of ours if --timeout was not given
     proxy_jump: str | None = None  # [user@]host[:port], or several of them with commas
     proxy_command: str | None = None  # with its tokens: they are expanded by who runs it
     others: tuple[Setting, ...] = ()  # what else makes a difference, and only OpenSSH's client follows
-    sources: tuple[Setting, ...] = ()  # all that was said, and by what
+    sources: tuple[Setting, ...] = ()  # all that was said and makes a difference, and by what
 
     def __str__(self) -> str:
         return f"{self.host}, port {self.port}"
@@ -57,7 +69,8 @@ class Settings(Struct, frozen=True):
     @property
     def reservation(self) -> str:
         """To be added where connecting failed: perhaps that is why."""
-        if not self.others:
+        said = [setting.keyword for setting in self.others] + ["CertificateFile"] * bool(self.certificates)
+        words = ", ".join(dict.fromkeys(said))
+        if not words:
             return ""
-        words = ", ".join(setting.keyword for setting in self.others)
         return f" The SSH configuration also says {words} for this host, which is not followed here."

@@ -1,23 +1,44 @@
 """How a line of an SSH config is spelled, in all the ways that OpenSSH takes: ssh_config(5). Pure.
 
-What may live here: words, quotes, comments, and which words of a ``Match`` we can judge.
+What may live here: words, quotes, comments, patterns. What the words mean is none of its business.
 """
 
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-_LINE = re.compile(r'\s*"?(\w+)"?(?:\s*=\s*|\s+)(.+)')
-_CRITERIA = ("all", "host", "originalhost", "user", "localuser")  # of Match: what needs only names
-_ALONE = ("all", "canonical", "final")  # those without an argument
+BLANKS = " \t\r\n"
+_END_OF_WORD = re.compile(r'[ \t\r\n"=]')
+
+
+def next_word(text: str) -> tuple[str, str]:
+    """The first word, and what is left: a keyword, or a word of Match. One = may stand between.
+
+    Raises ValueError if a quote is not closed.
+    """
+    found = _END_OF_WORD.search(text)
+    if found is None:
+        return text, ""
+    at = found.start()
+    if text[at] == '"':
+        end = text.find('"', at + 1)
+        if end < 0:
+            raise ValueError("a quote is not closed")
+        return text[:at] + text[at + 1 : end], text[end + 1 :].lstrip(BLANKS)
+    rest = text[at + 1 :].lstrip(BLANKS)
+    if text[at] != "=" and rest.startswith("="):
+        rest = rest[1:].lstrip(BLANKS)
+    return text[:at], rest
 
 
 def split_line(line: str) -> tuple[str, str] | None:
-    """The keyword, and what stands behind it. None: a comment, or nothing to act on."""
-    parsed = _LINE.match(line)
-    return None if parsed is None else (parsed[1], parsed[2].strip())
+    """The keyword, and what stands behind it. None: a comment, or nothing at all. Raises ValueError."""
+    text = line.partition("\0")[0].rstrip(BLANKS + "\f").lstrip(BLANKS)
+    if not text or text.startswith("#"):
+        return None
+    keyword, rest = next_word(text)
+    return keyword, rest
 
 
 def words_of(text: str) -> list[str]:
@@ -42,37 +63,34 @@ def words_of(text: str) -> list[str]:
                 word += char
             at += 1
         if quote:
-            raise ValueError(f"a quote is not closed in {text}")
+            raise ValueError("a quote is not closed")
         words.append(word)
     return words
 
 
-def join_words(words: Sequence[str]) -> str:
-    """One line of arguments, as paramiko splits it again."""
-    return shlex.join(words)
+def fits(name: str, patterns: Iterable[str]) -> bool:
+    """Whether one of the patterns says yes, and none that begins with ! says no."""
+    said_yes = False
+    for pattern in patterns:
+        negated = pattern.startswith("!")
+        if _glob(pattern[negated:], name):
+            if negated:
+                return False
+            said_yes = True
+    return said_yes
 
 
-def judge(criteria: str) -> tuple[str, str]:
-    """Of a Match line the part that needs only names, and the first word that needs more, if any.
+def _glob(pattern: str, name: str) -> bool:
+    # Not fnmatch: to it brackets are a set of characters.
+    expression = "".join({"*": ".*", "?": "."}.get(char) or re.escape(char) for char in pattern)
+    return re.fullmatch(expression, name, re.DOTALL) is not None
 
-    Raises ValueError as ``words_of``.
-    """
-    words = words_of(criteria)
-    if words and words[0].lower() == "all":
-        return join_words(["all", *words[1:]]), ""
-    sure: list[str] = []
-    unknown = ""
-    while words:
-        word = words.pop(0)
-        criterion, equals, value = word.partition("=")
-        name = criterion.lower().lstrip("!")
-        if equals:
-            argument = [value] if value else words[:1]
-            del words[: not value]
-        else:
-            argument = [words.pop(0)] if words and name not in _ALONE else []
-        if name in _CRITERIA:
-            sure += [criterion.lower(), *argument]
-        else:
-            unknown = unknown or criterion
-    return join_words(sure) or "all", unknown
+
+def seconds(text: str) -> int | None:
+    """A time as sshd_config(5) spells it, 1h30m, in seconds. None: it is none."""
+    if not re.fullmatch(r"([0-9]+[smhdw]?)+", text, re.IGNORECASE):
+        return None
+    units = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+    return sum(
+        int(count) * units[unit.lower()] for count, unit in re.findall(r"([0-9]+)([smhdwSMHDW]?)", text)
+    )

@@ -35,6 +35,7 @@ class Login(Struct, frozen=True):
     identity: str | None = None  # key file; if given, only this key is offered
     known_hosts: str | None = None  # default ~/.ssh/known_hosts
     host_keys: tuple[str, ...] = ()  # fingerprints, or lines of known_hosts: then only these are taken
+    ssh_config: str | None = None  # a file in the place of the user's and the machine's; "none": neither
     accept_new_host_key: bool = False
     password_env: str | None = None  # name of the variable that holds the password
     password_command: str | None = None  # what prints it

@@ -603,16 +603,12 @@ def test_a_refused_host_gets_no_secret(server: Server, home: Path, tmp_path: Pat
     assert fingerprint(b"") not in message
 
 
-# ~/.ssh/config
+# What the configuration says: see test_config.py
 
 
-def config(home: Path, text: str) -> None:
-    (home / ".ssh" / "config").write_text(text)
-
-
-def test_the_config_is_followed(sshd: Sshd, home: Path) -> None:
-    config(
-        home,
+def test_the_config_is_followed(sshd: Sshd, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text(
         f"""
         Host *.other
             Port 1
@@ -621,47 +617,22 @@ def test_the_config_is_followed(sshd: Sshd, home: Path) -> None:
             User {sshd.endpoint.user}
             Port {sshd.port}
             IdentityFile {sshd.endpoint.identity}
-            SomethingNew yes
-            CanonicalizeHostname yes
-            LocalForward
-        """,
+            LocalForward 1 localhost:2
+        """
     )
-    login = sshd.endpoint.login(identity=None)
+    login = sshd.endpoint.login(identity=None, ssh_config=str(config))
     assert speak(connect(SshTarget("alias", "/"), login, pytest.fail))
+    config.write_text("Host *\n  User nobody\n  Port 1\n")
+    login = sshd.endpoint.login(ssh_config=str(config))
+    assert speak(connect(sshd.endpoint.target("/"), login, pytest.fail))
 
 
-def test_the_url_wins_over_the_config(sshd: Sshd, home: Path) -> None:
-    config(home, "Host *\n  User nobody\n  Port 1\n")
-    assert speak(connect(sshd.endpoint.target("/"), sshd.endpoint.login(), pytest.fail))
-
-
-def test_a_match_that_cannot_be_judged_is_left_out(sshd: Sshd, home: Path, tmp_path: Path) -> None:
-    witness = tmp_path / "witness"
-    config(
-        home,
-        f'Match exec "touch {witness}"\n  Port 1\n  User nobody\nMatch localnetwork 0.0.0.0/0\n  Port 2\n'
-        f"Match host 127.0.0.1\n  Port {sshd.port}\nMatch all\n  User {sshd.endpoint.user}\n",
-    )
-    said: list[str] = []
-    assert speak(connect(SshTarget("127.0.0.1", "/"), sshd.endpoint.login(), said.append))
-    assert not witness.exists()
-    assert [line.split(" is ")[0] for line in said] == [
-        "~/.ssh/config: Match exec (line 1)",
-        "~/.ssh/config: Match localnetwork (line 4)",
-    ]
-
-
-@pytest.mark.parametrize("text", ["Host *\n  Port abc\n", 'Host "unclosed\n', "Match host\n"])
-def test_a_broken_config_is_wrong_usage(home: Path, text: str) -> None:
-    config(home, text)
-    with pytest.raises(UsageError, match=r"~/\.ssh/config"):
-        connect(SshTarget("127.0.0.1", "/", "me"), Login(), quiet)
-
-
-def test_an_unreadable_config_is_wrong_usage(home: Path) -> None:
-    (home / ".ssh" / "config").mkdir()
-    with pytest.raises(UsageError, match="can't read"):
-        connect(SshTarget("127.0.0.1", "/", "me"), Login(), quiet)
+@pytest.mark.parametrize("proxy", ["ProxyJump bastion", "ProxyCommand nc %h %p"])
+def test_what_leads_through_a_proxy_is_refused(tmp_path: Path, proxy: str) -> None:
+    """What answers under that name without the proxy may be another machine."""
+    (tmp_path / "config").write_text(f"{proxy}\n")
+    with pytest.raises(UsageError, match=r"through a proxy \(Proxy(Jump|Command).*Not\s+connected"):
+        connect(SshTarget("nas", "/", "me"), Login(ssh_config=str(tmp_path / "config")), quiet)
 
 
 def test_a_connection_that_takes_no_data_breaks_in_the_end() -> None:
