@@ -58,15 +58,13 @@ def _rows_of(fact: Fact, names: int, width: int) -> Iterator[Row]:
 def summarise(checkup: Checkup) -> str:
     """The last line."""
     lacks, otherwise = len(checkup.having(Standing.LACKS)), len(checkup.having(Standing.OTHERWISE))
-    parts = [f"{_things(lacks)} can't be had"] if lacks else []
+    parts = []
+    if lacks:
+        parts.append(f"{lacks} {'thing' if lacks == 1 else 'things'} can't be had")
     if otherwise:
-        parts.append(f"{_things(otherwise)} {'is' if otherwise == 1 else 'are'} done in another way")
-    words = ", ".join(parts) or "a job gets all that it may ask for"
-    return f"doctor: {words} → {show_message(checkup.target)}"
-
-
-def _things(count: int) -> str:
-    return "1 thing" if count == 1 else f"{count} things"
+        things = "" if lacks else " thing" if otherwise == 1 else " things"
+        parts.append(f"{otherwise}{things} {'is' if otherwise == 1 else 'are'} done in another way")
+    return f"doctor: {', '.join(parts) or 'a job gets all that it may ask for'}"
 
 
 def document(

@@ -44,8 +44,12 @@ def test_what_lacks_stands_out_and_says_what_that_means() -> None:
 
 
 def test_the_last_line_counts() -> None:
-    assert summarise(CHECKUP) == "doctor: 1 thing can't be had → sftp://me@nas/srv"
-    assert summarise(Checkup("x")) == "doctor: a job gets all that it may ask for → x"
+    other = Fact(Part.TRIED, "x", "x", Standing.OTHERWISE, "x")
+    assert summarise(CHECKUP) == "doctor: 1 thing can't be had"
+    assert summarise(Checkup("x")) == "doctor: a job gets all that it may ask for"
+    assert summarise(Checkup("x", (other,) * 2)) == "doctor: 2 things are done in another way"
+    both = "doctor: 1 thing can't be had, 1 is done in another way"
+    assert summarise(Checkup("x", (*CHECKUP.facts, other))) == both
 
 
 def test_a_machine_gets_values() -> None:

@@ -51,8 +51,9 @@ class SftpDriver(Session):
 
     def open_all_channels(self) -> tuple[int, int]:
         """As many as a run would ever use: how many were asked for, the first one counted, and are there."""
-        self._ask(self._most - 1)
-        self.take_channels(wait=True)
+        if self.channels == 1:
+            self._ask(self._most - 1)
+            self.take_channels(wait=True)
         return self._most, self.channels
 
     def _ask(self, count: int) -> int:

@@ -41,6 +41,7 @@ from reconcile.remotes.tree.verbs import (
 )
 
 OURS = b"doctor"  # beside the jobs' folders: what is tried is in one of its own below it
+A_LOT = 1 << 40  # bytes that are worth all channels
 LOOKS = 9  # that are timed
 ROUNDS = 3  # tries to make our folder, should another doctor be clearing up
 ABANDONED = 86_400  # seconds after which nobody is at work there any more
@@ -57,6 +58,8 @@ class Seen(Struct, eq=False):
     replaces: bool | None = None
     sent: Pace | None = None
     fetched: Pace | None = None
+    channels: int = 1  # over which content would go, as far away as it is
+    spread: Pace | None = None  # sent over all of them
     synced: float | None = None  # seconds for a small file
     left: str = ""  # what could not be removed again
 
@@ -148,10 +151,15 @@ def _try_all(driver: Driver, site: Site, seen: Seen, stop: Stop) -> None:
     stop.check()
     room = None if seen.space is None else seen.space.bytes
     path = site.layout.fresh(STAGING)
-    seen.sent = send(driver, site, path, room)
+    seen.sent = send(driver, site, [path], room)
     stop.check()
     if seen.sent.size:
         seen.fetched = fetch(driver, path, seen.sent.size)
+    if not seen.sent.failed and driver.ask_for_channels([A_LOT]) and driver.take_channels(wait=True):
+        stop.check()
+        seen.channels = driver.channels
+        paths = [site.layout.fresh(STAGING) for _ in range(driver.channels)]
+        seen.spread = send(driver, site, paths, room)
     if Sync in site.can:
         seen.synced = time_sync(driver, site)
 

@@ -62,23 +62,26 @@ def _round_trip(seen: Seen) -> Fact:
 
 
 def _paces(seen: Seen) -> Iterator[Fact]:
-    for name, pace in (("sends", seen.sent), ("fetches", seen.fetched)):
-        if pace is not None:
-            yield _pace(name, pace)
+    if seen.sent is not None:
+        yield _pace("sends", seen.sent, "no content arrives")
+    if seen.spread is not None and seen.channels > 1:
+        yield _pace("sends more", seen.spread, "no content arrives", over=seen.channels)
+    if seen.fetched is not None:
+        yield _pace("fetches", seen.fetched, "no content can be read back")
 
 
-def _pace(name: str, pace: Pace) -> Fact:
+def _pace(name: str, pace: Pace, without: str, *, over: int = 1) -> Fact:
     if not pace.size:
         if not pace.failed:
             return _told(Part.LINE, name, "not measured: there is too little room")
-        means = f"no content {'arrives' if name == 'sends' else 'can be read back'}"
-        return Fact(Part.LINE, name, pace.failed, Standing.LACKS, means, 0)
+        return Fact(Part.LINE, name, pace.failed, Standing.LACKS, without, 0)
+    how = "one file" if over == 1 else f"{over} files, each over a channel of its own"
     words = (
-        f"{show_bytes(round(pace.rate))}/s ({show_bytes(pace.size)} in {show_moment(pace.seconds)}, one file)"
+        f"{show_bytes(round(pace.rate))}/s ({show_bytes(pace.size)} in {show_moment(pace.seconds)}, {how})"
     )
     if pace.failed:
         words += f"; then it was refused: {pace.failed}"
-        return Fact(Part.LINE, name, words, Standing.LACKS, "no more content arrives", round(pace.rate))
+        return Fact(Part.LINE, name, words, Standing.LACKS, without, round(pace.rate))
     return _told(Part.LINE, name, words, round(pace.rate))
 
 

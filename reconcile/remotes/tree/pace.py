@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
@@ -48,12 +48,17 @@ class Pace(Struct, frozen=True):
         return self.size / self.seconds if self.seconds else 0.0
 
 
-def send(driver: Driver, site: Site, path: bytes, room: int | None) -> Pace:
-    """Write a file, as large as can be in the time. ``room``: bytes that are left there, if that is known."""
-    most = MOST if room is None else min(MOST, room // SHARE)
+def send(driver: Driver, site: Site, paths: Sequence[bytes], room: int | None) -> Pace:
+    """Write files, as large as can be in the time, each over a channel of its own.
+
+    ``room``: bytes that are left there, if that is known.
+    """
+    most = (MOST if room is None else min(MOST, room // SHARE)) // len(paths)
     began = time.perf_counter()
-    size, failed = driver.call(_write(site, path, most, began + SECONDS))
-    return Pace(size, time.perf_counter() - began, failed)
+    writing = (_write(site, path, channel, most, began + SECONDS) for channel, path in enumerate(paths))
+    written = list(driver.run(writing, len(paths)))
+    took = time.perf_counter() - began
+    return Pace(sum(size for size, _ in written), took, next((said for _, said in written if said), ""))
 
 
 def fetch(driver: Driver, path: bytes, size: int) -> Pace:
@@ -88,9 +93,9 @@ def _while(until: float, numbers: range) -> Iterator[int]:
         yield number
 
 
-def _write(site: Site, path: bytes, most: int, until: float) -> Recipe[tuple[int, str]]:
+def _write(site: Site, path: bytes, channel: int, most: int, until: float) -> Recipe[tuple[int, str]]:
     """How many bytes were acknowledged, and what was said of others."""
-    opened: Handle | Status = yield site.open_new(path, 0o600)
+    opened: Handle | Status = yield site.open_new(path, 0o600, channel)
     if isinstance(opened, Status):
         return 0, opened.message or "no file can be made"
     noise = os.urandom(site.block)  # a line that compresses has no use for it
@@ -100,10 +105,10 @@ def _write(site: Site, path: bytes, most: int, until: float) -> Recipe[tuple[int
         nonlocal count
         for at in _while(until, range(0, most - site.block + 1, site.block)):
             count += 1
-            yield Write(opened.handle, at, noise)
+            yield Write(opened.handle, at, noise, channel)
 
     refused = yield Burst(writes())
-    yield Close(opened.handle)
+    yield Close(opened.handle, channel)
     said = next((answer.message or "it failed" for _, answer in refused if isinstance(answer, Status)), "")
     return (count - len(refused)) * site.block, said
 
