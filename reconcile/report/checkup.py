@@ -11,7 +11,7 @@ from msgspec import Struct
 from reconcile.core.checkup import Checkup, Fact, Part, Standing
 from reconcile.report.words import show_message
 
-_SIGNS = {Standing.TOLD: " ", Standing.WORKS: "✓", Standing.OTHERWISE: "~", Standing.LACKS: "✗"}
+SIGNS = {Standing.TOLD: " ", Standing.WORKS: "✓", Standing.OTHERWISE: "~", Standing.LACKS: "✗"}
 _TITLES = {
     Part.LINE: "Connection",
     Part.SERVER: "Server",
@@ -49,7 +49,7 @@ def _rows_of(fact: Fact, names: int, width: int) -> Iterator[Row]:
         width - names - 7, 20
     )  # two blanks, the sign, a blank, the name, two blanks, and one at the end
     first, *more = textwrap.wrap(show_message(fact.words), room, break_on_hyphens=False) or [""]
-    yield Row(f"{fact.name:<{names}}  {first}", _SIGNS[fact.standing])
+    yield Row(f"{fact.name:<{names}}  {first}", SIGNS[fact.standing])
     yield from (Row(f"{'':<{names}}  {line}", " ") for line in more)
     for number, line in enumerate(textwrap.wrap(show_message(fact.means), room - 2, break_on_hyphens=False)):
         yield Row(f"{'':<{names}}  {' ' if number else '→'} {line}", "")

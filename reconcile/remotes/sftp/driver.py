@@ -49,12 +49,12 @@ class SftpDriver(Session):
         large = sum(size for size in sizes if size >= min(SPREAD_FROM, a_channel))
         return self._ask(min(large // a_channel, (most or CHANNELS) - 1, self._most - 1))
 
-    def open_all_channels(self) -> tuple[int, int]:
-        """As many as a run would ever use: how many were asked for, the first one counted, and are there."""
+    def open_all_channels(self) -> int:
+        """As many as may be, however near the server is."""
         if self.channels == 1:
             self._ask(self._most - 1)
             self.take_channels(wait=True)
-        return self._most, self.channels
+        return self._most
 
     def _ask(self, count: int) -> int:
         if count:

@@ -1,22 +1,18 @@
-"""What there is to tell of the line to a server, and of the server, before anything is tried in DEST.
-
-What may live here: that, and asking for as many channels as a run would, to see how many are granted.
-"""
+"""What there is to tell of the line to a server, and of the server, before anything is tried in DEST."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconcile.core.checkup import Fact, Part, Standing
+from reconcile.core.checkup import Fact, Part
 from reconcile.core.units import show_bytes
-from reconcile.remotes.sftp.driver import SftpDriver
 from reconcile.remotes.ssh.connect import Connection
 from reconcile.remotes.tree.site import Site
 
 _OFFICIAL = "@openssh.com"
 
 
-def about(connection: Connection, driver: SftpDriver, site: Site) -> Iterator[Fact]:
+def about(connection: Connection, site: Site) -> Iterator[Fact]:
     """All of it."""
     yield Fact(Part.LINE, "server", connection.where, value=connection.where)
     yield Fact(Part.SERVER, "software", site.version[0], value=site.version[0])
@@ -24,7 +20,6 @@ def about(connection: Connection, driver: SftpDriver, site: Site) -> Iterator[Fa
     words = ", ".join(name.removesuffix(_OFFICIAL) for name in names) or "none"
     yield Fact(Part.SERVER, "extensions", words, value=names)
     yield _limits(site)
-    yield from _channels(driver)
 
 
 def _limits(site: Site) -> Fact:
@@ -34,13 +29,3 @@ def _limits(site: Site) -> Fact:
     if not site.tells_limits:
         words = f"not told; taken for granted: {words}"
     return Fact(Part.SERVER, "limits", words, value=value)
-
-
-def _channels(driver: SftpDriver) -> Iterator[Fact]:
-    asked, granted = driver.open_all_channels()
-    if granted >= asked:
-        yield Fact(Part.SERVER, "channels", f"{granted} at a time", Standing.WORKS, value=granted)
-        return
-    means = "large files far away go over fewer channels, and take longer"
-    words = f"{granted} at a time; {asked} were asked for"
-    yield Fact(Part.SERVER, "channels", words, Standing.OTHERWISE, means, granted)

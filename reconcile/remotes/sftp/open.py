@@ -41,7 +41,7 @@ def open_sftp(connection: Connection, job: Job, reporter: Reporter, memory: Memo
     """Find out where DEST is and what the server can do. Writes nothing; hangs up if that fails."""
     try:
         driver, site = _arrive(connection, job, reporter, memory)
-        return TreeRemote(driver, site, reporter, memory, partial(_about, connection, driver, site))
+        return TreeRemote(driver, site, reporter, memory, partial(_about, connection, site))
     except (ConnectionLost, ProtocolError) as error:
         connection.close()
         raise type(error)(f"{connection.where}: {error}") from None
@@ -50,10 +50,10 @@ def open_sftp(connection: Connection, job: Job, reporter: Reporter, memory: Memo
         raise
 
 
-def _about(connection: Connection, driver: SftpDriver, site: Site) -> Iterable[Fact]:
+def _about(connection: Connection, site: Site) -> Iterable[Fact]:
     from reconcile.remotes.sftp.line import about  # late: no run needs it
 
-    return about(connection, driver, site)
+    return about(connection, site)
 
 
 def _arrive(connection: Connection, job: Job, reporter: Reporter, memory: Memory) -> tuple[SftpDriver, Site]:

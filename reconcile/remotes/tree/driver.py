@@ -56,5 +56,8 @@ class Driver(Protocol):
     def take_channels(self, *, wait: bool) -> bool:
         """Use those that were asked for, if need be once they are there. False: there is nothing new."""
 
+    def open_all_channels(self) -> int:
+        """As many as a run would ever use: how many were asked for, the first one counted."""
+
     def close(self) -> None:
         """Hang up; may be called twice."""

@@ -18,11 +18,12 @@ from reconcile.remotes.tree.folders import directory_of, make
 from reconcile.remotes.tree.layout import STAGING
 from reconcile.remotes.tree.listing import list_directory
 from reconcile.remotes.tree.mark import shown
-from reconcile.remotes.tree.naming import try_names
+from reconcile.remotes.tree.naming import look_for_signs, try_names
 from reconcile.remotes.tree.pace import Pace, fetch, send, time_sync
 from reconcile.remotes.tree.purge import purge
 from reconcile.remotes.tree.run_folder import make_and_try, make_run_folder
 from reconcile.remotes.tree.site import Site, absent, act
+from reconcile.remotes.tree.spread import compare
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import (
     OK,
@@ -58,8 +59,9 @@ class Seen(Struct, eq=False):
     replaces: bool | None = None
     sent: Pace | None = None
     fetched: Pace | None = None
-    channels: int = 1  # over which content would go, as far away as it is
-    spread: Pace | None = None  # sent over all of them
+    wanted: int = 1  # channels
+    channels: int = 1  # that were granted
+    spread: Pace | None = None  # sent over all of them, where a run would
     synced: float | None = None  # seconds for a small file
     left: str = ""  # what could not be removed again
 
@@ -155,10 +157,14 @@ def _try_all(driver: Driver, site: Site, seen: Seen, stop: Stop) -> None:
     stop.check()
     if seen.sent.size:
         seen.fetched = fetch(driver, path, seen.sent.size)
-    if not seen.sent.failed and driver.ask_for_channels([A_LOT]) and driver.take_channels(wait=True):
-        stop.check()
-        seen.channels = driver.channels
-        paths = [site.layout.fresh(STAGING) for _ in range(driver.channels)]
+    stop.check()
+    would_spread = driver.ask_for_channels([A_LOT]) and driver.take_channels(wait=True)
+    seen.wanted, seen.channels = driver.open_all_channels(), driver.channels
+    if seen.channels > 1:
+        driver.call(compare(site))
+        driver.call(look_for_signs(site))
+    if would_spread and seen.channels > 1 and site.quirks.channels_agree and not seen.sent.failed:
+        paths = [site.layout.fresh(STAGING) for _ in range(seen.channels)]
         seen.spread = send(driver, site, paths, room)
     if Sync in site.can:
         seen.synced = time_sync(driver, site)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from reconcile.core.checkup import Fact, Part, Standing, Value
 from reconcile.core.units import show_bytes, show_moment
 from reconcile.remotes.tree.examine import Seen
-from reconcile.remotes.tree.naming import CHARACTERS, LONGEST
+from reconcile.remotes.tree.naming import BEYOND_ASCII, CHARACTERS, LONGEST
 from reconcile.remotes.tree.pace import SMALL, Pace
 from reconcile.remotes.tree.quirks import Quirks
 from reconcile.remotes.tree.site import Site
@@ -31,6 +31,7 @@ def findings(site: Site, seen: Seen) -> Iterator[Fact]:
     yield from _times(quirks)
     yield from _names(quirks)
     yield _fsync(site, seen)
+    yield from _channels(site, seen)
 
 
 def _told(part: Part, name: str, words: str, value: Value = None) -> Fact:
@@ -122,11 +123,22 @@ def _order(site: Site) -> Fact:
     if site.quirks.ordered:
         return _works("order", "requests are carried out as they were sent")
     means = "what needs one another is asked in turn, which takes longer the farther it is"
-    overtake = "requests overtake each other"
-    words = (
-        overtake if site.claims_openssh else "of requests is not relied on, as it is with OpenSSH's server"
-    )
+    words = "requests overtake each other" if site.claims_openssh else "not known to be kept"
     return _otherwise("order", words, means)
+
+
+def _channels(site: Site, seen: Seen) -> Iterator[Fact]:
+    if seen.wanted == 1:
+        return
+    means = "large files far away go over fewer, and take longer"
+    if seen.channels < seen.wanted:
+        words = f"{seen.channels} at a time; {seen.wanted} were asked for"
+        yield _otherwise("channels", words, means, seen.channels)
+    elif not (site.quirks.ordered or site.quirks.channels_agree):
+        words = f"{seen.channels} at a time, and each shows what it made itself"
+        yield _otherwise("channels", words, "content goes over one, which takes longer far away", 1)
+    else:
+        yield _works("channels", f"{seen.channels} at a time", seen.channels)
 
 
 def _renames(site: Site, seen: Seen) -> Iterator[Fact]:
@@ -217,7 +229,8 @@ def _names(quirks: Quirks) -> Iterator[Fact]:
     else:
         yield _works("accents", "names stay as they are composed")
     refused = quirks.refuses_chars or ""
-    taken = "".join(char for char in CHARACTERS if char not in refused)
+    refused += "\n" if quirks.keeps_controls is False and "\n" not in refused else ""
+    taken = "".join(char for char in CHARACTERS + BEYOND_ASCII if char not in refused)
     if refused or not quirks.keeps_ends:
         what = [*map(_spell, refused)]
         what += [] if quirks.keeps_ends else ["a dot or blank at the end"]
@@ -229,6 +242,8 @@ def _names(quirks: Quirks) -> Iterator[Fact]:
         yield _lacks("bytes", "no UTF-8: changed", "a name that is not UTF-8 is not brought, and told")
     elif quirks.keeps_bytes:
         yield _works("bytes", "a name that is not UTF-8 stays as it is")
+    else:
+        yield _lacks("bytes", "no UTF-8: refused", "a name that is not UTF-8 is not brought, and told")
     if quirks.name_bytes < LONGEST:
         means = "what is called longer is not brought, and told"
         yield _lacks("length", f"up to {quirks.name_bytes} bytes of a name", means, quirks.name_bytes)

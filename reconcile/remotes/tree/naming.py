@@ -21,6 +21,7 @@ from reconcile.remotes.tree.verbs import OK, Attrs, Close, Handle, Lstat, Mkdir,
 
 LONGEST = 255  # bytes of a name, on nearly every file system
 CHARACTERS = ':?*"<>|\\\n'  # what Windows refuses, or rclone shows as another; the slash is nobody's
+BEYOND_ASCII = "\N{LATIN SMALL LETTER E WITH ACUTE}"
 _USUAL = "usual"
 _CASES = "Case", "cASE"
 _FORMS = "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "nai\N{COMBINING DIAERESIS}ve"  # one composed, one not
@@ -34,7 +35,7 @@ def try_names(site: Site) -> Recipe[None]:
     folder = site.layout.fresh(STAGING)
     if (yield Mkdir(folder, 0o700)) is not OK:
         return
-    odd = {character: f"odd{character}odd" for character in CHARACTERS}
+    odd = {character: f"odd{character}odd" for character in CHARACTERS + BEYOND_ASCII}
     names = [_USUAL, _CASES[0], *_FORMS, *_ENDS, *odd.values()]
     taken = yield from _make(site, folder, names)
     if _USUAL not in taken:
@@ -42,19 +43,31 @@ def try_names(site: Site) -> Recipe[None]:
     listing = yield from list_directory(site, folder)
     if listing.failed is not None:
         return
-    listed = {name for name, _ in listing.names} & taken
+    listed = {name for name, _ in listing.names}
     forms = [_other_form(name) for name in _FORMS]
     other_case, *other_forms = yield [Lstat(inside(folder, name)) for name in (_CASES[1], *forms)]
     quirks = replace(
         site.quirks,
         folds_case=isinstance(other_case, Attrs),
         folds_forms=all(isinstance(there, Attrs) for there in other_forms),
-        composes=not listed >= set(_FORMS),
+        composes=any(form not in listed and _other_form(form) in listed for form in _FORMS),
         keeps_ends=listed >= set(_ENDS),
-        refuses_chars="".join(character for character, name in odd.items() if name not in listed),
+        refuses_chars="".join(
+            character for character, name in odd.items() if listed.isdisjoint({name, _other_form(name)})
+        ),
     )
     site.quirks = replace(quirks, name_bytes=(yield from _measure(site, folder)))
     yield from try_bytes(site)
+
+
+def look_for_signs(site: Site) -> Recipe[None]:
+    """Whether a name with a control character is another over another channel, as rclone shows it."""
+    path = site.layout.fresh(STAGING) + b"\n"
+    if (yield from _make_one(site, path)):
+        there = yield Lstat(path, 1)
+        agree = site.quirks.ordered or site.quirks.channels_agree
+        if agree:
+            site.quirks = replace(site.quirks, keeps_controls=isinstance(there, Attrs))
 
 
 def _other_form(name: str) -> str:

@@ -50,7 +50,7 @@ class Spread:
             if self._driver.take_channels(wait=True):
                 self._note_refusal()
             if self._driver.channels > 1:
-                self._driver.call(_compare(self._site))
+                self._driver.call(compare(self._site))
             self._use()
 
     def take(self, *, wait: bool) -> None:
@@ -68,7 +68,7 @@ class Spread:
         self._site.channels = self._driver.channels if self._known else 1
 
 
-def _compare(site: Site) -> Recipe[None]:
+def compare(site: Site) -> Recipe[None]:
     """Make a file over each of two channels, and look over the other: before, and after.
 
     Each may be a process of its own, which remembers for a while what a folder held.
