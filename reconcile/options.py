@@ -171,7 +171,42 @@ _REACHING = [  # DEST: what other commands need as well
         type=click.IntRange(min=1),
         metavar="N",
         help="Open no more than N channels to the server at a time. What it refuses of them is remembered.  "
-        "[default: 8, for large files far away]",
+        "[default: 8, for large files far away; on S3 16 connections]",
+    ),
+    click.option(
+        "--endpoint",
+        metavar="URL",
+        help="S3: the server, if it is not AWS's.  [default: what boto3 finds, AWS_ENDPOINT_URL_S3 say]",
+    ),
+    click.option(
+        "--profile", metavar="NAME", help="S3: whose credentials in ~/.aws.  [default: AWS_PROFILE]"
+    ),
+    click.option("--region", metavar="NAME", help="S3: where the bucket is.  [default: what boto3 finds]"),
+    click.option("--path-style", is_flag=True, help="S3: the bucket in the path of URLs, not in the host."),
+    click.option("--storage-class", metavar="NAME", help="S3: for what is sent, STANDARD_IA say."),
+    click.option(
+        "--sse",
+        metavar="AES256|aws:kms|KEY",
+        help="S3: encrypt there, with the KMS key of this id if it is one.",
+    ),
+    click.option("--acl", metavar="NAME", help="S3: a canned ACL for what is sent, public-read say."),
+    click.option(
+        "--content-type",
+        multiple=True,
+        metavar="PATTERN=TYPE",
+        help="S3: another type than the suffix tells, for what a pattern of gitignore matches; repeatable.",
+    ),
+    click.option(
+        "--cache-control",
+        multiple=True,
+        metavar="PATTERN=VALUE",
+        help="S3: that header, '*.html=no-cache' say, for what is sent from now on; the last match wins; "
+        "repeatable.",
+    ),
+    click.option(
+        "--dirs",
+        type=click.Choice(["keep", "ignore"]),
+        help="S3: an empty folder as a key with a slash at its end, or not at all.  [default: keep]",
     ),
 ]
 _TIMEOUT = click.option(

@@ -11,6 +11,7 @@ import pytest
 
 from reconcile.remotes import SCHEMES, Scheme
 from reconcile.remotes.local import scheme as local
+from reconcile.remotes.s3 import scheme as s3
 from reconcile.remotes.sftp import scheme as sftp
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +26,7 @@ ROWS = (
     ("config", "options", "process", "report", "run", "serve"),
     ("phases",),
     ("apply",),
-    ("remotes.local", "remotes.sftp"),
+    ("remotes.local", "remotes.s3", "remotes.sftp"),
     ("remotes.ssh", "remotes.tree"),
     ("remotes",),
     ("source",),
@@ -43,6 +44,8 @@ APART = (
     ("remotes.local", "remotes.sftp"),
     ("remotes.local", "remotes.ssh"),
     ("remotes.sftp", "remotes.local"),
+    *((wing, "remotes.s3") for wing in ("remotes.local", "remotes.sftp", "remotes.ssh", "remotes.tree")),
+    *(("remotes.s3", wing) for wing in ("remotes.local", "remotes.sftp", "remotes.ssh", "remotes.tree")),
 )
 MEETING = (
     "remotes.sftp.open",
@@ -54,6 +57,8 @@ MEETING = (
 # Who may import what is not Python's own. A package's name stands for all in it.
 # Nouns may be anywhere, so msgspec may.
 THIRD_PARTIES = {
+    "boto3": {"remotes.s3.open"},
+    "botocore": {"remotes.s3.open", "remotes.s3.service"},
     "paramiko": {"remotes.ssh", "serve"},
     "cryptography": {"remotes.ssh", "serve"},
     "msgpack": {"source.fork", "state"},
@@ -82,9 +87,9 @@ HARMLESS = {
 }
 SANS_IO = {"remotes.sftp.wire": HARMLESS | {"struct"}}
 
-KNOWN: dict[str, Scheme] = {"sftp": sftp, "file": local}  # which the type checker looks at
+KNOWN: dict[str, Scheme] = {"sftp": sftp, "file": local, "s3": s3}  # which the type checker looks at
 
-SLOW = ("paramiko", "cryptography")  # not before a connection is opened
+SLOW = ("boto3", "botocore", "paramiko", "cryptography")  # not before a connection is opened
 
 
 def find_modules() -> dict[str, Path]:

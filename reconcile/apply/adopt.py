@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import uuid
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -24,9 +24,11 @@ from reconcile.core.model import (
     Seen,
 )
 from reconcile.core.observe import Tags, held, intended, matches
-from reconcile.core.paths import parent
+from reconcile.core.paths import ancestors, parent
 from reconcile.remotes import Remote
 from reconcile.source.files import Source, new_hash, read_contents
+
+_DIRECTORY = Seen(Kind.DIR, None, 0, None)
 
 
 def blank(job: Job) -> DirectorySnapshot:
@@ -58,7 +60,7 @@ def take_over(
 
     ``in_doubt``: the paths at which equal size and time prove nothing.
     """
-    there = dict(remote.walk(""))
+    there = _walk(remote)
     if there and remote.is_torn():
         say("a run broke off on the remote while things changed places there: nothing is known by its look")
         in_doubt = anywhere
@@ -128,35 +130,27 @@ def _same_content(
     """Those of which the remote holds what we do: read back."""
     if not doubtful:
         return {}
-    size = sum(new.size for _, new in doubtful)
-    say(
-        f"{len(doubtful):,} files there have the size of ours, and no time that proves them to be the same: "
-        f"they are read back and compared ({size:,} bytes)"
-    )
     ours = read_contents(source, doubtful)[0]
-    theirs = read_digests(remote, [(path, new.size) for path, new in ours.items()])
-    return {
-        path: held(_as_old(ours[path], there[path]), there[path], remote)
-        for path, digest in theirs
-        if digest is not None and digest == ours[path].digest
-    }
+    told = dict(remote.recognise([(path, new, there[path]) for path, new in ours.items()], source))
+    unknown = [(path, new.size) for path, new in ours.items() if path not in told]
+    if unknown:
+        say(
+            f"{len(unknown):,} files there have the size of ours, and no time that proves them to be the "
+            f"same: they are read back and compared ({sum(size for _, size in unknown):,} bytes)"
+        )
+    same = [path for path, digest in read_digests(remote, unknown) if digest and digest == ours[path].digest]
+    same += [path for path, is_same in told.items() if is_same]
+    return {path: held(_as_old(ours[path], there[path]), there[path], remote) for path in same}
 
 
-def read_digests(
-    remote: Remote, files: Sequence[tuple[str, int]], tell: Callable[[int, str], None] | None = None
-) -> Generator[tuple[str, bytes | None]]:
-    """The xxh3-128 of each file's content, read back; with its size in bytes. None: it can't be read.
-
-    ``tell`` is told how many bytes of which file have come.
-    """
+def read_digests(remote: Remote, files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, bytes | None]]:
+    """The xxh3-128 of each file's content, read back; with its size in bytes. None: it can't be read."""
     pieces = remote.read([(path, 0, size) for path, size in files])
     for path, size in files:
         hasher, left = new_hash(), size
         for _, piece in pieces:
             hasher.update(piece or b"")
             left -= len(piece or b"")
-            if tell is not None and piece:
-                tell(len(piece), path)
             if piece is None or left <= 0:
                 break
         yield path, None if left else hasher.digest()
@@ -172,12 +166,15 @@ def _foreign(seen: Seen, kind: Kind, tags: Tags) -> Entry:
     return held(theirs, seen, tags)  # but for a link with the mode that is shown
 
 
-def look_at_all(old: DirectorySnapshot, remote: Remote) -> dict[str, Seen | None]:
-    """All that is there, and what of ``old`` is not; UNSEEN where that can't be told."""
-    there: dict[str, Seen | None] = dict(remote.walk(""))
-    # A directory that can't be listed may still hold all it should.
-    there.update(remote.look([path for path, _ in old.walk() if path not in there]))
-    there.update(as_known(there, old.walk()))
+def _walk(remote: Remote) -> dict[str, Seen]:
+    """All that is there. Where directories are nothing of their own, those that something is in."""
+    there = dict(remote.walk(""))
+    if not remote.caps.dirs:
+        for path in list(there):
+            for top in ancestors(parent(path)):
+                if top in there:
+                    break
+                there[top] = _DIRECTORY
     return there
 
 
@@ -188,7 +185,10 @@ def drifted(
 
     ``keep_links``: one in the place of a directory is known as such from then on.
     """
-    there = look_at_all(old, remote)
+    there: dict[str, Seen | None] = dict(_walk(remote))
+    # A directory that can't be listed may still hold all it should.
+    there.update(remote.look([path for path, _ in old.walk() if path not in there]))
+    there.update(as_known(there, old.walk()))
     effects: dict[str, Entry | None] = {}
     for path, entry in old.walk():
         seen = there.get(path)

@@ -123,7 +123,7 @@ class Retrying:
         """See ``Remote``; as remembered while there is no connection."""
         if self._remote is not None:
             return self._remote.caps
-        return scheme_of(self._job.target).recall_caps(self._memory)
+        return scheme_of(self._job.target).recall_caps(self._job, self._memory)
 
     @property
     def stats(self) -> Stats:
@@ -252,9 +252,16 @@ class Retrying:
             except ConnectionLost as lost:
                 self._reopen(lost)
 
-    def tag_of(self, wish: Entry, *, by_others: bool = False) -> Tag | None:
+    def recognise(
+        self, files: Sequence[tuple[str, Entry, Seen]], source: Source
+    ) -> Iterator[tuple[str, bool]]:
         """See ``Remote``."""
-        return self.open().tag_of(wish, by_others=by_others)
+        left = {path: (path, entry, seen) for path, entry, seen in files}
+        return self._ask(lambda remote: remote.recognise(list(left.values()), source), left)
+
+    def is_wished(self, shown: Tag, wish: Entry, *, by_others: bool = False) -> bool:
+        """See ``Remote``."""
+        return self.open().is_wished(shown, wish, by_others=by_others)
 
     def is_left(self, shown: Tag, entry: Entry) -> bool:
         """See ``Remote``."""

@@ -478,6 +478,7 @@ class Caps(Struct, frozen=True):
     """What a remote can do. Where it can't, the plan does without, and says so."""
 
     dirs: bool = True  # a directory is something of its own, to be made before anything can be in it
+    empty_dirs: bool = False  # where that is not so: one in which nothing is shows all the same
     links: bool = True
     modes: bool = True
     times: bool = True

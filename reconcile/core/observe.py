@@ -36,8 +36,8 @@ Sights: TypeAlias = Mapping[str, Seen | None]  # None: nothing is there
 class Tags(Protocol):
     """What only the remote can tell of its tags: a part of ``Remote``."""
 
-    def tag_of(self, wish: Entry, *, by_others: bool = False) -> Tag | None:
-        """What a file will show that has arrived as wished. None: that can't be known before.
+    def is_wished(self, shown: Tag, wish: Entry, *, by_others: bool = False) -> bool:
+        """Whether a file that shows this has arrived as wished. False, too, where that can't be told.
 
         ``by_others``: that somebody else has brought, with the same time as far as it can be kept.
         """
@@ -87,7 +87,7 @@ def intended(seen: Seen | None, new: Entry, tags: Tags, *, by_others: bool = Fal
     if seen is None or seen.kind is not new.kind:
         return False
     if new.kind is Kind.FILE:
-        return seen.tag == tags.tag_of(new, by_others=by_others)
+        return tags.is_wished(seen.tag, new, by_others=by_others)
     return new.kind is Kind.DIR or (new.link is not None and leads_alike(seen.link, new.link, seen.above))
 
 

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from reconcile.core.arrivals import arriving, keep_back, wait
-from reconcile.core.caps import note_moves, without_directories
+from reconcile.core.caps import note_copies, note_moves, without_directories
 from reconcile.core.diff import same_content, same_meta
 from reconcile.core.job import Options
 from reconcile.core.linked import leave_links
@@ -75,8 +75,10 @@ def make_plan(
     structure = draft.structure()
     draft.await_arrivals(structure, ((path, e) for p in problems if (e := lookup(scan.dirs, path := p.path))))
     levels = [level for level in [*structure, draft.uploads, draft.deletes, *draft.last] if level]
+    if caps.copy and not caps.rename:
+        draft.notes += note_copies(action for level in levels for action in level)
     if not caps.dirs:
-        levels, made, notes = without_directories(levels)
+        levels, made, notes = without_directories(levels, scan.dirs if caps.empty_dirs else None)
         draft.restamped.update(made)
         draft.notes += notes
     return Plan(

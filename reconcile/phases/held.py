@@ -95,7 +95,6 @@ class Held(Struct, eq=False):
     def result(self, command: str, plan: Plan, problems: Sequence[Problem]) -> Result:
         """Everything a report needs. What the remote lacks is known, and told of a plan only."""
         lacks = note_lacks(plan, self.asked, self.caps) if command == "plan" else ()
-        grown = {} if self._source is None else self._source.grown
         return Result(
             command=command,
             source=self.job.source,
@@ -103,7 +102,7 @@ class Held(Struct, eq=False):
             plan=plan,
             ended=self.tally.ended,
             problems=problems,
-            notes=[*plan.notes, *lacks, *self.tally.notes, *note_grown(self.tally.done, grown)],
+            notes=[*plan.notes, *lacks, *self.tally.notes, *note_grown(self.tally.done, self.source.grown)],
             connected=self.remote.was_open,
             traffic=self.remote.stats,
             duration_s=self._now - self.began,
@@ -121,7 +120,7 @@ class Held(Struct, eq=False):
 def hold(job: Job, reporter: Reporter, connect: Connect | None, stop: Stop, *, keeps: bool) -> Held:
     """All that a run of the job needs; nothing is open yet. ``keeps``: what it learns is remembered."""
     scheme, memo = scheme_of(job.target), Memo(job.state, keeps=keeps)
-    opener, caps, asked = scheme.make_opener(), scheme.recall_caps(memo), job.options
+    opener, caps, asked = scheme.make_opener(), scheme.recall_caps(job, memo), job.options
     job = replace(job, options=as_kept(asked, caps))
     remote = Retrying(job, reporter, connect or opener, stop, memo)
     return Held(job, reporter, remote, stop, opener, caps, asked)

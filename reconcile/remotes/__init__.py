@@ -187,7 +187,13 @@ class Remote(Protocol):
         No path may be a link, or lead through one: a walk has shown that.
         """
 
-    def tag_of(self, wish: Entry, *, by_others: bool = False) -> Tag | None:
+    def recognise(
+        self, files: Sequence[tuple[str, Entry, Seen]], source: Source
+    ) -> Iterator[tuple[str, bool]]:
+        """Whether files there hold what SRC does, each with what ``walk`` has shown of it: where that can be
+        told without reading them back. Others get no answer."""
+
+    def is_wished(self, shown: Tag, wish: Entry, *, by_others: bool = False) -> bool:
         """See ``core.observe.Tags``, of which a remote is one."""
 
     def is_left(self, shown: Tag, entry: Entry) -> bool:
@@ -272,8 +278,8 @@ class Scheme(Protocol):
     def load(self) -> None:
         """Import what opening needs and is slow to import."""
 
-    def recall_caps(self, memory: Memory) -> Caps:
-        """What the remote is known to keep of modes and times, without a look at it."""
+    def recall_caps(self, job: Job, memory: Memory) -> Caps:
+        """What the job's remote is known to keep, of modes and times say, without a look at it."""
 
     def make_opener(self) -> Opener:
         """What opens the remotes of one run."""
@@ -282,6 +288,7 @@ class Scheme(Protocol):
 # By what is written before ://. A DEST that is no URL is for the first that knows it.
 SCHEMES = {
     "sftp": "reconcile.remotes.sftp.scheme",
+    "s3": "reconcile.remotes.s3.scheme",
     "file": "reconcile.remotes.local.scheme",
 }
 

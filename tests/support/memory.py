@@ -328,6 +328,13 @@ class MemoryRemote(OpaqueTags):
             if not top or path.startswith(f"{top}/"):
                 yield path, _stat(node)
 
+    def recognise(
+        self,
+        files: Sequence[tuple[str, Entry, Seen]],  # noqa: ARG002 - the protocol's; all is read back
+        source: object,  # noqa: ARG002 - the protocol's
+    ) -> Iterator[tuple[str, bool]]:
+        return iter(())
+
     def read(self, ranges: Sequence[Range]) -> Iterator[tuple[str, bytes | None]]:
         for path, start, length in ranges:
             content = self.tree[path].content.encode()[start : start + length]

@@ -68,7 +68,7 @@ def be_told(target: Target, *_: object, **__: object) -> tuple[Target, object]:
     return target, None
 
 
-def recall_caps(memory: Memory) -> Caps:
+def recall_caps(job: Job, memory: Memory) -> Caps:
     return CAPS
 
 
@@ -211,8 +211,11 @@ class Objects:
     def rescue(self, actions: Sequence[Action]) -> Iterator[Outcome]:  # noqa: ARG002
         return iter(())
 
-    def tag_of(self, wish: Entry, **_: object) -> Tag | None:
-        return wish.digest
+    def recognise(self, *_: object) -> Iterator[tuple[str, bool]]:
+        return iter(())
+
+    def is_wished(self, shown: Tag, wish: Entry, **_: object) -> bool:
+        return shown == wish.digest
 
     def is_left(self, shown: Tag, entry: Entry) -> bool:
         return shown == entry.tag

@@ -15,8 +15,8 @@ def tag_for(size: int, mtime: int) -> Tag:
 class OpaqueTags:
     """A remote's part in them: it shows what was set, and nothing but that is as it was left."""
 
-    def tag_of(self, wish: Entry, *, by_others: bool = False) -> Tag | None:  # noqa: ARG002 - all the same
-        return tag_for(wish.size, wish.mtime)
+    def is_wished(self, shown: Tag, wish: Entry, *, by_others: bool = False) -> bool:  # noqa: ARG002 - all the same
+        return shown == tag_for(wish.size, wish.mtime)
 
     def is_left(self, shown: Tag, entry: Entry) -> bool:
         return shown == (entry.tag or tag_for(entry.size, entry.mtime))
@@ -28,5 +28,5 @@ class OpaqueTags:
 class NoTimes(OpaqueTags):
     """Of a remote that sets no times of ours."""
 
-    def tag_of(self, wish: Entry, *, by_others: bool = False) -> Tag | None:  # noqa: ARG002 - as of any
-        return None
+    def is_wished(self, shown: Tag, wish: Entry, *, by_others: bool = False) -> bool:  # noqa: ARG002 - as of any
+        return False

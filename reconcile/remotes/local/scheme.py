@@ -93,7 +93,7 @@ def load() -> None:
     """Nothing is slow to import."""
 
 
-def recall_caps(memory: Memory) -> Caps:
+def recall_caps(job: Job, memory: Memory) -> Caps:  # noqa: ARG001 - it is the memory's
     """What the folder's file system is known to keep of modes and times."""
     from reconcile.remotes.tree.quirks import caps_of
 

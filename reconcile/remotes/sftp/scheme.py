@@ -109,7 +109,7 @@ def load() -> None:
         import_module(module)
 
 
-def recall_caps(memory: Memory) -> Caps:
+def recall_caps(job: Job, memory: Memory) -> Caps:  # noqa: ARG001 - it is the memory's
     """What the server is known to keep of modes and times."""
     from reconcile.remotes.tree.quirks import caps_of  # which is light
 

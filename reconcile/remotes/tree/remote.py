@@ -160,9 +160,17 @@ class TreeRemote:
         recipes = (read_span(span, self._site.layout.at(span.path)) for span in spans(ranges))
         return in_order(self._driver.run(recipes, min(SPANS, self._at_a_time)))
 
-    def tag_of(self, wish: Entry, *, by_others: bool = False) -> Tag | None:
+    def recognise(
+        self,
+        files: Sequence[tuple[str, Entry, Seen]],  # noqa: ARG002 - a tree tells nothing but by its content
+        source: Source,  # noqa: ARG002 - the same
+    ) -> Iterator[tuple[str, bool]]:
         """See ``Remote``."""
-        return self._site.tag_of(wish, by_others=by_others)
+        return iter(())
+
+    def is_wished(self, shown: Tag, wish: Entry, *, by_others: bool = False) -> bool:
+        """See ``Remote``."""
+        return self._site.is_wished(shown, wish, by_others=by_others)
 
     def is_left(self, shown: Tag, entry: Entry) -> bool:
         """See ``Remote``."""

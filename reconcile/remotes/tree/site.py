@@ -198,6 +198,10 @@ class Site(Struct, eq=False):
             time = self.quirks.shown(wish.mtime & MAX_TIME)
         return None if time is None else pack(wish.size, time)
 
+    def is_wished(self, shown: Tag, wish: Entry, *, by_others: bool = False) -> bool:
+        """See ``Remote``."""
+        return shown == self.tag_of(wish, by_others=by_others)
+
     def is_left(self, shown: Tag, entry: Entry) -> bool:
         """See there. A server may show the time of writing until its cache has caught up, then the wished."""
         left = pack(entry.size, entry.mtime) if entry.tag is None else entry.tag

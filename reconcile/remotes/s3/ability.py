@@ -1,0 +1,99 @@
+"""What this server can do that not all can: tried in our own folder, and remembered.
+
+What may live here: trying. Nobody asks for a server's name: of one kind there are many versions.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from msgspec import Struct
+
+from reconcile.remotes.s3.failure import Refusal
+from reconcile.remotes.s3.service import Service
+
+VERSION = 1  # of what is tried
+_NONE = '"00000000000000000000000000000000"'  # an ETag that nothing has
+
+
+class Ability(Struct, frozen=True):
+    """Which conditions it heeds, instead of doing without a word what it should not."""
+
+    known: bool = False
+    puts_new: bool = False  # PUT with If-None-Match: *
+    puts_over: bool = False  # PUT with If-Match
+    deletes_same: bool = False  # DELETE with If-Match
+    deletes_all_same: bool = False  # DeleteObjects with an ETag for each
+    copies_same: bool = False  # CopyObject with x-amz-copy-source-if-match
+    keeps_slashes: bool = False  # an object may have a key that ends in a slash
+
+    @property
+    def races(self) -> bool:
+        """Whether what somebody writes between our look and our write may be lost."""
+        return not (self.puts_new and self.puts_over)
+
+
+def pack(ability: Ability) -> object:
+    """For the memory."""
+    return [VERSION, *(getattr(ability, name) for name in Ability.__struct_fields__)]
+
+
+def unpack(value: object) -> Ability:
+    """What was remembered; nothing, where that is of another version."""
+    fields = len(Ability.__struct_fields__)
+    if not isinstance(value, list) or len(value) != fields + 1 or value[0] != VERSION:
+        return Ability()
+    return Ability(*map(bool, value[1:]))
+
+
+def try_out(service: Service, folder: str) -> Ability:
+    """Write an object of ours, and see what it refuses to do with it. Raises Refusal where we may not."""
+    key = f"{folder}probe-{uuid.uuid4().hex[:12]}"
+    other, folder_ = f"{key}-2", f"{key}-3/"
+    source = {"Bucket": service.bucket, "Key": key}
+    service.ask("put_object", Key=key, Body=b"1")
+    try:
+        can: dict[str, bool] = {
+            "puts_new": _refuses(service, "put_object", Key=key, Body=b"2", IfNoneMatch="*"),
+            "puts_over": _refuses(service, "put_object", Key=key, Body=b"2", IfMatch=_NONE),
+            "copies_same": _refuses(
+                service, "copy_object", Key=other, CopySource=source, CopySourceIfMatch=_NONE
+            ),
+            "deletes_all_same": _keeps(service, key),
+        }
+        service.ask("put_object", Key=key, Body=b"1")
+        can["deletes_same"] = _refuses(service, "delete_object", Key=key, IfMatch=_NONE)
+        can["keeps_slashes"] = _takes(service, folder_)
+    finally:
+        ours = (key, other, folder_, folder_.rstrip("/"))
+        service.ask("delete_objects", Delete={"Quiet": True, "Objects": [{"Key": each} for each in ours]})
+    return Ability(known=True, **can)
+
+
+def _refuses(service: Service, operation: str, **wanted: Any) -> bool:
+    """Whether a condition that is not met is told, and so heeded where it matters."""
+    try:
+        service.ask(operation, **wanted)
+    except Refusal as refusal:
+        return refusal.status == 412
+    return False
+
+
+def _takes(service: Service, key: str) -> bool:
+    """Whether there can be such a key. Some servers make another one of it."""
+    try:
+        service.ask("put_object", Key=key, Body=b"")
+    except Refusal:
+        return False
+    page = service.ask("list_objects_v2", Prefix=key.rstrip("/"))
+    return any(item["Key"] == key for item in page.get("Contents", ()))
+
+
+def _keeps(service: Service, key: str) -> bool:
+    try:
+        objects = [{"Key": key, "ETag": _NONE}]
+        reply = service.ask("delete_objects", Delete={"Quiet": True, "Objects": objects})
+    except Refusal:
+        return False
+    return any(error.get("Code") == "PreconditionFailed" for error in reply.get("Errors", ()))

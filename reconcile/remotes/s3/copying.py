@@ -1,0 +1,88 @@
+"""Copies that the server makes: nothing is sent.
+
+What may live here: one object to another key, in one request, or in parts where it is too large for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reconcile.remotes.s3 import tags
+from reconcile.remotes.s3.failure import Refusal
+from reconcile.remotes.s3.leftover import Upload
+from reconcile.remotes.s3.listing import head
+from reconcile.remotes.s3.site import Site
+from reconcile.remotes.s3.tags import Shown
+
+MOST = 5 << 30  # bytes that one CopyObject takes (S3 API reference)
+PART = 512 << 20  # bytes of a part that is copied
+
+
+def copy(site: Site, source: str, shown: Shown, key: str, headers: Mapping[str, Any]) -> Shown:
+    """Copy what ``source`` is known to hold. Returns what the copy shows.
+
+    Raises Refusal: it is unmet, or absent, where that is not there any more.
+    RACE: a server that does not heed the condition copies what has come there since we looked.
+    """
+    if shown.size > MOST:
+        return _copy_in_parts(site, source, shown, key, headers)
+    reply = site.service.ask(
+        "copy_object", Key=key, CopySource=_place(site, source), **_same(shown), **headers
+    )
+    result = reply.get("CopyObjectResult", {})
+    if "ETag" not in result:
+        return head(site.service, key) or tags.written(shown.size, result)
+    return tags.written(shown.size, result)
+
+
+def _copy_in_parts(site: Site, source: str, shown: Shown, key: str, headers: Mapping[str, Any]) -> Shown:
+    """The parts one after the other: others of the level are under way beside it."""
+    service = site.service
+    there = service.ask("head_object", Key=source)
+    if tags.asked(there).etag != shown.etag:
+        raise Refusal("PreconditionFailed", 412)
+    wanted = {name: value for name, value in headers.items() if name != "MetadataDirective"}
+    if headers.get("MetadataDirective") == "COPY":
+        wanted["Metadata"] = there.get("Metadata", {})
+        names = ("ContentType", "CacheControl", "ContentEncoding", "ContentDisposition", "ContentLanguage")
+        wanted.update({name: there[name] for name in names if there.get(name)})
+    upload = service.ask("create_multipart_upload", Key=key, **wanted)["UploadId"]
+    site.uploads.begin(Upload(key, upload, b"", shown.size, PART))
+    try:
+        parts = []
+        for number, start in enumerate(range(0, shown.size, PART), 1):
+            reply = service.ask(
+                "upload_part_copy",
+                Key=key,
+                UploadId=upload,
+                PartNumber=number,
+                CopySource=_place(site, source),
+                CopySourceRange=f"bytes={start}-{min(start + PART, shown.size) - 1}",
+                **_same(shown),
+            )
+            parts.append({"PartNumber": number, "ETag": reply["CopyPartResult"]["ETag"]})
+        service.ask("complete_multipart_upload", Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
+    except Refusal:
+        abort(site, key, upload)
+        raise
+    site.uploads.end(upload)
+    return head(service, key) or Shown(shown.size, "?")
+
+
+def abort(site: Site, key: str, upload: str) -> None:
+    """Give an upload up. One that is gone is given up, too; one that can't be is tried again later."""
+    try:
+        site.service.ask("abort_multipart_upload", Key=key, UploadId=upload)
+    except Refusal as refusal:
+        if not refusal.is_absent:
+            return
+    site.uploads.end(upload)
+
+
+def _place(site: Site, key: str) -> dict[str, str]:
+    return {"Bucket": site.service.bucket, "Key": key}
+
+
+def _same(shown: Shown) -> dict[str, str]:
+    return {} if shown.condition is None else {"CopySourceIfMatch": shown.condition}

@@ -1,0 +1,208 @@
+"""Deletes, up to 1,000 in a request: of objects, and of all that is ours below a prefix.
+
+What may live here: what may go, and what stays. Nothing is moved to a trash first, as a delete is one
+request; but what is to be kept is copied there before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from reconcile.core.job import OnDrift
+from reconcile.core.model import Action, Entry, Kind, Outcome, Problem, Reason
+from reconcile.core.paths import ancestors, join, parent
+from reconcile.remotes.s3.drift import is_left, keep, stays
+from reconcile.remotes.s3.failure import Refusal, explain, problem
+from reconcile.remotes.s3.keys import is_plain
+from reconcile.remotes.s3.listing import head, objects
+from reconcile.remotes.s3.site import Site
+from reconcile.remotes.s3.tags import Shown, unpack
+
+BATCH = 1000  # keys of a DeleteObjects (S3 API reference)
+_WHAT = "delete it"
+
+
+class Doomed(Struct, frozen=True):
+    """An object that is to go, as long as it is as it was seen."""
+
+    key: str
+    shown: Shown
+
+
+def batches(items: Sequence[Any], size: int = BATCH) -> Iterator[Sequence[Any]]:
+    """So many at a time."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def remove(site: Site, doomed: Sequence[Doomed]) -> dict[str, Refusal]:
+    """Delete objects, 1,000 at most; returns those that stand, and why. What is gone already is gone.
+
+    RACE: but where the server heeds an ETag, what comes there since it was seen goes with it.
+    """
+    plain = [each for each in doomed if is_plain(each.key)]
+    failed: dict[str, Refusal] = {}
+    for each in doomed:
+        if each not in plain:
+            failed.update(_remove_one(site, each))
+    if len(plain) == 1:
+        return failed | _remove_one(site, plain[0])
+    if not plain:
+        return failed
+    heeds = site.ability.deletes_all_same
+    wanted = [
+        {"Key": each.key, "ETag": each.shown.condition}
+        if heeds and each.shown.condition
+        else {"Key": each.key}
+        for each in plain
+    ]
+    reply = site.service.ask("delete_objects", Delete={"Quiet": True, "Objects": wanted})
+    for error in reply.get("Errors", ()):
+        code = str(error.get("Code", ""))
+        if code not in ("NoSuchKey", "404"):
+            status = {"PreconditionFailed": 412, "AccessDenied": 403}.get(code, 400)
+            failed[str(error.get("Key"))] = Refusal(code, status, str(error.get("Message", "")))
+    return failed
+
+
+def _remove_one(site: Site, each: Doomed) -> dict[str, Refusal]:
+    wanted = {"IfMatch": each.shown.condition} if site.ability.deletes_same and each.shown.condition else {}
+    try:
+        site.service.ask("delete_object", Key=each.key, **wanted)
+    except Refusal as refusal:
+        if not refusal.is_absent:
+            return {each.key: refusal}
+    return {}
+
+
+def clear_away(site: Site, keys: Iterable[str]) -> list[tuple[str, Refusal]]:
+    """What is ours, and nobody else's, whatever it is by now."""
+    doomed = [Doomed(key, Shown(0, "?")) for key in keys]
+    tasks = [lambda some=some: remove(site, some) for some in batches(doomed)]
+    return [pair for failed in site.pool.run(tasks) for pair in failed.items()]
+
+
+def delete_files(
+    site: Site, actions: Sequence[Action], looked: Mapping[str, Shown | None] | None
+) -> list[Outcome]:
+    """Delete objects by their paths. ``looked``: what is there; None: the server compares by itself."""
+    ended: list[Outcome] = []
+    going: dict[str, Action] = {}
+    doomed: list[Doomed] = []
+    for action in actions:
+        if looked is None and not action.keep:
+            there: Shown | None = (
+                unpack(action.old.tag) if action.old is not None and action.old.tag else None
+            )
+        else:
+            try:
+                there = (
+                    head(site.service, site.keys.of(action.path)) if looked is None else looked[action.path]
+                )
+                there, trouble = _let_go(site, action, there)
+            except Refusal as refusal:
+                there, trouble = None, explain(action.path, _WHAT, refusal)
+            if trouble is not None:
+                ended.append(Outcome(action, problem=trouble))
+                continue
+        if there is None:
+            ended.append(Outcome(action, {action.path: None}))
+            continue
+        key = site.keys.of(action.path)
+        going[key] = action
+        doomed.append(Doomed(key, there))
+    failed = remove(site, doomed) if doomed else {}
+    again: list[Action] = []
+    for key, action in going.items():
+        if (why := failed.get(key)) is None:
+            ended.append(Outcome(action, {action.path: None}))
+        elif why.is_unmet and looked is None:
+            again.append(action)
+        else:
+            ended.append(Outcome(action, problem=explain(action.path, _WHAT, why)))
+    if again:  # it is not as we left it: looked at, and decided
+        ended += delete_files(site, again, site.head_all([action.path for action in again]))
+    return ended
+
+
+def _let_go(site: Site, action: Action, there: Shown | None) -> tuple[Shown | None, Problem | None]:
+    """Whether what is at a path may go. What is to be kept is copied first. Raises Refusal."""
+    if there is None:
+        return None, None
+    if is_left(there, action.old):
+        if action.keep:
+            keep(site, action.path, there)
+        return there, None
+    if site.options.on_drift is OnDrift.SKIP:
+        return there, stays(action.path, action.old)
+    if site.options.on_drift is OnDrift.BACKUP:
+        keep(site, action.path, there)
+    return there, None
+
+
+def delete_tree(site: Site, action: Action) -> Outcome:
+    """Delete what is ours below a path. What is not stays, unless all has to make room: then it is kept."""
+    top = site.keys.of(action.path)
+    members = dict(action.members)
+    ours: list[tuple[str, Shown]] = []
+    others: list[tuple[str, Shown]] = []
+    for key, shown in objects(site.service, f"{top}/"):
+        name = key[len(top) + 1 :]
+        entry = members.get(name)
+        if site.keys.hides(key):
+            continue
+        is_marker = key.endswith("/") and not shown.size
+        is_ours = is_marker or (entry is not None and entry.kind is Kind.FILE and is_left(shown, entry))
+        (ours if is_ours and not (entry is not None and entry.excluded) else others).append((name, shown))
+    takes_all = action.whole or action.keep
+    if others and not takes_all:
+        names = {name.rstrip("/") for name, _ in others}
+        above = {top for name in names for top in ancestors(name)}
+        ours = [(name, shown) for name, shown in ours if name.rstrip("/") not in above and name]
+    going = ours + (others if takes_all else [])
+    if action.keep or (others and takes_all):
+        try:
+            for name, shown in going:
+                if name and not name.endswith("/"):
+                    keep(site, join(action.path, name), shown)
+        except Refusal as refusal:
+            return Outcome(action, problem=explain(action.path, "keep what is in it", refusal))
+    gone, failed = _remove_all(site, action, top, going)
+    if failed is not None:
+        return Outcome(action, gone, failed)
+    if others and not takes_all:
+        return _around(action, gone, [name for name, _ in others])
+    return Outcome(action, {action.path: None})
+
+
+def _remove_all(
+    site: Site, action: Action, top: str, going: Sequence[tuple[str, Shown]]
+) -> tuple[dict[str, Entry | None], Problem | None]:
+    """What went, and why not all of it did."""
+    gone: dict[str, Entry | None] = {}
+    trouble: Problem | None = None
+    for some in batches([Doomed(f"{top}/{name}", shown) for name, shown in going]):
+        failed = remove(site, some)
+        for each in some:
+            inside = each.key[len(top) + 1 :].rstrip("/")
+            if each.key not in failed and inside:
+                gone[join(action.path, inside)] = None
+        for key, refusal in failed.items():
+            trouble = trouble or explain(f"{action.path}/{key[len(top) + 1 :]}", _WHAT, refusal)
+    return gone, trouble
+
+
+def _around(action: Action, gone: dict[str, Entry | None], staying: Sequence[str]) -> Outcome:
+    """The directory stays, for what is not ours. Directories of ours in which nothing is left are gone."""
+    left = {top for name in staying for top in ancestors(parent(name))}
+    for name, entry in action.members:
+        path = join(action.path, name)
+        if entry.kind is Kind.DIR and name not in left and not entry.excluded:
+            gone[path] = None
+    shown = ", ".join(repr(each) for each in sorted(staying)[:3])
+    more = f" and {len(staying) - 3} more" if len(staying) > 3 else ""
+    text = f"the directory stays on the remote: it holds what is not ours to delete ({shown}{more})"
+    note = problem(action.path, Reason.DRIFT, text)
+    return Outcome(action, {action.path: None}, note=note, entries=len(gone))

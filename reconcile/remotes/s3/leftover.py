@@ -1,0 +1,80 @@
+"""Multipart uploads of ours that are not at their end: known by their ids, taken up again or given up.
+
+Here, and not in the journal: that says what is intended, and each part would be a line in it that the server
+has to confirm anyway (ListParts). Which uploads are ours only we can know, since a listing of them tells
+nothing of whose they are; so a small file beside the snapshot names them, and the server says how far each
+has come. What that file has lost is left to the bucket's own rules (AbortIncompleteMultipartUpload).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from reconcile.remotes import Memory
+
+NAME = "uploads"  # as the memory knows them
+
+
+class Upload(Struct, frozen=True):
+    """One that was begun."""
+
+    key: str
+    id: str
+    digest: bytes  # of all the content
+    size: int  # bytes, in all
+    part: int  # bytes of each but the last
+
+
+class Uploads:
+    """Those of this job."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._lock = threading.Lock()
+        self._open = {upload.id: upload for upload in _read(memory.recall(NAME))}
+        self._ours: set[str] = set()  # ids that this run has begun, or taken up
+
+    def begin(self, upload: Upload) -> None:
+        """It is under way from now on."""
+        with self._lock:
+            self._open[upload.id] = upload
+            self._ours.add(upload.id)
+            self._remember()
+
+    def take(self, key: str, digest: bytes, size: int) -> Upload | None:
+        """One of the same content to the same key, to be gone on with."""
+        with self._lock:
+            for upload in self._open.values():
+                if upload.id not in self._ours and (upload.key, upload.digest, upload.size) == (
+                    key,
+                    digest,
+                    size,
+                ):
+                    self._ours.add(upload.id)
+                    return upload
+        return None
+
+    def end(self, id: str) -> None:  # noqa: A002 - as S3 calls it
+        """It has come to its end, or is gone."""
+        with self._lock:
+            if self._open.pop(id, None) is not None:
+                self._remember()
+
+    @property
+    def left(self) -> list[Upload]:
+        """What dead runs have left, and what this one has given up."""
+        with self._lock:
+            return list(self._open.values())
+
+    def _remember(self) -> None:
+        kept = [[each.key, each.id, each.digest, each.size, each.part] for each in self._open.values()]
+        self._memory.remember(kept or None, NAME)
+
+
+def _read(value: object) -> Iterator[Upload]:
+    for item in value if isinstance(value, list) else ():
+        if isinstance(item, list) and [*map(type, item)] == [str, str, bytes, int, int]:
+            yield Upload(*item)

@@ -1,0 +1,210 @@
+"""One level of a plan, carried out: what is looked at first, what goes together, what goes beside it.
+
+What may live here: what is true of actions as a whole. How each of them is done is in its module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+
+from msgspec import Struct, field
+
+from reconcile.core.errors import Interrupted
+from reconcile.core.job import Stop
+from reconcile.core.model import Action, Kind, Op, Outcome, Publish, Reason
+from reconcile.core.paths import is_ours
+from reconcile.remotes.s3 import multipart
+from reconcile.remotes.s3.delete import batches, delete_files, delete_tree, remove
+from reconcile.remotes.s3.drift import UNLOOKED, Unlooked
+from reconcile.remotes.s3.failure import explain, problem
+from reconcile.remotes.s3.keys import unfit
+from reconcile.remotes.s3.listing import survey
+from reconcile.remotes.s3.move import Copied, ended, move
+from reconcile.remotes.s3.multipart import Parts, Sent
+from reconcile.remotes.s3.pool import Pool
+from reconcile.remotes.s3.site import Site
+from reconcile.remotes.s3.tags import Shown
+from reconcile.remotes.s3.upload import Content, make_marker, put, read
+from reconcile.source.files import Source
+
+Result = Outcome | Copied | Content | Sent | list[Outcome]
+HELD = 96 << 20  # bytes of small files that are read ahead
+
+
+class Level(Struct, eq=False):
+    """Independent actions on their way."""
+
+    site: Site
+    source: Source
+    stop: Stop | None
+    looked: dict[str, Shown | None] = field(default_factory=dict)  # what is at paths
+    staged: list[Content | Sent] = field(default_factory=list)
+
+    def perform(self, actions: Sequence[Action], publish: Publish) -> Iterator[Outcome]:
+        """Carry them out, once."""
+        left: list[Action] = []
+        for action in actions:
+            if (why := unfit(self.site.keys.of(action.path))) is not None:
+                yield Outcome(action, problem=problem(action.subject, Reason.BAD_NAME, why))
+            elif action.kind is Kind.SYMLINK and action.op in (Op.CREATE, Op.MODIFY):
+                yield Outcome(action, problem=problem(action.path, Reason.UNSUPPORTED, "S3 has no links"))
+            else:
+                left.append(action)
+        uploads = [action for action in left if _sends(action)]
+        if publish is Publish.STAGED and uploads:
+            yield from self._stage(uploads)
+            if self._is_stopped:
+                return
+            uploads = []
+        self._look(left)
+        yield from self._run(self._bring_out())
+        yield from self._send(uploads)
+        yield from self._move([action for action in left if action.op is Op.MOVE])
+        rest = [action for action in left if not _sends(action) and action.op is not Op.MOVE]
+        yield from self._run(self._others(rest))
+
+    @property
+    def _is_stopped(self) -> bool:
+        return self.stop is not None and bool(self.stop.requested)
+
+    def _look(self, actions: Sequence[Action]) -> None:
+        """At what the server does not make sure of by itself, all at once."""
+        can, wanted = self.site.ability, list[str]()
+        for action in actions:
+            is_sure = can.puts_new if action.old is None else can.puts_over and not action.keep
+            # Not all servers that heed conditions on a PUT do so where an upload in parts is completed.
+            is_sure &= action.bytes < multipart.FROM and not self.staged
+            if _sends(action) and not is_sure:
+                wanted.append(action.path)
+            elif action.op is Op.DELETE and action.kind is not Kind.DIR:
+                if action.keep or not can.deletes_all_same:
+                    wanted.append(action.path)
+            elif action.op is Op.MOVE:
+                wanted += (path for path in (action.path, action.source) if path and not is_ours(path))
+        if wanted:
+            site = self.site
+            self.looked = survey(site.service, site.keys, wanted, site.head_all)
+
+    def _there(self, action: Action) -> Shown | Unlooked | None:
+        return self.looked.get(action.path, UNLOOKED)
+
+    def _run(self, tasks: Iterable[Callable[[], Result]]) -> Iterator[Outcome]:
+        for result in self.site.pool.run(tasks, self.stop):
+            if isinstance(result, Outcome):
+                yield result
+            elif isinstance(result, list):
+                yield from result
+
+    def _send(self, actions: Sequence[Action]) -> Iterator[Outcome]:
+        """Small files by turns, and large ones beside them, a few at a time."""
+        large = [action for action in actions if action.bytes >= multipart.FROM]
+        small = [action for action in actions if action.bytes < multipart.FROM]
+        yield from self._run(self._put(small))
+        parts, files = Parts(self.site), Pool(multipart.FILES)
+        try:
+            tasks = (partial(self._send_large, action, parts) for action in large)
+            for result in files.run(tasks, self.stop):
+                if isinstance(result, Outcome):
+                    yield result
+        except Interrupted:
+            if not self._is_stopped:
+                raise
+        finally:
+            files.close()
+
+    def _put(self, actions: Sequence[Action]) -> Iterator[Callable[[], Result]]:
+        for action in actions:
+            content = read(self.site, action, self.source)
+            if isinstance(content, Outcome):
+                yield partial(_as_it_is, content)
+            else:
+                yield partial(put, self.site, content, self._there(action))
+
+    def _send_large(self, action: Action, parts: Parts) -> Outcome | None:
+        try:
+            sent = multipart.send(self.site, action, self.source, parts, self.stop)
+        except Interrupted:
+            return None  # the next run goes on with it
+        if isinstance(sent, Outcome):
+            return sent
+        return multipart.complete(self.site, sent, self._there(action))
+
+    def _stage(self, actions: Sequence[Action]) -> Iterator[Outcome]:
+        """Bring all content to where nobody sees it: an upload in parts, of which even one may be all."""
+        parts, files = Parts(self.site), Pool(max(multipart.FILES, self.site.pool.size))
+        try:
+            tasks = (
+                partial(multipart.send, self.site, action, self.source, parts, self.stop)
+                for action in actions
+            )
+            for result in files.run(tasks, self.stop):
+                if isinstance(result, Outcome):
+                    yield result
+                else:
+                    self.staged.append(result)
+        except Interrupted:
+            if not self._is_stopped:
+                raise
+        finally:
+            files.close()
+
+    def _bring_out(self) -> Iterator[Callable[[], Result]]:
+        for sent in self.staged:
+            assert isinstance(sent, Sent)
+            yield partial(multipart.complete, self.site, sent, self._there(sent.action))
+
+    def _move(self, actions: Sequence[Action]) -> Iterator[Outcome]:
+        """Copies, and then the deletes of many together; what is copied is brought to its end."""
+        copied: list[Copied] = []
+        tasks = (partial(move, self.site, action, self.looked) for action in actions)
+        for result in self.site.pool.run(tasks, self.stop):
+            if isinstance(result, Outcome):
+                yield result
+            else:
+                copied.append(result)
+        deletes = (partial(_leave, self.site, some) for some in batches(copied))
+        for outcomes in self.site.pool.run(deletes):
+            yield from outcomes
+
+    def _others(self, actions: Sequence[Action]) -> Iterator[Callable[[], Result]]:
+        files = [action for action in actions if action.op is Op.DELETE and action.kind is not Kind.DIR]
+        compares = self.site.ability.deletes_all_same
+        for some in batches(files):
+            plain = [action for action in some if compares and action.path not in self.looked]
+            looked = [action for action in some if action.path in self.looked]
+            if plain:
+                yield partial(delete_files, self.site, plain, None)
+            if looked:
+                yield partial(delete_files, self.site, looked, self.looked)
+        for action in actions:
+            if action.op is Op.DELETE and action.kind is Kind.DIR:
+                yield partial(delete_tree, self.site, action)
+            elif action.op is Op.MKDIR:
+                yield partial(make_marker, self.site, action)
+            elif action.op is Op.SETMETA:
+                yield partial(_as_it_is, Outcome(action, {action.path: action.new}))
+
+
+def _sends(action: Action) -> bool:
+    return action.op in (Op.CREATE, Op.MODIFY) and action.kind is Kind.FILE
+
+
+def _as_it_is(outcome: Outcome) -> Outcome:
+    return outcome
+
+
+def _leave(site: Site, copied: Sequence[Copied]) -> list[Outcome]:
+    failed = remove(site, [each.left for each in copied])
+    outcomes = []
+    for each in copied:
+        refusal = failed.get(each.left.key)
+        if refusal is None:
+            outcomes.append(ended(each))
+            continue
+        # It is at both places, and the old one is somebody else's by now, or can't be deleted.
+        trouble = explain(each.action.subject, f"delete {each.action.source!r}, which is copied", refusal)
+        outcomes.append(
+            Outcome(each.action, {} if each.action.parks else {each.action.path: each.held}, trouble)
+        )
+    return outcomes

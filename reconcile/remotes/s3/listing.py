@@ -1,0 +1,159 @@
+"""What is there: listed a page at a time, looked up, and walked.
+
+What may live here: what only looks. A page has up to 1,000 objects with size and ETag, and no notes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from reconcile.core.errors import ConnectionLost, Unreachable
+from reconcile.core.model import UNSEEN, Kind, Seen
+from reconcile.core.paths import is_ours, join
+from reconcile.remotes.s3 import tags
+from reconcile.remotes.s3.failure import Refusal
+from reconcile.remotes.s3.keys import Keys, is_path
+from reconcile.remotes.s3.service import Service
+from reconcile.remotes.s3.tags import Shown
+from reconcile.remotes.words import one_line
+
+DIRECTORY = Seen(Kind.DIR, None, 0, None)
+PAGE = 1000
+FEW = 16  # objects that are asked one by one rather than listed
+DENSE = 20  # of a page that are wanted: where there are fewer, asking each takes less
+
+
+def pages(
+    service: Service, prefix: str, *, delimiter: str = "", after: str = ""
+) -> Iterator[Mapping[str, Any]]:
+    """All below a prefix. Raises Unreachable where we may not list."""
+    more: dict[str, Any] = {"StartAfter": after} if after else {}
+    if delimiter:
+        more["Delimiter"] = delimiter
+    while True:
+        try:
+            page = service.ask("list_objects_v2", Prefix=prefix, **more)
+        except Refusal as refusal:
+            raise _unlisted(service, refusal) from None
+        yield page
+        if not page.get("IsTruncated"):
+            return
+        token = page.get("NextContinuationToken")
+        if not token or token == more.get("ContinuationToken"):
+            raise ConnectionLost(f"{service.where}: a listing ended in the middle")
+        more["ContinuationToken"] = token
+
+
+def objects(service: Service, prefix: str, after: str = "") -> Iterator[tuple[str, Shown]]:
+    """Each with its key."""
+    for page in pages(service, prefix, after=after):
+        for item in page.get("Contents", ()):
+            yield item["Key"], tags.listed(item)
+
+
+def names_in(service: Service, prefix: str) -> tuple[list[str], list[str]]:
+    """What is in a folder, by its own names: objects, and folders."""
+    files: list[str] = []
+    folders: list[str] = []
+    for page in pages(service, prefix, delimiter="/"):
+        files += (item["Key"][len(prefix) :] for item in page.get("Contents", ()))
+        folders += (item["Prefix"][len(prefix) :].rstrip("/") for item in page.get("CommonPrefixes", ()))
+    return [name for name in files if name], folders
+
+
+def head(service: Service, key: str) -> Shown | None:
+    """One object, with what is noted with it. None: there is none. Raises Refusal."""
+    try:
+        return tags.asked(service.ask("head_object", Key=key))
+    except Refusal as refusal:
+        if refusal.is_absent:
+            return None
+        raise
+
+
+def holds(service: Service, prefix: str) -> bool:
+    """Whether anything is below a prefix."""
+    try:
+        page = service.ask("list_objects_v2", Prefix=prefix, MaxKeys=1)
+    except Refusal as refusal:
+        raise _unlisted(service, refusal) from None
+    return bool(page.get("Contents") or page.get("CommonPrefixes"))
+
+
+def look(service: Service, keys: Keys, path: str) -> Seen | None:
+    """What is at a path: an object, or a directory in which there is something."""
+    try:
+        there = head(service, keys.of(path))
+        if there is not None:
+            return there.seen
+        return DIRECTORY if holds(service, f"{keys.of(path)}/") else None
+    except (Refusal, UnicodeEncodeError):
+        return UNSEEN
+
+
+def walk(service: Service, keys: Keys, top: str, say: Callable[[str], None]) -> Iterator[tuple[str, Seen]]:
+    """Everything below ``top``, our own left out: objects, and directories that have a key of their own."""
+    start = f"{keys.of(top)}/" if top else keys.base
+    said = False
+    for key, shown in objects(service, start):
+        rest = key[len(start) :]
+        if not rest or (keys.hides(key) and not is_ours(top)):
+            continue
+        path = join(top, rest.removesuffix("/"))
+        if is_path(path):
+            yield path, DIRECTORY if rest.endswith("/") else shown.seen
+        elif not said:
+            said = True
+            strange = one_line(repr(rest))
+            say(f"{service.where} lists keys that can't be paths, such as {strange}; left out")
+
+
+def survey(
+    service: Service,
+    keys: Keys,
+    paths: Iterable[str],
+    ask_all: Callable[[Sequence[str]], Mapping[str, Shown | None]],
+) -> dict[str, Shown | None]:
+    """What objects are at these paths. Listed, where they lie near each other; else each is asked.
+
+    A page goes on from the next path that is wanted, so that what nobody asks for is mostly passed over.
+    """
+    wanted = sorted({keys.of(path): path for path in paths}.items(), key=lambda pair: pair[0].encode())
+    found: dict[str, Shown | None] = {}
+    at = 0
+    while len(wanted) - at > FEW:
+        first = wanted[at][0]
+        page = next(pages(service, keys.base, after=_before(first)))
+        items = {item["Key"]: tags.listed(item) for item in page.get("Contents", ())}
+        is_last = not page.get("IsTruncated")
+        listed = [key.encode() for key in items]
+        if listed != sorted(listed):
+            break  # nothing can be told from what is not there
+        end = listed[-1] if listed else b""
+        reached = at
+        while reached < len(wanted) and (is_last or wanted[reached][0].encode() <= end):
+            key, path = wanted[reached]
+            found[path] = items.get(key)
+            reached += 1
+        if reached == at or (not is_last and reached - at < DENSE):
+            at = reached
+            break
+        at = reached
+    found.update(ask_all([path for _, path in wanted[at:]]))
+    return found
+
+
+def _before(key: str) -> str:
+    """What sorts right before a key, for StartAfter, which does not show what it names."""
+    last = ord(key[-1]) - 1
+    return key[:-1] if last < 32 or 0xD800 <= last <= 0xDFFF else f"{key[:-1]}{chr(last)}\U0010ffff"
+
+
+def _unlisted(service: Service, refusal: Refusal) -> Unreachable:
+    what = "it denies that" if refusal.is_denied else "it refuses"
+    return Unreachable(
+        f"{service.where} can't be listed: {what} ({refusal}). Nothing was done. Reconcile looks before it "
+        "writes: its policy needs s3:ListBucket and s3:ListBucketMultipartUploads on the bucket, and "
+        "s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on what is in it."
+    )

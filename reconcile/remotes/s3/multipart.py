@@ -1,0 +1,258 @@
+"""A large file's way to the bucket: in parts, many at a time, and there once all of them are.
+
+What may live here: one upload, from its beginning, or from where an earlier run has left it, to its end.
+It is read twice: once for its digest, which has to be told before the first part is sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from reconcile.core.errors import ConnectionLost
+from reconcile.core.job import Stop
+from reconcile.core.model import Action, Entry, Only, Outcome, Reason
+from reconcile.remotes.s3.copying import abort
+from reconcile.remotes.s3.drift import Unlooked, insist, may_write
+from reconcile.remotes.s3.failure import Refusal, explain, problem
+from reconcile.remotes.s3.leftover import Upload
+from reconcile.remotes.s3.listing import head
+from reconcile.remotes.s3.site import Site, as_kept
+from reconcile.remotes.s3.tags import Shown, is_wished
+from reconcile.remotes.s3.upload import AGAIN, as_it_is_now, checksum, stamp_of, unlike
+from reconcile.source.files import Source, SourceError, new_hash
+
+FROM = 16 << 20  # bytes: what is smaller is sent in one request
+PART = 8 << 20  # bytes of a part
+MOST_PARTS = 10_000  # of an upload (S3 API reference)
+FILES = 3  # large ones under way at a time: their parts share the threads
+
+
+class Sent(Struct, frozen=True):
+    """All parts of a file are there, and nobody sees it yet."""
+
+    action: Action
+    wish: Entry
+    upload: Upload
+    parts: list[dict[str, Any]]
+
+
+class Parts:
+    """Bounds what of all large files is in memory at a time."""
+
+    def __init__(self, site: Site) -> None:
+        self.room = threading.Semaphore(site.pool.size + 2)
+
+
+def send(site: Site, action: Action, source: Source, parts: Parts, stop: Stop | None) -> Sent | Outcome:
+    """Bring all parts. One that changes while it is read is tried once more as it is then."""
+    assert action.new is not None
+    wish = action.new
+    while True:
+        try:
+            wish = replace(wish, digest=_digest(site, source, action.path, wish))
+            return _send(site, action, wish, source, parts, stop)
+        except SourceError as error:
+            failed = problem(action.path, error.reason, error.message)
+            is_first = wish.stamp is action.new.stamp
+            again = (
+                as_it_is_now(site, source, action.path, wish) if error.reason in AGAIN and is_first else None
+            )
+            if again is None:
+                return Outcome(action, problem=failed)
+            wish = again
+        except Refusal as refusal:
+            return Outcome(action, problem=explain(action.path, "send it", refusal))
+
+
+def complete(site: Site, sent: Sent, there: Shown | Unlooked | None) -> Outcome:
+    """Put it in its place, if that may be."""
+    action, wish, upload = sent.action, sent.wish, sent.upload
+    kept = wish if action.new is not None and wish.stamp is action.new.stamp else replace(wish, stamp=None)
+
+    def attempt(there: Shown | Unlooked | None) -> Outcome:
+        ways = may_write(site, action, wish, there)
+        if isinstance(ways, Outcome):
+            return replace(
+                ways, effects={p: e and replace(e, stamp=kept.stamp) for p, e in ways.effects.items()}
+            )
+        try:
+            site.service.ask(
+                "complete_multipart_upload",
+                Key=upload.key,
+                UploadId=upload.id,
+                MultipartUpload={"Parts": sent.parts},
+                **ways,
+            )
+        except Refusal as refusal:
+            if refusal.code != "NoSuchUpload":
+                raise
+        # Done, or done before an answer got lost. Some servers show another ETag than they answer with.
+        shown = head(site.service, upload.key)
+        if shown is None or not is_wished(shown, wish):
+            said = "all of it was sent, and the server does not show it; the next run looks again"
+            return Outcome(action, problem=problem(action.path, Reason.FAILED, said))
+        return Outcome(action, Only(action.path, as_kept(kept, shown, wish.digest)))
+
+    outcome = insist(site, action, there, attempt)
+    if outcome.done:
+        site.uploads.end(upload.id)
+    abort_if_open(site, upload)
+    return outcome
+
+
+def abort_if_open(site: Site, upload: Upload) -> None:
+    """What was not brought out is given up."""
+    if any(each.id == upload.id for each in site.uploads.left):
+        abort(site, upload.key, upload.id)
+
+
+def _send(
+    site: Site, action: Action, wish: Entry, source: Source, parts: Parts, stop: Stop | None
+) -> Sent | Outcome:
+    assert wish.digest is not None
+    key = site.keys.of(action.path)
+    upload = site.uploads.take(key, wish.digest, wish.size)
+    there = _parts_of(site, upload) if upload is not None else None
+    if upload is None or there is None:
+        size = part_size(wish.size)
+        reply = site.service.ask(
+            "create_multipart_upload", Key=key, **site.headers.of(action.path, wish, wish.digest)
+        )
+        upload, there = Upload(key, str(reply["UploadId"]), wish.digest, wish.size, size), {}
+        site.uploads.begin(upload)
+    under_way: list[Future[dict[str, Any] | Outcome]] = []
+    try:
+        for number, data in enumerate(_pieces(site, source, action.path, wish, upload.part), 1):
+            if stop is not None:
+                stop.check()
+            if any(each.done() and each.exception() is not None for each in under_way):
+                break
+            parts.room.acquire()
+            under_way.append(
+                site.pool.threads.submit(_part, site, action, upload, number, data, there, parts)
+            )
+        sent = [each.result() for each in under_way]
+    except SourceError:
+        _settle(under_way, parts.room)
+        abort(site, key, upload.id)
+        raise
+    except BaseException:  # it is gone on with where it was
+        _settle(under_way, parts.room)
+        raise
+    failed = next((each for each in sent if isinstance(each, Outcome)), None)
+    if failed is not None:
+        abort(site, key, upload.id)
+        return failed
+    return Sent(action, wish, upload, [each for each in sent if not isinstance(each, Outcome)])
+
+
+def _part(
+    site: Site,
+    action: Action,
+    upload: Upload,
+    number: int,
+    data: bytes,
+    there: Mapping[int, Mapping[str, Any]],
+    parts: Parts,
+) -> dict[str, Any] | Outcome:
+    try:
+        known = there.get(number)
+        if known is not None and _is_same(known, data):
+            return {"PartNumber": number, "ETag": known["ETag"], **_checksums(known)}
+        reply = site.service.ask(
+            "upload_part", Key=upload.key, UploadId=upload.id, PartNumber=number, Body=data, **checksum(data)
+        )
+        if (failed := unlike(action.path, reply, data)) is not None:
+            return Outcome(action, problem=failed)
+        site.sent(len(data), action.path)
+        return {"PartNumber": number, "ETag": reply["ETag"], **_checksums(reply)}
+    except Refusal as refusal:
+        return Outcome(action, problem=explain(action.path, f"send part {number} of it", refusal))
+    finally:
+        parts.room.release()
+
+
+def _checksums(reply: Mapping[str, Any]) -> dict[str, Any]:
+    return {"ChecksumCRC32": reply["ChecksumCRC32"]} if reply.get("ChecksumCRC32") else {}
+
+
+def _is_same(known: Mapping[str, Any], data: bytes) -> bool:
+    """Whether a part that an earlier run has sent is what this one would send."""
+    if int(known["Size"]) != len(data):
+        return False
+    if known.get("ChecksumCRC32"):
+        return bool(known["ChecksumCRC32"] == checksum(data)["ChecksumCRC32"])
+    return bool(known["ETag"].strip('"') == hashlib.md5(data, usedforsecurity=False).hexdigest())
+
+
+def _parts_of(site: Site, upload: Upload) -> dict[int, Mapping[str, Any]] | None:
+    """What of an upload is there, by number. None: it is gone."""
+    found: dict[int, Mapping[str, Any]] = {}
+    more: dict[str, Any] = {}
+    try:
+        while True:
+            page = site.service.ask("list_parts", Key=upload.key, UploadId=upload.id, **more)
+            found.update({int(part["PartNumber"]): part for part in page.get("Parts", ())})
+            marker = page.get("NextPartNumberMarker")
+            if not page.get("IsTruncated") or not marker or marker == more.get("PartNumberMarker"):
+                return found
+            more["PartNumberMarker"] = marker
+    except Refusal:
+        site.uploads.end(upload.id)
+        return None
+
+
+def part_size(size: int) -> int:
+    """Bytes of a part, in whole MiB, so that there are not too many."""
+    mib = 1 << 20
+    return max(PART, -(-size // (MOST_PARTS * mib)) * mib)
+
+
+def _digest(site: Site, source: Source, path: str, wish: Entry) -> bytes:
+    if wish.digest is not None:
+        return wish.digest
+    hasher = new_hash()
+    for piece in _pieces(site, source, path, wish, 1 << 20):
+        hasher.update(piece)
+    return hasher.digest()
+
+
+def _pieces(site: Site, source: Source, path: str, wish: Entry, size: int) -> Iterator[bytes]:
+    """The content, checked after the last. SRC is one thread's at a time only while a file is opened."""
+    pieces = source.pieces(path, stamp_of(wish), size)
+    hasher, held = new_hash(), b""
+    with site.lock:
+        piece = next(pieces, None)
+    while piece is not None:  # a read may give less than was asked for, and a part is a whole one
+        hasher.update(piece)
+        held = held + piece if held else piece
+        piece = next(pieces, None)
+        while len(held) >= size:
+            yield held[:size]
+            held = held[size:]
+    if wish.digest is not None and hasher.digest() != wish.digest:
+        raise SourceError(Reason.CHANGED, "changed while it was read")
+    if held or not wish.size:
+        yield held
+
+
+def _settle(under_way: list[Future[dict[str, Any] | Outcome]], room: threading.Semaphore) -> None:
+    """What is under way is let come to its end: nothing of ours arrives later than we know of."""
+    until = time.monotonic() + 60
+    for each in under_way:
+        if each.cancel():
+            room.release()
+    for each in under_way:
+        if not each.cancelled():
+            try:
+                each.result(max(0.0, until - time.monotonic()))
+            except (ConnectionLost, Refusal, TimeoutError):
+                pass  # told by the first of them

@@ -1,0 +1,82 @@
+"""From a job to a bucket that can be asked: boto3 finds credentials, region and profile in its own way.
+
+What may live here: what the client is told before its first request. Nothing is asked of the server.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from reconcile.core.errors import TurnedAway, UsageError
+from reconcile.core.job import Job, Reporter
+from reconcile.remotes import Memory, Remote
+from reconcile.remotes.s3.settings import Bucket, Settings, of_job
+from reconcile.remotes.words import one_line
+
+TRIES = 4  # of one request, by botocore, before it counts as lost
+
+
+def open_bucket(job: Job, reporter: Reporter, memory: Memory) -> Remote:
+    """The remote of a job. Raises UsageError for what boto3 can't work with, TurnedAway without keys."""
+    bucket, settings = of_job(job)
+    try:
+        boto3 = import_module("boto3")
+    except ImportError:
+        raise UsageError(
+            "DEST is on S3, and boto3 is not installed here: pip install 'reconcile-sftp[s3]'"
+        ) from None
+    from reconcile.remotes.s3.remote import S3Remote
+    from reconcile.remotes.s3.service import Service
+
+    client = _make_client(boto3, bucket, settings, job.options.timeout)
+    where = f"{bucket.endpoint or client.meta.endpoint_url}, bucket {bucket.bucket}"
+    service = Service(client, bucket.bucket, where)
+    return S3Remote(service, bucket, settings, job.options, reporter, memory)
+
+
+def _make_client(boto3: Any, bucket: Bucket, settings: Settings, patience: float) -> Any:
+    exceptions, config = import_module("botocore.exceptions"), import_module("botocore.config")
+    # What servers other than AWS's make of checksums that botocore adds by itself is not known: we send ours.
+    asked = config.Config(
+        connect_timeout=settings.timeout,
+        read_timeout=patience,
+        max_pool_connections=settings.channels + 4,
+        retries={"mode": "standard", "total_max_attempts": TRIES},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        parameter_validation=True,
+        user_agent_extra="reconcile",
+        s3={"addressing_style": "path" if settings.path_style or _needs_path(bucket) else "auto"},
+    )
+    try:
+        session = boto3.session.Session(profile_name=settings.profile, region_name=settings.region)
+        region = session.region_name or "us-east-1"  # which AWS corrects, and others don't heed
+        client = session.client("s3", region_name=region, endpoint_url=bucket.endpoint or None, config=asked)
+        if session.get_credentials() is None:
+            raise TurnedAway(
+                "boto3 finds no credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, fill "
+                "~/.aws/credentials, or name a --profile. Nothing was done."
+            )
+    except exceptions.ProfileNotFound as error:
+        raise UsageError(f"--profile: {one_line(str(error))}") from None
+    except (exceptions.BotoCoreError, ValueError) as error:
+        raise UsageError(f"boto3 can't work with this: {one_line(str(error))}") from None
+    client.meta.events.register("before-call.s3.DeleteObjects", _add_md5)
+    return client
+
+
+def _needs_path(bucket: Bucket) -> bool:
+    """Whether the bucket's name can't be the beginning of a host's: by number, or with capitals."""
+    return bucket.bucket != bucket.bucket.lower() or "_" in bucket.bucket
+
+
+def _add_md5(params: dict[str, Any], **_: object) -> None:
+    """Older servers insist on it, as S3 itself did before there were other checksums."""
+    import base64
+    import hashlib
+
+    body = params.get("body")
+    if isinstance(body, bytes) and "Content-MD5" not in params["headers"]:
+        digest = hashlib.md5(body, usedforsecurity=False).digest()
+        params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()

@@ -1,0 +1,203 @@
+"""A bucket, or a prefix in one, as a Remote. What it can't do is in its caps (see ``scheme``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+
+from reconcile.core.errors import Unreachable
+from reconcile.core.job import Options, Reporter, Stop
+from reconcile.core.model import (
+    Action,
+    Caps,
+    Entry,
+    Footing,
+    Outcome,
+    Plan,
+    Problem,
+    Publish,
+    Range,
+    Seen,
+    Stats,
+    Tag,
+)
+from reconcile.remotes import NOTHING, Memory
+from reconcile.remotes.s3 import ability, folder, listing, reading, tags
+from reconcile.remotes.s3.failure import Refusal
+from reconcile.remotes.s3.headers import Headers
+from reconcile.remotes.s3.keys import Keys
+from reconcile.remotes.s3.leftover import Uploads
+from reconcile.remotes.s3.level import Level
+from reconcile.remotes.s3.pool import Pool
+from reconcile.remotes.s3.scheme import caps_for
+from reconcile.remotes.s3.service import Service
+from reconcile.remotes.s3.settings import Bucket, Settings
+from reconcile.remotes.s3.site import Site
+from reconcile.remotes.s3.store import S3Store
+from reconcile.source.files import Source
+
+NO_CONDITIONS = (
+    "the server heeds no conditions on what is written: what somebody else writes to the same path at the "
+    "very same time as we do may be lost"
+)
+
+
+class S3Remote:
+    """See ``Remote``."""
+
+    def __init__(
+        self,
+        service: Service,
+        bucket: Bucket,
+        settings: Settings,
+        options: Options,
+        reporter: Reporter,
+        memory: Memory,
+    ) -> None:
+        self.caps: Caps = caps_for(settings)
+        self.marks: tuple[str, ...] = ()
+        self._memory = memory
+        self._prefix = bucket.prefix
+        self._site = Site(
+            service=service,
+            keys=Keys(bucket.prefix, options.remote_workdir),
+            headers=Headers(settings),
+            options=options,
+            pool=Pool(settings.channels),
+            uploads=Uploads(memory),
+            say=reporter.say,
+            warn=reporter.warn,
+            sent=reporter.sent,
+            ability=ability.unpack(memory.recall()),
+        )
+        self._found = folder.Found((), (), ())
+        self._untold: list[tuple[str, int]] = []
+        self._run = ""
+
+    @property
+    def stats(self) -> Stats:
+        """What it took so far."""
+        return self._site.service.stats
+
+    @property
+    def store(self) -> S3Store:
+        """What is kept there from run to run."""
+        return S3Store(self._site, self._try_out)
+
+    @property
+    def base(self) -> str:
+        """DEST, as a folder of the bucket."""
+        return f"/{self._prefix}"
+
+    @property
+    def workdir(self) -> str:
+        """Our folder, in which each job has its own."""
+        return "/" + self._site.keys.work.rstrip("/")
+
+    def begin(
+        self,
+        footing: Footing,
+        run: str,
+        plan: Plan = NOTHING,  # noqa: ARG002 - there is nothing to get ready
+        *,
+        resume: bool = False,
+        before: Iterable[Action] = (),  # noqa: ARG002 - nothing is deleted by way of a trash
+    ) -> None:
+        """See ``Remote``."""
+        site = self._site
+        self.marks = ()
+        self._found = folder.find_former(site, footing, folder.find(site, footing))
+        site.keys.enter(footing.lineage, run)
+        self._run = run
+        self.marks = self._found.marks
+        folder.judge(site, footing, self._found)
+        self._try_out()
+        self.marks = folder.rename_mark(site, self.marks, footing.fresh or (*self.marks, *footing.marks)[0])
+        self._untold = list(folder.clear_dead(site, self._found, run, resume=resume))
+
+    def check(self, footing: Footing, *, resume: bool = False) -> None:
+        """See ``Remote``. What earlier runs had parked is looked for where the last of them had it."""
+        found = folder.find(self._site, footing)
+        self.marks = found.marks
+        folder.judge(self._site, footing, found)
+        if resume and found.dead:
+            self._site.keys.enter(footing.lineage, found.dead[-1])
+
+    def is_torn(self) -> bool:
+        """See ``Remote``."""
+        return folder.is_torn(self._site)
+
+    def rescue(self, actions: Sequence[Action]) -> Iterator[Outcome]:  # noqa: ARG002 - none is there
+        """See ``Remote``. An upload whose parts are all there is gone on with as any, and sends nothing."""
+        return iter(())
+
+    def perform(
+        self,
+        actions: Sequence[Action],
+        source: Source,
+        stop: Stop | None = None,
+        publish: Publish = Publish.NOW,
+    ) -> Iterator[Outcome]:
+        """See ``Remote``, and ``Level``."""
+        return Level(self._site, source, stop).perform(actions, publish)
+
+    def look(self, paths: Iterable[str]) -> Iterator[tuple[str, Seen | None]]:
+        """See ``Remote``."""
+        site = self._site
+        return site.pool.run(partial(_look, site, path) for path in paths)
+
+    def walk(self, top: str) -> Iterator[tuple[str, Seen]]:
+        """See ``Remote``. The directories that keys tell of are there, too."""
+        return listing.walk(self._site.service, self._site.keys, top, self._site.say)
+
+    def read(self, ranges: Sequence[Range]) -> Iterator[tuple[str, bytes | None]]:
+        """See ``Remote``."""
+        return reading.read(self._site, ranges)
+
+    def recognise(
+        self, files: Sequence[tuple[str, Entry, Seen]], source: Source
+    ) -> Iterator[tuple[str, bool]]:
+        """See ``Remote``."""
+        return reading.recognise(self._site, files, source)
+
+    def is_wished(self, shown: Tag, wish: Entry, *, by_others: bool = False) -> bool:  # noqa: ARG002 - all alike
+        """See ``Remote``."""
+        return tags.is_wished(tags.unpack(shown), wish)
+
+    def is_left(self, shown: Tag, entry: Entry) -> bool:
+        """See ``Remote``."""
+        return tags.is_left(tags.unpack(shown), entry)
+
+    def noted(self, shown: Tag, entry: Entry) -> Tag | None:  # noqa: ARG002 - whatever it is
+        """See ``Remote``."""
+        return shown.partition(b"\n")[0]
+
+    def end(self, mark: str = "") -> Iterator[Problem]:
+        """See ``Remote``."""
+        yield from folder.leave(self._site, self._found, self._run, self._untold)
+        if mark and self.marks:
+            self.marks = folder.rename_mark(self._site, self.marks, mark)
+
+    def close(self) -> None:
+        """Let go of the threads, and remember what was learned of the server."""
+        self._site.pool.close()
+
+    def _try_out(self) -> None:
+        """Find out what the server can do, once for all runs."""
+        site = self._site
+        if site.ability.known:
+            return
+        try:
+            site.ability = ability.try_out(site.service, site.keys.work)
+        except Refusal as refusal:
+            raise Unreachable(
+                f"{site.service.where} can't be written to: {refusal}. Nothing was done. The policy of these "
+                "credentials needs s3:GetObject, s3:PutObject and s3:DeleteObject on what is in DEST."
+            ) from None
+        self._memory.remember(ability.pack(site.ability))
+        if site.ability.races:
+            site.say(NO_CONDITIONS)
+
+
+def _look(site: Site, path: str) -> tuple[str, Seen | None]:
+    return path, listing.look(site.service, site.keys, path)

@@ -1,0 +1,146 @@
+"""Asking the server: one request after the other, from any thread, each to its end.
+
+What may live here: what becomes of a request that is not answered as it should be. botocore tries again
+by itself what failed on the way (its mode "standard"); what it gives up is a lost connection, but for a
+server that asks us to slow down: all wait then.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from botocore.exceptions import (  # type: ignore[import-untyped]
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    TokenRetrievalError,
+)
+
+from reconcile.core.errors import ConnectionLost, TurnedAway, Unreachable
+from reconcile.core.model import Stats
+from reconcile.remotes.s3.failure import KEYS, REGION, SLOW, Failing, Refusal, refusal_of
+from reconcile.remotes.words import one_line
+
+PATIENCE = 8  # times that we wait because a server asks for it, beyond botocore's own
+LONGEST = 30.0  # seconds of such a wait
+_NO_KEYS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
+
+
+class Service:
+    """A bucket's server. ``where``: how people know it."""
+
+    def __init__(self, client: Any, bucket: str, where: str) -> None:
+        self._client = client
+        self.bucket = bucket
+        self.where = where
+        self._lock = threading.Lock()
+        self._requests = self._sent = self._received = 0
+        self._slow_until = 0.0
+        self._told = ""  # what time it is, by the last answer
+        self._was_in = False  # it has let us in
+
+    @property
+    def stats(self) -> Stats:
+        """What it took so far."""
+        return Stats(self._requests, self._sent, self._received)
+
+    def now(self) -> float:
+        """Seconds since the epoch by the server's clock, as of its last answer; 0: it does not say."""
+        try:
+            return parsedate_to_datetime(self._told).timestamp()
+        except (TypeError, ValueError):
+            return 0.0
+
+    def ask(self, operation: str, **wanted: Any) -> Mapping[str, Any]:
+        """One request of boto3's client, by its name, to our bucket.
+
+        Raises Refusal; ConnectionLost where nothing came of it, TurnedAway where nothing will.
+        """
+        body = wanted.get("Body", b"")
+        for turn in range(PATIENCE + 1):
+            self._wait_if_asked_to()
+            try:
+                reply: Mapping[str, Any] = getattr(self._client, operation)(Bucket=self.bucket, **wanted)
+            except ClientError as error:
+                self._count(error.response, body)
+                refusal = refusal_of(error.response)
+                if refusal.code in SLOW or refusal.status in (429, 503):
+                    self._slow_down(turn)
+                    continue
+                raise self._judge(refusal) from None
+            except ParamValidationError as error:
+                raise Refusal("InvalidRequest", 400, one_line(str(error))) from None
+            except _NO_KEYS as error:
+                raise TurnedAway(
+                    f"{self.where}: no credentials that boto3 finds are of use: {one_line(str(error))} "
+                    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a --profile."
+                ) from None
+            except BotoCoreError as error:
+                raise self._lost(one_line(str(error))) from None
+            except OSError as error:
+                raise self._lost(one_line(str(error))) from None
+            self._count(reply, body)
+            self._was_in = True
+            return reply
+        raise self._lost("it asks to slow down, again and again")
+
+    def read(self, key: str, start: int, length: int) -> bytes:
+        """So many bytes of an object from ``start`` on, or as many as there are."""
+        if not length:
+            return b""
+        reply = self.ask("get_object", Key=key, Range=f"bytes={start}-{start + length - 1}")
+        try:
+            data: bytes = reply["Body"].read()
+        except (BotoCoreError, OSError) as error:
+            raise self._lost(one_line(str(error))) from None
+        with self._lock:
+            self._received += len(data)
+        return data
+
+    def _lost(self, why: str) -> Unreachable:
+        return ConnectionLost(f"{self.where}: {why}")
+
+    def _judge(self, refusal: Refusal) -> Exception:
+        """Whether it is about what was asked for, about us, or about the server."""
+        if refusal.code in KEYS:
+            said = f"{self.where} does not let us in: {KEYS[refusal.code]} ({refusal.code})"
+            if self._was_in:  # those that are found by then may be good
+                return ConnectionLost(said)
+            return TurnedAway(f"{said}. Nothing was done.")
+        if refusal.code == "NoSuchBucket":
+            return TurnedAway(
+                f"{self.where}: there is no such bucket. Make it first, or correct DEST, --region or "
+                "--endpoint."
+            )
+        if refusal.code in REGION:
+            return TurnedAway(f"{self.where}: the bucket is in another region ({refusal}). Say --region.")
+        if refusal.status >= 500 and refusal.status not in (501, 507):
+            return Failing(f"{self.where}: the server failed ({refusal})")
+        return refusal
+
+    def _count(self, reply: Mapping[str, Any], body: bytes) -> None:
+        about = reply.get("ResponseMetadata", {})
+        tries = 1 + int(about.get("RetryAttempts", 0))
+        told = about.get("HTTPHeaders", {}).get("date")
+        with self._lock:
+            self._requests += tries
+            self._sent += len(body)
+            if told:
+                self._told = told
+
+    def _wait_if_asked_to(self) -> None:
+        while (pause := self._slow_until - time.monotonic()) > 0:
+            time.sleep(pause * (1 + random.random() / 4))  # noqa: S311 - no secret
+
+    def _slow_down(self, turn: int) -> None:
+        pause = min(LONGEST, 0.5 * 2**turn)
+        with self._lock:
+            self._slow_until = max(self._slow_until, time.monotonic() + pause)

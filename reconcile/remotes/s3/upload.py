@@ -1,0 +1,123 @@
+"""One file's way to the bucket, in one request: a PUT is there whole, or not at all.
+
+What may live here: reading a file, sending it, and what holds then. Large files are ``multipart``'s.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import stat
+import zlib
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from reconcile.core.model import PERMISSIONS, Action, Entry, Only, Outcome, Problem, Reason, Stamp
+from reconcile.remotes.s3 import tags
+from reconcile.remotes.s3.drift import Unlooked, insist, may_write
+from reconcile.remotes.s3.failure import Refusal, explain, problem
+from reconcile.remotes.s3.site import Site, as_kept
+from reconcile.remotes.s3.tags import Shown
+from reconcile.source.files import Source, SourceError, digest_of
+
+AGAIN = (Reason.CHANGED, Reason.GROWING)  # what is worth a second try
+MARKER = b""
+NO_MARKERS = "the server keeps no key that ends in a slash: folders in which nothing is do not show there"
+
+
+class Content(Struct, frozen=True):
+    """A small file, read."""
+
+    action: Action
+    wish: Entry  # as it was when it was read, with its digest
+    data: bytes
+
+
+def read(site: Site, action: Action, source: Source) -> Content | Outcome:
+    """Read a small file. One that changed since the scan is read as it is now."""
+    assert action.new is not None
+    wish = action.new
+    for _ in range(2):
+        try:
+            with site.lock:
+                data = source.read(action.path, stamp_of(wish))
+        except SourceError as error:
+            failed = problem(action.path, error.reason, error.message)
+            again = as_it_is_now(site, source, action.path, wish) if error.reason in AGAIN else None
+            if again is None or wish is not action.new:
+                return Outcome(action, problem=failed)
+            wish = again
+            continue
+        if wish is not action.new:
+            wish = replace(wish, stamp=None)  # to be read again next time
+        return Content(action, replace(wish, digest=digest_of(data)), data)
+    raise AssertionError
+
+
+def put(site: Site, content: Content, there: Shown | Unlooked | None) -> Outcome:
+    """Send it."""
+    action, wish, data = content.action, content.wish, content.data
+    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    key, headers = site.keys.of(action.path), site.headers.of(action.path, wish, wish.digest)
+
+    def attempt(there: Shown | Unlooked | None) -> Outcome:
+        ways = may_write(site, action, wish, there, same=md5)
+        if isinstance(ways, Outcome):
+            return ways
+        reply = site.service.ask("put_object", Key=key, Body=data, **checksum(data), **headers, **ways)
+        if (failed := unlike(action.path, reply, data)) is not None:
+            return Outcome(action, problem=failed)
+        return Outcome(action, Only(action.path, as_kept(wish, tags.written(len(data), reply), wish.digest)))
+
+    outcome = insist(site, action, there, attempt)
+    if outcome.done:
+        site.sent(len(data), action.path)
+    return outcome
+
+
+def make_marker(site: Site, action: Action) -> Outcome:
+    """An empty directory: a key with a slash at its end. It is nobody's content: it may be there already."""
+    assert action.new is not None
+    if not site.ability.keeps_slashes:
+        site.say_once(NO_MARKERS)
+        return Outcome(action, {action.path: action.new})
+    try:
+        site.service.ask(
+            "put_object", Key=site.keys.of(action.path) + "/", Body=MARKER, **site.headers.of_ours
+        )
+    except Refusal as refusal:
+        return Outcome(action, problem=explain(action.path, "make the directory", refusal))
+    return Outcome(action, {action.path: action.new})
+
+
+def checksum(data: bytes) -> dict[str, str]:
+    """For a server that compares it with what has come; others don't mind it."""
+    return {"ChecksumCRC32": base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()}
+
+
+def unlike(path: str, reply: Any, data: bytes) -> Problem | None:
+    """What the server says to have got, where it is not what was sent."""
+    told, sent = reply.get("ChecksumCRC32"), checksum(data)["ChecksumCRC32"]
+    if told is None or told == sent:
+        return None
+    said = f"the server got something else (CRC-32 {told}, not {sent}); the next run sends it again"
+    return problem(path, Reason.FAILED, said)
+
+
+def stamp_of(entry: Entry) -> Stamp:
+    """The stamp the source must still have. Zeros stand for what the entry does not know."""
+    return entry.stamp or Stamp(
+        0, entry.size, entry.mtime_ns, 0, stat.S_IFREG | (entry.wished_mode & PERMISSIONS)
+    )
+
+
+def as_it_is_now(site: Site, source: Source, path: str, wish: Entry) -> Entry | None:
+    """The wish for a file that changed since the scan; None if there is no such file any more."""
+    try:
+        with site.lock:
+            stamp = source.stamp(path)
+    except SourceError:
+        return None
+    return replace(wish, size=stamp.size, mtime_ns=stamp.mtime_ns, digest=None, stamp=stamp)
