@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from reconcile.core.errors import TurnedAway, Unreachable, UsageError
 from reconcile.remotes.ssh import known_hosts
+from reconcile.remotes.ssh.common import NothingInCommon
 from reconcile.remotes.ssh.config import find_settings
 from reconcile.remotes.ssh.settings import Settings
 from reconcile.remotes.ssh.target import Login, SshTarget
@@ -306,9 +307,7 @@ def _negotiate(transport: Transport, known: known_hosts.Known, settings: Setting
         return
     error = transport.get_exception()
     if isinstance(error, IncompatiblePeer):
-        raise TurnedAway(
-            f"{settings}, and we have no way of talking in common: {transport.mismatch or error}."
-        )
+        raise NothingInCommon(str(settings), transport.mismatch, str(error))
     greeting = transport.stream.greeting
     if not greeting:
         what = "closed the connection without a word" if in_time else f"said nothing in {seconds:.0f} s"

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
+from reconcile.remotes.ssh.common import Mismatch
 from reconcile.remotes.ssh.library import (
     MSG_CHANNEL_WINDOW_ADJUST,
     AuthHandler,
@@ -66,7 +67,7 @@ class Transport(paramiko.Transport):
         self.packets = self.packetizer = Packets(self.stream)
         options = self.get_security_options()
         options.ciphers = tuple(sorted(options.ciphers, key=lambda name: "gcm" not in name))
-        self.mismatch = ""  # why no way of talking was found
+        self.mismatch: Mismatch | None = None  # why no way of talking was found
         self.farewell = ""  # what the other end said when it hung up
         self.arrival: threading.Event | None = None  # set when a channel takes more
 
@@ -85,10 +86,10 @@ class Transport(paramiko.Transport):
         except paramiko.ssh_exception.IncompatiblePeer:
             message.rewind()
             offered = super()._really_parse_kex_init(message)  # type: ignore[misc]
-            self.mismatch = self._name_mismatch(offered)
+            self.mismatch = self._find_mismatch(offered)
             raise
 
-    def _name_mismatch(self, offered: Mapping[str, Sequence[str]]) -> str:
+    def _find_mismatch(self, offered: Mapping[str, Sequence[str]]) -> Mismatch | None:
         """What the other end offers where none of it is ours."""
         options = self.get_security_options()
         for setting, what, theirs, ours in (
@@ -99,9 +100,8 @@ class Transport(paramiko.Transport):
         ):
             names = [name for name in offered[theirs] if name and not name.startswith(_NO_METHODS)]
             if not set(names) & set(ours):
-                shown = one_line(", ".join(names)) or "none at all"
-                return f"of {what} it offers {shown}; ours are {', '.join(ours)}{_advise(setting, names)}"
-        return ""
+                return Mismatch(setting, what, tuple(names), tuple(ours))
+        return None
 
     def run(self) -> None:
         """The reading thread. What goes wrong in it is the waiting thread's to tell."""
@@ -116,15 +116,6 @@ class Transport(paramiko.Transport):
             self.packetizer.complete_handshake()
             if self.completion_event is not None:
                 self.completion_event.set()
-
-
-def _advise(setting: str, offered: Sequence[str]) -> str:
-    if setting == "HostKeyAlgorithms" and offered and set(offered) <= {"ssh-rsa", "ssh-dss"}:
-        return (
-            ". Signatures with SHA-1 (ssh-rsa) and DSA are no longer safe, and not supported: the server "
-            "needs a newer SSH, or a host key of type ed25519, ECDSA or RSA with SHA-2"
-        )
-    return f". An administrator of the server has to allow one of ours (sshd_config: {setting})"
 
 
 class Auth(AuthHandler):
