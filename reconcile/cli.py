@@ -157,6 +157,7 @@ def commands(context: click.Context) -> None:
     \b
       reconcile plan SRC DEST      show what would be done
       reconcile run  SRC DEST      do it
+      reconcile verify SRC DEST    compare DEST with what was left there
       reconcile demo               see it work, here and now
 
     DEST is sftp://[user@]host[:port]/path, sftp://host/~/path or user@host:path, or a folder here:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -143,14 +143,21 @@ def _same_content(
     return {path: held(_as_old(ours[path], there[path]), there[path], remote) for path in same}
 
 
-def read_digests(remote: Remote, files: Sequence[tuple[str, int]]) -> Iterator[tuple[str, bytes | None]]:
-    """The xxh3-128 of each file's content, read back; with its size in bytes. None: it can't be read."""
+def read_digests(
+    remote: Remote, files: Sequence[tuple[str, int]], tell: Callable[[int, str], None] | None = None
+) -> Generator[tuple[str, bytes | None]]:
+    """The xxh3-128 of each file's content, read back; with its size in bytes. None: it can't be read.
+
+    ``tell`` is told how many bytes of which file have come.
+    """
     pieces = remote.read([(path, 0, size) for path, size in files])
     for path, size in files:
         hasher, left = new_hash(), size
         for _, piece in pieces:
             hasher.update(piece or b"")
             left -= len(piece or b"")
+            if tell is not None and piece:
+                tell(len(piece), path)
             if piece is None or left <= 0:
                 break
         yield path, None if left else hasher.digest()
@@ -178,6 +185,15 @@ def _walk(remote: Remote) -> dict[str, Seen]:
     return there
 
 
+def look_at_all(old: DirectorySnapshot, remote: Remote) -> dict[str, Seen | None]:
+    """All that is there, and what of ``old`` is not; UNSEEN where that can't be told."""
+    there: dict[str, Seen | None] = dict(_walk(remote))
+    # A directory that can't be listed may still hold all it should.
+    there.update(remote.look([path for path, _ in old.walk() if path not in there]))
+    there.update(as_known(there, old.walk()))
+    return there
+
+
 def drifted(
     old: DirectorySnapshot, remote: Remote, *, keep_perms: bool, keep_links: bool = False
 ) -> dict[str, Entry | None]:
@@ -185,10 +201,7 @@ def drifted(
 
     ``keep_links``: one in the place of a directory is known as such from then on.
     """
-    there: dict[str, Seen | None] = dict(_walk(remote))
-    # A directory that can't be listed may still hold all it should.
-    there.update(remote.look([path for path, _ in old.walk() if path not in there]))
-    there.update(as_known(there, old.walk()))
+    there = look_at_all(old, remote)
     effects: dict[str, Entry | None] = {}
     for path, entry in old.walk():
         seen = there.get(path)

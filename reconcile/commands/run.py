@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +16,9 @@ from reconcile.report import make_reporter
 from reconcile.state.store import has_snapshot
 
 if TYPE_CHECKING:
+    from reconcile.core.job import Job
     from reconcile.process import Session
+    from reconcile.report import Recorder
 
 
 @click.command("run")
@@ -33,20 +35,12 @@ def command(context: click.Context, /, dry_run: bool, **values: Any) -> int:
 
 
 def carry_out_job(
-    context: click.Context, command: str, values: dict[str, Any], *, changes: Exit = Exit.OK
+    context: click.Context, command: str, values: Mapping[str, Any], *, changes: Exit = Exit.OK
 ) -> int:
     """Flags → job → result → exit code. ``changes`` is the exit code of a plan with something to do."""
-    as_json, quiet, verbose = (values.pop(name) for name in ("as_json", "quiet", "verbose"))
-    if quiet and verbose:
-        raise click.UsageError("--quiet and --verbose exclude each other", context)
-    reporter = make_reporter(command, as_json=as_json, quiet=quiet, verbose=verbose)
     session: Session = context.obj
-    session.reporter = reporter
-    session.stop.check()
-    job = make_job(make_flags(values), interactive=session.may_ask())
-    reporter.about(job.source, str(job.target), _to_do_it(session.args))
-    if not has_snapshot(job.state) and (hint := scheme_of(job.target).doubt(values["target"])) is not None:
-        reporter.say(hint)
+    job, reporter = begin_job(context, command, values)
+    reporter.to_do_it = _to_do_it(session.args)
 
     from reconcile.run import make_plan
     from reconcile.run import run as run_job
@@ -61,6 +55,23 @@ def carry_out_job(
     session.ending = True
     reporter.finish(result, code)
     return code
+
+
+def begin_job(context: click.Context, command: str, values: Mapping[str, Any]) -> tuple[Job, Recorder]:
+    """What job the flags name, and who tells of it: errors, too, from then on."""
+    flags = dict(values)
+    as_json, quiet, verbose = (flags.pop(name) for name in ("as_json", "quiet", "verbose"))
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose exclude each other", context)
+    reporter = make_reporter(command, as_json=as_json, quiet=quiet, verbose=verbose)
+    session: Session = context.obj
+    session.reporter = reporter
+    session.stop.check()
+    job = make_job(make_flags(flags), interactive=session.may_ask())
+    reporter.about(job.source, str(job.target))
+    if not has_snapshot(job.state) and (hint := scheme_of(job.target).doubt(flags["target"])) is not None:
+        reporter.say(hint)
+    return job, reporter
 
 
 def _to_do_it(args: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
+from reconcile.core.compare import Checked
 from reconcile.core.errors import Interrupted
 from reconcile.core.model import Action, Outcome, Plan, Problem, Stats, Tally
 
@@ -91,6 +92,7 @@ class Options(Struct, frozen=True):
     on_drift: OnDrift = OnDrift.BACKUP
     keep: float | None = None  # seconds after which what is kept in the trash goes; None: never
     refresh: bool = False  # walk the remote first, and drop what is not as we left it
+    again: frozenset[str] = frozenset()  # with it, these whatever they look like: they hold something else
     on_stale: OnStale = OnStale.REFRESH
     check_mark: bool = False  # look at the mark on the remote also where nothing is to be done
     start_over: bool = False  # as if there were no snapshot, and adopt
@@ -138,6 +140,7 @@ class Result(Struct, frozen=True):
     failing: Mapping[str, Since] = field(default_factory=dict)  # paths of problems, if they were counted
     unsynced: int = 0  # files acknowledged, but not known to be on the server's disk
     kept: int = 0  # entries gone here that stay there
+    checked: Checked | None = None  # what was verified, where that was asked for
 
     @property
     def done(self) -> Sequence[Action]:

@@ -95,6 +95,7 @@ class Held(Struct, eq=False):
     def result(self, command: str, plan: Plan, problems: Sequence[Problem]) -> Result:
         """Everything a report needs. What the remote lacks is known, and told of a plan only."""
         lacks = note_lacks(plan, self.asked, self.caps) if command == "plan" else ()
+        grown = {} if self._source is None else self._source.grown
         return Result(
             command=command,
             source=self.job.source,
@@ -102,7 +103,7 @@ class Held(Struct, eq=False):
             plan=plan,
             ended=self.tally.ended,
             problems=problems,
-            notes=[*plan.notes, *lacks, *self.tally.notes, *note_grown(self.tally.done, self.source.grown)],
+            notes=[*plan.notes, *lacks, *self.tally.notes, *note_grown(self.tally.done, grown)],
             connected=self.remote.was_open,
             traffic=self.remote.stats,
             duration_s=self._now - self.began,

@@ -13,9 +13,9 @@ from reconcile.core.errors import ReconcileError, Refused, Stale
 from reconcile.core.fold import fold
 from reconcile.core.job import Job, OnStale, Options
 from reconcile.core.marks import BEFORE, serial_of
-from reconcile.core.model import Action, DirectorySnapshot, Footing, Op
+from reconcile.core.model import Action, DirectorySnapshot, Entry, Footing, Op
 from reconcile.core.order import touched
-from reconcile.core.paths import within
+from reconcile.core.paths import lookup, within
 from reconcile.phases.held import Held
 from reconcile.state.journal import Leftover, discard_journal, read_journal
 from reconcile.state.lock import find_run
@@ -150,6 +150,8 @@ def _refresh(
         options = run.job.options
         perms, links = options.keep_perms, options.keep_remote_links
         seen = drifted(old, run.remote, keep_perms=perms, keep_links=links)
+        held = ((path, lookup(old.dirs, path)) for path in options.again if path not in seen)
+        seen |= {path: _as_foreign(entry) for path, entry in held if entry is not None}
     if not seen and not marks:
         return old
     serial = max(old.serial, *map(serial_of, marks or old.marks or (BEFORE,))) + 1
@@ -158,6 +160,11 @@ def _refresh(
     if repair:  # known for good, whatever becomes of this run
         save_snapshot(run.job.state, new)
     return new
+
+
+def _as_foreign(entry: Entry) -> Entry:
+    """A file that looks as it was left, and holds something else."""
+    return replace(entry, foreign=True, digest=None, stamp=None)
 
 
 def _recover(run: Held, old: DirectorySnapshot, leftover: Leftover, *, repair: bool) -> DirectorySnapshot:

@@ -7,6 +7,7 @@ from typing import Any
 
 from reconcile.core.job import Result
 from reconcile.core.model import Op, Problem
+from reconcile.report.findings import checked_document
 from reconcile.report.plans import origin_of
 from reconcile.report.words import count_actions
 
@@ -56,6 +57,8 @@ def document(
             "duration_s": round(result.duration_s, 3),
             "phases": {name: round(seconds, 3) for name, seconds in result.phases.items()},
         }
+    if result.checked is not None:
+        body["checked"] = checked_document(result.checked)
     return body
 
 

@@ -10,9 +10,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from reconcile.core.checkup import Checkup
+from reconcile.core.compare import Checked
 from reconcile.core.job import Result, Since
 from reconcile.core.model import Outcome, Plan, Problem, Tally
-from reconcile.report import plans, words
+from reconcile.report import findings, plans, words
 from reconcile.report.meter import Meter
 from reconcile.report.outlet import Outlet
 from reconcile.report.recorder import Recorder
@@ -71,6 +72,9 @@ class PlainReporter(Recorder):
 
     def finish(self, result: Result, exit_code: int) -> None:
         self.close()
+        if result.checked is not None:
+            self._show_check(result.checked, result.target)
+            return
         if result.command == "plan" and not self.quiet:
             self.show_plan(result)
         if self.verbose:
@@ -101,6 +105,19 @@ class PlainReporter(Recorder):
 
     def print_row(self, row: Row) -> None:
         self.out.line(row.plain)
+
+    def _show_check(self, checked: Checked, target: str) -> None:
+        """What is not as it was left; with ``quiet`` only if that counts."""
+        if self.quiet and not checked.wrong:
+            return
+        lines = findings.list_findings(checked.findings, limit=None if self.verbose else plans.LINES)
+        if lines:
+            self.print_legend(f"({plans.explain_signs(lines, findings.MEANINGS)})")
+        for line in lines:
+            self.show(line)
+        self.print_summary(findings.summarise_check(checked, target), well=not checked.wrong)
+        if checked.wrong and self.to_do_it:
+            self.print_next(words.show_message(self.to_do_it), "mend")
 
     def fail(self, status: str, exit_code: int, message: str) -> None:
         self.close()
@@ -138,9 +155,9 @@ class PlainReporter(Recorder):
         """What the signs mean."""
         self.out.line(f"  {text}")
 
-    def print_next(self, command: str) -> None:
-        """What to type to have done what was planned."""
-        self.out.line(f"reconcile: to do it: {command}")
+    def print_next(self, command: str, what: str = "do") -> None:
+        """What to type to have done what was planned, or found wrong."""
+        self.out.line(f"reconcile: to {what} it: {command}")
 
     def show(self, line: plans.Line) -> None:
         """One line of a plan, or one action that was done."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from msgspec import Struct
 
@@ -91,10 +92,10 @@ def origin_of(action: Action) -> str | None:
     return action.home if action.home is not None else action.source
 
 
-def explain_signs(lines: Iterable[Line]) -> str:
+def explain_signs(lines: Iterable[Line], meanings: Mapping[str, str] = MappingProxyType(MEANINGS)) -> str:
     """What the signs in these lines mean: ``+ new  ~ changed``."""
     shown = {line.sign for line in lines}
-    return "  ".join(f"{sign} {meaning}" for sign, meaning in MEANINGS.items() if sign in shown)
+    return "  ".join(f"{sign} {meaning}" for sign, meaning in meanings.items() if sign in shown)
 
 
 def list_plan(plan: Plan, *, limit: int | None = LINES) -> list[Line]:

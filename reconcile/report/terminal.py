@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 BAR_WIDTH, NAME_WIDTH = 20, 24  # characters; all of it fits into 80 with most names
 REFRESH_S = 0.1  # seconds between two drawings of the progress display
 _STANDINGS = {"✓": "green", "~": "yellow", "✗": "bold red"}
-_COLOURS = {"+": "green", "~": "yellow", "→": "cyan", "-": "red", "*": "bold"}
+_COLOURS = {"+": "green", "~": "yellow", "→": "cyan", "-": "red", "*": "bold", "?": "cyan", "!": "red"}
 _WAITING = {
     "scan": "looking at the source",
     "load": "reading what is known of DEST",
     "connect": "connecting",
     "hash": "reading changed files",
     "survey": "looking at DEST",
+    "verify": "reading back",
     "try": "trying what can be done there",
     "recover": "finding out what the run before has done",
 }
@@ -154,8 +155,8 @@ class TerminalReporter(PlainReporter):
     def print_legend(self, text: str) -> None:
         self.console.print(f"  {text}", style="dim")
 
-    def print_next(self, command: str) -> None:
-        self.console.print(f"to do it: {command}")
+    def print_next(self, command: str, what: str = "do") -> None:
+        self.console.print(f"to {what} it: {command}")
 
     def tell(self, message: str, *, loud: bool = False) -> None:
         if loud or not self.quiet:

@@ -1,0 +1,124 @@
+"""``verify``: whether DEST still is as it was left."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+from msgspec.structs import replace
+
+from reconcile.commands.run import begin_job
+from reconcile.core.compare import Fault, Finding, Reading
+from reconcile.core.errors import Exit, Refused, UsageError
+from reconcile.core.job import Job
+from reconcile.options import job_options
+from reconcile.phases.verify import verify
+from reconcile.report import make_reporter
+from reconcile.run import make_plan, run
+
+if TYPE_CHECKING:
+    from reconcile.process import Session
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@click.command("verify")
+@click.option("--strict", is_flag=True, help="What is not ours counts as wrong, as it does with --mirror.")
+@click.option("--deep", is_flag=True, help="Read back all files, and compare what is in them.")
+@click.option(
+    "--sample",
+    metavar="P%",
+    help="Read back so much of the files: the next ones each time, so that over nights all are compared.",
+)
+@click.option(
+    "--budget", metavar="TIME", help="Read back for so long, 90s, 10m or 2h, and go on from there next time."
+)
+@click.option("--fix", is_flag=True, help="Bring again what is wrong: shows the plan, and asks.")
+@click.option("--yes", is_flag=True, help="With --fix: don't ask.")
+@job_options
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    strict: bool,
+    deep: bool,
+    sample: str | None,
+    budget: str | None,
+    fix: bool,
+    yes: bool,
+    **values: Any,
+) -> int:
+    """Compare DEST with what was left there, and change nothing.
+
+    Takes the flags of run. Tells what is missing, changed, or not ours. SRC is not looked at, and DEST need
+    not be writable.
+    """
+    reading = _what_to_read(deep, sample, budget)
+    if fix and values["as_json"]:
+        raise UsageError(
+            "--fix says what it does in words, and --json is one document; leave one of them out"
+        )
+    session: Session = context.obj
+    job, reporter = begin_job(context, "verify", values)
+    result = verify(job, reporter, reading, stop=session.stop, strict=strict or values["mirror"])
+    assert result.checked is not None
+    wrong = result.checked.wrong
+    code = Exit.PROBLEMS if wrong else Exit.OK
+    mends = any(each.fault is not Fault.FOREIGN for each in wrong)  # which is not ours to touch
+    if mends and not fix:
+        reporter.to_do_it = shlex.join(["reconcile", *session.args, "--fix"])
+    session.ending = not (mends and fix)
+    reporter.finish(result, code)
+    return _mend(context, job, wrong, values, yes=yes) if mends and fix else code
+
+
+def _mend(
+    context: click.Context, job: Job, wrong: Sequence[Finding], values: Mapping[str, Any], *, yes: bool
+) -> int:
+    """Show what brings again what is wrong, ask, and do it."""
+    session: Session = context.obj
+    again = frozenset(each.path for each in wrong if each.fault is Fault.CONTENT)
+    job = replace(job, options=replace(job.options, refresh=True, again=again))
+    if not yes:
+        _show_plan(session, job)
+        if not session.terminal:
+            raise Refused("Nothing was done: there is nobody to ask. Add --yes to have it done.")
+        if not click.confirm("reconcile: do it?", err=True):
+            session.ending = True
+            return Exit.PROBLEMS
+    reporter = make_reporter("run", quiet=values["quiet"], verbose=values["verbose"])
+    session.reporter = reporter
+    reporter.about(job.source, str(job.target))
+    result = run(job, reporter, stop=session.stop)
+    session.ending = True
+    code = Exit.PROBLEMS if result.problems else Exit.OK
+    reporter.finish(result, code)
+    return code
+
+
+def _show_plan(session: Session, job: Job) -> None:
+    reporter = make_reporter("plan")
+    session.reporter = reporter
+    reporter.about(job.source, str(job.target))
+    reporter.finish(make_plan(job, reporter, stop=session.stop), Exit.OK)
+
+
+def _what_to_read(deep: bool, sample: str | None, budget: str | None) -> Reading | None:
+    """How much is to be read back; None: nothing."""
+    if not deep and sample is None and budget is None:
+        return None
+    share, seconds = 1.0, None
+    if sample is not None:
+        match = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{1,4})?)%", sample)
+        if match is None or not 0 < float(match[1]) <= 100:
+            raise UsageError("--sample takes a share of the files above 0% and up to 100%, such as 1%")
+        share = float(match[1]) / 100
+    if budget is not None:
+        match = re.fullmatch(r"([0-9]{1,6})([smh])", budget)
+        if match is None:
+            raise UsageError("--budget takes a time in seconds, minutes or hours, such as 90s, 10m or 2h")
+        seconds = int(match[1]) * _UNITS[match[2]]
+    return Reading(share, seconds)
