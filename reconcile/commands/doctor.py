@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from reconcile.config import make_flags, make_visit
-from reconcile.core.checkup import Checkup, in_order
+from reconcile.core.checkup import Checkup, Fact, Part, in_order, of_caps
 from reconcile.core.errors import Exit
 from reconcile.core.job import Job, Reporter, Stop
+from reconcile.core.units import show_moment
 from reconcile.options import dest_options
-from reconcile.remotes import Examinable, open_remote, scheme_of
+from reconcile.remotes import Examinable, Remote, open_remote, scheme_of
 from reconcile.report import make_reporter
 from reconcile.state.names import name_run
 
@@ -50,10 +53,20 @@ def _examine(job: Job, reporter: Reporter, stop: Stop) -> Checkup:
     remote = open_remote(job, reporter)
     try:
         if not isinstance(remote, Examinable):
-            return Checkup(str(job.target))
+            return in_order(str(job.target), _ask(remote))
         reporter.phase("try")
         stop.graceful = True  # what is tried is cleared away, whatever comes
         return in_order(str(job.target), remote.examine(name_run(job.state), stop))
     finally:
         stop.graceful = False
         remote.close()
+
+
+def _ask(remote: Remote) -> Iterator[Fact]:
+    """What a remote tells that tries nothing, once it has answered."""
+    began = time.perf_counter()
+    next(remote.walk(""), None)  # raises where we may not look
+    seconds = time.perf_counter() - began
+    yield Fact(Part.LINE, "round trip", show_moment(seconds), value=round(seconds, 6))
+    yield Fact(Part.DEST, "folder", remote.base, value=remote.base)
+    yield from of_caps(remote.caps)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import TypeAlias
 
 from msgspec import Struct
+
+from reconcile.core.model import Caps
 
 Value: TypeAlias = "str | int | float | bool | list[str] | dict[str, str] | dict[str, int] | None"
 
@@ -26,7 +28,7 @@ class Part(StrEnum):
     LINE = "connection"
     SERVER = "server"
     DEST = "DEST"
-    TRIED = "tried"
+    TRIED = "what it does"
 
 
 class Fact(Struct, frozen=True):
@@ -60,3 +62,23 @@ def in_order(target: str, facts: Iterable[Fact]) -> Checkup:
     """A checkup of facts as they came: by what they are about."""
     parts = list(Part)
     return Checkup(target, tuple(sorted(facts, key=lambda fact: parts.index(fact.part))))
+
+
+# What a job does without, where a remote only says what it can do.
+_DONE_WITHOUT = {
+    "links": (Standing.LACKS, "symlinks are not sent; --links follow sends what they lead to"),
+    "modes": (Standing.LACKS, "permissions are not kept"),
+    "times": (Standing.LACKS, "times of files are not kept"),
+    "rename": (Standing.OTHERWISE, "what is moved is sent again, or copied there"),
+    "replace": (Standing.OTHERWISE, "a file that changes is not there for a moment"),
+    "dirs": (Standing.OTHERWISE, "a folder is there as soon as something is in it"),
+}
+
+
+def of_caps(caps: Caps) -> Iterator[Fact]:
+    """What is known without trying."""
+    for name, (without, means) in _DONE_WITHOUT.items():
+        if getattr(caps, name):
+            yield Fact(Part.TRIED, name, "yes", Standing.WORKS, value=True)
+        else:
+            yield Fact(Part.TRIED, name, "no", without, means, value=False)

@@ -16,7 +16,7 @@ _TITLES = {
     Part.LINE: "Connection",
     Part.SERVER: "Server",
     Part.DEST: "DEST",
-    Part.TRIED: "Tried there, in a folder of our own, which is gone again",
+    Part.TRIED: "What it does",
 }
 
 

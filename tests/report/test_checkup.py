@@ -25,7 +25,7 @@ def test_no_line_is_longer_than_the_screen(width: int) -> None:
     assert [line for line in lines if line and line[0] != " "] == [
         "Connection",
         "Server",
-        "Tried there, in a folder of our own, which is gone again",
+        "What it does",
     ]
 
 
