@@ -208,6 +208,18 @@ _REACHING = [  # DEST: what other commands need as well
         type=click.Choice(["keep", "ignore"]),
         help="S3: an empty folder as a key with a slash at its end, or not at all.  [default: keep]",
     ),
+    click.option(
+        "--transport",
+        type=click.Choice(["auto", "paramiko", "ssh"]),
+        help="What speaks SSH: the library that comes with reconcile, or OpenSSH's own client as a process, "
+        "which follows all that may be configured; auto takes that where the configuration needs it.  "
+        "[default: auto]",
+    ),
+    click.option(
+        "--ssh-command",
+        metavar="CMD",
+        help="OpenSSH's client, with options it is always given.  [default: ssh]",
+    ),
 ]
 _TIMEOUT = click.option(
     "--timeout",

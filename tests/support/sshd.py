@@ -7,6 +7,7 @@ requests, and can be bound by permissions although root runs it.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pwd
@@ -21,6 +22,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from msgspec.structs import replace
 
@@ -31,6 +33,9 @@ from tests.support.faults import Fault, read_faults, write_faults
 from tests.support.processes import alive, bound_by_permissions, end_tree, wait_for
 
 HOST = "127.0.0.1"
+TRANSPORT = os.environ.get("TRANSPORT")  # by which all tests go that don't say, ``ssh`` for instance
+# As it is used then. Of ways to exchange keys the one that OpenSSH prefers takes a tenth of a second.
+CLIENT = "ssh -o KexAlgorithms=curve25519-sha256"
 SYSTEM_PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/usr/local/sbin:/sbin"
 SFTP_SERVERS = (
     "/usr/lib/openssh/sftp-server",
@@ -49,6 +54,7 @@ class Endpoint:
     identity: Path  # private key
     known_hosts: Path
     host: str = HOST
+    transport: str | None = TRANSPORT  # as ``--transport`` has it; None: nothing is said of it
 
     def url(self, path: str | os.PathLike[str]) -> str:
         """DEST for an absolute path on the server."""
@@ -61,12 +67,19 @@ class Endpoint:
     def login(self, **changes: object) -> Login:
         """How to prove ourselves, as the model's type."""
         login = Login(identity=str(self.identity), known_hosts=str(self.known_hosts), ssh_config="none")
+        if self.transport is not None:
+            login = replace(login, transport=self.transport, ssh_command=CLIENT)
         return replace(login, **changes)  # the names are checked at run time
 
     def flags(self) -> list[str]:
         """The same as command-line flags of ``reconcile``."""
         files = ["--identity", str(self.identity), "--known-hosts", str(self.known_hosts)]
-        return [*files, "--ssh-config", "none"]
+        how = ["--transport", self.transport, "--ssh-command", CLIENT] if self.transport is not None else []
+        return [*files, "--ssh-config", "none", *how]
+
+    def by(self, transport: str) -> Self:
+        """The same by another way."""
+        return dataclasses.replace(self, transport=transport)
 
     def ssh_options(self) -> list[str]:
         """The same for OpenSSH's own clients and rsync's ``-e``; the port is not among them."""

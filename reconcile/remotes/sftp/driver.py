@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from reconcile.remotes.sftp.channel import SftpChannel
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.ssh.connect import Channel, Connection
+from reconcile.remotes.ssh.lines import Channel, Connection
 from reconcile.remotes.tree.upload import SPREAD_FROM
 
 if TYPE_CHECKING:

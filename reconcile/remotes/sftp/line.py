@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from reconcile.core.checkup import Fact, Part
 from reconcile.core.units import show_bytes
-from reconcile.remotes.ssh.connect import Connection
+from reconcile.remotes.ssh.lines import Connection
 from reconcile.remotes.tree.site import Site
 
 _OFFICIAL = "@openssh.com"

@@ -17,7 +17,7 @@ from reconcile.remotes import Memory
 from reconcile.remotes.sftp.driver import SftpDriver
 from reconcile.remotes.sftp.extensions import claims_openssh, version_of
 from reconcile.remotes.sftp.wire import ANNOUNCED, AskLimits, Limits
-from reconcile.remotes.ssh.connect import Connection
+from reconcile.remotes.ssh.lines import Connection
 from reconcile.remotes.ssh.target import of_job
 from reconcile.remotes.tree.layout import Layout
 from reconcile.remotes.tree.locate import locate

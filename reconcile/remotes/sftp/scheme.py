@@ -27,6 +27,7 @@ TAKES = frozenset(
     {
         *("port", "identity", "known_hosts", "host_key", "ssh_config", "accept_new_host_key", "compress"),
         *("channels", "password_env", "password_command", "passphrase_command"),
+        *("transport", "ssh_command"),
     }
 )
 
@@ -134,11 +135,11 @@ class _Opener:
 
     def __call__(self, job: Job, reporter: Reporter, memory: Memory = FORGETFUL) -> Remote:
         """Connect to the job's target."""
-        from reconcile.remotes.ssh.connect import connect  # imports paramiko: only now is it needed
+        from reconcile.remotes.ssh.reach import reach  # imports what connects: only now is it needed
         from reconcile.remotes.ssh.secret import Secrets
 
         self._secrets = self._secrets or Secrets(of_job(job)[1], reporter.asking)
-        connection = connect(*of_job(job), reporter.say, job.options.timeout, self._secrets)
+        connection = reach(*of_job(job), reporter.say, job.options.timeout, self._secrets)
         from reconcile.remotes.sftp.open import open_sftp  # the rest, which somebody may be at by now
 
         return open_sftp(connection, job, reporter, memory)
@@ -259,6 +260,13 @@ def _variable(name: str) -> str:
     return name
 
 
+def _program(text: str) -> str:
+    from reconcile.remotes.ssh.client.arguments import split_command
+
+    split_command(text)
+    return text
+
+
 def _host_keys(texts: Sequence[str]) -> tuple[str, ...]:
     from reconcile.remotes.ssh.known_hosts import parse_pins
 
@@ -281,6 +289,7 @@ _CHECKS: Mapping[str, Callable[[Any], object]] = {
     "password_env": _variable,
     "password_command": partial(_command, "--password-command"),
     "passphrase_command": partial(_command, "--passphrase-command"),
+    "ssh_command": _program,
 }
 
 

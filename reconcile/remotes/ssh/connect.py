@@ -1,6 +1,6 @@
-"""From a target to an open SFTP channel: find, dial, negotiate, check the host, prove ourselves.
+"""From a target to an open SFTP channel by paramiko: find, dial, negotiate, check the host, prove ourselves.
 
-What may live here: that story, and what to tell the user where it ends early.
+What may live here: that story, and what to tell the user where it ends early. The other way is ``client``.
 Round trips: one each for TCP, the versions, the key exchange, the proof (one
 more per key refused) and the channel. The request for SFTP travels with what is
 said first on the channel.
@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from reconcile.core.errors import TurnedAway, Unreachable, UsageError
 from reconcile.remotes.ssh import known_hosts
 from reconcile.remotes.ssh.common import NothingInCommon
 from reconcile.remotes.ssh.config import find_settings
+from reconcile.remotes.ssh.lines import PARAMIKO
 from reconcile.remotes.ssh.settings import Settings
 from reconcile.remotes.ssh.target import Login, SshTarget
 from reconcile.remotes.ssh.tcp import dial
@@ -55,11 +56,7 @@ class Arrival(threading.Event):
 
 
 class Channel:
-    """An SFTP channel: a stream of bytes.
-
-    Whether the server has SFTP at all is known when it is first read. Its answer
-    and our first bytes cross on the way, as with OpenSSH's own client.
-    """
+    """See ``lines.Channel``. The server's answer and our first bytes cross on the way."""
 
     def __init__(self, channel: paramiko.Channel, transport: Transport, where: str) -> None:
         from reconcile.remotes.ssh.library import paramiko
@@ -126,15 +123,24 @@ class Channel:
 
 
 class Connection:
-    """An authenticated connection with one SFTP channel or more. Closing it closes them all."""
+    """See ``lines.Connection``."""
 
-    def __init__(self, transport: Transport, where: str, timeout: float) -> None:
+    transport_name = PARAMIKO
+
+    def __init__(self, transport: Transport, settings: Settings, timeout: float, why: str) -> None:
         self.transport = transport
+        self.settings = settings
         self.server_version: str = transport.remote_version
-        self.where = where  # for messages
+        self.where = str(settings)
+        self.why = why
         self._timeout = timeout
         self._arrival = Arrival()
         self.channel = self.open_channel()
+
+    @property
+    def agreed(self) -> Mapping[str, str]:
+        """What the two ends agreed on."""
+        return self.transport.agreed
 
     def open_channel(self) -> Channel:
         """One more SFTP channel; raises Unreachable if the server grants none."""
@@ -204,23 +210,16 @@ def connect(
     say: Callable[[str], None],
     patience: float = PATIENCE,
     secrets: Secrets | None = None,
+    settings: Settings | None = None,
+    why: str = "",
 ) -> Connection:
-    """Connect to ``target``, check its host key, authenticate and open SFTP.
-
-    ``say`` is told what the user should know once. All of it takes ``login.timeout``
-    seconds at most, not counting those spent at prompts; afterwards ``patience`` is
-    how long it may take no data before it counts as broken. ``secrets`` are those of the
-    run, which has connected before. Raises Unreachable, and UsageError for options that
-    can't work.
-    """
-    settings = find_settings(target, login, say)
+    """See ``reach.reach``. ``settings`` are found by the target where they are not given."""
+    settings = settings or find_settings(target, login, say)
     if settings.proxy is not None:
         raise UsageError(
             f"the SSH configuration reaches {target.host} through a proxy ({settings.proxy}), which is not "
-            "supported yet. Not connected: what answers directly under that name may be another machine. "
-            f"Open a tunnel (ssh -N -L 2222:localhost:22 {target.host}) and give that as DEST "
-            "(sftp://[user@]localhost:2222/path), or write 'ProxyJump none' for it above all that names a "
-            "proxy, if it can be reached directly."
+            "what --transport paramiko can do. Not connected: what answers directly under that name may be "
+            "another machine. Leave --transport out, and OpenSSH's own client connects."
         )
     if secrets is None:
         from reconcile.remotes.ssh.secret import Secrets
@@ -230,7 +229,7 @@ def connect(
         for _ in range(CALLS - 1):
             refused = len(secrets.refused)
             try:
-                return _connect(settings, login, say, patience, secrets)
+                return _connect(settings, login, say, patience, secrets, why)
             except TurnedAway:
                 if (more := len(secrets.refused) - refused) <= 0:
                     raise
@@ -238,7 +237,7 @@ def connect(
                 f"{settings}, hung up after it had refused {more} of our keys: called once more, to try "
                 "others. To spare that name the right one: --identity, or IdentityFile in your SSH config."
             )
-        return _connect(settings, login, say, patience, secrets)
+        return _connect(settings, login, say, patience, secrets, why)
     except Unreachable as error:
         if settings.reservation:
             raise type(error)(f"{error}{settings.reservation}") from None
@@ -251,6 +250,7 @@ def _connect(
     say: Callable[[str], None],
     patience: float,
     secrets: Secrets,
+    why: str,
 ) -> Connection:
     started = time.monotonic() - secrets.paused
     timeout = settings.connect_timeout or login.timeout
@@ -285,7 +285,7 @@ def _connect(
         prove(transport, settings, login, secrets, seconds_left)
         transport.stream.patience = patience
         transport.set_keepalive(KEEPALIVE)
-        return Connection(transport, str(settings), max(seconds_left(), 0.1))
+        return Connection(transport, settings, max(seconds_left(), 0.1), why)
     except BaseException:
         transport.close()
         raise

@@ -44,6 +44,8 @@ class Login(Struct, frozen=True):
     channels: int | None = None  # at a time, at most
     timeout: float = 30.0  # seconds to connect
     interactive: bool = False  # may prompt on a terminal
+    transport: str = "auto"  # by what way, see ``lines``: that which the settings need
+    ssh_command: str | None = None  # OpenSSH's client, with what it is always given; default ssh
 
 
 def of_job(job: Job) -> tuple[SshTarget, Login]:

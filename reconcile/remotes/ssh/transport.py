@@ -80,6 +80,20 @@ class Transport(paramiko.Transport):
         message.get_int()  # a code, which says less
         self.farewell = message.get_binary().decode(errors="backslashreplace")
 
+    @property
+    def agreed(self) -> dict[str, str]:
+        """What the two ends agreed on, once they have."""
+        inner = vars(self)
+        kex = getattr(inner.get("kex_engine"), "name", "")
+        key = inner.get("host_key_type") or ""
+        return {
+            "key exchange": kex,
+            "host key": key,
+            "cipher": inner.get("local_cipher", ""),
+            "MAC": inner.get("local_mac", ""),
+            "compression": inner.get("local_compression", ""),
+        }
+
     def _parse_kex_init(self, message: paramiko.Message) -> None:
         try:
             super()._parse_kex_init(message)  # type: ignore[misc]

@@ -35,28 +35,36 @@ def check(
     if judge(known, kind, key):
         return
     if not (accept_new or _is_confirmed(known, kind, key, confirm)):
-        raise Untrusted(_introduce(known, kind, key))
+        raise Untrusted(_introduce(known, kind, fingerprint(key)))
     enrol(known, kind, key)
     say(f"the host key of {known.name} is new: {kind} {fingerprint(key)} was added to {known.file}")
 
 
 def judge(known: Known, kind: str, key: bytes) -> bool:
     """Whether it is known; raises Untrusted where it can't be the host's."""
-    for line in known.revoked:
-        if line.key == key:
-            raise Untrusted(
-                f"the host key of {known.name} is revoked ({line}). Whoever answers there can't be trusted: "
-                "not connected. Ask the administrator of the server for its new key."
-            )
+    if any(line.key == key for line in known.revoked):
+        raise Untrusted(explain(known, kind, fingerprint(key)))
     if known.pins:
         if any(pin.fingerprint == fingerprint(key) for pin in known.pins):
             return True
-        raise Untrusted(_accuse_by_pins(known, kind, key))
+        raise Untrusted(_accuse_by_pins(known, kind, fingerprint(key)))
     if vouchers(known, key):
         return True
     if known.trusted:
-        raise Untrusted(_accuse(known, kind, key))
+        raise Untrusted(_accuse(known, kind, fingerprint(key)))
     return False
+
+
+def explain(known: Known, kind: str, shown: str) -> str:
+    """Why a key whose fingerprint was ``shown`` is not that of the host, as far as is known."""
+    if line := next((line for line in known.revoked if fingerprint(line.key) == shown), None):
+        return (
+            f"the host key of {known.name} is revoked ({line}). Whoever answers there can't be trusted: "
+            "not connected. Ask the administrator of the server for its new key."
+        )
+    if known.pins:
+        return _accuse_by_pins(known, kind, shown)
+    return (_accuse if known.trusted else _introduce)(known, kind, shown)
 
 
 def vouchers(known: Known, key: bytes) -> tuple[Line, ...]:
@@ -110,30 +118,30 @@ def _is_confirmed(known: Known, kind: str, key: bytes, confirm: Callable[[str, s
     )
 
 
-def _accuse(known: Known, kind: str, key: bytes) -> str:
+def _accuse(known: Known, kind: str, shown: str) -> str:
     same_kind = [line for line in known.trusted if line.kind == kind]
     what = "HAS CHANGED" if same_kind else f"IS OF A TYPE ({kind}) THAT IS NOT THE KNOWN ONE"
     expected = "".join(f"\n  expected: {line}" for line in same_kind or known.trusted)
     return (
         f"THE HOST KEY OF {known.name} {what}. {INTERCEPTED}\n"
-        f"  shown:    {kind} {fingerprint(key)}{expected}\n"
+        f"  shown:    {kind} {shown}{expected}\n"
         "Ask the administrator of the server whether the shown key is right. Only if it is: "
         f"{known.way_out.replace('trust', 'trust --replace', 1)}\n"
         "(--accept-new-host-key does not help here: it never replaces a key.)"
     )
 
 
-def _accuse_by_pins(known: Known, kind: str, key: bytes) -> str:
+def _accuse_by_pins(known: Known, kind: str, shown: str) -> str:
     expected = "".join(f"\n  expected: {pin} (--host-key)" for pin in known.pins)
     return (
         f"THE HOST KEY OF {known.name} IS NOT THE ONE THAT --host-key NAMES. {INTERCEPTED}\n"
-        f"  shown:    {kind} {fingerprint(key)}{expected}\n"
+        f"  shown:    {kind} {shown}{expected}\n"
         "Ask the administrator of the server whether the shown key is right. Only if it is: name it with "
         "--host-key (a server may have a key of each type: the option can be given for each of them)."
     )
 
 
-def _introduce(known: Known, kind: str, key: bytes) -> str:
+def _introduce(known: Known, kind: str, shown: str) -> str:
     looked = f"there is none in {' nor '.join(known.files)}" if known.files else _no_file()
     way_out = known.way_out if known.file else "name a file for it with --known-hosts"
     note = ""
@@ -145,11 +153,11 @@ def _introduce(known: Known, kind: str, key: bytes) -> str:
         )
     return (
         f"the host {known.name} is not known: not connected.\n"
-        f"  shown:    {kind} {fingerprint(key)}\n"
+        f"  shown:    {kind} {shown}\n"
         f"  expected: a key that is written down, but {looked}\n"
         "Compare the fingerprint with what the administrator of the server says. If it is the same: "
         f"{way_out}\n"
-        f"(In a script: --host-key {fingerprint(key)}; --accept-new-host-key takes whatever is shown first.)"
+        f"(In a script: --host-key {shown}; --accept-new-host-key takes whatever is shown first.)"
         f"{note}"
     )
 

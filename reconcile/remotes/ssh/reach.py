@@ -1,0 +1,88 @@
+"""From a target to a connection: what the configuration says, and by what way that is to be had.
+
+What may live here: the choice between paramiko and OpenSSH's own client. Paramiko takes less of this
+machine, and asks for nothing to be installed; the client follows whatever may be configured.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from reconcile.remotes.ssh.config import find_settings
+from reconcile.remotes.ssh.connect import PATIENCE
+from reconcile.remotes.ssh.lines import PARAMIKO, SSH, Connection
+from reconcile.remotes.ssh.settings import Settings
+from reconcile.remotes.ssh.target import Login, SshTarget
+
+if TYPE_CHECKING:
+    from reconcile.remotes.ssh.secret import Secrets
+
+_HELD = "sk-"  # how the type of a key begins that a token holds
+
+
+def reach(
+    target: SshTarget,
+    login: Login,
+    say: Callable[[str], None],
+    patience: float = PATIENCE,
+    secrets: Secrets | None = None,
+) -> Connection:
+    """Connect to ``target``, check its host key, authenticate and open SFTP.
+
+    ``say`` is told what the user should know once. All of it takes ``login.timeout``
+    seconds at most, not counting those spent at prompts; afterwards ``patience`` is
+    how long it may take no data before it counts as broken. ``secrets`` are those of the
+    run, which has connected before. Raises Unreachable, and UsageError for options that
+    can't work.
+    """
+    if secrets is None:
+        from reconcile.remotes.ssh.secret import Secrets
+
+        secrets = Secrets(login)
+    settings = find_settings(target, login, say)
+    name, why = choose(settings, login)
+    if name == SSH:
+        from reconcile.remotes.ssh.client.connection import connect as connect_by_client
+
+        return connect_by_client(target, settings, login, say, secrets, why)
+    from reconcile.remotes.ssh.connect import connect
+
+    return connect(target, login, say, patience, secrets, settings, why)
+
+
+def choose(settings: Settings, login: Login) -> tuple[str, str]:
+    """By what way, and why."""
+    if login.transport in (PARAMIKO, SSH):
+        return login.transport, "--transport"
+    if settings.proxy is not None:
+        return SSH, settings.proxy
+    if settings.certificates:
+        return SSH, f"CertificateFile {settings.certificates[0]}"
+    if settings.others and _has_client(login):
+        return SSH, str(settings.others[0])
+    if token := _token_key(settings, login):
+        return SSH, f"{token} is the key of a token"
+    return PARAMIKO, "nothing that is configured needs another"
+
+
+def _has_client(login: Login) -> bool:
+    return login.ssh_command is not None or shutil.which("ssh") is not None
+
+
+def _token_key(settings: Settings, login: Login) -> str | None:
+    """A key that was named, and that only a token has: FIDO's."""
+    named = (login.identity,) if login.identity is not None else settings.identities or ()
+    return next((path for path in named if _is_token_key(path)), None)
+
+
+def _is_token_key(path: str) -> bool:
+    try:
+        if not os.path.isfile(f"{path}.pub"):
+            return False
+        with open(f"{path}.pub", encoding="ascii", errors="replace") as file:
+            return file.read(len(_HELD)) == _HELD
+    except OSError:
+        return False
