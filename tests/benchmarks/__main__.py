@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from tests.benchmarks import copying, defaults, unchanged
+from tests.benchmarks import copying, defaults, here, unchanged
 from tests.benchmarks.measure import ROOT, Failed, Report, time_command
 from tests.benchmarks.peers import TOOLS, Copy
 from tests.benchmarks.plot import draw
@@ -25,6 +25,7 @@ WORKS: dict[str, Work] = {
     "source-tree": copying.source_tree,
     "photos": copying.photos,
     "bulk": copying.bulk,
+    "folder": here.folder,
     "no-op": unchanged.no_op,
     "deletes": copying.deletes,
     "directories": copying.directories,
