@@ -6,13 +6,12 @@ shall be quick. With ``--json`` every way out prints exactly one document on std
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
@@ -41,8 +40,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; nothing is raised."""
     args = list(sys.argv[1:] if argv is None else argv)
     make_safe()
-    gc.set_threshold(200_000, 20, 50)  # a run makes objects by the million, and hardly a cycle
-    sys.setswitchinterval(0.05)  # seconds; our thread and SSH's hand over when they wait, not by turns
     session = Session(args=tuple(args))  # click takes from the list what it has read
     try:
         heed_signals(session)
@@ -61,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fail(error: BaseException, session: Session) -> int:
     """Say what ended the run, in the manner that was asked for; the exit code."""
-    from reconcile.report import JsonReporter, make_reporter
+    from reconcile.report import make_reporter
+    from reconcile.report.json import JsonReporter
 
     args, reporter = session.args, session.reporter
     if reporter is None:  # it never came to a job: the flags were not read, or not understood
@@ -119,13 +117,6 @@ def _explain(error: BaseException, reporter: Recorder) -> tuple[str, Exit, str]:
 def _blot_passwords(text: str) -> str:
     """Usage errors quote what was typed; the password of a ``user:password@host`` in it is left out."""
     return re.sub(r"([^\s'\"(/:@]+):[^\s'\"]*@", r"\1:***@", text)
-
-
-def script() -> NoReturn:
-    """The command. Leaves at once: taking a million objects down one by one helps nobody."""
-    code = main()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def _flush(code: int) -> int:

@@ -22,9 +22,9 @@ from reconcile.home import absolute, expand_option, in_home
 from reconcile.remotes import parse_target, scheme_of
 from reconcile.remotes.urls import URL, fold_path
 
-_ELSEWHERE = re.compile(r"[^/]*:.*", re.DOTALL)
-_LIMIT = re.compile(r"([0-9]{1,18})(%?)")
-_AGE = re.compile(r"([0-9]{1,5})([hdw])")
+_ELSEWHERE = r"(?s)[^/]*:.*"
+_LIMIT = r"([0-9]{1,18})(%?)"
+_AGE = r"([0-9]{1,5})([hdw])"
 _UNITS = {"h": 3600.0, "d": 86400.0, "w": 604800.0}  # seconds
 _DEFAULTS = Options()
 _LONG = 1_000_000.0  # seconds; more is a slip of the finger, and too much for some clocks
@@ -164,7 +164,7 @@ def _how_to_reach(flags: Flags, interactive: bool) -> tuple[Target, object]:
 
 def _check_direction(source: str, target: str) -> None:
     """SRC and DEST are easily swapped."""
-    remote = URL.fullmatch(source) or (_ELSEWHERE.fullmatch(source) and not os.path.exists(source))
+    remote = URL.fullmatch(source) or (re.fullmatch(_ELSEWHERE, source) and not os.path.exists(source))
     if remote and os.path.isdir(target):
         _refuse(
             "SRC is on a server and DEST is a folder here: are they swapped? reconcile pushes a local "
@@ -216,7 +216,7 @@ def _read_lines(name: str) -> list[str]:
 
 def _max_delete(text: str | None) -> str | None:
     if text is not None:
-        match = _LIMIT.fullmatch(text)
+        match = re.fullmatch(_LIMIT, text)
         if match is None or (match[2] and int(match[1]) > 100):
             _refuse("--max-delete takes a number of entries (20) or a percentage from 0% to 100% (50%)")
     return text
@@ -226,7 +226,7 @@ def _age(text: str) -> float | None:
     """Seconds; None: for ever."""
     if text == "ever":
         return None
-    match = _AGE.fullmatch(text)
+    match = re.fullmatch(_AGE, text)
     if match is None:
         _refuse("--keep takes an age in hours, days or weeks, such as 12h, 30d or 8w, or 'ever'")
     return int(match[1]) * _UNITS[match[2]]

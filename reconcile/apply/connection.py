@@ -5,7 +5,6 @@ What may live here: when to connect, when to try again, and what then is to be a
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from itertools import chain
@@ -308,6 +307,8 @@ class Retrying:
         doublings = min(number - (2 if self.was_open else 1), 30)
         if doublings < 0:
             return 0.0
+        import random  # who waits has the time
+
         pause: float = FIRST_WAIT * 2**doublings + random.random()  # noqa: S311 - no secret
         return min(pause, self._job.options.retry_max_wait)
 

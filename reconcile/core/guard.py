@@ -19,8 +19,8 @@ NOTHING_OVERDUE: Mapping[str, int] = MappingProxyType({})
 MANY_GONE = 1000  # entries that are gone at once, which are told of however many there are
 
 # What a build puts into the name of a file to tell its content: the run alone differs from one to the next.
-_RUN = re.compile(r"(?<=[-._])[0-9A-Za-z]{4,}(?![0-9A-Za-z])")
-_COUNTER = re.compile(r"[A-Za-z]*[0-9]*|[0-9]+[A-Za-z]+")  # and no hash: IMG_0001, IMG-WA0001, clip-1080p
+_RUN = r"(?<=[-._])[0-9A-Za-z]{4,}(?![0-9A-Za-z])"
+_COUNTER = r"[A-Za-z]*[0-9]*|[0-9]+[A-Za-z]+"  # and no hash: IMG_0001, IMG-WA0001, clip-1080p
 
 
 def guard(
@@ -112,7 +112,9 @@ def count_rehashed(actions: Iterable[Action]) -> int:
     for around, olds in gone.items():
         news = come.get(around, [])
         if len(olds) > 1 or len(news) > 1:
-            olds, news = ([each for each in some if not _COUNTER.fullmatch(each[1])] for some in (olds, news))
+            olds, news = (
+                [each for each in some if not re.fullmatch(_COUNTER, each[1])] for some in (olds, news)
+            )
         left = [path for path, _ in news if path not in paired]
         for path, _ in olds:
             if left and path not in paired:
@@ -123,7 +125,7 @@ def count_rehashed(actions: Iterable[Action]) -> int:
 
 def _split_name(path: str) -> Iterator[tuple[tuple[str, str], str]]:
     """Each run in a name that may be a hash, and what is around it, the directory with it."""
-    for run in _RUN.finditer(path, path.rfind("/") + 1):
+    for run in re.compile(_RUN).finditer(path, path.rfind("/") + 1):
         yield (path[: run.start()], path[run.end() :]), run[0]
 
 

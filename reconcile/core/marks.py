@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 BEFORE = "id"  # its name in versions that never change it
 
-_NAME = re.compile(r"mark-([0-9]{1,18})-[0-9a-f]{1,32}")
+_NAME = r"mark-([0-9]{1,18})-[0-9a-f]{1,32}"
 
 
 def name_mark(serial: int, nonce: str) -> str:
@@ -25,12 +25,12 @@ def name_mark(serial: int, nonce: str) -> str:
 
 def is_mark(name: str) -> bool:
     """Whether something in the job's folder on the remote is a mark."""
-    return name == BEFORE or _NAME.fullmatch(name) is not None
+    return name == BEFORE or re.fullmatch(_NAME, name) is not None
 
 
 def serial_of(name: str) -> int:
     """Which save of the snapshot a mark is of; 0: nobody knows."""
-    match = _NAME.fullmatch(name)
+    match = re.fullmatch(_NAME, name)
     return int(match[1]) if match else 0
 
 

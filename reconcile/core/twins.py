@@ -15,8 +15,8 @@ from reconcile.core.model import Action, DirectorySnapshot, Op, Scan
 from reconcile.core.paths import join, lookup
 
 MAKING = (Op.CREATE, Op.MKDIR, Op.MOVE)
-_NO_UTF8 = re.compile("[\udc80-\udcff]")  # bytes, as the names of files hold them: some servers make all one
-_END = re.compile(r"[. ]+(?=\0|$)")  # Windows drops it
+_NO_UTF8 = "[\udc80-\udcff]"  # bytes, as the names of files hold them: some servers make all one
+_END = r"[. ]+(?=\0|$)"  # Windows drops it
 
 
 def fold_name(names: str) -> str:
@@ -25,9 +25,9 @@ def fold_name(names: str) -> str:
         folded = names.lower()
     else:
         composed = unicodedata.normalize("NFC", names).casefold()
-        folded = _NO_UTF8.sub("\N{REPLACEMENT CHARACTER}", unicodedata.normalize("NFC", composed))
+        folded = re.sub(_NO_UTF8, "\N{REPLACEMENT CHARACTER}", unicodedata.normalize("NFC", composed))
     loose = ".\0" in folded or " \0" in folded or folded.endswith((".", " "))
-    return _END.sub("", folded) if loose else folded
+    return re.sub(_END, "", folded) if loose else folded
 
 
 def find_twins(old: DirectorySnapshot, scan: Scan, actions: Iterable[Action]) -> dict[str, tuple[str, ...]]:

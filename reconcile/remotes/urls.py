@@ -13,7 +13,7 @@ from reconcile.core.errors import UsageError
 
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)  # its scheme, and the rest
 
-_PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})?")
+_PERCENT = rb"%([0-9A-Fa-f]{2})?"
 
 
 def decode(text: str, what: str) -> str:
@@ -24,7 +24,7 @@ def decode(text: str, what: str) -> str:
             refuse(f"DEST: {what} holds a % that is no %XX; write %25 for the character itself")
         return bytes.fromhex(match[1].decode())
 
-    decoded = os.fsdecode(_PERCENT.sub(byte, os.fsencode(text)))
+    decoded = os.fsdecode(re.sub(_PERCENT, byte, os.fsencode(text)))
     if "\0" in decoded:
         refuse(f"DEST: {what} holds a NUL")
     return decoded

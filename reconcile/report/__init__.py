@@ -10,12 +10,11 @@ from __future__ import annotations
 import os
 import sys
 
-from reconcile.report.json import JsonReporter
 from reconcile.report.outlet import Outlet
 from reconcile.report.plain import PlainReporter
 from reconcile.report.recorder import Recorder
 
-__all__ = ["JsonReporter", "Outlet", "PlainReporter", "Recorder", "make_reporter"]
+__all__ = ["Outlet", "PlainReporter", "Recorder", "make_reporter"]
 
 
 def make_reporter(
@@ -24,6 +23,8 @@ def make_reporter(
     """The one that fits: ``--json``, a terminal, or neither."""
     out, err = Outlet(sys.stdout), Outlet(sys.stderr)
     if as_json:
+        from reconcile.report.json import JsonReporter
+
         return JsonReporter(command, out)
     if out.isatty() and os.environ.get("TERM") != "dumb":
         from reconcile.report.terminal import TerminalReporter  # imports rich

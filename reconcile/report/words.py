@@ -43,7 +43,7 @@ _INTERRUPTIONS = {
     Exit.INTERRUPTED: "interrupted",
     Exit.TERMINATED: "terminated",
 }
-_NAMES_AND_NUMBERS = re.compile(r"'(?:[^'\\]|\\.)*'|\"[^\"]*\"|\d[\d,.]*")
+_NAMES_AND_NUMBERS = r"'(?:[^'\\]|\\.)*'|\"[^\"]*\"|\d[\d,.]*"
 _NEW = Since("", 0)  # a problem that did not come up before
 _HARMLESS = frozenset(
     ("scan", "load", "hash", "diff", "connect", "survey", "try")
@@ -172,7 +172,7 @@ def _cause(problem: Problem) -> tuple[Reason, str]:
     """What problems of one cause have in common: their words, but for names and numbers in them."""
     if problem.reason is Reason.NO_SPACE:  # it stops uploads wherever they are just then
         return problem.reason, ""
-    return problem.reason, _NAMES_AND_NUMBERS.sub("*", problem.message)
+    return problem.reason, re.sub(_NAMES_AND_NUMBERS, "*", problem.message)
 
 
 def _problem_line(alike: Sequence[Problem], failing: Mapping[str, Since]) -> str:

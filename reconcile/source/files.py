@@ -28,9 +28,7 @@ from reconcile.state.rows import narrow
 PIECE = 1 << 20  # bytes read at once
 _KEY, _KEY_WITHIN = b"PRIVATE KEY", 1 << 16  # bytes looked at
 # At the beginning of a line, or quoted, as in the JSON and YAML of cloud accounts; not just spoken of.
-_PRIVATE_KEY = re.compile(
-    rb"(?:^|\")[ \t\xef\xbb\xbf]*-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----", re.MULTILINE
-)
+_PRIVATE_KEY = rb"(?m)(?:^|\")[ \t\xef\xbb\xbf]*-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
 _GROWING = (
     "grew while it was read; the next run looks at it again. If it is only ever added to, as a log is, say "
     "--growing PATTERN: then what was in it is sent"
@@ -258,7 +256,7 @@ def is_private_key(start: bytes) -> bool:
     """Whether the content is a private key, or holds one beside its certificate."""
     if start.find(_KEY, 0, _KEY_WITHIN) < 0:
         return start.startswith(b"PuTTY-User-Key-File-")
-    return _PRIVATE_KEY.search(start, 0, _KEY_WITHIN) is not None
+    return re.compile(_PRIVATE_KEY).search(start, 0, _KEY_WITHIN) is not None
 
 
 def new_hash() -> xxhash.xxh3_128:

@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import re
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -132,7 +131,7 @@ def _unsign(folder: str) -> None:
 
 def _sign(folder: str) -> None:
     """Write down who holds the lock. The lock itself does not depend on it."""
-    holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time())}
+    holder = {"pid": os.getpid(), "host": os.uname().nodename, "since": int(time.time())}
     path = os.path.join(folder, HOLDER)
     try:
         with open(create(path), "w", encoding="utf-8") as file:

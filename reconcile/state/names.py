@@ -5,12 +5,11 @@ What may live here: who this process is, and whether a run of that name can go o
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import uuid
 
-_NAMED = re.compile(r"[0-9a-f]{12}-([0-9a-f]{8})-([0-9a-f]{8})-([0-9a-f]+)-([0-9a-f]+)(\.dead)?")
+_NAMED = r"[0-9a-f]{12}-([0-9a-f]{8})-([0-9a-f]{8})-([0-9a-f]+)-([0-9a-f]+)(\.dead)?"
 
 
 def name_run(state: str) -> str:
@@ -30,7 +29,7 @@ def is_lost(name: str, state: str) -> bool:
     RACE: of two copies of one machine, made while it ran, each takes the other's runs for its own
     dead ones: what these have staged is then sent again.
     """
-    match = _NAMED.fullmatch(name)
+    match = re.fullmatch(_NAMED, name)
     if match is None or match[1] != _place_of(state) or _start_of(int(match[3], 16)) == int(match[4], 16):
         return False
     base = os.path.dirname(state)
@@ -59,4 +58,6 @@ def _start_of(pid: int) -> int | None:
 
 
 def _hash(text: str) -> str:
+    import hashlib  # takes as long as a tenth of a run with nothing to do, which never comes here
+
     return hashlib.blake2b(os.fsencode(text), digest_size=4).hexdigest()

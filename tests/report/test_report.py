@@ -21,8 +21,9 @@ from reconcile.core.job import Result, Since
 from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Plan, Problem, Reason, Stage, Stats, Tally
 from reconcile.core.paths import parking_place
 from reconcile.core.units import show_bytes, show_duration
-from reconcile.report import JsonReporter, Outlet, PlainReporter, Recorder, make_reporter, plans, words
+from reconcile.report import Outlet, PlainReporter, Recorder, make_reporter, plans, words
 from reconcile.report.document import document
+from reconcile.report.json import JsonReporter
 from reconcile.report.meter import Meter
 from reconcile.report.terminal import TerminalReporter
 

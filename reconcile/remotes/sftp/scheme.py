@@ -32,9 +32,9 @@ TAKES = frozenset(
 )
 
 _OWN_HOME = "~ is your own home folder there; write that of others in full, such as /home/somebody/path"
-_SCP = re.compile(r"(?:([^:/]*)@)?(\[[^\]/]*\]|[^:/@\[\]]*):(.*)", re.DOTALL)
-_PORT_IN_PATH = re.compile(r"([^:/]*@)?(\[[^\]/]*\]|[^:/@\[\]]+):([0-9]{2,5})/+(.*)", re.DOTALL)
-_IPV6 = re.compile(r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[\w.-]+)?")
+_SCP = r"(?s)(?:([^:/]*)@)?(\[[^\]/]*\]|[^:/@\[\]]*):(.*)"
+_PORT_IN_PATH = r"(?s)([^:/]*@)?(\[[^\]/]*\]|[^:/@\[\]]+):([0-9]{2,5})/+(.*)"
+_IPV6 = r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(%[\w.-]+)?"
 
 
 def parse(text: str) -> SshTarget | None:
@@ -81,7 +81,7 @@ def own_files(login: object) -> Iterator[Own]:
 
 def doubt(text: str) -> str | None:
     """What a valid DEST may have been meant to be, where that is likely another place."""
-    match = _PORT_IN_PATH.fullmatch(text)
+    match = re.fullmatch(_PORT_IN_PATH, text)
     if match is None:
         return None
     user, host, port, path = match.groups()
@@ -167,7 +167,7 @@ def _parse_scp(text: str) -> SshTarget | None:
     """``[user@]host:path``, as scp takes it: a user may hold an @, a host can't."""
     if re.match(r"[A-Za-z]:", text):
         refuse("DEST looks like a Windows path. Write " + FORMS)
-    match = _SCP.fullmatch(text)
+    match = re.fullmatch(_SCP, text)
     if match is None:
         return None
     user, host, path = match.groups()
@@ -206,7 +206,7 @@ def _split_address(address: str) -> tuple[str, int | None]:
 
 def _check_ipv6(host: str) -> str:
     host = host.replace("%25", "%")  # RFC 6874: how a zone is written in a URL
-    if not _IPV6.fullmatch(host):
+    if not re.fullmatch(_IPV6, host):
         refuse("DEST: brackets are for IPv6 addresses, such as [::1]")
     return host
 
