@@ -25,9 +25,9 @@ def pack_action(action: Action) -> object:
         action.source,
         _pack(action.moved),
         action.home,
-        [(inside, _pack(entry)) for inside, entry in action.members],
+        [(inside, _pack(entry)) for inside, entry in action.members] if action.members else (),
         action.keep | action.whole << 1 | action.careful << 2,
-        _pack_effects(action.carried),
+        _pack_effects(action.carried) if action.carried else {},
         action.entries,
         action.reason,
     )
@@ -86,7 +86,7 @@ def _pack(entry: Entry | None) -> object:
         return None
     packed, stamp = pack_entry(entry), entry.stamp
     if stamp is not None:
-        packed += (stamp.ino, stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.mode)
+        packed += stamp.ino, stamp.size, stamp.mtime_ns, stamp.ctime_ns, stamp.mode
     return packed
 
 

@@ -19,6 +19,9 @@ _CODES = (Kind.FILE, Kind.DIR, Kind.SYMLINK)  # the position is what is written:
 
 def pack_entry(entry: Entry) -> list[object]:
     """All of an entry but its stamp."""
+    flags = 0 if entry.stamp is not None else UNSTAMPED
+    if entry.retained or entry.excluded or entry.foreign:
+        flags |= entry.retained * RETAINED | entry.excluded * EXCLUDED | entry.foreign * FOREIGN
     return [
         _CODES.index(entry.kind),
         entry.mode,
@@ -27,10 +30,7 @@ def pack_entry(entry: Entry) -> list[object]:
         entry.digest,
         entry.link,
         entry.tag,
-        entry.retained * RETAINED
-        + entry.excluded * EXCLUDED
-        + entry.foreign * FOREIGN
-        + (entry.stamp is None) * UNSTAMPED,
+        flags,
     ]
 
 

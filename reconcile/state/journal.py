@@ -128,16 +128,26 @@ class _Numbers:
     """Each action's number in the plan. A dictionary of a million takes ten times the memory."""
 
     def __init__(self, levels: Sequence[Sequence[Action]]) -> None:
-        self._levels = levels  # keeps the actions alive, so that an id stays theirs
-        ids = array("Q", map(id, chain.from_iterable(levels)))
-        self._numbers = array("Q", sorted(range(len(ids)), key=ids.__getitem__))
-        self._ids = array("Q", map(ids.__getitem__, self._numbers))
+        self._actions = list(chain.from_iterable(levels))
+        self._next = 0  # after the one that was asked for last: what goes together comes together
+        self._ids = self._sorted = array("Q")
 
     def of(self, action: Action) -> int:
         """The position of one action, which must be of this plan."""
-        at = bisect_left(self._ids, id(action))
-        assert self._ids[at] == id(action)
-        return self._numbers[at]
+        number = self._next
+        if number >= len(self._actions) or self._actions[number] is not action:
+            number = self._find(id(action))
+        self._next = number + 1
+        return number
+
+    def _find(self, ident: int) -> int:
+        if not self._ids:
+            ids = array("Q", map(id, self._actions))
+            self._sorted = array("Q", sorted(range(len(ids)), key=ids.__getitem__))
+            self._ids = array("Q", map(ids.__getitem__, self._sorted))
+        at = bisect_left(self._ids, ident)
+        assert self._ids[at] == ident
+        return self._sorted[at]
 
 
 def begin_journal(

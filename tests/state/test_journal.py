@@ -46,15 +46,18 @@ ENDS = st.lists(st.none() | st.tuples(EFFECTS, st.none() | PROBLEMS), max_size=6
 
 
 @settings(max_examples=60)
-@given(st.lists(st.lists(ACTIONS, min_size=1, max_size=3), max_size=3), ENDS)
+@given(st.lists(st.lists(ACTIONS, min_size=1, max_size=3), max_size=3), ENDS, st.booleans())
 def test_everything_comes_back(
     tmp_path_factory: pytest.TempPathFactory,
     levels: Sequence[Sequence[Action]],
     ends: Sequence[tuple[dict[str, Entry | None], Problem | None] | None],
+    backwards: bool,
 ) -> None:
     folder = str(tmp_path_factory.mktemp("state"))
     pairs = zip(chain.from_iterable(levels), ends, strict=False)
     outcomes = [Outcome(action, *end) for action, end in pairs if end is not None]
+    if backwards:
+        outcomes.reverse()
     with closing(begin_journal(folder, "lineage", 7, -3, levels, ["mark"])) as journal:
         for outcome in outcomes:
             journal.record(outcome)

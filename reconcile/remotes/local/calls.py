@@ -14,8 +14,10 @@ from itertools import islice
 from typing import Any
 
 from reconcile.remotes.local import kernel
+from reconcile.remotes.local.codes import status_of
 from reconcile.remotes.local.ways import Ways
 from reconcile.remotes.tree import verbs
+from reconcile.remotes.tree.steps import Notable
 from reconcile.remotes.tree.verbs import OK, Attrs, Code, Data, Handle, Names, Space, Status
 
 NAMES = 1000  # of a directory at a time
@@ -221,28 +223,42 @@ class Calls:
     def _write(self, verb: verbs.Write) -> Status:
         opened: Open = verb.handle
         data, offset = verb.data, verb.offset
-        if len(data) >= HOLE:
-            self._write_but_holes(opened, data, offset)
-        else:
-            _write_all(opened.fd, data, offset)
-            opened.short = False
+        opened.short = _write_but_holes(opened.fd, data, offset)
         opened.end = offset + len(data)
         return OK
 
-    def _write_but_holes(self, opened: Open, data: bytes, offset: int) -> None:
-        """The parts that are zeros through and through are left out."""
-        view = memoryview(data)
-        start = at = 0
-        while at < len(view):
-            part = view[at : at + HOLE]
-            opened.short = part == _ZEROS[: len(part)]
-            if opened.short:
-                if start < at:
-                    _write_all(opened.fd, view[start:at], offset + start)
-                start = at + len(part)
-            at += len(part)
-        if start < at:
-            _write_all(opened.fd, view[start:], offset + start)
+    def put(self, verb: verbs.Put, data: bytes) -> Notable:
+        """Make a file that holds ``data``: what was no plain OK of what the verb stands for."""
+        try:
+            at, name = self._ways.to(verb.path)
+            fd = os.open(name, _NEW, 0o666 if verb.mode is None else verb.mode, dir_fd=at)
+        except OSError as error:
+            return [(verbs.OpenNew, status_of(error))]
+        notable: Notable = []
+        try:
+            try:
+                if data and _write_but_holes(fd, data, 0):
+                    os.ftruncate(fd, len(data))
+            except OSError as error:
+                notable.append((verbs.Write, status_of(error)))
+            try:
+                if verb.mode is not None:
+                    os.fchmod(fd, verb.mode)
+                if verb.mtime is not None:
+                    os.utime(fd, (verb.mtime, verb.mtime))
+            except OSError as error:
+                notable.append((verbs.SetHandle, status_of(error)))
+            try:
+                if verb.syncs:
+                    os.fsync(fd)
+            except OSError as error:
+                notable.append((verbs.Sync, status_of(error)))
+        finally:
+            try:
+                os.close(fd)
+            except OSError as error:
+                notable.append((verbs.Close, status_of(error)))
+        return notable
 
     def _share(self, verb: verbs.Share) -> Status:
         fd = verb.handle.fd
@@ -273,6 +289,27 @@ class Calls:
 
 def _attrs(info: os.stat_result) -> Attrs:
     return Attrs(info.st_size, info.st_mode, info.st_mtime_ns // 1_000_000_000, info.st_gid, info.st_uid)
+
+
+def _write_but_holes(fd: int, data: bytes, offset: int) -> bool:
+    """Zeros through and through are left out. Whether it ends so: in a hole that is still to be made."""
+    if len(data) < HOLE:
+        _write_all(fd, data, offset)
+        return False
+    view = memoryview(data)
+    start = at = 0
+    short = False
+    while at < len(view):
+        part = view[at : at + HOLE]
+        short = part == _ZEROS[: len(part)]
+        if short:
+            if start < at:
+                _write_all(fd, view[start:at], offset + start)
+            start = at + len(part)
+        at += len(part)
+    if start < at:
+        _write_all(fd, view[start:], offset + start)
+    return short
 
 
 def _write_all(fd: int, data: bytes | memoryview, offset: int) -> None:

@@ -6,20 +6,18 @@ verbs do is in ``calls``.
 
 from __future__ import annotations
 
-import errno
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from reconcile.core.errors import ConnectionLost
 from reconcile.core.job import Stop
 from reconcile.core.model import Stats
 from reconcile.remotes.local.calls import Calls
+from reconcile.remotes.local.codes import status_of
 from reconcile.remotes.local.ways import Ways
 from reconcile.remotes.tree import verbs
-from reconcile.remotes.tree.steps import Batch, Burst, Farewell, Recipe, Room
-from reconcile.remotes.tree.verbs import Code, Status
+from reconcile.remotes.tree.steps import Batch, Burst, Farewell, Fill, Notable, Recipe, Room
+from reconcile.remotes.tree.verbs import Status
 
 T = TypeVar("T")
 
@@ -28,28 +26,6 @@ BLOCK = 1024 * 1024  # bytes of content in one Write
 TOGETHER = 64  # recipes that would be under way, if there were any use in it
 HANDLES = 256  # open at a time; systems grant a process 1024, or 256
 CAN = frozenset({verbs.Replace, verbs.HardLink, verbs.SetLink, verbs.Share, verbs.Sync, verbs.Statvfs})
-
-_CODES = {
-    errno.ENOENT: Code.MISSING,
-    errno.ENOTDIR: Code.MISSING,
-    errno.ELOOP: Code.MISSING,  # a link where a directory should be: what is behind it is not meant
-    errno.EACCES: Code.DENIED,
-    errno.EPERM: Code.DENIED,
-    errno.EINVAL: Code.INVALID,
-    errno.EILSEQ: Code.INVALID,
-    errno.ENAMETOOLONG: Code.INVALID,
-    errno.ENOSYS: Code.UNSUPPORTED,
-    errno.EOPNOTSUPP: Code.UNSUPPORTED,
-    errno.ENOTTY: Code.UNSUPPORTED,
-    errno.EEXIST: Code.EXISTS,
-    errno.ENOTEMPTY: Code.NOT_EMPTY,
-    errno.EXDEV: Code.OTHER_DISK,
-    errno.ENOSPC: Code.NO_SPACE,
-    errno.EDQUOT: Code.QUOTA,
-    errno.EROFS: Code.READ_ONLY,
-    errno.EISDIR: Code.IS_DIRECTORY,
-}
-_GONE = {errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN}  # with its disk, or server
 
 
 class Disk:
@@ -129,7 +105,7 @@ class Disk:
                 try:
                     answer = do(step)
                 except OSError as error:
-                    answer = _status(error)
+                    answer = status_of(error)
         except StopIteration as end:
             return end.value
 
@@ -137,6 +113,8 @@ class Disk:
         """What is no single verb."""
         if isinstance(step, Burst):
             return self._bring(step)
+        if isinstance(step, Fill):
+            return [self._put(put) for put in step.puts]
         if isinstance(step, Farewell):
             self._do(step.verb)
         elif not isinstance(step, Room):
@@ -151,7 +129,7 @@ class Disk:
         try:
             return do(step)
         except OSError as error:
-            return _status(error)
+            return status_of(error)
 
     def _bring(self, burst: Burst) -> object:
         """Content, piece by piece: never more of it in memory. After a refusal the rest is left."""
@@ -169,16 +147,24 @@ class Disk:
         burst.stop()
         return notable
 
+    def _put(self, put: verbs.Put) -> Notable:
+        """A small file, which is read first: then there is nothing of it where it can't be read."""
+        if self._stop is not None and self._stop.requested:
+            self._hurry()
+        if (data := put.read()) is None:
+            return []
+        self._asked += 1
+        self._brought += len(data)
+        notable = self._calls.put(put, data)
+        for verb in put.then if not notable or notable[0][0] is not verbs.OpenNew else ():
+            answer = self._do(verb)
+            if answer is not verbs.OK:
+                notable.append((type(verb), answer))
+        return notable
+
     def _hurry(self) -> None:
         """A stop was requested: what is under way may take a little longer."""
         now = time.monotonic()
         self._give_up_at = self._give_up_at or now + DRAIN
         if now > self._give_up_at and self._stop is not None:
             self._stop.check()
-
-
-def _status(error: OSError) -> Status:
-    if error.errno in _GONE:
-        raise ConnectionLost(f"the disk of DEST is gone: {os.strerror(error.errno)}") from error
-    number = error.errno or 0
-    return Status(_CODES.get(number, Code.FAILED), os.strerror(number))

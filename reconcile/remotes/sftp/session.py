@@ -21,9 +21,10 @@ from reconcile.core.job import Stop
 from reconcile.core.model import Stats
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.channel import Channel, SftpChannel, extensions_of
+from reconcile.remotes.sftp.filling import Filling, content_of
 from reconcile.remotes.sftp.wire import ENCODERS
-from reconcile.remotes.tree.steps import Batch, Burst, Deliver, Farewell, Recipe, Room, Step
-from reconcile.remotes.tree.verbs import OK, Code, Status, Sync, Verb
+from reconcile.remotes.tree.steps import Batch, Burst, Deliver, Farewell, Fill, Recipe, Room, Step
+from reconcile.remotes.tree.verbs import OK, Code, OpenNew, Status, Sync, Verb
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -118,7 +119,7 @@ class Session:
         self._idle = 0.0  # seconds of them that the last look at what came has to count
         self._taken = 0  # bytes that it had taken by then
         self._slow: dict[int, float] = {}  # seconds more that a request may take, by its id
-        self._waiting: dict[int, tuple[Deliver | Burst, type, type, int]] = {}
+        self._waiting: dict[int, tuple[Deliver | Burst | Filling, type, type, int]] = {}
         self._stale: set[int] = set()  # ids of requests whose recipe was given up
         self._bursts: deque[Burst] = deque()
         self._outstanding = 0
@@ -250,6 +251,8 @@ class Session:
             self._post(step, task.resume)
         elif isinstance(step, Burst):
             self._begin_burst(step, task.resume)
+        elif isinstance(step, Fill):
+            self._begin_fill(Filling(step, task.resume))
         elif isinstance(step, Room):
             self._channels[step.channel].turn.append(task.resume)
         elif isinstance(step, Farewell):
@@ -273,6 +276,54 @@ class Session:
             self._post_all(verbs, burst)
         else:
             self._bursts.append(burst)
+
+    def _begin_fill(self, filling: Filling) -> None:
+        """Open all the files; their content is read once that is answered, and it can be sent."""
+        encode, expects = ENCODERS[OpenNew]
+        channel, waiting = self._channels[filling.channel], self._waiting
+        for place, put in enumerate(filling.puts):
+            self._requests += 1
+            ident = self._requests & 0xFFFFFFFF
+            waiting[ident] = filling, OpenNew, expects, place
+            channel.size += encode(channel.out, ident, put)  # it says all that an OpenNew does
+        if channel.size >= AT_ONCE:
+            channel.flush()
+        if not filling.left:
+            filling.resume([])
+
+    def _fill(self, filling: Filling) -> None:
+        """Send the content of those that are open."""
+        channel, waiting = self._channels[filling.channel], self._waiting
+        for place, (put, handle) in enumerate(zip(filling.puts, filling.handles, strict=True)):
+            if handle is None:
+                continue
+            before = channel.size
+            for verb in content_of(put, handle):
+                kind = type(verb)
+                encode, expects = ENCODERS[kind]
+                self._requests += 1
+                ident = self._requests & 0xFFFFFFFF
+                if kind is Sync:
+                    self._slow[ident] = put.size / wire.SLOW_DISK
+                waiting[ident] = filling, kind, expects, place
+                channel.size += encode(channel.out, ident, verb)
+                filling.left += 1
+            filling.size += channel.size - before
+            if channel.size >= AT_ONCE:
+                channel.flush()
+        channel.unanswered += filling.size
+        if not filling.left:
+            filling.resume(filling.answers)
+
+    def _go_on(self, filling: Filling, kind: type) -> None:
+        """All that was sent of it is answered, the last to a ``kind``."""
+        channel = self._channels[filling.channel]
+        if kind is OpenNew:
+            channel.turn.append(lambda _: self._fill(filling))
+            return
+        channel.unanswered -= filling.size
+        self._answered += filling.size
+        filling.resume(filling.answers)
 
     def _draw(self) -> None:
         """Send content, many small files and file after file, until there is no room."""
@@ -353,6 +404,11 @@ class Session:
             owner, kind, expects, weight = slot
             if type(reply) is not expects and (type(reply) is not Status or reply.code == Code.OK):
                 reply = _unpacked(reply, kind, expects)
+            if isinstance(owner, Filling):
+                owner.take(weight, kind, reply)
+                if not owner.left:
+                    self._go_on(owner, kind)
+                continue
             if not isinstance(owner, Burst):
                 owner(reply)
                 continue

@@ -26,9 +26,9 @@ from reconcile.remotes.tree.drift import Way
 from reconcile.remotes.tree.parents import look_at, trouble_above
 from reconcile.remotes.tree.rescue import staging_place
 from reconcile.remotes.tree.site import SPECIAL_BITS, Site, absent, act
-from reconcile.remotes.tree.steps import Notable, Recipe, Room
+from reconcile.remotes.tree.steps import Fill, Notable, Recipe
 from reconcile.remotes.tree.upload import AGAIN, Content, Sent, put_in_place
-from reconcile.remotes.tree.verbs import OK, Attrs, Handle, Lstat, Mkdir, Rename, Replace, Set, Status
+from reconcile.remotes.tree.verbs import OK, Attrs, Lstat, Mkdir, OpenNew, Rename, Replace, Set, Status
 from reconcile.source.files import Source
 
 FEWEST, MOST = 3, 1000  # files in a bundle
@@ -172,25 +172,21 @@ class Bundler:
         ):
             self.left += actions
             return [], []
-        opened: list[Handle | Status] = yield [
-            self._site.open_new(place, self._site.mode_for(_wish(action)), channel)
+        contents = [
+            Content(site, self._source, action.path, _wish(action), place, None, self._sent)
             for place, action in zip(places, actions, strict=True)
         ]
-        contents: list[tuple[Action, Content]] = []
-        for place, action, reply in zip(places, actions, opened, strict=True):
-            if isinstance(reply, Handle):
-                contents.append((action, self._content(action, place, (channel, reply.handle))))
-            else:
-                self.left.append(action)
-                if bundle is not None:
-                    bundle.missed = bundle.missed or absent(reply)
-        yield Room(channel)
-        answers: list[Notable] = yield [content.requests() for _, content in contents]
+        answers: list[Notable] = yield Fill([content.put(channel) for content in contents], channel)
         staged: list[Staged] = []
         failed: list[Outcome] = []
-        for (action, content), notable in zip(contents, answers, strict=True):
+        for action, content, notable in zip(actions, contents, answers, strict=True):
             if content.went_well(notable):
                 staged.append((action, content.held(), content.staged))
+                continue
+            if notable and notable[0][0] is OpenNew:
+                self.left.append(action)
+                if bundle is not None:
+                    bundle.missed = bundle.missed or absent(notable[0][1])
                 continue
             held = yield from content.conclude(notable)
             if isinstance(held, Entry):
@@ -200,9 +196,6 @@ class Bundler:
             else:
                 failed.append(Outcome(action, problem=held))
         return staged, failed
-
-    def _content(self, action: Action, staged: bytes, opened: tuple[int, bytes]) -> Content:
-        return Content(self._site, self._source, action.path, _wish(action), staged, opened, self._sent)
 
     def _end(self, bundle: Bundle) -> Recipe[list[Outcome]]:
         bundle.waiting -= 1

@@ -4,6 +4,7 @@ It yields
 
 - a verb, and gets its answer;
 - a :class:`Burst`, for content, and gets what was no plain OK;
+- a :class:`Fill`, for many small files, and gets the same of each;
 - a :class:`Farewell`, and goes on at once;
 - a :class:`Room`, and goes on when there is some;
 - a list of these and of recipes, and gets the list of what they get, once all is
@@ -17,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from reconcile.remotes.tree.verbs import Answer, Verb
+from reconcile.remotes.tree.verbs import Answer, Put, Verb
 
 T = TypeVar("T")
 
@@ -68,6 +69,20 @@ class Batch(Burst):
         self.pending = len(verbs)
 
 
+class Fill:
+    """Small new files that go in step over one channel: all are opened, then all are filled and closed.
+
+    The recipe gets, for each in its order, what was no plain OK, with the class of the verb that ``Put``
+    stands for; of one that could not be opened that alone.
+    """
+
+    __slots__ = ("channel", "puts")
+
+    def __init__(self, puts: Sequence[Put], channel: int) -> None:
+        self.puts = puts
+        self.channel = channel
+
+
 class Farewell:
     """A verb whose answer changes nothing: it is not waited for, and nobody hears of it."""
 
@@ -86,5 +101,5 @@ class Room:
         self.channel = channel
 
 
-Step: TypeAlias = "Verb | Burst | Farewell | Room | Sequence[Verb | Burst | Recipe[Any]]"
+Step: TypeAlias = "Verb | Burst | Fill | Farewell | Room | Sequence[Verb | Burst | Recipe[Any]]"
 Recipe: TypeAlias = Generator[Step, Any, T]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -44,6 +45,7 @@ from reconcile.remotes.tree.verbs import (
     Handle,
     Lstat,
     OpenAgain,
+    Put,
     Remove,
     Set,
     SetHandle,
@@ -245,7 +247,7 @@ class Content:
         path: str,
         entry: Entry,
         staged: bytes,
-        opened: tuple[int, bytes],
+        opened: tuple[int, Any] | None,
         sent: Sent,
     ) -> None:
         self.site = site
@@ -253,7 +255,7 @@ class Content:
         self.path = path
         self.entry = entry
         self.staged = staged
-        self.handles = [opened]  # by channel
+        self.handles = [] if opened is None else [opened]  # by channel
         self.sent = sent
         self.digest = b""
         self.mode = site.mode_for(entry)
@@ -293,14 +295,35 @@ class Content:
         """Whether one WRITE takes it."""
         return self.entry.size <= self.site.block
 
-    def _at_once(self) -> list[Verb]:
+    def put(self, channel: int) -> Put:
+        """All of it, the opening too."""
+        site, entry, mtime = self.site, self.entry, self._time_at_once
+        return Put(
+            self.staged,
+            self.mode,
+            mtime,
+            entry.size,
+            site.syncs(entry.size),
+            self._read,
+            self._afterwards(mtime, channel),
+            channel,
+            bool(site.quirks.truncates),
+        )
+
+    def _read(self) -> bytes | None:
+        """The content; None: the source is in trouble."""
         try:
             data = self.source.read(self.path, stamp_of(self.entry))
         except SourceError as error:
             self.trouble = problem(self.path, error.reason, error.message)
-            return []
+            return None
         self.digest = digest_of(data)
         self.sent(len(data), self.path)
+        return data
+
+    def _at_once(self) -> list[Verb]:
+        if (data := self._read()) is None:
+            return []
         [(channel, handle)] = self.handles
         return [Write(handle, 0, data, channel), *self.ending()] if data else self.ending()
 
@@ -331,29 +354,36 @@ class Content:
     def ending(self) -> list[Verb]:
         """What follows the content. Size and time are read back where the server has to prove itself."""
         site, [(channel, handle)] = self.site, self.handles
-        wanted = self.mtime
-        mtime = None if site.quirks.late_times else wanted
+        mtime = self._time_at_once
         verbs: list[Verb] = []
         if self.mode is not None or mtime is not None:
             verbs.append(SetHandle(handle, self.mode, mtime, channel))
         if site.syncs(self.entry.size):
             verbs.append(Sync(handle, self.entry.size, channel))
         self.handles = []
-        verbs.append(Close(handle, channel))
-        if mtime != wanted:
-            verbs.append(Set(self.staged, None, wanted, channel))
-        if (
-            site.reads_back()
-            or mtime is None
-            or self.written
-            or (site.memory.elsewhere and site.memory.is_elsewhere(parent(self.path)))
-        ):
+        return [*verbs, Close(handle, channel), *self._afterwards(mtime, channel)]
+
+    @property
+    def _time_at_once(self) -> int | None:
+        """The time that is set while it is open."""
+        return None if self.site.quirks.late_times else self.mtime
+
+    def _afterwards(self, mtime: int | None, channel: int) -> tuple[Verb, ...]:
+        """What is asked once it is closed, ``mtime`` having been set."""
+        site = self.site
+        reads_back = site.reads_back()
+        if not reads_back and mtime is not None and not self.written and not site.memory.elsewhere:
+            return ()  # as nearly always
+        verbs: list[Verb] = []
+        if mtime != self.mtime:
+            verbs.append(Set(self.staged, None, self.mtime, channel))
+        if reads_back or mtime is None or self.written or site.memory.is_elsewhere(parent(self.path)):
             verbs.append(Lstat(self.staged, channel))
-        return verbs
+        return tuple(verbs)
 
     def went_well(self, notable: Notable) -> bool:
         """Whether the answers leave nothing to find out."""
-        return not notable and not self.handles and self.site.trusted
+        return not notable and not self.handles and self.trouble is None and self.site.trusted
 
     def conclude(self, notable: Notable) -> Recipe[Entry | Problem]:
         """Verify, and see what went wrong; with a problem the staging file is removed."""

@@ -10,6 +10,7 @@ that is not OK; what it is answered by else is said with it, a Status OK if noth
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum, unique
 from typing import Any, TypeAlias
 
@@ -302,6 +303,25 @@ class Close(Struct, frozen=True, gc=False):
 
     handle: Any
     channel: int = 0
+
+
+class Put(Struct, frozen=True, gc=False):
+    """A small file of ours, whole: ``OpenNew``, ``Write``, ``SetHandle``, ``Sync``, ``Close``, and then what
+    ``then`` says. Asked for several at a time: see ``steps.Fill``.
+
+    ``read`` is called when the content can be sent. None: there is none, and the file is left empty, if it
+    was made before.
+    """
+
+    path: bytes
+    mode: int | None  # to be made with, and to be set
+    mtime: int | None
+    size: int
+    syncs: bool
+    read: Callable[[], bytes | None]
+    then: tuple[Verb, ...] = ()
+    channel: int = 0
+    truncate: bool = False
 
 
 Verb: TypeAlias = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ from reconcile.core.model import Reason
 from reconcile.remotes import Remote, open_remote
 from reconcile.remotes.local import driver, kernel
 from reconcile.remotes.local.calls import Calls
+from reconcile.remotes.local.codes import status_of
 from reconcile.remotes.local.scheme import Folder
 from reconcile.remotes.local.ways import Ways
 from reconcile.remotes.tree import verbs
-from reconcile.remotes.tree.steps import Recipe
+from reconcile.remotes.tree.steps import Fill, Notable, Recipe
 from reconcile.remotes.tree.verbs import Code, Handle, Status
 from reconcile.run import run
 from tests.remotes.conformance import OLD, Bench, Heard, OpenRemote
@@ -71,6 +73,17 @@ class FatCalls(Calls):
             self._no(verb)
         return self._set_handle(verbs.SetHandle(verb.handle, None, verb.mtime and verb.mtime // 2 * 2))
 
+    def put(self, verb: verbs.Put, data: bytes) -> Notable:
+        opened = self._open_755(verbs.OpenNew(verb.path, verb.mode)).handle
+        self._write(verbs.Write(opened, 0, data))
+        notable: Notable = []
+        try:
+            self._set_handle_evenly(verbs.SetHandle(opened, verb.mode, verb.mtime))
+        except OSError as error:
+            notable.append((verbs.SetHandle, status_of(error)))
+        self._close(verbs.Close(opened))
+        return notable
+
 
 def test_a_disk_that_keeps_less(
     source: Path, dest: Path, state: Path, monkeypatch: pytest.MonkeyPatch
@@ -106,6 +119,54 @@ def test_a_level_that_is_left_early_leaves_nothing_open(source: Path, dest: Path
     bench.remote.close()
     bench.source.close()
     assert set(os.listdir("/proc/self/fd")) <= before | {str(max(map(int, before)) + 1)}
+
+
+@pytest.mark.parametrize(
+    ("call", "number", "kind", "code"),
+    [
+        ("open", errno.EEXIST, verbs.OpenNew, Code.EXISTS),
+        ("pwrite", errno.ENOSPC, verbs.Write, Code.NO_SPACE),
+        ("fchmod", errno.EPERM, verbs.SetHandle, Code.DENIED),
+        ("fsync", errno.EIO, verbs.Sync, Code.FAILED),
+    ],
+)
+def test_a_small_file_that_fails_half_way_says_where_and_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, kind: type, code: Code
+) -> None:
+    disk = driver.Disk([os.fsencode(tmp_path)])
+    works = getattr(os, call)
+
+    def put(name: str, read: Callable[[], bytes | None] = lambda: b"x") -> verbs.Put:
+        path = os.fsencode(tmp_path / name)
+        return verbs.Put(path, 0o640, OLD, 1, True, read, then=(verbs.Lstat(path),))
+
+    def fails(what: object, *rest: object, **more: object) -> object:
+        at = os.readlink(f"/proc/self/fd/{what}") if isinstance(what, int) else os.fsdecode(str(what))
+        if at.endswith(("bad", "bad'")):
+            raise OSError(number, os.strerror(number))
+        return works(what, *rest, **more)
+
+    def fill() -> Recipe[list[Notable]]:
+        puts = [put("good"), put("bad"), put("unread", lambda: None), put("last")]
+        answers: list[Notable] = yield Fill(puts, 0)
+        return answers
+
+    before = set(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(os, call, fails)
+    good, bad, unread, last = disk.call(fill())
+    disk.close()
+    assert set(os.listdir("/proc/self/fd")) == before
+    for [(asked, there)] in (good, last):
+        assert asked is verbs.Lstat
+        assert isinstance(there, verbs.Attrs)
+        assert (there.size, there.mode & 0o777, there.mtime) == (1, 0o640, OLD)
+    assert unread == []
+    assert not (tmp_path / "unread").exists()
+    (failed, status), *rest = bad
+    assert failed is kind
+    assert isinstance(status, Status)
+    assert status.code is code
+    assert [asked for asked, _ in rest] == ([] if kind is verbs.OpenNew else [verbs.Lstat])
 
 
 def test_a_directory_that_turned_into_a_link_leads_nowhere(tmp_path: Path) -> None:

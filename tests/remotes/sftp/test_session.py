@@ -15,8 +15,8 @@ from reconcile.remotes.sftp import channel as sftp_channel
 from reconcile.remotes.sftp import session as pump
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.sftp.session import Session
-from reconcile.remotes.tree.steps import Batch, Burst, Farewell, Notable, Recipe, Room
-from reconcile.remotes.tree.verbs import OK, Opendir, Remove, Status, Sync, Verb, Write
+from reconcile.remotes.tree.steps import Batch, Burst, Farewell, Fill, Notable, Recipe, Room
+from reconcile.remotes.tree.verbs import OK, Lstat, Opendir, OpenNew, Put, Remove, Status, Sync, Verb, Write
 
 Answer = Callable[[int, int, bytes], bytes]
 
@@ -464,6 +464,47 @@ def test_small_files_wait_for_the_server_to_keep_up() -> None:
     session.round_trip = 0.0
     assert list(session.run((small() for _ in range(50)), 50)) == [None] * 50
     assert max(waiting) == 4
+
+
+def test_small_files_are_opened_together_and_then_filled() -> None:
+    """Each gets what was no plain OK. Nothing is read before it can be sent, nor of what can't be opened."""
+    read: list[bytes] = []
+
+    def answer(ident: int, kind: int, body: bytes) -> bytes:
+        name = body[4 : 4 + struct.unpack_from(">I", body)[0]]
+        if kind == wire.OPEN:
+            if name == b"refused":
+                return status(ident, 4)
+            return struct.pack(">IBII", len(name) + 9, wire.HANDLE, ident, len(name)) + name
+        if kind == wire.LSTAT:
+            return status(ident, 2)
+        return status(ident, 4 if (name, kind) == (b"full", wire.WRITE) else 0)
+
+    def put(name: bytes, content: bytes | None = b"x") -> Put:
+        def reads() -> bytes | None:
+            assert sum(kind == wire.OPEN for _, kind, _ in channel.requests) == 5
+            read.append(name)
+            return content
+
+        return Put(name, 0o644, 7, 1, True, reads, then=(Lstat(name),) if name == b"looked-at" else ())
+
+    def fill(puts: list[Put]) -> Recipe[list[Notable]]:
+        answers: list[Notable] = yield Fill(puts, 0)
+        return answers
+
+    session, channel = start(answer)
+    names = (b"good", b"refused", b"full", b"looked-at")
+    good, refused, full, looked_at, unread = session.call(fill([*map(put, names), put(b"unread", None)]))
+    assert good == unread == []
+    assert [kind for kind, _ in refused] == [OpenNew]
+    assert [kind for kind, _ in full] == [Write]
+    assert [kind for kind, _ in looked_at] == [Lstat]
+    assert read == [b"good", b"full", b"looked-at", b"unread"]
+    whole = [wire.WRITE, wire.FSETSTAT, wire.EXTENDED, wire.CLOSE]
+    sent = [kind for _, kind, _ in channel.requests]
+    assert sent == [wire.OPEN] * 5 + whole * 3 + [wire.LSTAT, wire.CLOSE]
+    assert session.call(fill([])) == []
+    assert not session._first.unanswered
 
 
 def test_a_round_trip_is_told_by_answers_to_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
