@@ -11,7 +11,7 @@ import time
 
 from msgspec import Struct, field
 
-from reconcile.core.errors import ConnectionLost, Interrupted, ReconcileError, Refused
+from reconcile.core.errors import ConnectionLost, Interrupted, ProtocolError, ReconcileError, Refused
 from reconcile.core.job import Stop
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.folders import directory_of, make
@@ -84,7 +84,7 @@ def examine(driver: Driver, site: Site, run: str, stop: Stop) -> Seen:
     try:
         driver.call(_move_in(site, ours))
         _try_all(driver, site, seen, stop)
-    except ConnectionLost as lost:
+    except (ConnectionLost, ProtocolError) as lost:
         rest = f"What was tried may be left in {shown(site.layout.run)}; it may be removed."
         raise type(lost)(f"{lost} (while doctor was trying things out in DEST). {rest}") from None
     except ReconcileError as error:
