@@ -17,7 +17,7 @@ from tests.remotes.conformance import Conformance, Heard, OpenRemote, ThirdHand
 from tests.remotes.stores import StoreConformance
 from tests.support.s3 import S3, AtPrefix
 
-LACKS = frozenset({"bytes", "dirs", "links", "modes", "rename", "shadows", "times"})
+LACKS = frozenset({"bytes", "dirs", "links", "modes", "shadows", "times"})
 
 
 class OnServer(Conformance, StoreConformance):
