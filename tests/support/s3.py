@@ -106,7 +106,7 @@ class AtPrefix:
         """One object, with whatever else boto3 may be told of it."""
         self.client.put_object(Bucket=self.bucket, Key=self._key(path), Body=content, **more)
 
-    def keys(self, below: str = "") -> list[str]:
+    def names(self, below: str = "") -> list[str]:
         """All that are there, relative to the prefix."""
         pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket, Prefix=self._key(below) if below else f"{self.prefix}/"
@@ -121,7 +121,7 @@ class AtPrefix:
 
     def remove(self, path: str) -> None:
         """An object, and all whose keys go on from there."""
-        gone = [key for key in self.keys(path) if not path or key == path or key.startswith(f"{path}/")]
+        gone = [key for key in self.names(path) if not path or key == path or key.startswith(f"{path}/")]
         for start in range(0, len(gone), AT_ONCE):
             keys = [{"Key": self._key(key)} for key in gone[start : start + AT_ONCE]]
             self.client.delete_objects(Bucket=self.bucket, Delete={"Objects": keys, "Quiet": True})

@@ -36,13 +36,13 @@ def test_what_is_put_is_there_until_it_is_removed(name: str, tmp_path: Path) -> 
         with start_s3(name, tmp_path) as server:
             hand = AtPrefix(server, "a prefix/of ours")
             hand.build({"a": "1", "d": {"b ü+%": "2"}})
-            assert sorted(hand.keys()) == ["a", "d/b ü+%"]
+            assert sorted(hand.names()) == ["a", "d/b ü+%"]
             assert hand.get("d/b ü+%") == b"2"
             hand.rename("a", "c")
             hand.remove("d")
-            assert hand.keys() == ["c"]
+            assert hand.names() == ["c"]
             hand.remove("")
-            assert hand.keys() == []
+            assert hand.names() == []
     except Missing as missing:
         pytest.skip(str(missing))
 
@@ -82,7 +82,7 @@ def test_what_fails_was_done_or_not(hand: AtPrefix, faulty: Faulty, do: str, whe
 def test_half_a_listing_is_no_listing(hand: AtPrefix, faulty: Faulty) -> None:
     hand.build({f"f{n}": "x" for n in range(5)})
     faulty.arm(Fault("half", 1, "ListObjectsV2"))
-    assert len(hand.keys()) == 5
+    assert len(hand.names()) == 5
     assert faulty.kinds() == ["ListObjectsV2"] * 2
 
 
@@ -91,7 +91,7 @@ def test_half_an_upload_is_none(hand: AtPrefix, faulty: Faulty) -> None:
     with pytest.raises(Exception, match="onnection"):
         hand.put("f", b"x" * 100_000)
     faulty.arm()
-    assert hand.keys() == []
+    assert hand.names() == []
 
 
 def test_nobody_may_list(hand: AtPrefix, faulty: Faulty) -> None:
@@ -99,7 +99,7 @@ def test_nobody_may_list(hand: AtPrefix, faulty: Faulty) -> None:
     faulty.hides = True
     assert hand.get("f") == b"f"
     with pytest.raises(hand.client.exceptions.ClientError, match="AccessDenied"):
-        hand.keys()
+        hand.names()
     with pytest.raises(hand.client.exceptions.ClientError, match="403"):
         hand.client.head_object(Bucket=hand.bucket, Key="absent")
 
