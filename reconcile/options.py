@@ -133,10 +133,19 @@ _OPTIONS = [
         "--remote-workdir", metavar="PATH", help="Our folder with DEST.  [default: .reconcile in DEST]"
     ),
 ]
+_PORT = click.option("--port", type=int, metavar="N", help="SSH port; wins over the one in DEST.")
+_KNOWN_HOSTS = click.option(
+    "--known-hosts", metavar="FILE", help="Known host keys.  [default: ~/.ssh/known_hosts]"
+)
+_SSH_CONFIG = click.option(
+    "--ssh-config",
+    metavar="FILE",
+    help="SSH configuration, in the place of ~/.ssh/config and the machine's; 'none': neither.",
+)
 _REACHING = [  # DEST: what other commands need as well
-    click.option("--port", type=int, metavar="N", help="SSH port; wins over the one in DEST."),
+    _PORT,
     click.option("--identity", metavar="FILE", help="Private key; only this one is offered."),
-    click.option("--known-hosts", metavar="FILE", help="Known host keys.  [default: ~/.ssh/known_hosts]"),
+    _KNOWN_HOSTS,
     click.option(
         "--host-key",
         multiple=True,
@@ -144,11 +153,7 @@ _REACHING = [  # DEST: what other commands need as well
         help="The key that the host has to show: its fingerprint (SHA256:…), or a line as in known_hosts; "
         "repeatable. No file is asked then.",
     ),
-    click.option(
-        "--ssh-config",
-        metavar="FILE",
-        help="SSH configuration, in the place of ~/.ssh/config and the machine's; 'none': neither.",
-    ),
+    _SSH_CONFIG,
     click.option(
         "--accept-new-host-key",
         is_flag=True,
@@ -279,6 +284,13 @@ def job_options(command: _Command) -> _Command:
 def dest_options(command: _Command) -> _Command:
     """Give a command DEST, and of the options those that say how to reach it."""
     return _give(command, [_DEST, *_REACHING, _TIMEOUT, _JSON])
+
+
+def trust_options(command: _Command) -> _Command:
+    """Give a command HOST, and of the options those that say where that is, and whose word counts."""
+    return _give(
+        command, [click.argument("host", metavar="HOST"), _PORT, _SSH_CONFIG, _KNOWN_HOSTS, _TIMEOUT]
+    )
 
 
 def _give(command: _Command, options: Sequence[Callable[[_Command], _Command]]) -> _Command:

@@ -55,7 +55,7 @@ def make_blocks() -> dict[str, str]:
         return {
             **_run_session(Path(folder), server),
             "run_options": _list_options("run"),
-            "other_options": _list_options("plan", "verify", "doctor", "serve", but="run"),
+            "other_options": _list_options("plan", "verify", "doctor", "trust", "serve", but="run"),
             "speed": _compare(json.loads(RESULTS.read_text())),
         }
 

@@ -18,7 +18,7 @@ from reconcile.remotes.ssh import known_hosts
 from reconcile.remotes.ssh.common import NothingInCommon
 from reconcile.remotes.ssh.config import find_settings
 from reconcile.remotes.ssh.lines import PARAMIKO
-from reconcile.remotes.ssh.settings import Settings
+from reconcile.remotes.ssh.settings import Settings, Strict
 from reconcile.remotes.ssh.target import Login, SshTarget
 from reconcile.remotes.ssh.tcp import dial
 from reconcile.remotes.words import one_line
@@ -271,16 +271,16 @@ def _connect(
 
     try:
         transport.use_compression(login.compress)
-        _negotiate(transport, known, settings, max(seconds_left(), 0.1))
+        negotiate(transport, known, settings, max(seconds_left(), 0.1))
         key = transport.host_key
         assert key is not None  # negotiated
         check(
             known,
             key.get_name(),
             key.asbytes(),
-            accept_new=login.accept_new_host_key,
+            accept_new=login.accept_new_host_key or settings.strict_host_key == Strict.ACCEPT_NEW,
             say=say,
-            confirm=secrets.confirm,
+            confirm=None if settings.strict_host_key == Strict.YES else secrets.confirm,
         )
         prove(transport, settings, login, secrets, seconds_left)
         transport.stream.patience = patience
@@ -291,7 +291,7 @@ def _connect(
         raise
 
 
-def _negotiate(transport: Transport, known: known_hosts.Known, settings: Settings, seconds: float) -> None:
+def negotiate(transport: Transport, known: known_hosts.Known, settings: Settings, seconds: float) -> None:
     """Versions and keys. Raises Unreachable."""
     from paramiko.ssh_exception import IncompatiblePeer
 

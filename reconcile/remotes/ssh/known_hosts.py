@@ -70,6 +70,11 @@ class Known(Struct, frozen=True):
     authorities: tuple[Line, ...] = ()
     pins: tuple[Pin, ...] = ()  # if there are any, nothing else vouches
     way_out: str = "reconcile trust"  # what to type to have a key written down
+    hashed: bool = False  # whether the name is not to be read there
+
+    def is_revoked(self, key: bytes) -> bool:
+        """Whether it must never be trusted."""
+        return any(line.key == key for line in self.revoked)
 
     def sort_algorithms(self, algorithms: Sequence[str]) -> tuple[str, ...]:
         """``algorithms`` with those first whose keys are known, else the server shows one that isn't."""
@@ -101,9 +106,9 @@ def look_up(settings: Settings, login: Login, read: Callable[[str], bytes] = rea
     found: dict[str, list[Line]] = {"": [], "portless": [], _REVOKED: [], _AUTHORITY: []}
     for path in (*own, *others):
         for line in _read_lines(path, read):
-            if _matches(line.hosts, name):
+            if matches(line.hosts, name):
                 found[line.marker].append(line)
-            elif name != plain and _matches(line.hosts, plain):
+            elif name != plain and matches(line.hosts, plain):
                 found[line.marker or "portless"].append(line)
     return Known(
         name,
@@ -115,22 +120,23 @@ def look_up(settings: Settings, login: Login, read: Callable[[str], bytes] = rea
         authorities=tuple(found[_AUTHORITY]),
         pins=tuple(pin for text in login.host_keys for pin in parse_pins(text)),
         way_out=_way_out(settings, login),
+        hashed=settings.hash_known_hosts,
     )
 
 
-def parse_pins(text: str) -> list[Pin]:
-    """What ``--host-key`` names: a fingerprint, as ``ssh-keygen -l`` shows it, or lines of known_hosts.
+def parse_pins(text: str, option: str = "--host-key") -> list[Pin]:
+    """What ``option`` names: a fingerprint, as ``ssh-keygen -l`` shows it, or lines of known_hosts.
 
     Whatever name stands in such a line, its key is meant for DEST. Raises UsageError.
     """
     lines = [words for line in text.splitlines() if (words := line.split()) and not words[0].startswith("#")]
-    return [_parse_pin(words) for words in lines or [[]]]
+    return [_parse_pin(words, option) for words in lines or [[]]]
 
 
-def _parse_pin(words: Sequence[str]) -> Pin:
+def _parse_pin(words: Sequence[str], option: str) -> Pin:
     if words and words[0].startswith("@"):
         raise UsageError(
-            f"--host-key takes a host's own key, and no {words[0]} line: put that into a file and name the "
+            f"{option} takes a host's own key, and no {words[0]} line: put that into a file and name the "
             "file with --known-hosts"
         )
     for place, word in enumerate(words):
@@ -139,7 +145,7 @@ def _parse_pin(words: Sequence[str]) -> Pin:
         if (key := parse_key(words[place:])) is not None:
             return Pin(fingerprint(key[1]), key[0])
     raise UsageError(
-        "--host-key takes a fingerprint, SHA256: and 43 characters as `ssh-keygen -lf` shows them, or a line "
+        f"{option} takes a fingerprint, SHA256: and 43 characters as `ssh-keygen -lf` shows them, or a line "
         "as in known_hosts; this is neither"
     )
 
@@ -157,6 +163,8 @@ def _way_out(settings: Settings, login: Login) -> str:
     words = ["reconcile", "trust"]
     if login.known_hosts is not None:
         words += "--known-hosts", login.known_hosts
+    if login.ssh_config is not None:
+        words += "--ssh-config", login.ssh_config
     if settings.port != DEFAULT_PORT:
         words += "--port", str(settings.port)
     return shlex.join([*words, settings.name or settings.host])
@@ -165,7 +173,7 @@ def _way_out(settings: Settings, login: Login) -> str:
 def _read_lines(path: str, read: Callable[[str], bytes]) -> Iterator[Line]:
     try:
         for number, text in enumerate(read(path).split(b"\n"), 1):
-            line = _parse(path, number, os.fsdecode(text))
+            line = parse_line(path, number, text)
             if line is not None:
                 yield line
     except FileNotFoundError:
@@ -174,9 +182,9 @@ def _read_lines(path: str, read: Callable[[str], bytes]) -> Iterator[Line]:
         raise UsageError(f"can't read the known hosts in {path}: {error.strerror}") from None
 
 
-def _parse(path: str, number: int, text: str) -> Line | None:
+def parse_line(path: str, number: int, text: bytes) -> Line | None:
     """None for what is no key: comments, blanks, and the malformed, as OpenSSH does."""
-    fields = text.split()
+    fields = os.fsdecode(text).split()
     marker = ""
     if fields and fields[0].startswith("@"):
         marker = fields.pop(0)
@@ -201,7 +209,7 @@ def parse_key(fields: Sequence[str]) -> tuple[str, bytes] | None:
     return (kind, key) if key.startswith(len(name).to_bytes(4, "big") + name) else None
 
 
-def _matches(hosts: str, name: str) -> bool:
+def matches(hosts: str, name: str) -> bool:
     """Whether a line is about ``name``: hashed, or patterns of which one says yes and none says no."""
     if hosts.startswith("|"):
         try:

@@ -1,18 +1,14 @@
-"""Whether the key that a host shows is its own. Always checked, never guessed, written down on demand only.
+"""Whether the key that a host shows is its own: always checked, never guessed.
 
-What may live here: the judgement, what is said of it, and the lines of known_hosts that we write.
+What may live here: the judgement, and what is said of it.
 """
 
 from __future__ import annotations
 
-import base64
-import os
-import re
-import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from reconcile.core.errors import Untrusted
-from reconcile.home import NO_HOME
+from reconcile.remotes.ssh.enrol import enrol, no_file
 from reconcile.remotes.ssh.known_hosts import Known, Line, fingerprint
 
 INTERCEPTED = "Somebody may be intercepting the connection, or the server was set up anew: not connected."
@@ -32,85 +28,47 @@ def check(
     ``confirm`` asks the user whether to do that; its second argument is as good as a yes.
     Raises Untrusted for any other.
     """
-    if judge(known, kind, key):
+    shown = fingerprint(key)
+    if (why := why_not(known, kind, shown)) is None:
         return
-    if not (accept_new or _is_confirmed(known, kind, key, confirm)):
-        raise Untrusted(_introduce(known, kind, fingerprint(key)))
+    if not is_new(known, shown) or not (accept_new or _is_confirmed(known, kind, shown, confirm)):
+        raise Untrusted(why)
     enrol(known, kind, key)
-    say(f"the host key of {known.name} is new: {kind} {fingerprint(key)} was added to {known.file}")
+    say(f"the host key of {known.name} is new: {kind} {shown} was added to {known.file}")
 
 
-def judge(known: Known, kind: str, key: bytes) -> bool:
-    """Whether it is known; raises Untrusted where it can't be the host's."""
-    if any(line.key == key for line in known.revoked):
-        raise Untrusted(explain(known, kind, fingerprint(key)))
-    if known.pins:
-        if any(pin.fingerprint == fingerprint(key) for pin in known.pins):
-            return True
-        raise Untrusted(_accuse_by_pins(known, kind, fingerprint(key)))
-    if vouchers(known, key):
-        return True
-    if known.trusted:
-        raise Untrusted(_accuse(known, kind, fingerprint(key)))
-    return False
-
-
-def explain(known: Known, kind: str, shown: str) -> str:
-    """Why a key whose fingerprint was ``shown`` is not that of the host, as far as is known."""
-    if line := next((line for line in known.revoked if fingerprint(line.key) == shown), None):
+def why_not(known: Known, kind: str, shown: str) -> str | None:
+    """What speaks against the key with the fingerprint ``shown``. None: it is known to be the host's."""
+    if (line := _find(known.revoked, shown)) is not None:
         return (
             f"the host key of {known.name} is revoked ({line}). Whoever answers there can't be trusted: "
             "not connected. Ask the administrator of the server for its new key."
         )
     if known.pins:
-        return _accuse_by_pins(known, kind, shown)
-    return (_accuse if known.trusted else _introduce)(known, kind, shown)
+        pinned = any(pin.fingerprint == shown for pin in known.pins)
+        return None if pinned else _accuse_by_pins(known, kind, shown)
+    if voucher(known, shown) is not None:
+        return None
+    return _accuse(known, kind, shown) if known.trusted else _introduce(known, kind, shown)
 
 
-def vouchers(known: Known, key: bytes) -> tuple[Line, ...]:
-    """The lines that say so."""
-    return tuple(line for line in known.trusted or known.portless if line.key == key)
+def is_new(known: Known, shown: str) -> bool:
+    """Whether nothing is known of the host that could speak for its key, or against it."""
+    return not (known.pins or known.trusted or _find(known.revoked, shown))
 
 
-def enrol(known: Known, kind: str, key: bytes) -> None:
-    """Append a line, in one write, for others may be appending too. Raises Untrusted if it can't be kept."""
-    line = _compose(known, kind, key)
-    file = known.file
-    assert file is not None  # or it could not be composed
-    try:
-        os.makedirs(os.path.dirname(os.path.abspath(file)), mode=0o700, exist_ok=True)
-        fd = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o600)
-        try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise Untrusted(_keeps_nothing(known, file))
-            end = os.lseek(fd, 0, os.SEEK_END)
-            if end:
-                os.lseek(fd, end - 1, os.SEEK_SET)
-                if os.read(fd, 1) != b"\n":
-                    line = b"\n" + line
-            os.write(fd, line)
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise Untrusted(_unwritable(known, file, error)) from None
+def voucher(known: Known, shown: str) -> Line | None:
+    """The line that says that it is the host's."""
+    return _find(known.trusted or known.portless, shown)
 
 
-def _compose(known: Known, kind: str, key: bytes) -> bytes:
-    """A line for known_hosts. Raises Untrusted where there is no place for it, or it would say more."""
-    if known.file is None:
-        raise Untrusted(
-            f"the new host key of {known.name} has no place to be written to: {_no_file()}. "
-            "Name a file with --known-hosts."
-        )
-    if re.search(r"[\s,*?!|#@]", known.name):
-        raise Untrusted(f"{known.name!r} is no host name that could be written to {known.file}")
-    return f"{known.name} {kind} {base64.b64encode(key).decode()}\n".encode()
+def _find(lines: Sequence[Line], shown: str) -> Line | None:
+    return next((line for line in lines if fingerprint(line.key) == shown), None)
 
 
-def _is_confirmed(known: Known, kind: str, key: bytes, confirm: Callable[[str, str], bool] | None) -> bool:
+def _is_confirmed(known: Known, kind: str, shown: str, confirm: Callable[[str, str], bool] | None) -> bool:
     if confirm is None or known.file is None:
         return False
-    shown = fingerprint(key)
     return confirm(
         f"The host {known.name} is not known. It shows {kind} {shown}.\n"
         f"Connect, and add that key to {known.file}?",
@@ -142,7 +100,7 @@ def _accuse_by_pins(known: Known, kind: str, shown: str) -> str:
 
 
 def _introduce(known: Known, kind: str, shown: str) -> str:
-    looked = f"there is none in {' nor '.join(known.files)}" if known.files else _no_file()
+    looked = f"there is none in {' nor '.join(known.files)}" if known.files else no_file()
     way_out = known.way_out if known.file else "name a file for it with --known-hosts"
     note = ""
     if known.authorities:
@@ -159,22 +117,4 @@ def _introduce(known: Known, kind: str, shown: str) -> str:
         f"{way_out}\n"
         f"(In a script: --host-key {shown}; --accept-new-host-key takes whatever is shown first.)"
         f"{note}"
-    )
-
-
-def _no_file() -> str:
-    return f"there is no file of known hosts, as {NO_HOME}, or the configuration names none"
-
-
-def _keeps_nothing(known: Known, file: str) -> str:
-    return (
-        f"the new host key of {known.name} is not trusted, as {file} is no regular file: it would be as new "
-        "the next time, whoever shows one. Name a file with --known-hosts, or the key itself with --host-key."
-    )
-
-
-def _unwritable(known: Known, file: str, error: OSError) -> str:
-    return (
-        f"the new host key of {known.name} can't be written to {file}: {error.strerror}. "
-        "Name another file with --known-hosts, or the key itself with --host-key."
     )

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from reconcile.core.errors import Unreachable, Untrusted, UsageError
 from reconcile.remotes.ssh.known_hosts import Known, Pin, fingerprint, parse_pins
@@ -291,6 +292,19 @@ def test_an_alias_is_looked_for_and_enrolled_without_a_port(file: Path) -> None:
     file.write_text("")
     check(look_up_all(settings, Login()), "ssh-ed25519", OURS, accept_new=True, say=lambda _: None)
     assert file.read_text() == f"box {text(OURS)}\n"
+
+
+def test_a_name_is_hashed_where_the_config_wants_that(file: Path) -> None:
+    """As Debian's does. OpenSSH finds it again, and so do we."""
+    settings = Settings("nas", 2222, "me", user_known_hosts=(str(file),), hash_known_hosts=True)
+    for kind, key in (("ssh-ed25519", OURS), ("ssh-rsa", RSA)):
+        known = replace(look_up_all(settings, Login()), trusted=())
+        check(known, kind, key, accept_new=True, say=lambda _: None)
+    assert "nas" not in file.read_text()
+    assert len(set(file.read_text().split())) == 6, "each with a salt of its own"
+    assert len(look_up_all(settings, Login()).trusted) == 2
+    find = ["ssh-keygen", "-F", "[nas]:2222", "-f", str(file)]
+    assert subprocess.run(find, capture_output=True, text=True, check=True).stdout.count("found: line") == 2
 
 
 @pytest.mark.parametrize("kind", ["device", "pipe"])

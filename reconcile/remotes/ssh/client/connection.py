@@ -37,7 +37,7 @@ from reconcile.remotes.ssh.lines import SSH, Channel
 from reconcile.remotes.ssh.secret import Secrets
 from reconcile.remotes.ssh.settings import Settings
 from reconcile.remotes.ssh.target import Login, SshTarget
-from reconcile.remotes.ssh.trust import explain
+from reconcile.remotes.ssh.trust import why_not
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -220,8 +220,8 @@ class _Call:
         """Say the same as always of the server's own key, if it was that. Raises Untrusted."""
         kind, _, shown = talk.host_key.partition(" ")
         known = known_hosts.look_up(self.settings, self._login, self._secrets.read)
-        if shown and (known.pins or shown not in map(_fingerprint, known.trusted)):
-            raise Untrusted(explain(known, kind, shown)) from None
+        if shown and (why := why_not(known, kind, shown)) is not None:
+            raise Untrusted(why) from None
 
     def make_another(self) -> Process | None:
         """One more channel of the connection that was made last, if that can be."""
@@ -269,10 +269,6 @@ def connect(
     except BaseException:
         call.close()
         raise
-
-
-def _fingerprint(line: known_hosts.Line) -> str:
-    return known_hosts.fingerprint(line.key)
 
 
 def find_client(login: Login, *, versed: bool) -> Client:
