@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from reconcile.remotes.ssh.config import find_settings
 from reconcile.remotes.ssh.connect import PATIENCE
+from reconcile.remotes.ssh.known_hosts import look_up
 from reconcile.remotes.ssh.lines import PARAMIKO, SSH, Connection
 from reconcile.remotes.ssh.settings import Settings
 from reconcile.remotes.ssh.target import Login, SshTarget
@@ -43,7 +44,7 @@ def reach(
 
         secrets = Secrets(login)
     settings = find_settings(target, login, say)
-    name, why = choose(settings, login)
+    name, why = choose(settings, login, secrets.read)
     if name == SSH:
         from reconcile.remotes.ssh.client.connection import connect as connect_by_client
 
@@ -53,18 +54,23 @@ def reach(
     return connect(target, login, say, patience, secrets, settings, why)
 
 
-def choose(settings: Settings, login: Login) -> tuple[str, str]:
-    """By what way, and why."""
+def choose(settings: Settings, login: Login, read: Callable[[str], bytes]) -> tuple[str, str]:
+    """By what way, and why. ``read`` reads a file of the user's."""
     if login.transport in (PARAMIKO, SSH):
         return login.transport, "--transport"
     if settings.proxy is not None:
         return SSH, settings.proxy
-    if settings.certificates:
-        return SSH, f"CertificateFile {settings.certificates[0]}"
-    if settings.others and _has_client(login):
-        return SSH, str(settings.others[0])
-    if token := _token_key(settings, login):
-        return SSH, f"{token} is the key of a token"
+    if _has_client(login):
+        if settings.certificates:
+            return SSH, f"CertificateFile {settings.certificates[0]}"
+        if settings.others:
+            return SSH, str(settings.others[0])
+        if token := _token_key(settings, login):
+            return SSH, f"{token} is the key of a token"
+        known = look_up(settings, login, read)
+        if known.authorities and not (known.trusted or known.pins):
+            line = known.authorities[0]
+            return SSH, f"@cert-authority in {line.file}, line {line.number}"
     return PARAMIKO, "nothing that is configured needs another"
 
 

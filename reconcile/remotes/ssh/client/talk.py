@@ -32,6 +32,7 @@ _CONFIG = re.compile(
 )
 _UNKNOWN_HOST = re.compile(r"Could not resolve hostname (\S+): (.*)")
 _WANTED = "What --ssh-command names has to take the options of OpenSSH's ssh, -v too."
+_CERTIFIED = "-cert-v01@openssh.com"  # at the end of a type of key
 _SHAKY = ("Temporary failure", "Try again")
 _UNTRUSTED = re.compile(
     r"host key is known for|REMOTE HOST IDENTIFICATION HAS CHANGED|REVOKED HOST KEY"
@@ -84,8 +85,9 @@ class Talk:
         self.doing = thought
         head, _, rest = thought.partition(": ")
         match head:
-            case "Server host key":
-                self.host_key = rest
+            case "Server host key" | "Server host certificate":
+                kind, shown, *_ = [*rest.replace(",", " ").split(), "", ""]
+                self.host_key = f"{kind.replace(_CERTIFIED, '')} {shown}"
             case "Offering public key":
                 self.tried.append(f"key {rest}")
             case "Next authentication method":
@@ -133,6 +135,8 @@ def explain(talk: Talk, program: str, where: str, user: str, seconds: float | No
         kind = Unreachable if any(word in unknown[2] for word in _SHAKY) else TurnedAway
         return kind(f"can't find the host {unknown[1]!r}: {unknown[2]}. Check its spelling, or the network.")
     if "Permission denied" in said or "Too many authentication failures" in text:
+        if not talk.server_version:  # so far we have not come
+            return TurnedAway(f"{where}, was not reached, as a host on the way does not let us in: {said}")
         return TurnedAway(_explain_refusal(talk, where, user))
     if "Unable to negotiate" in text:
         return TurnedAway(f"{where}, and ssh have no way of talking in common: {said}.")

@@ -1,0 +1,340 @@
+"""Ways to a server that only OpenSSH's client knows, over other hosts, by certificates, with real sshds."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconcile.core.errors import ReconcileError, TurnedAway, Unreachable, Untrusted
+from reconcile.remotes.sftp.session import Session
+from reconcile.remotes.ssh import lines
+from reconcile.remotes.ssh.reach import reach
+from reconcile.remotes.ssh.target import Login, SshTarget
+from tests.support.accounts import Account, make_account
+from tests.support.agents import start_agent
+from tests.support.doors import answering
+from tests.support.sshd import HOST, Sshd, make_key, start_sshd
+
+SECRET = "correct horse"
+VARIABLE = "TEST_PASSWORD"
+LONG = 30.0  # seconds that connecting may take: it comes to its end at once
+SHORT = 2.0  # the same where it ends because they are over
+HIDDEN = "behind.invalid"  # a name that only the host on the way knows
+QUICK = "KexAlgorithms curve25519-sha256"
+
+
+class Knowing(Account):
+    """A server that knows a name which nobody else does."""
+
+    def settings(self) -> tuple[str, ...]:
+        return ()
+
+    def inside(self, command: Sequence[str]) -> list[str]:
+        hosts = self.folder / "hosts"
+        hosts.write_text(f"127.0.0.1 localhost {HIDDEN}\n")
+        start = f'mount --bind "{hosts}" /etc/hosts && exec "$@"'
+        return ["unshare", "-m", "sh", "-c", start, "sh", *command]
+
+
+@dataclass
+class Net:
+    """Servers, and the config that leads to them."""
+
+    folder: Path
+    stack: ExitStack
+    config: list[str]
+
+    def start(self, name: str, *settings: str, account: Account | None = None) -> Sshd:
+        folder = self.folder / name
+        folder.mkdir()
+        return self.stack.enter_context(start_sshd(folder, settings=settings, account=account))
+
+    def name(
+        self, name: str, sshd: Sshd, *more: str, host: str = HOST, key: bool = True, quick: str = QUICK
+    ) -> None:
+        """Have the config know a server."""
+        known = self.folder / f"known_{name}"
+        known.write_text(f"[{host}]:{sshd.port} {sshd.host_key}\n")
+        self.config += [f"Host {name}", f"HostName {host}", f"Port {sshd.port}", f"User {sshd.endpoint.user}"]
+        self.config += [quick, *more, f"UserKnownHostsFile {known}", "GlobalKnownHostsFile /dev/null"]
+        self.config.append(f"IdentityFile {sshd.folder / 'user' if key else 'none'}")
+        self.config.append("IdentitiesOnly yes")
+
+    def login(self, **changes: Any) -> Login:
+        config = self.folder / "config"
+        config.write_text("\n".join([*self.config, ""]))
+        changes.setdefault("timeout", LONG)
+        return Login(ssh_config=str(config), **changes)
+
+    def connect(self, name: str, **login: Any) -> lines.Connection:
+        said = list[str]()
+        return reach(SshTarget(name, "/"), self.login(**login), said.append)
+
+    def speaks(self, name: str, **login: Any) -> str:
+        """SFTP, by OpenSSH's client; returns why by that."""
+        with closing(self.connect(name, **login)) as connection:
+            assert Session(connection.channel).handshake()
+            assert connection.transport_name == lines.SSH
+            why: str = connection.why
+            return why
+
+    def refusal(self, kind: type[ReconcileError], name: str, **login: Any) -> str:
+        """The message with which it ends, in time."""
+        began = time.monotonic()
+        with pytest.raises(kind) as caught:
+            self.speaks(name, **login)
+        assert time.monotonic() - began < login.get("timeout", LONG) + 5  # on a slow machine
+        message = str(caught.value)
+        assert SECRET not in message
+        return message
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Iterator[Net]:
+    with ExitStack() as stack:
+        yield Net(tmp_path, stack, [])
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """``typed(answer, …)``: what the user types, in this order; returns the prompts as they come."""
+
+    def type_in(*answers: str | Callable[[], str]) -> list[str]:
+        left = list(answers)
+        prompts: list[str] = []
+
+        def ask(prompt: str) -> str:
+            prompts.append(prompt)
+            if not left:
+                raise EOFError
+            answer = left.pop(0)
+            return answer if isinstance(answer, str) else answer()
+
+        monkeypatch.setattr(getpass, "getpass", ask)
+        return prompts
+
+    return type_in
+
+
+# A host on the way
+
+
+def test_a_server_that_is_reached_over_another_only(net: Net) -> None:
+    jump = net.start("jump", account=Knowing(net.folder))
+    net.name("jump", jump)
+    net.name("target", net.start("target"), "ProxyJump jump", host=HIDDEN)
+    assert net.speaks("target").startswith("ProxyJump jump")
+    assert jump.log.read_text().count("Accepted publickey") == 1
+
+
+def test_over_two_others(net: Net) -> None:
+    jump, target = net.start("jump"), net.start("target")
+    net.name("first", jump)
+    net.name("second", jump)
+    net.name("target", target, "ProxyJump first,second")
+    net.name("by-the-second", target, "ProxyJump third")
+    net.name("third", jump, "ProxyJump first")
+    assert net.speaks("target")
+    assert jump.log.read_text().count("Accepted publickey") == 2
+    assert net.speaks("by-the-second")
+    assert jump.log.read_text().count("Accepted publickey") == 4
+
+
+def test_a_circle_of_jumps_ends(net: Net) -> None:
+    jump = net.start("jump")
+    net.name("a", jump, "ProxyJump b")
+    net.name("b", jump, "ProxyJump a")
+    assert "circles" in net.refusal(ReconcileError, "a")
+
+
+def test_a_jump_whose_key_is_not_known(net: Net) -> None:
+    net.name("jump", net.start("jump"))
+    net.name("target", net.start("target"), "ProxyJump jump")
+    (net.folder / "known_jump").write_text("")
+    message = net.refusal(Untrusted, "target")
+    assert "No ED25519 host key is known for" in message
+    assert not (net.folder / "known_jump").read_text()
+
+
+def test_a_first_key_of_a_jump_is_enrolled_if_that_was_asked_for(net: Net) -> None:
+    net.name("jump", net.start("jump"))
+    net.name("target", net.start("target"), "ProxyJump jump")
+    (net.folder / "known_jump").write_text("")
+    assert net.speaks("target", accept_new_host_key=True)
+    assert "ssh-ed25519" in (net.folder / "known_jump").read_text()
+
+
+def test_a_jump_that_asks_for_a_password(
+    net: Net, typed: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = make_account(net.folder / "account", SECRET)
+    jump = net.start("jump", "AuthenticationMethods password", account=account)
+    net.name("jump", jump, key=False)
+    net.name("target", net.start("target"), "ProxyJump jump")
+    assert "a host on the way does not let us in" in net.refusal(Unreachable, "target")
+    monkeypatch.setenv(VARIABLE, SECRET)  # of the target's account, and so nothing for the host on the way
+    net.refusal(Unreachable, "target", password_env=VARIABLE)
+    assert "password for" not in jump.log.read_text()
+    prompts = typed(SECRET)
+    assert net.speaks("target", interactive=True)
+    assert len(prompts) == 1
+    assert f"@{HOST}'s password:" in prompts[0]
+
+
+@pytest.mark.parametrize("jump", ["refuses", "is silent"])
+def test_a_dead_jump(net: Net, jump: str) -> None:
+    target = net.start("target")
+    held: list[socket.socket] = []
+    with answering(held.append) as port:
+        net.name("target", target, "ProxyJump dead")
+        if jump == "refuses":
+            with socket.create_server((HOST, 0)) as probe:
+                port = probe.getsockname()[1]
+        net.config += ["Host dead", f"HostName {HOST}", f"Port {port}", "IdentityFile none"]
+        message = net.refusal(Unreachable, "target", timeout=LONG if jump == "refuses" else SHORT)
+    for each in held:
+        each.close()
+    assert f"port {target.port}" in message
+    assert "Accepted" not in target.log.read_text()
+
+
+@pytest.mark.parametrize("command", ["sleep 600", "false", "cat", "echo hello; sleep 600"])
+def test_a_proxy_that_leads_nowhere(net: Net, command: str) -> None:
+    net.name("target", net.start("target"), f"ProxyCommand {command}")
+    net.refusal(Unreachable, "target", timeout=SHORT)
+
+
+def test_a_proxy_of_the_users_own(net: Net) -> None:
+    jump = net.start("jump", account=Knowing(net.folder))
+    net.name("jump", jump)
+    proxy = f"ProxyCommand ssh -F {net.folder / 'config'} -W %h:%p jump"
+    net.name("target", net.start("target"), proxy, host=HIDDEN)
+    assert net.speaks("target").startswith("ProxyCommand ssh")
+
+
+# Certificates
+
+
+def sign(folder: Path, public: Path, *options: str) -> None:
+    """Have a CA of ours, ``folder/ca``, sign a key."""
+    if not (folder / "ca").exists():
+        make_key(folder / "ca")
+    command = ["ssh-keygen", "-q", "-s", str(folder / "ca"), "-I", "test", *options, str(public)]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def test_a_certificate_of_the_user(net: Net) -> None:
+    make_key(net.folder / "key")
+    sign(net.folder, net.folder / "key.pub", "-n", getpass.getuser())
+    (net.folder / "key-cert.pub").rename(net.folder / "certificate")
+    target = net.start("target", f"TrustedUserCAKeys {net.folder / 'ca.pub'}")
+    certified = [f"CertificateFile {net.folder / 'certificate'}", f"IdentityFile {net.folder / 'key'}"]
+    net.name("target", target, *certified, key=False)
+    assert net.speaks("target").startswith("CertificateFile")
+    assert "ED25519-CERT" in target.log.read_text()
+
+
+def test_a_key_of_a_host_that_an_authority_has_signed(net: Net) -> None:
+    make_key(net.folder / "host")
+    sign(net.folder, net.folder / "host.pub", "-h", "-n", HOST)
+    host = [f"HostKey {net.folder / 'host'}", f"HostCertificate {net.folder / 'host-cert.pub'}"]
+    net.name("target", net.start("target", *host), quick="# nothing else")
+    authority = (net.folder / "ca.pub").read_text()
+    (net.folder / "known_target").write_text(f"@cert-authority * {authority}")
+    assert "@cert-authority" in net.speaks("target")
+    (net.folder / "known_target").write_text(f"@cert-authority *.elsewhere {authority}")
+    assert "is not known" in net.refusal(Untrusted, "target", transport=lines.SSH)
+
+
+# What is asked
+
+
+@pytest.mark.parametrize("way", ["password", "keyboard-interactive"])
+def test_a_key_and_then_a_password(
+    net: Net, monkeypatch: pytest.MonkeyPatch, typed: Callable[..., list[str]], way: str
+) -> None:
+    account = make_account(net.folder / "account", SECRET)
+    target = net.start("target", f"AuthenticationMethods publickey,{way}", account=account)
+    net.name("target", target)
+    monkeypatch.setenv(VARIABLE, SECRET)
+    assert net.speaks("target", transport=lines.SSH, password_env=VARIABLE)
+    assert net.speaks("target", transport=lines.SSH, password_command=f"echo '{SECRET}'")
+    prompts = typed(SECRET)
+    assert net.speaks("target", transport=lines.SSH, interactive=True)
+    assert len(prompts) == 1
+    monkeypatch.setenv(VARIABLE, "wrong")
+    message = net.refusal(TurnedAway, "target", transport=lines.SSH, password_env=VARIABLE)
+    assert "does not accept the password" in message or "Permission denied" in message
+    message = net.refusal(TurnedAway, "target", transport=lines.SSH)
+    assert "Permission denied" in message
+
+
+def test_two_questions(net: Net, monkeypatch: pytest.MonkeyPatch, typed: Callable[..., list[str]]) -> None:
+    account = make_account(net.folder / "account", SECRET, factor=True)
+    target = net.start("target", "AuthenticationMethods keyboard-interactive", account=account)
+    net.name("target", target)
+    prompts = typed(SECRET, account.code)
+    assert net.speaks("target", transport=lines.SSH, interactive=True)
+    user = getpass.getuser()
+    assert prompts == [f"({user}@{HOST}) Password: ", f"({user}@{HOST}) Verification code: "]
+    monkeypatch.setenv(VARIABLE, SECRET)
+    message = net.refusal(TurnedAway, "target", transport=lines.SSH, password_env=VARIABLE)
+    assert 'asks "Verification code:", which nobody could answer' in message
+
+
+def test_a_passphrase(net: Net, monkeypatch: pytest.MonkeyPatch, typed: Callable[..., list[str]]) -> None:
+    target = net.start("target")
+    net.name("target", target)
+    change = ["ssh-keygen", "-q", "-p", "-N", SECRET, "-f", str(target.endpoint.identity)]
+    subprocess.run(change, check=True, capture_output=True)
+    monkeypatch.setenv(VARIABLE, SECRET)
+    assert net.speaks("target", transport=lines.SSH, password_env=VARIABLE)
+    assert net.speaks("target", transport=lines.SSH, passphrase_command=f"echo '{SECRET}'")
+    prompts = typed("wrong", SECRET)
+    assert net.speaks("target", transport=lines.SSH, interactive=True)
+    assert len(prompts) == 2
+    net.refusal(TurnedAway, "target", transport=lines.SSH)
+    net.refusal(TurnedAway, "target", transport=lines.SSH, passphrase_command="echo wrong")
+    typed()
+    net.refusal(TurnedAway, "target", transport=lines.SSH, interactive=True)
+
+
+def test_an_unknown_host_is_confirmed_on_a_terminal(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = net.start("target")
+    net.name("target", target)
+    known = net.folder / "known_target"
+    asked: list[str] = []
+
+    def confirm(_: object, question: str, also: str = "") -> bool:
+        asked.append(question)
+        assert also.startswith("SHA256:")
+        return len(asked) > 1
+
+    monkeypatch.setattr("reconcile.remotes.ssh.secret.Secrets.confirm", confirm)
+    known.write_text("")
+    net.refusal(Untrusted, "target", transport=lines.SSH, interactive=True)
+    assert not known.read_text()
+    assert net.speaks("target", transport=lines.SSH, interactive=True)
+    assert "ssh-ed25519" in known.read_text()
+    assert f"[{HOST}]:{target.port}" in asked[0]
+
+
+def test_an_agent_with_more_keys_than_the_server_hears(net: Net, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [net.folder / f"key{number}" for number in range(10)]
+    for key in keys:
+        make_key(key)
+    target = net.start("target", "MaxAuthTries 6")
+    (target.folder / "authorized_keys").write_text((net.folder / "key8.pub").read_text())
+    with start_agent(net.folder, *keys) as agent:
+        monkeypatch.setenv("SSH_AUTH_SOCK", agent)
+        net.name("target", target, f"IdentityFile {net.folder / 'key8.pub'}", key=False)
+        assert net.speaks("target", transport=lines.SSH)
