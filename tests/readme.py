@@ -38,6 +38,7 @@ TYPED = "me@example.org:/srv/www"  # the same, as a person types it
 PASSWORD = "example"
 MEASURED = {
     "server": "example.org, port 22",
+    "agreed on": "key exchange mlkem768x25519-sha256, host key ssh-ed25519, cipher aes128-gcm@openssh.com",
     "round trip": "24 ms (23 ms to 31 ms)",
     "sends": "11.3 MB/s (11.5 MB in 1.0 s, one file)",
     "fetches": "11.6 MB/s (11.5 MB in 0.99 s, one file)",
@@ -73,7 +74,7 @@ def names(text: str) -> list[str]:
 def _run_session(folder: Path, server: Server) -> dict[str, str]:
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{server.port} {' '.join(server.host_key)}\n")
     target = f"sftp://me@127.0.0.1:{server.port}/srv/www"
-    reaching = f"--known-hosts {folder}/known_hosts --password-env PASSWORD"
+    reaching = f"--known-hosts {folder}/known_hosts --password-env PASSWORD --ssh-config none"
     hidden = f"--state state {reaching}"
     environment = {**os.environ, "PASSWORD": PASSWORD, "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
 

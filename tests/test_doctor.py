@@ -64,6 +64,20 @@ def test_all_is_well_on_openssh(sshd: Sshd, dest: Path) -> None:
     assert os.listdir(dest) == []
 
 
+def test_by_which_way_and_what_was_set_is_told(sshd: Sshd, dest: Path, tmp_path: Path) -> None:
+    dest.mkdir()
+    config = tmp_path / "ssh_config"
+    config.write_text("Host *\n  IdentitiesOnly yes\n  ConnectTimeout 21\n")
+    flags = [*sshd.endpoint.flags(), "--ssh-config", str(config)]
+    for way in ("paramiko", "ssh"):
+        told = values(doctor(sshd.endpoint.url(dest), *flags, "--transport", way, "--json"))
+        assert told["transport"] == way
+        assert told["settings"] == {"IdentitiesOnly": "yes", "ConnectTimeout": "21"}
+        assert told["agreed on"]["cipher"]
+        assert told["agreed on"]["key exchange"]
+    assert os.listdir(dest) == []
+
+
 def test_channels_are_as_many_as_may_be(sshd: Sshd, dest: Path) -> None:
     dest.mkdir()
     assert values(doctor(*at(sshd.endpoint, dest), "--json", "--channels", "2"))["channels"] == 2

@@ -45,10 +45,15 @@ class Mismatch(Struct, frozen=True):
 class NothingInCommon(TurnedAway):
     """We and the server have no way of talking, as far as paramiko goes."""
 
-    def __init__(self, where: str, mismatch: Mismatch | None, otherwise: str) -> None:
-        told = f"{mismatch}. {mismatch.advice}" if mismatch is not None else otherwise
-        super().__init__(f"{where}, and we have no way of talking in common: {told}.")
+    def __init__(self, message: str, mismatch: Mismatch | None = None) -> None:
+        super().__init__(message)
         self.mismatch = mismatch
+
+
+def nothing_in_common(where: str, mismatch: Mismatch | None, otherwise: str) -> NothingInCommon:
+    """The same, told."""
+    told = f"{mismatch}. {mismatch.advice}" if mismatch is not None else otherwise
+    return NothingInCommon(f"{where}, and we have no way of talking in common: {told}.", mismatch)
 
 
 def known_to_client(command: Sequence[str], mismatch: Mismatch) -> list[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from reconcile.core.errors import TurnedAway, Unreachable, UsageError
 from reconcile.remotes.ssh import known_hosts
-from reconcile.remotes.ssh.common import NothingInCommon
+from reconcile.remotes.ssh.common import nothing_in_common
 from reconcile.remotes.ssh.config import find_settings
 from reconcile.remotes.ssh.lines import PARAMIKO
 from reconcile.remotes.ssh.settings import Settings, Strict
@@ -307,7 +307,7 @@ def negotiate(transport: Transport, known: known_hosts.Known, settings: Settings
         return
     error = transport.get_exception()
     if isinstance(error, IncompatiblePeer):
-        raise NothingInCommon(str(settings), transport.mismatch, str(error))
+        raise nothing_in_common(str(settings), transport.mismatch, str(error))
     greeting = transport.stream.greeting
     if not greeting:
         what = "closed the connection without a word" if in_time else f"said nothing in {seconds:.0f} s"

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from reconcile.remotes.ssh.common import NothingInCommon, known_to_client
 from reconcile.remotes.ssh.config import find_settings
 from reconcile.remotes.ssh.connect import PATIENCE
 from reconcile.remotes.ssh.known_hosts import look_up
@@ -45,13 +46,34 @@ def reach(
         secrets = Secrets(login)
     settings = find_settings(target, login, say)
     name, why = choose(settings, login, secrets.read)
-    if name == SSH:
-        from reconcile.remotes.ssh.client.connection import connect as connect_by_client
+    if name == PARAMIKO:
+        from reconcile.remotes.ssh.connect import connect
 
-        return connect_by_client(target, settings, login, say, secrets, why)
-    from reconcile.remotes.ssh.connect import connect
+        try:
+            return connect(target, login, say, patience, secrets, settings, why)
+        except NothingInCommon as error:
+            why = _better_by_client(error, login)
+    from reconcile.remotes.ssh.client.connection import connect as connect_by_client
 
-    return connect(target, login, say, patience, secrets, settings, why)
+    return connect_by_client(target, settings, login, say, secrets, why)
+
+
+def _better_by_client(error: NothingInCommon, login: Login) -> str:
+    """Why OpenSSH's client is worth trying after paramiko had nothing in common with the server.
+
+    Raises the error, with the way out if there is one.
+    """
+    from reconcile.remotes.ssh.client.arguments import split_command
+
+    command = split_command(login.ssh_command) if login.ssh_command is not None else ("ssh",)
+    known = known_to_client(command, error.mismatch) if error.mismatch is not None else []
+    if not known or error.mismatch is None:
+        raise error
+    if login.transport == PARAMIKO:
+        raise NothingInCommon(
+            f"{error} OpenSSH's client here has {', '.join(known)}: leave --transport out, or give 'ssh'."
+        ) from None
+    return f"paramiko has none of the {error.mismatch.what} that the server offers"
 
 
 def choose(settings: Settings, login: Login, read: Callable[[str], bytes]) -> tuple[str, str]:

@@ -68,6 +68,7 @@ class Transport(paramiko.Transport):
         options = self.get_security_options()
         options.ciphers = tuple(sorted(options.ciphers, key=lambda name: "gcm" not in name))
         self.mismatch: Mismatch | None = None  # why no way of talking was found
+        self.key_exchange = ""  # that was agreed on
         self.farewell = ""  # what the other end said when it hung up
         self.arrival: threading.Event | None = None  # set when a channel takes more
 
@@ -84,10 +85,9 @@ class Transport(paramiko.Transport):
     def agreed(self) -> dict[str, str]:
         """What the two ends agreed on, once they have."""
         inner = vars(self)
-        kex = getattr(inner.get("kex_engine"), "name", "")
         key = inner.get("host_key_type") or ""
         return {
-            "key exchange": kex,
+            "key exchange": self.key_exchange,
             "host key": key,
             "cipher": inner.get("local_cipher", ""),
             "MAC": inner.get("local_mac", ""),
@@ -102,6 +102,10 @@ class Transport(paramiko.Transport):
             offered = super()._really_parse_kex_init(message)  # type: ignore[misc]
             self.mismatch = self._find_mismatch(offered)
             raise
+        message.rewind()
+        offered = super()._really_parse_kex_init(message)  # type: ignore[misc]
+        ways = self.get_security_options().kex
+        self.key_exchange = next((name for name in ways if name in offered["kex_algo_list"]), "")
 
     def _find_mismatch(self, offered: Mapping[str, Sequence[str]]) -> Mismatch | None:
         """What the other end offers where none of it is ours."""
