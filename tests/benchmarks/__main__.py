@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
-from tests.benchmarks import copying, defaults, here, unchanged
+from tests.benchmarks import bucket, copying, defaults, here, unchanged
 from tests.benchmarks.measure import ROOT, Failed, Report, time_command
 from tests.benchmarks.peers import TOOLS, Copy
 from tests.benchmarks.plot import draw
@@ -31,6 +31,7 @@ WORKS: dict[str, Work] = {
     "directories": copying.directories,
     "first-run": copying.first_run,
     "latency": copying.latency,
+    "bucket": bucket.bucket,
     "start-up": unchanged.start_up,
     "defaults": defaults.defaults,
 }

@@ -165,6 +165,7 @@ def versions() -> dict[str, str]:
         "rsync": ["--version"],
         "rclone": ["version"],
         "lftp": ["--version"],
+        "s5cmd": ["version"],
         "ssh": ["-V"],
         "tar": ["--version"],
         "find": ["--version"],

@@ -15,10 +15,10 @@ class WrongCopy(Exception):
     """Source and target differ; says where first."""
 
 
-def compare(source: Path, target: Path, *, modes: bool) -> None:
+def compare(source: Path, target: Path, *, modes: bool, times: bool = True) -> None:
     """Demand the same names, kinds, contents byte for byte, and mtimes of files to the second.
 
-    ``modes``: 0777 bits too; not every peer promises them.
+    ``modes``: 0777 bits too; not every peer promises them. ``times``: not where the target keeps none.
     """
     for relative, here, there in _pairs(os.fspath(source), os.fspath(target), ""):
         if stat.S_IFMT(here.st_mode) != stat.S_IFMT(there.st_mode):
@@ -29,7 +29,7 @@ def compare(source: Path, target: Path, *, modes: bool) -> None:
             continue
         if here.st_size != there.st_size or not _same_bytes(source / relative, target / relative):
             raise WrongCopy(f"{relative!r} has other content in {target}")
-        if here.st_mtime_ns // 10**9 != there.st_mtime_ns // 10**9:
+        if times and here.st_mtime_ns // 10**9 != there.st_mtime_ns // 10**9:
             raise WrongCopy(f"{relative!r} is of {there.st_mtime:.0f}, not {here.st_mtime:.0f}, in {target}")
 
 
