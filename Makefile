@@ -11,11 +11,13 @@ demo: $(INSTALLED)  ## show everything on a server of its own, then clean up
 
 test: $(INSTALLED)  ## all tests, against a real sshd and the embedded server
 	-@.ci/install-openssh
+	-@.ci/install-servers $(VENV)/servers
 	$(BIN)/python -m pytest -n auto
 
 torture: $(INSTALLED)  ## an hour or more: everything that may break, at every request
 	-@.ci/install-openssh
-	TORTURE=1 $(BIN)/python -m pytest -n auto --timeout 0 tests/faults
+	-@.ci/install-servers $(VENV)/servers
+	TORTURE=1 $(BIN)/python -m pytest -n auto --timeout 0 tests/faults tests/remotes/servers
 
 check: $(INSTALLED)  ## style, types, layering
 	$(BIN)/ruff check

@@ -279,7 +279,7 @@ class Scheme(Protocol):
         """Import what opening needs and is slow to import."""
 
     def recall_caps(self, job: Job, memory: Memory) -> Caps:
-        """What the job's remote is known to keep, of modes and times say, without a look at it."""
+        """What the job's remote is known to be able to do, without a look at it."""
 
     def make_opener(self) -> Opener:
         """What opens the remotes of one run."""

@@ -179,6 +179,8 @@ class QuirkyFiles(Files):
             target_path, path = path, target_path
         if Quirk.SYMLINK_FROM_LOGIN in self.quirks:
             target_path = os.path.join(os.fsdecode(self.root), target_path)
+        if Quirk.NAMES_AS_TEXT in self.quirks:
+            target_path = os.fsencode(target_path).decode(errors="replace")
         if Quirk.READLINK_WHOLE in self.quirks and target_path.startswith("/"):
             target_path = os.fsdecode(self.root) + target_path  # what was told may be made again
         return super().symlink(target_path, path)

@@ -122,9 +122,13 @@ class Sshd:
         bound: bool,
         settings: tuple[str, ...],
         account: Account | None,
+        user: str | None,
+        subsystem: str | None,
     ) -> None:
         self.folder = folder
         self.account = account
+        self.user = user or _user()
+        self.subsystem = subsystem
         self.with_shim = with_shim
         self.bound = bound
         self.settings = settings
@@ -137,7 +141,7 @@ class Sshd:
             make_key(folder / name)
         shutil.copyfile(folder / "user.pub", folder / "authorized_keys")
         self.shim_log.touch()
-        self.endpoint = self.via(_free_port())
+        self.endpoint = self.via(free_port())
 
     @property
     def port(self) -> int:
@@ -158,7 +162,7 @@ class Sshd:
         """The server as it is reached through another port, a proxy's. Its key becomes known there too."""
         known_hosts = self.folder / f"known_hosts_{port}"
         known_hosts.write_text(f"[{HOST}]:{port} {self.host_key}\n")
-        return Endpoint(port, _user(), self.folder / "user", known_hosts)
+        return Endpoint(port, self.user, self.folder / "user", known_hosts)
 
     def start(self) -> None:
         """Start listening, on the same port as before."""
@@ -167,7 +171,7 @@ class Sshd:
             if self._start():
                 return
             # Somebody took the port between our looking for a free one and sshd's bind.
-            self.endpoint = self.via(_free_port())
+            self.endpoint = self.via(free_port())
         raise RuntimeError("no free port for sshd")
 
     def stop(self) -> None:
@@ -232,7 +236,7 @@ class Sshd:
                 start_new_session=True,  # an interrupt at the terminal is ours to handle
             )
         deadline = time.monotonic() + 15
-        while not _answers(self.port):
+        while not answers(self.port):
             if self._process.poll() is not None:
                 self._process = None
                 if "Address already in use" in self.log.read_text():
@@ -271,6 +275,8 @@ class Sshd:
             yield "PerSourcePenalties no"  # tests fail to log in on purpose, all from one address
 
     def _subsystem(self) -> str:
+        if self.subsystem is not None:
+            return self.subsystem
         server = next((path for path in SFTP_SERVERS if os.access(path, os.X_OK)), None)
         if server is None:
             raise RuntimeError(f"no sftp-server in any of {', '.join(SFTP_SERVERS)}; install openssh-server")
@@ -294,14 +300,24 @@ def start_sshd(
     bound: bool = False,
     settings: tuple[str, ...] = (),
     account: Account | None = None,
+    user: str | None = None,
+    subsystem: str | None = None,
 ) -> Iterator[Sshd]:
     """A running server that keeps its keys and logs in ``folder``, which must exist.
 
     ``with_shim``: count requests. ``bound``: permissions bind it, even if root
     runs the tests. ``settings``: lines for sshd_config that go before ours. ``account``: it takes that
-    password too.
+    password too. ``user``: who logs in, if not we. ``subsystem``: what speaks SFTP, if not OpenSSH's own.
     """
-    sshd = Sshd(folder, with_shim=with_shim, bound=bound, settings=settings, account=account)
+    sshd = Sshd(
+        folder,
+        with_shim=with_shim,
+        bound=bound,
+        settings=settings,
+        account=account,
+        user=user,
+        subsystem=subsystem,
+    )
     sshd.start()
     try:
         yield sshd
@@ -357,13 +373,15 @@ def _user() -> str:
     return pwd.getpwuid(os.getuid()).pw_name
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nobody listens on now."""
     with socket.create_server((HOST, 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Whether an SSH server does there."""
     try:
         with socket.create_connection((HOST, port), timeout=5) as probe:
             return probe.recv(4) == b"SSH-"

@@ -111,7 +111,7 @@ def load() -> None:
 
 
 def recall_caps(job: Job, memory: Memory) -> Caps:  # noqa: ARG001 - it is the memory's
-    """What the server is known to keep of modes and times."""
+    """What the server is known to be able to do."""
     from reconcile.remotes.tree.quirks import caps_of  # which is light
 
     return caps_of(memory.recall())

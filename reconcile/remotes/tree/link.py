@@ -110,8 +110,10 @@ def show(site: Site, path: bytes, attrs: Attrs, link: str | None = None) -> Reci
         return seen_as(site, b"", attrs)
     told = yield from tell_link(site, path)
     directory = path.rpartition(b"/")[0]
-    if told.is_end and link is not None:
-        end = content_of((yield Realpath(posixpath.join(directory, os.fsencode(link)))))
+    ours = posixpath.join(directory, os.fsencode(link or ""))
+    # By a link that leads to itself it would only be told where it leads by now.
+    if told.is_end and link is not None and posixpath.normpath(ours) != path:
+        end = content_of((yield Realpath(ours)))
         if end is not None and os.fsdecode(end) == told.link:
             told = Told(link)
     return seen_as(site, directory, attrs, told)

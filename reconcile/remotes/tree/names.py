@@ -56,6 +56,15 @@ def _gives_a_name(action: Action) -> bool:
     return action.op in (Op.CREATE, Op.MKDIR) or (action.op is Op.MOVE and action.home is None)
 
 
+def is_changed(site: Site, text: str) -> Recipe[bool]:
+    """Whether what a link holds is no UTF-8, and would be made into some."""
+    if not _is_no_text(text):
+        return False
+    if site.quirks.keeps_bytes is None:
+        yield from try_bytes(site)
+    return site.quirks.keeps_bytes is False
+
+
 def _is_no_text(path: str) -> bool:
     try:
         path.encode()

@@ -20,10 +20,16 @@ from reconcile.remotes.tree.drift import NO_REPLACE, Way, clear, keep, meet
 from reconcile.remotes.tree.failure import explain
 from reconcile.remotes.tree.layout import STAGING
 from reconcile.remotes.tree.link import intended, look, make_room, matches, symlink
+from reconcile.remotes.tree.names import is_changed
 from reconcile.remotes.tree.site import SPECIAL_BITS, Site, absent, act, problem
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import OK, UNCLEAR, Attrs, Remove, Rename, Replace, Set, Status
 from reconcile.source.files import Source, SourceError
+
+_NO_TEXT = (
+    "what the link holds is not UTF-8, and would be changed there; not brought. Let it lead elsewhere, "
+    "or exclude it"
+)
 
 
 class Published(Struct, frozen=True):
@@ -127,6 +133,8 @@ def make_link(site: Site, action: Action, source: Source) -> Recipe[Outcome]:
             return Outcome(action, problem=problem(action.path, error.reason, error.message))
     if not site.quirks.makes_links:
         return Outcome(action, problem=_no_links(site, action.path))
+    if (yield from is_changed(site, new.link or "")):
+        return Outcome(action, problem=problem(action.path, Reason.BAD_NAME, _NO_TEXT))
     target, content = site.layout.at(action.path), os.fsencode(new.link or "")
     wish = replace(action, new=new)
     way: Way | Outcome = Way.FREE
@@ -188,9 +196,8 @@ def _no_links(site: Site, path: str) -> Problem:
     if site.quirks.makes_links is None:
         text = f"how {site.who} makes links could not be tried out, so none is made; the next run tries again"
         return problem(path, Reason.FAILED, text)
-    site.ask_anew()
     text = (
-        f"{site.who} makes no links, or none that lead where they should; --links skip leaves them out, "
-        "--links follow brings what they lead to"
+        f"{site.who} makes no links, or none that lead where they should; later runs leave them out, until "
+        "it is tried anew (--refresh). --links follow brings what they lead to"
     )
     return problem(path, Reason.UNSUPPORTED, text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias, get_type_hints
 
 from msgspec import Struct
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from reconcile.core.model import Caps
 
@@ -54,6 +54,15 @@ class Quirks(Struct, frozen=True):
         """What time shows where ``time`` was set."""
         return rounded(time, self.time_step or 1) + (self.time_shift or 0)
 
+    def within(self, caps: Caps) -> Caps:
+        """Of what a tree of files may be able to do, what is not known to fail."""
+        return replace(
+            caps,
+            links=caps.links and self.makes_links is not False,
+            modes=caps.modes and self.keeps_modes is not False,
+            times=caps.times and self.keeps_times is not False,
+        )
+
     @property
     def lacking(self) -> bool:
         """Whether something was found not to work that whoever runs the server may allow."""
@@ -93,7 +102,7 @@ def unpack(value: object, version: Version, otherwise: Quirks) -> Quirks:
 
 
 def caps_of(value: object) -> Caps:
-    """What is known of modes and times by what was remembered, of whatever version of the server."""
+    """What can be done by what was remembered, of whatever version of the server."""
     version = value.get("version") if isinstance(value, dict) else None
     quirks = unpack(value, version, Quirks()) if isinstance(version, list) else Quirks()
-    return Caps(modes=quirks.keeps_modes is not False, times=quirks.keeps_times is not False)
+    return quirks.within(Caps())

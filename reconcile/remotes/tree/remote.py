@@ -71,7 +71,7 @@ class TreeRemote:
     @property
     def caps(self) -> Caps:
         """What the server can do, as far as it has shown by now."""
-        return self._site.caps
+        return self._site.quirks.within(self._site.caps)
 
     @property
     def stats(self) -> Stats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 
 from reconcile.core.errors import Refused
 from reconcile.core.job import Job, OnDrift, Options
+from reconcile.core.model import Reason
 from reconcile.remotes.tree import walk
 from reconcile.run import make_plan, run
 from reconcile.state.memo import Memo
@@ -327,17 +329,23 @@ def test_a_trash_with_links_in_it_is_emptied_by_the_next_run(
     ],
     ids=str,
 )
-def test_a_server_that_makes_no_links_is_told_once_a_path(
+def test_a_server_that_makes_no_links_is_told_of_once_and_then_gets_none(
     quirks: tuple[Quirk, ...], job_to: JobTo, source: Path, dest: Path, served: Path
 ) -> None:
     build_tree(source, {"f": "f", "l": Link("f")})
     job = job_to(*quirks)
+    (problem,) = run(job, Heard()).problems
+    assert problem.path == "l"
+    assert "later runs leave them out" in problem.message
+    assert not run(job, Heard()).connected
+    build_tree(source, {"m": Link("f")})
     for refresh in (False, True):
-        (problem,) = run(replace(job, options=Options(refresh=refresh)), Heard()).problems
-        assert problem.path == "l"
-        assert "--links skip" in problem.message
-        assert (dest / "f").read_text() == "f"
-        assert not (dest / "l").is_symlink()
+        build_tree(source, {"f": f"changed, {refresh}"})
+        planned = make_plan(job, Heard())
+        assert [action.path for action in planned.plan.actions] == ["f"]
+        assert "DEST keeps no links: none are sent" in [note.message for note in planned.notes]
+        assert run(replace(job, options=Options(refresh=refresh)), Heard()).problems == []
+        assert (dest / "f").read_text() == (source / "f").read_text()
         assert not any(path.is_symlink() for path in served.rglob("*"))
         assert kept(dest) == []
 
@@ -372,3 +380,29 @@ def test_what_a_dead_run_had_staged_goes_though_a_link_to_nowhere_hides_it(
     (source / "f").write_text("changed")
     works(job)
     assert not list(ours.glob("dead*"))
+
+
+def test_what_a_link_holds_is_not_turned_into_text(job_to: JobTo, source: Path, dest: Path) -> None:
+    build_tree(source, {"f": "f", "text": Link("caf\u00e9"), "bytes": Link(b"caf\xe9")})
+    job = job_to(Quirk.NAMES_AS_TEXT)
+    for _ in range(2):
+        (problem,) = run(job, Heard()).problems
+        assert (problem.path, problem.reason) == ("bytes", Reason.BAD_NAME)
+    assert os.readlink(dest / "text") == "caf\u00e9"
+    assert not (dest / "bytes").is_symlink()
+
+
+def test_a_link_that_led_to_itself_and_leads_elsewhere_now_is_not_ours(
+    job_to: JobTo, source: Path, dest: Path
+) -> None:
+    """Asyncssh tells where a link leads in the end: asked for ours, it follows the one that is there now."""
+    build_tree(source, {"l": Link("l"), "f": "f"})
+    job = job_to(Quirk.READLINK_LOST, Quirk.SYMLINK_REVERSED, options=Options(on_drift=OnDrift.SKIP))
+    assert run(job, Heard()).problems == []
+    (dest / "l").unlink()
+    (dest / "l").symlink_to("theirs")
+    (source / "l").unlink()
+    (source / "l").symlink_to("new")
+    (problem,) = run(job, Heard()).problems
+    assert (problem.path, problem.reason) == ("l", Reason.DRIFT)
+    assert os.readlink(dest / "l") == "theirs"
