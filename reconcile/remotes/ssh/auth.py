@@ -22,6 +22,7 @@ _Start: TypeAlias = Callable[[threading.Event], object]
 
 PASSWORD, DIALOGUE = "password", "keyboard-interactive"  # their names, RFC 4252 and 4256
 NOTHING = "without a proof"
+_KEY = "key "  # how the label of one begins
 _ENOUGH = re.compile("too many auth", re.IGNORECASE)  # as OpenSSH says after MaxAuthTries
 
 
@@ -73,7 +74,7 @@ class _Attempts:
         start = partial(self.auth.auth_publickey, self._user, offer.key)
         refused = False
         try:
-            if self.lets_in(f"key {offer.label}", start):
+            if self.lets_in(f"{_KEY}{offer.label}", start):
                 return True
             refused = not (self.auth.partly or self.auth.unsigned)
         except Unreachable:
@@ -91,7 +92,7 @@ class _Attempts:
 
     def lets_in(self, label: str, start: _Start) -> bool:
         """One attempt. Raises Unreachable if the server hangs up or falls silent."""
-        if label not in self._tried or label.startswith("key "):
+        if label not in self._tried or label.startswith(_KEY):
             self._tried.append(label)
         answered = threading.Event()
         auth = self.auth
@@ -107,7 +108,9 @@ class _Attempts:
             return bool(auth.is_authenticated())
         if auth.transport.is_active():
             raise Unreachable(f"{self._settings}, did not answer the login as {self._user} in time.")
-        keys = sum(label.startswith("key ") for label in self._tried)
+        if not label.startswith(_KEY):  # it would only be tried again on another connection
+            self._secrets.refused.clear()
+        keys = sum(each.startswith(_KEY) for each in self._tried)
         advice = (
             "Servers do that after too many refused keys: name the right one with --identity."
             if keys > 1
@@ -176,7 +179,7 @@ class _Attempts:
 
     def explain(self) -> str:
         """Why nothing has let us in, and what might."""
-        refused = [f"key {label}" for label in self._secrets.refused.values()]
+        refused = [f"{_KEY}{label}" for label in self._secrets.refused.values()]
         tried = [
             label for label in dict.fromkeys([*refused, *self._tried]) if label != NOTHING
         ] or self._tried

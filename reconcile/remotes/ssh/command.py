@@ -15,6 +15,7 @@ from contextlib import suppress
 
 from reconcile.core.errors import TurnedAway
 
+_SHELL = "/bin/sh"
 _MOST = 64 * 1024  # bytes; no secret is longer
 _NOBODY = "There is no terminal on which it could ask: let it need none. Not logged in."
 _LOOK_UP = 0.1  # seconds after which we see that it ended, though what it began still holds its output
@@ -26,12 +27,15 @@ def read_secret(command: str, option: str, seconds: float | None) -> str:
     Its errors go where ours do. It is given ``seconds``; None: somebody is there, whom it may ask.
     Raises TurnedAway, naming ``option``, if it fails or prints anything else.
     """
-    process = subprocess.Popen(
-        ["/bin/sh", "-c", command],
-        stdin=None if seconds is None else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        start_new_session=seconds is not None,  # with all that it starts it can be ended then
-    )
+    try:
+        process = subprocess.Popen(
+            [_SHELL, "-c", command],
+            stdin=None if seconds is None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            start_new_session=seconds is not None,  # with all that it starts it can be ended then
+        )
+    except OSError as error:
+        raise TurnedAway(f"{option}: can't run {_SHELL}: {error.strerror}. Not logged in.") from None
     try:
         printed = _read(process, seconds)
         if printed is None:

@@ -124,6 +124,13 @@ def look_up(settings: Settings, login: Login, read: Callable[[str], bytes] = rea
     )
 
 
+def find_key(known: Known, shown: str) -> Line | None:
+    """A line that says that the key with this fingerprint is some host's, whichever."""
+    files = filter(os.path.isfile, known.files)  # a pipe can be read but once
+    lines = (line for path in files for line in _read_lines(path, read_plainly) if not line.marker)
+    return next((line for line in lines if fingerprint(line.key) == shown), None)
+
+
 def parse_pins(text: str, option: str = "--host-key") -> list[Pin]:
     """What ``option`` names: a fingerprint, as ``ssh-keygen -l`` shows it, or lines of known_hosts.
 
@@ -233,5 +240,6 @@ def _glob(pattern: str, name: str) -> bool:
     # fnmatch won't do: to it the brackets of [host]:port are a set of characters.
     if "*" not in pattern and "?" not in pattern:
         return pattern == name
+    pattern = re.sub(r"\*+", "*", pattern)  # which else would take its time
     expression = "".join({"*": ".*", "?": "."}.get(char) or re.escape(char) for char in pattern)
     return re.fullmatch(expression, name, re.DOTALL) is not None

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 from reconcile.core.errors import Untrusted
 from reconcile.remotes.ssh.enrol import enrol, no_file
-from reconcile.remotes.ssh.known_hosts import Known, Line, fingerprint
+from reconcile.remotes.ssh.known_hosts import Known, Line, find_key, fingerprint
+from reconcile.remotes.words import one_line
 
 INTERCEPTED = "Somebody may be intercepting the connection, or the server was set up anew: not connected."
 
@@ -103,7 +104,10 @@ def _introduce(known: Known, kind: str, shown: str) -> str:
     looked = f"there is none in {' nor '.join(known.files)}" if known.files else no_file()
     way_out = known.way_out if known.file else "name a file for it with --known-hosts"
     note = ""
-    if known.authorities:
+    if (line := find_key(known, shown)) is not None:
+        name = "under another name, hashed" if line.hosts.startswith("|") else f"as {one_line(line.hosts)}"
+        note = f"\n(The very same key is known {name}: {line.file}, line {line.number}.)"
+    elif known.authorities:
         line = known.authorities[0]
         note = (
             f"\n(The @cert-authority in {line.file}, line {line.number}, may vouch for it: the ssh transport "

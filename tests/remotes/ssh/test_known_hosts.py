@@ -6,6 +6,7 @@ import base64
 import os
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,37 @@ def test_an_unknown_host_names_fingerprint_and_the_ways_in(file: Path) -> None:
         f"--host-key {shown}",
     ):
         assert part in message
+
+
+def test_a_key_that_is_known_under_another_name_is_named(file: Path) -> None:
+    """As where the same machine is called by its address for once. It is asked about all the same."""
+    content = f"@revoked other {text(RSA)}\n\x1b[2Jnas,10.0.0.5 {text(OURS)}\n"
+    with pytest.raises(Untrusted) as caught:
+        check(find(file, content), "ssh-ed25519", OURS, accept_new=False, say=pytest.fail)
+    assert f"(The very same key is known as \\x1b[2Jnas,10.0.0.5: {file}, line 2.)" in str(caught.value)
+    file.write_text(f"nas {text(OURS)}\n")
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(file)], check=True, capture_output=True)
+    with pytest.raises(Untrusted, match=r"under another name, hashed: .*, line 1\.\)"):
+        check(look_up("example.org", 22, str(file)), "ssh-ed25519", OURS, accept_new=False, say=pytest.fail)
+
+
+def test_a_large_file_of_odd_lines_takes_no_time(file: Path) -> None:
+    """Also one that a match by backtracking would not end on."""
+    lines = [
+        b"*" * 5000 + b"x " + text(OTHER).encode(),
+        b",".join([b"*a" * 2 + b"b"] * 2000) + b" " + text(OTHER).encode(),
+        b"\0\xff\xfe" * 1000,
+        b"x" * 1_000_000,
+        b"|1|" + b"A" * 10_000 + b"|" + b"A" * 10_000 + b" " + text(OTHER).encode(),
+        b"|1|| " + text(OTHER).encode(),
+        b"| " + text(OTHER).encode(),
+        *(f"host{number} {text(OTHER)}".encode() for number in range(20_000)),
+        f"{'a' * 60}.org {text(OURS)}".encode(),
+    ]
+    file.write_bytes(b"\n".join(lines))
+    began = time.process_time()
+    assert accepts(look_up(f"{'a' * 60}.org", 22, str(file)))
+    assert time.process_time() - began < 10
 
 
 def test_the_fingerprint_is_that_of_openssh(tmp_path: Path) -> None:

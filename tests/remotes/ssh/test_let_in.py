@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import io
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.core.errors import TurnedAway
+from reconcile.cli import main
+from reconcile.core.errors import TurnedAway, Untrusted
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.ssh.connect import connect
 from reconcile.remotes.ssh.keys import offers
 from reconcile.remotes.ssh.secret import Secrets
 from reconcile.remotes.ssh.settings import Settings
-from reconcile.remotes.ssh.target import Login
+from reconcile.remotes.ssh.target import Login, SshTarget
 from tests.support.accounts import make_account
 from tests.support.agents import start_agent
 from tests.support.sshd import Sshd, make_key, start_sshd
@@ -262,3 +264,88 @@ def test_an_older_key_file_is_known_by_the_public_one_beside_it(tmp_path: Path) 
         assert offered(settings) == [f"{tmp_path / 'old'} (agent)"]
     os.unlink(tmp_path / "old.pub")
     assert offered(among(identities=(str(tmp_path / "old"),))) == [str(tmp_path / "old")]
+
+
+# As the configuration has it
+
+
+@contextmanager
+def configured(strict: Sshd, folder: Path, *lines: str) -> Iterator[dict[str, object]]:
+    """A login that knows of the server, called ``nas``, by a configuration alone."""
+    file = folder / "config"
+    where = ("HostName 127.0.0.1", f"Port {strict.port}", f"User {strict.endpoint.user}")
+    file.write_text("\n  ".join(["Host nas", *where, *lines, ""]))
+    yield {"ssh_config": str(file), "identity": None, "known_hosts": None}
+
+
+def to_nas(strict: Sshd, folder: Path, *lines: str, **login: object) -> list[str]:
+    """What was said on the way to SFTP."""
+    said: list[str] = []
+    with configured(strict, folder, *lines) as how:
+        line = connect(SshTarget("nas", "/"), strict.endpoint.login(**{**how, **login}), said.append)
+    with closing(line):
+        assert Session(line.channel).handshake()
+    return said
+
+
+def test_of_ten_keys_the_one_that_the_config_names_is_shown(
+    strict: Sshd, tmp_path: Path, keys: list[Path]
+) -> None:
+    known = f"UserKnownHostsFile {strict.endpoint.known_hosts}"
+    let_in_by(strict, keys[8])
+    only = (known, "IdentitiesOnly yes")
+    assert not to_nas(strict, tmp_path, known, f"IdentityFile {keys[8]}.pub")
+    assert not to_nas(strict, tmp_path, *only, f"IdentityFile {keys[1]}", f"IdentityFile {keys[8]}")
+    assert failures(strict) == 1
+    with pytest.raises(TurnedAway, match=r"Tried: key .*/key1 \(agent\); the server allows: publickey"):
+        to_nas(strict, tmp_path, *only, f"IdentityFile {keys[1]}")
+    with pytest.raises(TurnedAway, match="Tried: without a proof"):
+        to_nas(strict, tmp_path, known, "IdentityAgent none")
+    with pytest.MonkeyPatch.context() as patch:
+        path = os.environ["SSH_AUTH_SOCK"]
+        patch.delenv("SSH_AUTH_SOCK")
+        assert not to_nas(strict, tmp_path, *only, f"IdentityFile {keys[8]}.pub", f"IdentityAgent {path}")
+
+
+def test_a_host_is_known_by_its_alias_in_one_file_of_several(strict: Sshd, tmp_path: Path) -> None:
+    """And where it shows another key, the message names file, line and what to type."""
+    make_key(tmp_path / "other")
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text(f"other {strict.host_key}\n")
+    second.write_text(f"# mine\nthe-box {strict.host_key}\n")
+    lines = (
+        "HostKeyAlias the-box",
+        f"UserKnownHostsFile {first} {second}",
+        f"IdentityFile {strict.endpoint.identity}",
+    )
+    assert not to_nas(strict, tmp_path, *lines)
+    second.write_text(f"\nthe-box {(tmp_path / 'other.pub').read_text()}")
+    with pytest.raises(Untrusted) as caught:
+        to_nas(strict, tmp_path, *lines, accept_new_host_key=True)
+    message = str(caught.value)
+    assert "THE HOST KEY OF the-box HAS CHANGED" in message
+    assert f"expected: {second}, line 2: ssh-ed25519 SHA256:" in message
+    way_out = f"trust --replace --ssh-config {tmp_path / 'config'} --port {strict.port} nas"
+    assert f"reconcile {way_out}\n" in message
+    shown = message.partition("shown:    ssh-ed25519 ")[2].partition("\n")[0]
+    assert main([*way_out.split(), "--yes-if", shown]) == 0
+    assert not to_nas(strict, tmp_path, *lines)
+    for file in (first, second):
+        file.unlink()
+    with pytest.raises(Untrusted, match=f"there is none in {first} nor {second}"):
+        to_nas(strict, tmp_path, *lines)
+
+
+def test_strict_checking_neither_asks_nor_adds(
+    strict: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("yes\n"))
+    file = tmp_path / "hosts"
+    lines = (f"UserKnownHostsFile {file}", f"IdentityFile {strict.endpoint.identity}", "HashKnownHosts yes")
+    with pytest.raises(Untrusted, match="not known"):
+        to_nas(strict, tmp_path, "StrictHostKeyChecking yes", *lines, interactive=True)
+    assert not file.exists()
+    (said,) = to_nas(strict, tmp_path, "StrictHostKeyChecking accept-new", *lines)
+    assert "is new" in said
+    assert file.read_text().startswith("|1|")
+    assert not to_nas(strict, tmp_path, "StrictHostKeyChecking yes", *lines)
