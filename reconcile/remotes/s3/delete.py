@@ -58,7 +58,10 @@ def remove(site: Site, doomed: Sequence[Doomed]) -> dict[str, Refusal]:
         else {"Key": each.key}
         for each in plain
     ]
-    reply = site.service.ask("delete_objects", Delete={"Quiet": True, "Objects": wanted})
+    try:
+        reply = site.service.ask("delete_objects", Delete={"Quiet": True, "Objects": wanted})
+    except Refusal as refusal:
+        return failed | {each.key: refusal for each in plain}
     for error in reply.get("Errors", ()):
         code = str(error.get("Code", ""))
         if code not in ("NoSuchKey", "404"):
@@ -122,8 +125,13 @@ def delete_files(
             again.append(action)
         else:
             ended.append(Outcome(action, problem=explain(action.path, _WHAT, why)))
-    if again:  # it is not as we left it: looked at, and decided
-        ended += delete_files(site, again, site.head_all([action.path for action in again]))
+    for action in again:  # it is not as we left it: looked at, and decided
+        try:
+            seen = {action.path: head(site.service, site.keys.of(action.path))}
+        except Refusal as refusal:
+            ended.append(Outcome(action, problem=explain(action.path, _WHAT, refusal)))
+        else:
+            ended += delete_files(site, [action], seen)
     return ended
 
 

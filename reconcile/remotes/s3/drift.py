@@ -6,7 +6,8 @@ What may live here: what is decided of one object, and the part of the trash tha
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 
@@ -29,6 +30,7 @@ class Unlooked(Struct, frozen=True):
 
 
 UNLOOKED = Unlooked()
+There: TypeAlias = Shown | Unlooked | None  # None: nothing
 
 
 def may_write(
@@ -94,7 +96,6 @@ def keep(site: Site, path: str, there: Shown) -> None:
         if place in site.kept or unfit(place) is not None:
             place = site.keys.kept(os.urandom(6).hex())
         site.kept.add(place)
-        site.is_used = True
     try:
         copy(site, site.keys.of(path), there, place, {**site.headers.of_ours, "MetadataDirective": "COPY"})
     except Refusal:
@@ -103,12 +104,12 @@ def keep(site: Site, path: str, there: Shown) -> None:
         raise
 
 
-def insist(site: Site, action: Action, there: Shown | Unlooked | None, attempt: Any) -> Outcome:
+def insist(site: Site, action: Action, there: There, attempt: Callable[[There], Outcome]) -> Outcome:
     """Try to do what depends on what is there, and look again where that was not so any more."""
     failed = 0
     for _ in range(TRIES):
         try:
-            return attempt(there)  # type: ignore[no-any-return]  # what it is given says
+            return attempt(there)
         except Refusal as refusal:
             is_final = there is None and refusal.is_absent  # which is no wonder, and no answer
             if is_final or not (refusal.is_unmet or refusal.is_absent):

@@ -162,16 +162,18 @@ def leave(site: Site, found: Found, run: str, untold: Sequence[tuple[str, int]])
 def _expire(site: Site, found: Found) -> Iterator[str]:
     """Purge what ended runs have kept for longer than is wished."""
     assert site.options.keep is not None
-    oldest = site.service.now() - site.options.keep if site.service.now() else time.time() - site.options.keep
+    oldest = (site.service.now() or time.time()) - site.options.keep
     for run, count in found.notes:
         note = f"{site.keys.job}{run}.kept-{count}"
-        for page in [site.service.ask("list_objects_v2", Prefix=note, MaxKeys=1)]:
-            for item in page.get("Contents", ()):
-                if item["LastModified"].timestamp() < oldest:
-                    kept = [key for key, _ in objects(site.service, f"{site.keys.job}{run}/trash/")]
-                    if not clear_away(site, kept) and not holds(site.service, f"{site.keys.job}{run}/"):
-                        clear_away(site, [note])
-                    yield run
+        try:
+            written = site.service.ask("head_object", Key=note)["LastModified"].timestamp()
+        except Refusal:
+            continue  # the next run looks again
+        if written < oldest:
+            kept = [key for key, _ in objects(site.service, f"{site.keys.job}{run}/trash/")]
+            if not clear_away(site, kept) and not holds(site.service, f"{site.keys.job}{run}/"):
+                clear_away(site, [note])
+            yield run
 
 
 def _tell(site: Site, added: Sequence[tuple[str, int]], before: Sequence[int]) -> str:

@@ -13,23 +13,24 @@ from msgspec import Struct, field
 from reconcile.core.errors import Interrupted
 from reconcile.core.job import Stop
 from reconcile.core.model import Action, Kind, Op, Outcome, Publish, Reason
+from reconcile.core.order import touched
 from reconcile.core.paths import is_ours
 from reconcile.remotes.s3 import multipart
 from reconcile.remotes.s3.delete import batches, delete_files, delete_tree, remove
-from reconcile.remotes.s3.drift import UNLOOKED, Unlooked
-from reconcile.remotes.s3.failure import explain, problem
+from reconcile.remotes.s3.drift import UNLOOKED, There
+from reconcile.remotes.s3.failure import Refusal, explain, problem
 from reconcile.remotes.s3.keys import unfit
 from reconcile.remotes.s3.listing import survey
 from reconcile.remotes.s3.move import Copied, ended, move
 from reconcile.remotes.s3.multipart import Parts, Sent
-from reconcile.remotes.s3.pool import Pool
+from reconcile.remotes.s3.pool import Pool, Room
 from reconcile.remotes.s3.site import Site
 from reconcile.remotes.s3.tags import Shown
-from reconcile.remotes.s3.upload import Content, make_marker, put, read
+from reconcile.remotes.s3.upload import NO_MARKERS, Content, make_marker, put, read
 from reconcile.source.files import Source
 
-Result = Outcome | Copied | Content | Sent | list[Outcome]
-HELD = 96 << 20  # bytes of small files that are read ahead
+Result = Outcome | list[Outcome]
+HELD = 64 << 20  # bytes of small files that are read ahead
 
 
 class Level(Struct, eq=False):
@@ -39,7 +40,9 @@ class Level(Struct, eq=False):
     source: Source
     stop: Stop | None
     looked: dict[str, Shown | None] = field(default_factory=dict)  # what is at paths
-    staged: list[Content | Sent] = field(default_factory=list)
+    unseen: dict[str, Refusal] = field(default_factory=dict)  # paths of which the server does not tell
+    staged: list[Sent] = field(default_factory=list)
+    room: Room = field(default_factory=lambda: Room(HELD))
 
     def perform(self, actions: Sequence[Action], publish: Publish) -> Iterator[Outcome]:
         """Carry them out, once."""
@@ -58,6 +61,15 @@ class Level(Struct, eq=False):
                 return
             uploads = []
         self._look(left)
+        if self.unseen:
+            refused = list(self._refused(left))
+            yield from refused
+            given_up = {id(outcome.action) for outcome in refused}
+            left = [action for action in left if id(action) not in given_up]
+            uploads = [action for action in uploads if id(action) not in given_up]
+            self.staged = [each for each in self.staged if id(each.action) not in given_up]
+        if not self.site.ability.keeps_slashes and any(action.op is Op.MKDIR for action in left):
+            self.site.say_once(NO_MARKERS)
         yield from self._run(self._bring_out())
         yield from self._send(uploads)
         yield from self._move([action for action in left if action.op is Op.MOVE])
@@ -82,11 +94,21 @@ class Level(Struct, eq=False):
                     wanted.append(action.path)
             elif action.op is Op.MOVE:
                 wanted += (path for path in (action.path, action.source) if path and not is_ours(path))
-        if wanted:
-            site = self.site
-            self.looked = survey(site.service, site.keys, wanted, site.head_all)
+        for path, answer in survey(self.site.service, self.site.keys, wanted, self.site.pool).items():
+            if isinstance(answer, Refusal):
+                self.unseen[path] = answer
+            else:
+                self.looked[path] = answer
 
-    def _there(self, action: Action) -> Shown | Unlooked | None:
+    def _refused(self, actions: Sequence[Action]) -> Iterator[Outcome]:
+        """What is not begun, as nobody can say what is there."""
+        for action in actions:
+            for path in touched(action):
+                if path in self.unseen:
+                    yield Outcome(action, problem=explain(action.subject, "look at it", self.unseen[path]))
+                    break
+
+    def _there(self, action: Action) -> There:
         return self.looked.get(action.path, UNLOOKED)
 
     def _run(self, tasks: Iterable[Callable[[], Result]]) -> Iterator[Outcome]:
@@ -119,7 +141,14 @@ class Level(Struct, eq=False):
             if isinstance(content, Outcome):
                 yield partial(_as_it_is, content)
             else:
-                yield partial(put, self.site, content, self._there(action))
+                self.room.take(len(content.data))
+                yield partial(self._put_one, content, self._there(action))
+
+    def _put_one(self, content: Content, there: There) -> Outcome:
+        try:
+            return put(self.site, content, there)
+        finally:
+            self.room.give(len(content.data))
 
     def _send_large(self, action: Action, parts: Parts) -> Outcome | None:
         try:
@@ -151,7 +180,6 @@ class Level(Struct, eq=False):
 
     def _bring_out(self) -> Iterator[Callable[[], Result]]:
         for sent in self.staged:
-            assert isinstance(sent, Sent)
             yield partial(multipart.complete, self.site, sent, self._there(sent.action))
 
     def _move(self, actions: Sequence[Action]) -> Iterator[Outcome]:

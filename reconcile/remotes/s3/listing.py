@@ -5,8 +5,9 @@ What may live here: what only looks. A page has up to 1,000 objects with size an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, TypeAlias
 
 from reconcile.core.errors import ConnectionLost, Unreachable
 from reconcile.core.model import UNSEEN, Kind, Seen
@@ -14,10 +15,12 @@ from reconcile.core.paths import is_ours, join
 from reconcile.remotes.s3 import tags
 from reconcile.remotes.s3.failure import Refusal
 from reconcile.remotes.s3.keys import Keys, is_path
+from reconcile.remotes.s3.pool import Pool
 from reconcile.remotes.s3.service import Service
 from reconcile.remotes.s3.tags import Shown
 from reconcile.remotes.words import one_line
 
+Answer: TypeAlias = Shown | Refusal | None  # None: nothing is there
 DIRECTORY = Seen(Kind.DIR, None, 0, None)
 PAGE = 1000
 FEW = 16  # objects that are asked one by one rather than listed
@@ -113,14 +116,14 @@ def survey(
     service: Service,
     keys: Keys,
     paths: Iterable[str],
-    ask_all: Callable[[Sequence[str]], Mapping[str, Shown | None]],
-) -> dict[str, Shown | None]:
+    pool: Pool,
+) -> dict[str, Answer]:
     """What objects are at these paths. Listed, where they lie near each other; else each is asked.
 
     A page goes on from the next path that is wanted, so that what nobody asks for is mostly passed over.
     """
     wanted = sorted({keys.of(path): path for path in paths}.items(), key=lambda pair: pair[0].encode())
-    found: dict[str, Shown | None] = {}
+    found: dict[str, Answer] = {}
     at = 0
     while len(wanted) - at > FEW:
         first = wanted[at][0]
@@ -140,8 +143,15 @@ def survey(
             at = reached
             break
         at = reached
-    found.update(ask_all([path for _, path in wanted[at:]]))
+    found.update(pool.run(partial(_ask, service, key, path) for key, path in wanted[at:]))
     return found
+
+
+def _ask(service: Service, key: str, path: str) -> tuple[str, Answer]:
+    try:
+        return path, head(service, key)
+    except Refusal as refusal:
+        return path, refusal
 
 
 def _before(key: str) -> str:

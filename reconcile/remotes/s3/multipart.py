@@ -20,13 +20,13 @@ from reconcile.core.errors import ConnectionLost
 from reconcile.core.job import Stop
 from reconcile.core.model import Action, Entry, Only, Outcome, Reason
 from reconcile.remotes.s3.copying import abort
-from reconcile.remotes.s3.drift import Unlooked, insist, may_write
+from reconcile.remotes.s3.drift import There, insist, may_write
 from reconcile.remotes.s3.failure import Refusal, explain, problem
 from reconcile.remotes.s3.leftover import Upload
 from reconcile.remotes.s3.listing import head
 from reconcile.remotes.s3.site import Site, as_kept
-from reconcile.remotes.s3.tags import Shown, is_wished
-from reconcile.remotes.s3.upload import AGAIN, as_it_is_now, checksum, stamp_of, unlike
+from reconcile.remotes.s3.tags import is_wished
+from reconcile.remotes.s3.upload import AGAIN, as_it_is_now, checksums, crc32, stamp_of, unlike
 from reconcile.source.files import Source, SourceError, new_hash
 
 FROM = 16 << 20  # bytes: what is smaller is sent in one request
@@ -72,12 +72,12 @@ def send(site: Site, action: Action, source: Source, parts: Parts, stop: Stop | 
             return Outcome(action, problem=explain(action.path, "send it", refusal))
 
 
-def complete(site: Site, sent: Sent, there: Shown | Unlooked | None) -> Outcome:
+def complete(site: Site, sent: Sent, there: There) -> Outcome:
     """Put it in its place, if that may be."""
     action, wish, upload = sent.action, sent.wish, sent.upload
     kept = wish if action.new is not None and wish.stamp is action.new.stamp else replace(wish, stamp=None)
 
-    def attempt(there: Shown | Unlooked | None) -> Outcome:
+    def attempt(there: There) -> Outcome:
         ways = may_write(site, action, wish, there)
         if isinstance(ways, Outcome):
             return replace(
@@ -168,7 +168,7 @@ def _part(
         if known is not None and _is_same(known, data):
             return {"PartNumber": number, "ETag": known["ETag"], **_checksums(known)}
         reply = site.service.ask(
-            "upload_part", Key=upload.key, UploadId=upload.id, PartNumber=number, Body=data, **checksum(data)
+            "upload_part", Key=upload.key, UploadId=upload.id, PartNumber=number, Body=data, **checksums(data)
         )
         if (failed := unlike(action.path, reply, data)) is not None:
             return Outcome(action, problem=failed)
@@ -189,7 +189,7 @@ def _is_same(known: Mapping[str, Any], data: bytes) -> bool:
     if int(known["Size"]) != len(data):
         return False
     if known.get("ChecksumCRC32"):
-        return bool(known["ChecksumCRC32"] == checksum(data)["ChecksumCRC32"])
+        return bool(known["ChecksumCRC32"] == crc32(data))
     return bool(known["ETag"].strip('"') == hashlib.md5(data, usedforsecurity=False).hexdigest())
 
 

@@ -5,6 +5,7 @@ What may live here: how many, and what becomes of those under way when something
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -85,3 +86,23 @@ class Pool:
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._threads = None
+
+
+class Room:
+    """So many bytes of memory, which threads take and give back. What is larger than all waits for all."""
+
+    def __init__(self, size: int) -> None:
+        self._size = self._left = size
+        self._changed = threading.Condition()
+
+    def take(self, size: int) -> None:
+        """Wait for them."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._left >= min(size, self._size))
+            self._left -= size
+
+    def give(self, size: int) -> None:
+        """Let others have them."""
+        with self._changed:
+            self._left += size
+            self._changed.notify_all()

@@ -67,7 +67,7 @@ class S3Remote:
             uploads=Uploads(memory),
             say=reporter.say,
             warn=reporter.warn,
-            sent=reporter.sent,
+            tell=reporter.sent,
             ability=ability.unpack(memory.recall()),
         )
         self._found = folder.Found((), (), ())
@@ -113,7 +113,10 @@ class S3Remote:
         folder.judge(site, footing, self._found)
         self._try_out()
         self.marks = folder.rename_mark(site, self.marks, footing.fresh or (*self.marks, *footing.marks)[0])
-        self._untold = list(folder.clear_dead(site, self._found, run, resume=resume))
+        try:
+            self._untold = list(folder.clear_dead(site, self._found, run, resume=resume))
+        except Refusal as refusal:
+            raise self._refused("put what a dead run had moved aside", refusal) from None
 
     def check(self, footing: Footing, *, resume: bool = False) -> None:
         """See ``Remote``. What earlier runs had parked is looked for where the last of them had it."""
@@ -174,13 +177,19 @@ class S3Remote:
 
     def end(self, mark: str = "") -> Iterator[Problem]:
         """See ``Remote``."""
-        yield from folder.leave(self._site, self._found, self._run, self._untold)
+        try:
+            yield from folder.leave(self._site, self._found, self._run, self._untold)
+        except Refusal as refusal:
+            raise self._refused("write in our folder", refusal) from None
         if mark and self.marks:
             self.marks = folder.rename_mark(self._site, self.marks, mark)
 
     def close(self) -> None:
         """Let go of the threads, and remember what was learned of the server."""
         self._site.pool.close()
+
+    def _refused(self, doing: str, refusal: Refusal) -> Unreachable:
+        return Unreachable(f"{self._site.service.where} does not let us {doing}: {refusal}.")
 
     def _try_out(self) -> None:
         """Find out what the server can do, once for all runs."""

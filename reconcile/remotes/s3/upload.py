@@ -16,10 +16,9 @@ from msgspec.structs import replace
 
 from reconcile.core.model import PERMISSIONS, Action, Entry, Only, Outcome, Problem, Reason, Stamp
 from reconcile.remotes.s3 import tags
-from reconcile.remotes.s3.drift import Unlooked, insist, may_write
+from reconcile.remotes.s3.drift import There, insist, may_write
 from reconcile.remotes.s3.failure import Refusal, explain, problem
 from reconcile.remotes.s3.site import Site, as_kept
-from reconcile.remotes.s3.tags import Shown
 from reconcile.source.files import Source, SourceError, digest_of
 
 AGAIN = (Reason.CHANGED, Reason.GROWING)  # what is worth a second try
@@ -56,17 +55,18 @@ def read(site: Site, action: Action, source: Source) -> Content | Outcome:
     raise AssertionError
 
 
-def put(site: Site, content: Content, there: Shown | Unlooked | None) -> Outcome:
+def put(site: Site, content: Content, there: There) -> Outcome:
     """Send it."""
     action, wish, data = content.action, content.wish, content.data
-    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    sums = checksums(data)
+    md5 = base64.b64decode(sums["ContentMD5"]).hex()
     key, headers = site.keys.of(action.path), site.headers.of(action.path, wish, wish.digest)
 
-    def attempt(there: Shown | Unlooked | None) -> Outcome:
+    def attempt(there: There) -> Outcome:
         ways = may_write(site, action, wish, there, same=md5)
         if isinstance(ways, Outcome):
             return ways
-        reply = site.service.ask("put_object", Key=key, Body=data, **checksum(data), **headers, **ways)
+        reply = site.service.ask("put_object", Key=key, Body=data, **sums, **headers, **ways)
         if (failed := unlike(action.path, reply, data)) is not None:
             return Outcome(action, problem=failed)
         return Outcome(action, Only(action.path, as_kept(wish, tags.written(len(data), reply), wish.digest)))
@@ -81,7 +81,6 @@ def make_marker(site: Site, action: Action) -> Outcome:
     """An empty directory: a key with a slash at its end. It is nobody's content: it may be there already."""
     assert action.new is not None
     if not site.ability.keeps_slashes:
-        site.say_once(NO_MARKERS)
         return Outcome(action, {action.path: action.new})
     try:
         site.service.ask(
@@ -92,14 +91,20 @@ def make_marker(site: Site, action: Action) -> Outcome:
     return Outcome(action, {action.path: action.new})
 
 
-def checksum(data: bytes) -> dict[str, str]:
-    """For a server that compares it with what has come; others don't mind it."""
-    return {"ChecksumCRC32": base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()}
+def checksums(data: bytes) -> dict[str, str]:
+    """For a server that compares them with what has come: older ones, and some of today, know MD5 alone."""
+    md5 = hashlib.md5(data, usedforsecurity=False).digest()
+    return {"ChecksumCRC32": crc32(data), "ContentMD5": base64.b64encode(md5).decode()}
+
+
+def crc32(data: bytes) -> str:
+    """As S3 writes it."""
+    return base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
 
 
 def unlike(path: str, reply: Any, data: bytes) -> Problem | None:
     """What the server says to have got, where it is not what was sent."""
-    told, sent = reply.get("ChecksumCRC32"), checksum(data)["ChecksumCRC32"]
+    told, sent = reply.get("ChecksumCRC32"), crc32(data)
     if told is None or told == sent:
         return None
     said = f"the server got something else (CRC-32 {told}, not {sent}); the next run sends it again"
