@@ -288,8 +288,8 @@ class Scheme(Protocol):
 # By what is written before ://. A DEST that is no URL is for the first that knows it.
 SCHEMES = {
     "sftp": "reconcile.remotes.sftp.scheme",
-    "s3": "reconcile.remotes.s3.scheme",
     "file": "reconcile.remotes.local.scheme",
+    "s3": "reconcile.remotes.s3.scheme",
 }
 
 

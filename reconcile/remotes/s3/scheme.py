@@ -39,9 +39,9 @@ CAPS = Caps(dirs=False, empty_dirs=True, links=False, modes=False, times=False, 
 
 own_files, doubt = plain.own_files, plain.doubt  # keys are where boto3 finds them
 
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
-_ENDPOINT = re.compile(r"https?://[^\s/@?#]+(/[^\s?#]*)?")
-_WORD = re.compile(r"[A-Za-z0-9:/._-]+")
+_BUCKET = r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}"
+_ENDPOINT = r"https?://[^\s/@?#]+(/[^\s?#]*)?"
+_WORD = r"[A-Za-z0-9:/._-]+"
 _MOST_CHANNELS = 256
 _DIRS = ("keep", "ignore")
 
@@ -57,7 +57,7 @@ def parse(text: str) -> Bucket | None:
             "DEST: a bucket is named s3://bucket/prefix. Keys never belong in a URL: boto3 finds them in "
             "the environment, in ~/.aws or by --profile; a server other than AWS's is named by --endpoint"
         )
-    if not _BUCKET.fullmatch(bucket):
+    if not re.fullmatch(_BUCKET, bucket):
         refuse(f"DEST: this is not the name of a bucket; write {FORMS}")
     try:
         prefix.encode()
@@ -80,11 +80,11 @@ def be_told(
     told = dict(flags)
     endpoint = told.pop("endpoint", None) or _endpoint_of_environment()
     if endpoint:
-        if not _ENDPOINT.fullmatch(endpoint):
+        if not re.fullmatch(_ENDPOINT, endpoint):
             refuse("--endpoint takes the URL of a server, such as https://s3.example.org, with no keys in it")
         target = replace(target, endpoint=endpoint.rstrip("/"))
     for name in ("region", "storage_class", "sse", "acl"):
-        if name in told and not _WORD.fullmatch(told[name]):
+        if name in told and not re.fullmatch(_WORD, told[name]):
             refuse(f"--{name.replace('_', '-')}: this is no such name")
     for name in ("content_type", "cache_control"):
         if name in told:
