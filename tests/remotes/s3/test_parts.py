@@ -174,7 +174,7 @@ class TestPool:
         pool.close()
 
     def test_all_come(self, pool: Pool) -> None:
-        assert sorted(pool.run(lambda n=n: n for n in range(50))) == list(range(50))
+        assert sorted(pool.run(partial(int, n) for n in range(50))) == list(range(50))
 
     def test_what_was_under_way_is_known_before_a_loss_is_told(self, pool: Pool) -> None:
         lost = threading.Event()
