@@ -80,7 +80,8 @@ def test_a_file_elsewhere_takes_five(bench: Bench, shim_sshd: Sshd) -> None:
     bench.remote.close()
     requests = shim_sshd.requests()
     assert requests.requests["RENAME"] == 200
-    assert requests.total - requests.requests["fsync@openssh.com"] < 200 * 5 + 70, requests
+    most = 200 * 5 + 80  # with those by which the bench looks into our folder in the end
+    assert requests.total - requests.requests["fsync@openssh.com"] < most, requests
 
 
 @pytest.mark.parametrize("inside", [[], ["another"]], ids=["staged whole", "each renamed"])
