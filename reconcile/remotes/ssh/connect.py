@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from reconcile.core.errors import TurnedAway, Unreachable, UsageError
+from reconcile.core.errors import TurnedAway, Unreachable
 from reconcile.remotes.ssh import known_hosts
 from reconcile.remotes.ssh.common import nothing_in_common
 from reconcile.remotes.ssh.config import find_settings
@@ -215,12 +215,6 @@ def connect(
 ) -> Connection:
     """See ``reach.reach``. ``settings`` are found by the target where they are not given."""
     settings = settings or find_settings(target, login, say)
-    if settings.proxy is not None:
-        raise UsageError(
-            f"the SSH configuration reaches {target.host} through a proxy ({settings.proxy}), which is not "
-            "what --transport paramiko can do. Not connected: what answers directly under that name may be "
-            "another machine. Leave --transport out, and OpenSSH's own client connects."
-        )
     if secrets is None:
         from reconcile.remotes.ssh.secret import Secrets
 
@@ -229,7 +223,7 @@ def connect(
         for _ in range(CALLS - 1):
             refused = len(secrets.refused)
             try:
-                return _connect(settings, login, say, patience, secrets, why)
+                return _connect(target, settings, login, say, patience, secrets, why)
             except TurnedAway:
                 if (more := len(secrets.refused) - refused) <= 0:
                     raise
@@ -237,7 +231,7 @@ def connect(
                 f"{settings}, hung up after it had refused {more} of our keys: called once more, to try "
                 "others. To spare that name the right one: --identity, or IdentityFile in your SSH config."
             )
-        return _connect(settings, login, say, patience, secrets, why)
+        return _connect(target, settings, login, say, patience, secrets, why)
     except Unreachable as error:
         if settings.reservation:
             raise type(error)(f"{error}{settings.reservation}") from None
@@ -245,6 +239,7 @@ def connect(
 
 
 def _connect(
+    target: SshTarget,
     settings: Settings,
     login: Login,
     say: Callable[[str], None],
@@ -255,7 +250,13 @@ def _connect(
     started = time.monotonic() - secrets.paused
     timeout = settings.connect_timeout or login.timeout
     known = known_hosts.look_up(settings, login, secrets.read)
-    sock = dial(settings.host, settings.port, timeout)
+    hang_up: Callable[[], None] | None = None
+    if settings.proxy is None:
+        sock = dial(settings.host, settings.port, timeout)
+    else:
+        from reconcile.remotes.ssh.client.way import dial_by_way
+
+        sock, hang_up = dial_by_way(target, settings, login, secrets, say)
     try:
         from reconcile.remotes.ssh.auth import prove
         from reconcile.remotes.ssh.transport import Transport
@@ -264,7 +265,10 @@ def _connect(
         transport = Transport(sock, greeted=True)
     except BaseException:
         sock.close()
+        if hang_up is not None:
+            hang_up()
         raise
+    transport.hang_up = hang_up
 
     def seconds_left() -> float:
         return started + secrets.paused + timeout - time.monotonic()

@@ -46,6 +46,7 @@ class Stream(socket.socket):
     def __init__(self, connected: socket.socket, said: bytes = b"") -> None:
         super().__init__(fileno=connected.detach())
         self._said = said
+        self._quick_ack = None if self.family == socket.AF_UNIX else _QUICKACK  # a process may be in between
         self._ahead = b""
         self._at = 0
         self.greeting = b""  # the first bytes that came
@@ -58,8 +59,8 @@ class Stream(socket.socket):
             self._ahead = super().recv(max(size, _READ_AHEAD), flags)
             self._at = 0
             self.greeting = self.greeting or self._ahead[:256]
-            if _QUICKACK is not None:
-                self.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+            if self._quick_ack is not None:
+                self.setsockopt(socket.IPPROTO_TCP, self._quick_ack, 1)
         data = self._ahead[self._at : self._at + size]
         self._at += len(data)
         return data

@@ -64,6 +64,7 @@ class Transport(paramiko.Transport):
     def __init__(self, connected: socket.socket, *, greeted: bool = False) -> None:
         self.stream = Stream(connected, HELLO if greeted else b"")
         super().__init__(self.stream)
+        self.hang_up: Callable[[], None] | None = None  # ends what leads there, if the way is not direct
         self.packets = self.packetizer = Packets(self.stream)
         options = self.get_security_options()
         options.ciphers = tuple(sorted(options.ciphers, key=lambda name: "gcm" not in name))
@@ -80,6 +81,12 @@ class Transport(paramiko.Transport):
     def _parse_disconnect(self, message: paramiko.Message) -> None:
         message.get_int()  # a code, which says less
         self.farewell = message.get_binary().decode(errors="backslashreplace")
+
+    def close(self) -> None:
+        """Hang up. May be called twice."""
+        super().close()
+        if self.hang_up is not None:
+            self.hang_up()
 
     @property
     def agreed(self) -> dict[str, str]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import base64
-import os
 import shutil
 import socket
 import subprocess
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -36,24 +33,14 @@ from tests.support.doors import answering
 from tests.support.processes import alive, descendants, wait_for
 from tests.support.sshd import CLIENT, Endpoint, Sshd, make_key, start_sshd
 
+pytestmark = pytest.mark.usefixtures("place")
+
 LONG = 20.0  # seconds that connecting may take: it fails at once
 SHORT = 1.5  # the same where it fails because they are over
 
 
 def quiet(_: str) -> None:
     """Nobody listens."""
-
-
-@pytest.fixture(autouse=True)
-def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where the client's own folder goes, by a short path. No process is left, no thread, no file."""
-    place = Path(tempfile.mkdtemp(dir="/tmp"))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(place))
-    before = set(descendants(os.getpid()))
-    yield place
-    wait_for(lambda: set(descendants(os.getpid())) <= before, "processes to end")
-    wait_for(lambda: not any("ssh" in thread.name for thread in threading.enumerate()), "threads to end")
-    place.rmdir()
 
 
 @pytest.fixture

@@ -627,14 +627,6 @@ def test_the_config_is_followed(sshd: Sshd, tmp_path: Path) -> None:
     assert speak(connect(sshd.endpoint.target("/"), login, pytest.fail))
 
 
-@pytest.mark.parametrize("proxy", ["ProxyJump bastion", "ProxyCommand nc %h %p"])
-def test_what_leads_through_a_proxy_is_refused(tmp_path: Path, proxy: str) -> None:
-    """What answers under that name without the proxy may be another machine."""
-    (tmp_path / "config").write_text(f"{proxy}\n")
-    with pytest.raises(UsageError, match=r"through a proxy \(Proxy(Jump|Command).*Not\s+connected"):
-        connect(SshTarget("nas", "/", "me"), Login(ssh_config=str(tmp_path / "config")), quiet)
-
-
 def test_a_connection_that_takes_no_data_breaks_in_the_end() -> None:
     ours, theirs = socket.socketpair()
     with theirs:

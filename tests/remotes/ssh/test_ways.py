@@ -24,6 +24,8 @@ from tests.support.agents import start_agent
 from tests.support.doors import answering
 from tests.support.sshd import HOST, Sshd, make_key, start_sshd
 
+pytestmark = pytest.mark.usefixtures("place")
+
 SECRET = "correct horse"
 VARIABLE = "TEST_PASSWORD"
 LONG = 30.0  # seconds that connecting may take: it comes to its end at once
@@ -80,10 +82,10 @@ class Net:
         return reach(SshTarget(name, "/"), self.login(**login), said.append)
 
     def speaks(self, name: str, **login: Any) -> str:
-        """SFTP, by OpenSSH's client; returns why by that."""
+        """SFTP, by OpenSSH's client if nothing else is said; returns why by that."""
         with closing(self.connect(name, **login)) as connection:
             assert Session(connection.channel).handshake()
-            assert connection.transport_name == lines.SSH
+            assert connection.transport_name == login.get("transport", lines.SSH)
             why: str = connection.why
             return why
 
@@ -127,25 +129,30 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 
 # A host on the way
 
+BOTH = pytest.mark.parametrize("transport", [lines.SSH, lines.PARAMIKO])
 
-def test_a_server_that_is_reached_over_another_only(net: Net) -> None:
+
+@BOTH
+def test_a_server_that_is_reached_over_another_only(net: Net, transport: str) -> None:
     jump = net.start("jump", account=Knowing(net.folder))
     net.name("jump", jump)
     net.name("target", net.start("target"), "ProxyJump jump", host=HIDDEN)
-    assert net.speaks("target").startswith("ProxyJump jump")
+    assert net.speaks("target", transport=transport)
     assert jump.log.read_text().count("Accepted publickey") == 1
+    assert net.speaks("target").startswith("ProxyJump jump")
 
 
-def test_over_two_others(net: Net) -> None:
+@BOTH
+def test_over_two_others(net: Net, transport: str) -> None:
     jump, target = net.start("jump"), net.start("target")
     net.name("first", jump)
     net.name("second", jump)
     net.name("target", target, "ProxyJump first,second")
     net.name("by-the-second", target, "ProxyJump third")
     net.name("third", jump, "ProxyJump first")
-    assert net.speaks("target")
+    assert net.speaks("target", transport=transport)
     assert jump.log.read_text().count("Accepted publickey") == 2
-    assert net.speaks("by-the-second")
+    assert net.speaks("by-the-second", transport=transport)
     assert jump.log.read_text().count("Accepted publickey") == 4
 
 
@@ -156,11 +163,12 @@ def test_a_circle_of_jumps_ends(net: Net) -> None:
     assert "circles" in net.refusal(ReconcileError, "a")
 
 
-def test_a_jump_whose_key_is_not_known(net: Net) -> None:
+@BOTH
+def test_a_jump_whose_key_is_not_known(net: Net, transport: str) -> None:
     net.name("jump", net.start("jump"))
     net.name("target", net.start("target"), "ProxyJump jump")
     (net.folder / "known_jump").write_text("")
-    message = net.refusal(Untrusted, "target")
+    message = net.refusal(Untrusted, "target", transport=transport)
     assert "No ED25519 host key is known for" in message
     assert not (net.folder / "known_jump").read_text()
 
@@ -173,25 +181,28 @@ def test_a_first_key_of_a_jump_is_enrolled_if_that_was_asked_for(net: Net) -> No
     assert "ssh-ed25519" in (net.folder / "known_jump").read_text()
 
 
+@BOTH
 def test_a_jump_that_asks_for_a_password(
-    net: Net, typed: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+    net: Net, typed: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, transport: str
 ) -> None:
     account = make_account(net.folder / "account", SECRET)
     jump = net.start("jump", "AuthenticationMethods password", account=account)
     net.name("jump", jump, key=False)
     net.name("target", net.start("target"), "ProxyJump jump")
-    assert "a host on the way does not let us in" in net.refusal(Unreachable, "target")
+    message = net.refusal(Unreachable, "target", transport=transport)
+    assert "a host on the way does not let us in" in message
     monkeypatch.setenv(VARIABLE, SECRET)  # of the target's account, and so nothing for the host on the way
-    net.refusal(Unreachable, "target", password_env=VARIABLE)
+    net.refusal(Unreachable, "target", password_env=VARIABLE, transport=transport)
     assert "password for" not in jump.log.read_text()
     prompts = typed(SECRET)
-    assert net.speaks("target", interactive=True)
+    assert net.speaks("target", interactive=True, transport=transport)
     assert len(prompts) == 1
     assert f"@{HOST}'s password:" in prompts[0]
 
 
+@BOTH
 @pytest.mark.parametrize("jump", ["refuses", "is silent"])
-def test_a_dead_jump(net: Net, jump: str) -> None:
+def test_a_dead_jump(net: Net, jump: str, transport: str) -> None:
     target = net.start("target")
     held: list[socket.socket] = []
     with answering(held.append) as port:
@@ -200,24 +211,28 @@ def test_a_dead_jump(net: Net, jump: str) -> None:
             with socket.create_server((HOST, 0)) as probe:
                 port = probe.getsockname()[1]
         net.config += ["Host dead", f"HostName {HOST}", f"Port {port}", "IdentityFile none"]
-        message = net.refusal(Unreachable, "target", timeout=LONG if jump == "refuses" else SHORT)
+        timeout = LONG if jump == "refuses" else SHORT
+        message = net.refusal(Unreachable, "target", timeout=timeout, transport=transport)
     for each in held:
         each.close()
     assert f"port {target.port}" in message
     assert "Accepted" not in target.log.read_text()
 
 
+@BOTH
 @pytest.mark.parametrize("command", ["sleep 600", "false", "cat", "echo hello; sleep 600"])
-def test_a_proxy_that_leads_nowhere(net: Net, command: str) -> None:
+def test_a_proxy_that_leads_nowhere(net: Net, command: str, transport: str) -> None:
     net.name("target", net.start("target"), f"ProxyCommand {command}")
-    net.refusal(Unreachable, "target", timeout=SHORT)
+    net.refusal(Unreachable, "target", timeout=SHORT, transport=transport)
 
 
-def test_a_proxy_of_the_users_own(net: Net) -> None:
+@BOTH
+def test_a_proxy_of_the_users_own(net: Net, transport: str) -> None:
     jump = net.start("jump", account=Knowing(net.folder))
     net.name("jump", jump)
     proxy = f"ProxyCommand ssh -F {net.folder / 'config'} -W %h:%p jump"
     net.name("target", net.start("target"), proxy, host=HIDDEN)
+    assert net.speaks("target", transport=transport)
     assert net.speaks("target").startswith("ProxyCommand ssh")
 
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from reconcile.core.errors import UsageError
 from reconcile.remotes.ssh.client import helper
-from reconcile.remotes.ssh.settings import Strict
+from reconcile.remotes.ssh.settings import Settings, Strict
 from reconcile.remotes.ssh.target import Login, SshTarget
 
 Version = tuple[int, int]
@@ -170,6 +170,13 @@ def by_way_of(client: Client, jumps: Sequence[Jump], login: Login, before: Befor
     words += _given(options)
     kept = [word.replace("%", "%%") for word in words]  # ssh puts in what follows a %: of ours nothing does
     return shlex.join([*kept, "-W", "[%h]:%p", "--", jump.host])
+
+
+def in_a_shell(command: str, settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """A ProxyCommand as ssh starts it: tokens put in, by the user's shell, and in the place of that."""
+    tokens = {"h": settings.host, "p": str(settings.port), "n": settings.name, "r": settings.user, "%": "%"}
+    whole = re.sub(r"%(.)", lambda match: tokens.get(match[1], match[0]), command)
+    return [environ.get("SHELL") or "/bin/sh", "-c", f"exec {whole}"]
 
 
 def surroundings(client: Client, environ: Mapping[str, str], login: Login, asking: str) -> dict[str, str]:

@@ -5,50 +5,25 @@ What may live here: that story, and more channels of the same connection.
 
 from __future__ import annotations
 
-import os
-import re
-import time
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
-from msgspec.structs import replace
-
-from reconcile.core.errors import TurnedAway, Unreachable, Untrusted, UsageError
-from reconcile.remotes.ssh import known_hosts
-from reconcile.remotes.ssh.client.arguments import (
-    Client,
-    Jump,
-    Version,
-    another,
-    connecting,
-    parse_jumps,
-    split_command,
-    surroundings,
-)
-from reconcile.remotes.ssh.client.attend import Errand, attend
-from reconcile.remotes.ssh.client.corner import find_corner
+from reconcile.core.errors import TurnedAway, Unreachable
+from reconcile.remotes.ssh.client.call import Call
 from reconcile.remotes.ssh.client.pipe import Pipe, wait_for_any
 from reconcile.remotes.ssh.client.process import Process
-from reconcile.remotes.ssh.client.prompts import Prompts
-from reconcile.remotes.ssh.client.talk import Talk
-from reconcile.remotes.ssh.config import find_settings
 from reconcile.remotes.ssh.lines import SSH, Channel
 from reconcile.remotes.ssh.secret import Secrets
 from reconcile.remotes.ssh.settings import Settings
 from reconcile.remotes.ssh.target import Login, SshTarget
-from reconcile.remotes.ssh.trust import why_not
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
 T = TypeVar("T")
 
-PROGRAM = "ssh"
-_TELLS = 5.0  # seconds for it to tell its version
 _NO_SUBSYSTEM = "subsystem request failed"
 _NO_CHANNEL = "open failed"
-_REFUSED = re.compile(r"channel \d+: open failed")  # one more than the server grants: that is done without
 _OWN_END = 255  # ssh's exit status where it is not the other end's: ssh(1)
 
 
@@ -57,7 +32,7 @@ class Connection:
 
     transport_name = SSH
 
-    def __init__(self, call: _Call, process: Process, why: str) -> None:
+    def __init__(self, call: Call, process: Process, why: str) -> None:
         self.settings = call.settings
         self.where = str(call.settings)
         self.why = why
@@ -150,106 +125,6 @@ class Connection:
         self._call.close()
 
 
-class _Call:
-    """One server, and how it is called, as often as need be."""
-
-    def __init__(
-        self,
-        target: SshTarget,
-        settings: Settings,
-        login: Login,
-        say: Callable[[str], None],
-        secrets: Secrets,
-        why: str,
-    ) -> None:
-        self.settings = settings
-        self._target, self._login, self._say, self._secrets = target, login, say, secrets
-        asks = secrets.interactive or secrets.is_given or login.passphrase_command is not None
-        self._client = find_client(login, versed=asks or bool(login.host_keys))
-        self._pins = [pin.fingerprint for text in login.host_keys for pin in known_hosts.parse_pins(text)]
-        if self._pins and not self._client.can_vouch:
-            raise UsageError(
-                f"--host-key needs OpenSSH 8.5 or newer where its client connects ({why}), and "
-                f"{self._client} is older. Put the host's key into a file, and name that with --known-hosts."
-            )
-        self._corner = find_corner()
-        if asks and self._client.can_ask and self._corner is not None and self._corner.asks:
-            self._client = replace(self._client, asks=True)
-
-    def make(self) -> Process:
-        """Let in. Raises Unreachable, UsageError."""
-        jumps = parse_jumps(self.settings.proxy_jump) if self.settings.proxy_jump is not None else ()
-        command = connecting(
-            self._client,
-            self._target,
-            self._login,
-            jumps=jumps,
-            before=self._before,
-            pins=self._pins,
-            strict=self.settings.strict_host_key,
-            control=None if self._corner is None else self._corner.control,
-        )
-        return self._attend(Process(command, self._env()), raw=False)
-
-    def _attend(self, process: Process, *, raw: bool) -> Process:
-        settings, secrets, seconds = self.settings, self._secrets, self._login.timeout
-        started = time.monotonic() - secrets.paused
-        errand = Errand(
-            str(self._client),
-            str(settings),
-            settings.user,
-            seconds,
-            lambda: started + secrets.paused + seconds - time.monotonic(),
-            self._say,
-        )
-        name = settings.host_key_alias or settings.host
-        keys = [each for each in (self._login.identity, *(settings.identities or ())) if each is not None]
-        spelled = [f"{settings.user}@{each}" for each in (name, name.lower())]
-        account = f"{settings.user}@{settings.host}"
-        prompts = Prompts(secrets, account, spelled, keys, lambda: process.talk.partly)
-        try:
-            attend(process, self._corner, prompts, errand, raw=raw)
-        except BaseException as error:
-            process.end(at_once=True)
-            if isinstance(error, Untrusted):
-                self._accuse(process.talk)
-            raise
-        return process
-
-    def _accuse(self, talk: Talk) -> None:
-        """Say the same as always of the server's own key, if it was that. Raises Untrusted."""
-        kind, _, shown = talk.host_key.partition(" ")
-        known = known_hosts.look_up(self.settings, self._login, self._secrets.read)
-        if shown and (why := why_not(known, kind, shown)) is not None:
-            raise Untrusted(why) from None
-
-    def make_another(self) -> Process | None:
-        """One more channel of the connection that was made last, if that can be."""
-        if self._corner is None:
-            return None
-        return Process(another(self._client, self._target, self._corner.control), self._env())
-
-    def _before(self, jump: Jump) -> tuple[Jump, ...]:
-        """The jumps on the way to one, by the config."""
-        jumps = find_settings(jump.target, self._login, lambda _: None).proxy_jump
-        return () if jumps is None else parse_jumps(jumps)
-
-    def _env(self) -> dict[str, str]:
-        asking = "" if self._corner is None else self._corner.asking
-        return surroundings(self._client, os.environ, self._login, asking)
-
-    def tell(self, talk: Talk) -> None:
-        """Show what it had to say, once."""
-        while talk.warnings:
-            if not _REFUSED.match(line := talk.warnings.popleft()):
-                self._say(f"ssh: {line}")
-
-    def close(self) -> None:
-        """No more calls."""
-        if self._corner is not None:
-            self._corner.close()
-
-
 def connect(
     target: SshTarget,
     settings: Settings,
@@ -263,28 +138,9 @@ def connect(
     All of it takes ``login.timeout`` seconds at most, not counting those spent at prompts. Raises
     Unreachable, and UsageError for options that can't work.
     """
-    call = _Call(target, settings, login, say, secrets, why)
+    call = Call(target, settings, login, say, secrets, why)
     try:
         return Connection(call, call.make(), why)
     except BaseException:
         call.close()
         raise
-
-
-def find_client(login: Login, *, versed: bool) -> Client:
-    """The client on this machine; ``versed``: with its version. Raises UsageError if there is none."""
-    program = split_command(login.ssh_command) if login.ssh_command is not None else (PROGRAM,)
-    version = version_of(program, min(_TELLS, login.timeout / 2)) if versed else None
-    return Client(program, version, login.ssh_config)
-
-
-@cache
-def version_of(program: tuple[str, ...], seconds: float = _TELLS) -> Version | None:
-    """Of OpenSSH; None if it does not tell. Raises UsageError if there is no such program."""
-    process = Process([*program, "-V"], os.environ)
-    try:
-        process.hear_all(seconds)
-    finally:
-        process.end(at_once=True)
-    found = re.match(r"OpenSSH_(?:for_Windows_)?(\d+)\.(\d+)", process.talk.program)
-    return (int(found[1]), int(found[2])) if found else None

@@ -28,7 +28,8 @@ _ECHO = re.compile(
 )
 _CONFIG = re.compile(
     r"[Bb]ad configuration option|terminating, \d+ bad|unknown option -- |(?:illegal|invalid) option"
-    r"|usage: ssh|: line \d+: |Bad owner or permissions on .*config|Can't open user config file"
+    r"|usage: ssh|^(?:command-line|/(?!bin/|usr/)\S+): line \d+: |Bad owner or permissions on .*config"
+    r"|Can't open user config file"
 )
 _UNKNOWN_HOST = re.compile(r"Could not resolve hostname (\S+): (.*)")
 _WANTED = "What --ssh-command names has to take the options of OpenSSH's ssh, -v too."
