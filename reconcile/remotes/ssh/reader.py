@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import socket
 import stat
 from collections.abc import Iterator, Sequence
 
@@ -32,6 +33,11 @@ _LISTS = ("userknownhostsfile", "globalknownhostsfile")  # one line has several
 _RAW = ("proxyjump", "proxycommand")  # with quotes and comments: "none" and none # here are hosts
 # What may be lost where it may or may not apply: no other host is reached, none is trusted.
 _UNIMPORTANT = ("connecttimeout", "hashknownhosts", "stricthostkeychecking")
+_CHOICES = {
+    "identitiesonly": ("yes", "no", "true", "false"),
+    "hashknownhosts": ("yes", "no", "true", "false"),
+    "stricthostkeychecking": ("yes", "no", "true", "false", "ask", "off", "accept-new"),
+}
 _EXPANDED = ("userknownhostsfile", "identityagent")  # as ``ssh -G`` shows them
 _VARIABLE = re.compile(r"\$\w+")  # that holds the path of an agent
 _ALONE = ("all", "canonical", "final")  # of Match: those without an argument
@@ -81,8 +87,8 @@ def read(files: Sequence[ConfigFile], target: SshTarget, home: str) -> list[Sett
     """What they say of a host. Raises UsageError for what can't be read, understood or followed."""
     reading = _Reading(target, home)
     reading.go_through(files)
-    if reading.wants_final:  # once more, with the name that was found, for what nothing was said of yet
-        reading.host, reading.is_final = reading.hostname, True
+    if reading.wants_final:
+        reading.take_name()
         reading.go_through(files)
     return reading.finish()
 
@@ -107,6 +113,13 @@ class _Reading:
         for file in files:
             self._read(file, _Scope(), 0)
 
+    def take_name(self) -> None:
+        """Go on by the name that was found, for what nothing was said of yet; that name stays."""
+        self.host, self.is_final = _whole(self.hostname), True
+        self._found["hostname"] = [
+            Setting("HostName", self.host.replace("%", "%%"), *self._where("hostname"))
+        ]
+
     @property
     def hostname(self) -> str:
         """As far as it is known. Addresses are as they are, names in small letters."""
@@ -116,7 +129,7 @@ class _Reading:
 
     def finish(self) -> list[Setting]:
         """All of it, with tokens expanded where ``ssh -G`` shows them so."""
-        host = Setting("HostName", self.hostname, *self._where("hostname"))
+        host = Setting("HostName", _whole(self.hostname), *self._where("hostname"))
         port, user, alias = (self._first(name) for name in ("port", "user", "hostkeyalias"))
         known = tokens(
             home=self._home,
@@ -238,6 +251,15 @@ class _Reading:
         return fits(name, (argument.lower() if "host" in criterion else argument).split(","))
 
 
+def _whole(name: str) -> str:
+    """An address in its usual form, 127.1 as 127.0.0.1. Any other name as it is."""
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        return socket.getnameinfo(found[0][4], socket.NI_NUMERICHOST)[0]
+    except (OSError, ValueError):
+        return name
+
+
 def _values(line: Line) -> list[str]:
     """What a line sets its keyword to. Raises UsageError for what OpenSSH would not take either."""
     name, words = line.keyword, line.words
@@ -263,6 +285,10 @@ def _values(line: Line) -> list[str]:
         trouble = "versions of OpenSSH differ in what that means"
     elif name == "connecttimeout" and value != NONE and time is None:
         trouble = "it is no time"
+    elif value.lower() not in _CHOICES.get(name, (value.lower(),)):
+        trouble = "it is none of the words that are known"
+    elif name == "identityagent" and re.match(r"\$(?!\{|\w+$)", value):
+        trouble = "it is no variable"
     else:
         if name == "connecttimeout":
             return [NONE if time is None else str(time)]
