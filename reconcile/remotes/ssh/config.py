@@ -33,17 +33,27 @@ def find_settings(target: SshTarget, login: Login, say: Callable[[str], None]) -
     Raises UsageError if the configuration can't be read or understood, or can't be followed without
     OpenSSH's client and there is none; TurnedAway if it takes too long to tell.
     """
-    client = shutil.which(CLIENT)
+    client = _find_client(login)
     files = list(_files(login.ssh_config))
     said: Sequence[Setting] | None = None
-    if client is not None and not _is_plain(files, client, login):
-        said = asked.ask([client], target, login.ssh_config, login.timeout)
+    if client and not _is_plain(files, client, login):
+        said = asked.ask(client, target, login.ssh_config, login.timeout)
     if said is not None:
         return _settle(said, target, login, say)
     settings = _settle(reader.read(files, target, login_home()), target, login, say)
     for setting in settings.others:
         raise UsageError(f"{setting.where}: {setting} can't be followed. {reader.WAY_OUT}")
     return settings
+
+
+def _find_client(login: Login) -> Sequence[str]:
+    """OpenSSH's client, with what it is always given. Empty: there is none."""
+    if login.ssh_command is not None:
+        from reconcile.remotes.ssh.client.arguments import split_command
+
+        return split_command(login.ssh_command)
+    client = shutil.which(CLIENT)
+    return () if client is None else (client,)
 
 
 def _files(given: str | None) -> Iterable[ConfigFile]:
@@ -59,9 +69,11 @@ def _files(given: str | None) -> Iterable[ConfigFile]:
     yield ConfigFile(os.path.join(SYSTEM_FOLDER, "ssh_config"), SYSTEM_FOLDER)
 
 
-def _is_plain(files: Sequence[ConfigFile], client: str, login: Login) -> bool:
+def _is_plain(files: Sequence[ConfigFile], client: Sequence[str], login: Login) -> bool:
     """Whether nothing is said of any host, so that nobody need be asked: it costs two processes."""
-    if login.ssh_config != NONE and not (client in _CLIENTS and os.path.exists(files[-1].path)):
+    if login.ssh_config == NONE:
+        return True
+    if len(client) > 1 or client[0] not in _CLIENTS or not os.path.exists(files[-1].path):
         return False
     try:
         return reader.says_little(files)

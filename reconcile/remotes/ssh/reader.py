@@ -32,7 +32,7 @@ _MANY = ("identityfile", "certificatefile")  # each line adds one
 _LISTS = ("userknownhostsfile", "globalknownhostsfile")  # one line has several
 _RAW = ("proxyjump", "proxycommand")  # with quotes and comments: "none" and none # here are hosts
 # What may be lost where it may or may not apply: no other host is reached, none is trusted.
-_UNIMPORTANT = ("connecttimeout", "hashknownhosts", "stricthostkeychecking")
+_UNIMPORTANT = ("connecttimeout", "hashknownhosts")
 _CHOICES = {
     "identitiesonly": ("yes", "no", "true", "false"),
     "hashknownhosts": ("yes", "no", "true", "false"),

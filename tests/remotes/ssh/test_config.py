@@ -363,6 +363,30 @@ def test_a_command_that_hangs_ends_with_us(by_ssh: Find, tmp_path: Path, command
     wait_for(lambda: not alive(pid), "the command to end")
 
 
+def test_a_host_is_never_taken_for_an_option(by_ssh: Find, by_us: Find, tmp_path: Path) -> None:
+    """Though no DEST can name such a one."""
+    target = SshTarget(f"-oProxyCommand=touch {tmp_path}/made", "/")
+    for find in (by_ssh, by_us):
+        try:
+            assert find("Port 3\n", target).host.startswith("-oproxycommand")
+        except UsageError:
+            pass  # newer versions refuse it
+    assert not (tmp_path / "made").exists()
+
+
+def test_another_client_is_asked_by_its_command(by_ssh: Find, tmp_path: Path) -> None:
+    """With what it is always given."""
+    script = tmp_path / "own ssh"
+    script.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\nexec ssh "$@"\n')
+    script.chmod(0o755)
+    assert by_ssh("Port 3\n", ssh_command=f"'{script}' -4").port == 3
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert len(calls) == 2
+    assert all(call.startswith("-4 -G ") and call.endswith(" -- nas sftp") for call in calls)
+    with pytest.raises(UsageError, match="can't start"):
+        by_ssh("Port 3\n", ssh_command=str(tmp_path / "nothing"))
+
+
 def test_what_a_command_leaves_behind_is_not_waited_for(by_ssh: Find) -> None:
     started = time.monotonic()
     assert by_ssh('Match exec "sleep 30 &"\n Port 3\n').port == 3
