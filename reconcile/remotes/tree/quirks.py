@@ -45,6 +45,7 @@ class Quirks(Struct, frozen=True):
     keeps_modes: bool | None = None  # and what was set shows
     takes_times: bool | None = None  # SETSTAT of a time is not refused
     keeps_times: bool | None = None  # and what was set shows, by rule
+    takes_fsync: bool | None = None  # False: what is announced for bringing a file to the disk is refused
     time_step: int | None = None  # seconds that times are rounded down to; negative: up
     time_shift: int | None = None  # seconds that they are off then
     late_times: bool | None = None  # a time holds only where it is set after CLOSE
@@ -61,6 +62,7 @@ class Quirks(Struct, frozen=True):
             links=caps.links and self.makes_links is not False,
             modes=caps.modes and self.keeps_modes is not False,
             times=caps.times and self.keeps_times is not False,
+            fsync=caps.fsync and self.takes_fsync is not False,
         )
 
     @property

@@ -126,6 +126,7 @@ class Site(Struct, eq=False):
             self.say(f"{self.who} does not let us set times: files get the time of their upload")
         if fsync and self.caps.fsync:
             self.caps = replace(self.caps, fsync=False)
+            self.quirks = replace(self.quirks, takes_fsync=False)
             self.say(NO_FSYNC)
 
     def doubt(self) -> None:
