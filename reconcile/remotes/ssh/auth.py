@@ -39,7 +39,7 @@ def prove(
     refused before it hung up are left in ``secrets``: others may be taken on another connection.
     """
     attempts = _Attempts(transport, settings, secrets, seconds_left)
-    with closing(offers(login, settings, secrets, attempts.skipped, seconds_left)) as keys:
+    with closing(offers(login, settings, secrets, attempts.skipped, seconds_left, attempts.wants)) as keys:
         for offer in keys:
             if attempts.by_key(offer):
                 return
@@ -72,17 +72,30 @@ class _Attempts:
     def by_key(self, offer: Offer) -> bool:
         """One of our keys."""
         start = partial(self.auth.auth_publickey, self._user, offer.key)
-        refused = False
+        return self._show(offer.label, offer.key.asbytes(), start)
+
+    def wants(self, label: str, kind: str, public: bytes) -> bool:
+        """Whether the server would take a key: else nobody needs to open it."""
+        if not self.auth.may("publickey"):
+            return False
+        self._show(label, public, partial(self.auth.ask_about, self._user, kind, public))
+        if self.auth.would_take:
+            self._tried.remove(f"{_KEY}{label}")  # not yet
+        return self.auth.would_take
+
+    def _show(self, label: str, public: bytes, start: _Start) -> bool:
+        """Whether a key lets us in. One that the server refuses is noted."""
+        refused = self.auth.would_take = False
         try:
-            if self.lets_in(f"{_KEY}{offer.label}", start):
+            if self.lets_in(f"{_KEY}{label}", start):
                 return True
-            refused = not (self.auth.partly or self.auth.unsigned)
+            refused = not (self.auth.partly or self.auth.unsigned or self.auth.would_take)
         except Unreachable:
             refused = self._had_enough  # or the line broke
             raise
         finally:
             if refused:
-                self._secrets.refused[offer.key.asbytes()] = offer.label
+                self._secrets.refused[public] = label
         return False
 
     @property

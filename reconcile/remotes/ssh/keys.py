@@ -70,10 +70,12 @@ def offers(
     secrets: Secrets,
     skipped: list[str],
     seconds_left: Callable[[], float],
+    is_wanted: Callable[[str, str, bytes], bool],
 ) -> Generator[Offer, None, None]:
     """The keys in the order to try them, as OpenSSH has it: the agent's that a file names, its others, files.
 
-    Those that this server has refused in this run are left out.
+    Those that this server has refused in this run are left out. Where opening one takes
+    somebody's trouble it is opened only if ``is_wanted``, which is given its label, type and content.
 
     What can't be used and wasn't asked for is named in ``skipped``. With ``login.identity`` only that one;
     raises UsageError if it can't be used, and TurnedAway if it is encrypted and nobody can open it.
@@ -96,6 +98,9 @@ def offers(
                 yield Offer(_label(key, files), key)
         for file in files:
             if file.public in shown or file.public in secrets.refused:
+                continue
+            dear = secrets.takes_trouble and file.encrypted and not file.why_not
+            if dear and file.public is not None and not is_wanted(file.path, file.kind, file.public):
                 continue
             if named:
                 yield Offer(file.path, _load_named(file, secrets))

@@ -22,6 +22,7 @@ __all__ = [
     "AuthHandler",
     "Packetizer",
     "cMSG_CHANNEL_REQUEST",
+    "cMSG_USERAUTH_REQUEST",
     "paramiko",
     "takes_runs",
 ]
@@ -47,7 +48,12 @@ if "paramiko" not in sys.modules:
             del importlib.metadata
 import paramiko
 from paramiko.auth_handler import AuthHandler
-from paramiko.common import MSG_CHANNEL_DATA, MSG_CHANNEL_WINDOW_ADJUST, cMSG_CHANNEL_REQUEST
+from paramiko.common import (
+    MSG_CHANNEL_DATA,
+    MSG_CHANNEL_WINDOW_ADJUST,
+    cMSG_CHANNEL_REQUEST,
+    cMSG_USERAUTH_REQUEST,
+)
 from paramiko.packet import Packetizer
 
 # What we reach into, and can't do without. The attributes are found on the class; what only an instance has
@@ -55,11 +61,16 @@ from paramiko.packet import Packetizer
 _NEEDED: dict[type, tuple[str, ...]] = {
     paramiko.Transport: (
         *("_channel_handler_table", "_kex_info", "_preferred_kex", "_parse_kex_init"),
-        *("_parse_disconnect", "_really_parse_kex_init", "_send_user_message"),
+        *("_parse_disconnect", "_really_parse_kex_init", "_send_message", "_send_user_message"),
     ),
     paramiko.Channel: ("_event_pending", "_wait_for_send_window", "_window_adjust"),
     AuthHandler: (
-        *("_parse_service_accept", "_parse_userauth_failure", "_parse_userauth_info_request"),
+        *(
+            "_finalize_pubkey_algorithm",
+            "_parse_service_accept",
+            "_parse_userauth_failure",
+            "_parse_userauth_info_request",
+        ),
         "_request_auth",
     ),
     Packetizer: ("read_all", "read_message", "send_message", "need_rekey"),

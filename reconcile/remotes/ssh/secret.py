@@ -87,6 +87,14 @@ class Secrets:
         else:
             yield from self._ask(f"Passphrase of {path}: ", "It does not open the key.")
 
+    @property
+    def takes_trouble(self) -> bool:
+        """Whether a passphrase has to be typed, or printed by a command.
+
+        What a variable holds may be one or not: that is seen by trying, before it is sent as a password.
+        """
+        return self._login.passphrase_command is not None or (self._variable is None and self.interactive)
+
     def opened(self) -> None:
         """What was given opens a key: if it is what the variable holds, that is no server's business."""
         self._opened_key = self._login.passphrase_command is None

@@ -14,6 +14,7 @@ from reconcile.remotes.ssh.library import (
     MSG_CHANNEL_WINDOW_ADJUST,
     AuthHandler,
     cMSG_CHANNEL_REQUEST,
+    cMSG_USERAUTH_REQUEST,
     paramiko,
 )
 from reconcile.remotes.ssh.packets import Packets, Stream
@@ -158,6 +159,9 @@ class Auth(AuthHandler):
         self.unsigned = (
             False  # the last attempt was not made: its key does not sign, as an agent may refuse to
         )
+        self.would_take = False  # the key that was asked about last
+        self._doubted: tuple[str, bytes] | None = None  # type and content of a key to ask about
+        self._asks = False  # about it, now
         self._asked = False  # for the service
         self._waits = False  # the first attempt waits for the answer
         transport.auth_handler = self
@@ -176,16 +180,29 @@ class Auth(AuthHandler):
         """Whether ``method`` is worth trying, as far as the server has said."""
         return self.allowed is None or method in self.allowed
 
+    def ask_about(self, user: str, kind: str, public: bytes, answered: threading.Event) -> None:
+        """Whether the server would take a key, before anybody takes the trouble to prove it: RFC 4252, 7."""
+        self.auth_event, self.auth_method, self.username = answered, "publickey", user
+        self.would_take = False
+        self._doubted = kind, public
+        self._request_auth()
+
     def _request_auth(self) -> None:
         if not self._asked:
             # An RSA key must wait: which signatures the server takes comes just before its answer.
             # Set before asking, as the answer is read by another thread, and may be by the time we go on.
             self._asked = True
-            self._waits = waits = self.private_key is not None and "rsa" in self.private_key.get_name()
+            self._waits = waits = "rsa" in self._kind()
             super()._request_auth()  # type: ignore[misc]
             if waits:
                 return
         self._send_attempt()
+
+    def _kind(self) -> str:
+        """The type of the key that is at stake."""
+        if self._doubted is not None:
+            return self._doubted[0]
+        return "" if self.private_key is None else str(self.private_key.get_name())
 
     def _parse_service_accept(self, _message: paramiko.Message) -> None:
         if not self._waits:
@@ -203,12 +220,32 @@ class Auth(AuthHandler):
                 self.auth_event.set()
 
     def _send_attempt(self) -> None:
+        if self._doubted is not None:
+            self._send_question(*self._doubted)
+            self._doubted = None
+            return
         answer = paramiko.Message()
         answer.add_string("ssh-userauth")
         answer.rewind()
         super()._parse_service_accept(answer)  # type: ignore[misc]
 
+    def _send_question(self, kind: str, public: bytes) -> None:
+        self._asks = True
+        message = paramiko.Message()
+        message.add_byte(cMSG_USERAUTH_REQUEST)
+        message.add_string(self.username or "")
+        message.add_string("ssh-connection")
+        message.add_string("publickey")
+        message.add_boolean(False)
+        message.add_string(self._finalize_pubkey_algorithm(kind))  # type: ignore[attr-defined]
+        message.add_string(public)
+        self.transport._send_message(message)  # type: ignore[attr-defined]
+
     def _parse_userauth_info_request(self, message: paramiko.Message) -> None:
+        if self._asks and self.auth_event is not None:  # "I would" has the same number
+            self._asks, self.would_take = False, True
+            self.auth_event.set()
+            return
         for _ in range(3):  # title, instructions, language
             message.get_binary()
         if (count := message.get_int()) > _MOST_QUESTIONS:  # paramiko would make room for all of them
@@ -217,6 +254,7 @@ class Auth(AuthHandler):
         super()._parse_userauth_info_request(message)  # type: ignore[misc]
 
     def _parse_userauth_failure(self, message: paramiko.Message) -> None:
+        self._asks = False
         self.allowed = tuple(map(one_line, message.get_list()))
         self.partly = message.get_boolean()
         message.rewind()

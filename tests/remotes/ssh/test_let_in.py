@@ -209,7 +209,8 @@ def offered(settings: Settings, skipped: list[str] | None = None, **login: str) 
     """The labels of the keys that would be tried, in their order."""
     how = Login(**login)  # type: ignore[arg-type]
     skipped = [] if skipped is None else skipped
-    return [offer.label for offer in offers(how, settings, Secrets(how), skipped, lambda: 10.0)]
+    found = offers(how, settings, Secrets(how), skipped, lambda: 10.0, lambda *_: True)
+    return [offer.label for offer in found]
 
 
 HERE = Settings("127.0.0.1", 22, "me")
@@ -349,3 +350,41 @@ def test_strict_checking_neither_asks_nor_adds(
     assert "is new" in said
     assert file.read_text().startswith("|1|")
     assert not to_nas(strict, tmp_path, "StrictHostKeyChecking yes", *lines)
+
+
+# Keys that are encrypted
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "rsa", "ecdsa"])
+def test_nobody_is_asked_to_open_a_key_that_the_server_refuses(
+    tmp_path: Path, home: Path, typed: Callable[..., list[str]], kind: str
+) -> None:
+    """Neither the user nor a command. One that it takes is opened, and is no failure."""
+    for name in ("id_ed25519", "id_rsa", "id_ecdsa"):
+        make_key(home / ".ssh" / name, kind=name.removeprefix("id_"), passphrase=SECRET)
+    command = f"echo x >>{tmp_path}/runs; echo '{SECRET}'"
+    (tmp_path / "sshd").mkdir()
+    with start_sshd(tmp_path / "sshd", settings=("MaxAuthTries 3",)) as sshd:
+        own = home / ".ssh" / f"id_{kind}"
+        let_in_by(sshd, own)
+        prompts = typed("wrong", SECRET)
+        assert not spoken(sshd, identity=None, interactive=True)
+        prompt = f"Passphrase of {own}: "
+        assert prompts == [prompt, f"It does not open the key.\n{prompt}"]
+        assert not spoken(sshd, identity=None, passphrase_command=command)
+        assert (tmp_path / "runs").read_text() == "x\n"
+        (sshd.folder / "authorized_keys").write_text("")
+        prompts = typed(SECRET)
+        with pytest.raises(TurnedAway, match=rf"Tried: key {own}; the server allows: publickey"):
+            spoken(sshd, identity=str(own), interactive=True, passphrase_command=command)
+    assert not prompts
+    assert (tmp_path / "runs").read_text() == "x\n"
+
+
+def test_a_key_that_the_server_takes_and_nobody_opens_is_named(strict: Sshd, home: Path) -> None:
+    make_key(home / ".ssh" / "id_ed25519", passphrase=SECRET)
+    let_in_by(strict, home / ".ssh" / "id_ed25519")
+    with pytest.raises(TurnedAway, match=r"Not used: .*/id_ed25519: it is encrypted"):
+        spoken(strict, identity=None)
+    with pytest.raises(TurnedAway, match=r"Not used: .*/id_ed25519: the passphrase is wrong"):
+        spoken(strict, identity=None, passphrase_command="echo wrong")
