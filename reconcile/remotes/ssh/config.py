@@ -5,19 +5,18 @@ What may live here: which files count, who is asked what they say, and what beco
 
 from __future__ import annotations
 
-import getpass
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 
 from reconcile.core.errors import UsageError
 from reconcile.home import login_home
-from reconcile.remotes.ssh import asked, keywords, reader
+from reconcile.remotes.ssh import keywords, reader
 from reconcile.remotes.ssh.known_hosts import DEFAULT_PORT
 from reconcile.remotes.ssh.reader import ConfigFile
 from reconcile.remotes.ssh.settings import NONE, Setting, Settings, Strict
 from reconcile.remotes.ssh.target import Login, SshTarget
-from reconcile.remotes.ssh.tokens import expand_path, tokens
+from reconcile.remotes.ssh.tokens import expand_path, own_name, tokens
 
 USER_FOLDER = ".ssh"  # in the home folder that the system's list has, whatever HOME says: ssh(1)
 SYSTEM_FOLDER = "/etc/ssh"
@@ -37,7 +36,9 @@ def find_settings(target: SshTarget, login: Login, say: Callable[[str], None]) -
     files = list(_files(login.ssh_config))
     said: Sequence[Setting] | None = None
     if client and not _is_plain(files, client, login):
-        said = asked.ask(client, target, login.ssh_config, login.timeout)
+        from reconcile.remotes.ssh.asked import ask  # it starts processes: most need none
+
+        said = ask(client, target, login.ssh_config, login.timeout)
     if said is not None:
         return _settle(said, target, login, say)
     settings = _settle(reader.read(files, target, login_home()), target, login, say)
@@ -165,6 +166,11 @@ def _agent(values: Sequence[str]) -> str | None:
 
 
 def _own_name() -> str:
+    """The account's, whatever LOGNAME says: ssh(1). Where the system's list has none, what is said."""
+    if name := own_name():
+        return name
+    import getpass
+
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # no such user here, as in some containers

@@ -453,6 +453,12 @@ def test_the_file_is_in_the_home_of_the_account(account: Path, monkeypatch: pyte
     assert (found.host, found.port, found.identities) == ("nas", 22, None)
 
 
+def test_the_user_is_the_account(account: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with ssh, which does not ask LOGNAME."""
+    monkeypatch.setenv("LOGNAME", "somebody-else")
+    assert find_settings(NAS, Login(), silence).user == pwd.getpwuid(os.getuid()).pw_name
+
+
 @pytest.mark.parametrize("mode", [0o660, 0o606])
 @pytest.mark.parametrize("included", [False, True])
 def test_a_file_that_others_may_change_is_not_followed(account: Path, mode: int, included: bool) -> None:
