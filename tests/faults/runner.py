@@ -16,6 +16,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, Self
@@ -24,15 +25,19 @@ from tests.support.command import Ran
 from tests.support.processes import end_tree
 
 PATIENCE = 60  # seconds for one run
+TO_SFTP = ("paramiko", "reconcile.remotes.sftp.open")
+TO_S3 = ("boto3", "botocore.session", "reconcile.remotes.s3.open", "reconcile.remotes.s3.remote")
 
 
 class Runner:
-    """The process that forks. ``folder`` takes the output; ends with the ``with`` block."""
+    """The process that forks. ``folder`` takes the output; ends with the ``with`` block. ``late``: modules
+    that a run imports late."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, late: Sequence[str] = TO_SFTP) -> None:
         self.folder = folder
         self.pid_file = folder / "client.pid"
-        self._process = _start()
+        self._late = late
+        self._process = _start(late)
 
     def run(self, *arguments: str) -> Ran:
         """``reconcile`` with these arguments, to its end. A killed one has the signal's negative number."""
@@ -52,7 +57,7 @@ class Runner:
         assert output is not None
         if not select.select([output], [], [], PATIENCE)[0]:
             self.close()
-            self._process = _start()
+            self._process = _start(self._late)
             raise AssertionError(f"a run hangs; it said: {self._said('err')}")
         answer = output.readline()
         assert answer, "the runner has ended"
@@ -79,9 +84,9 @@ class Runner:
         return (self.folder / name).read_text(errors="surrogateescape")
 
 
-def _start() -> subprocess.Popen[bytes]:
+def _start(late: Sequence[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.runner"],
+        [sys.executable, "-m", "tests.faults.runner", *late],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
@@ -90,10 +95,10 @@ def _start() -> subprocess.Popen[bytes]:
 
 def serve() -> None:
     """The process: one order a line, its exit code for an answer."""
-    import paramiko  # noqa: F401  # all that a run imports late
+    import reconcile.cli  # noqa: F401
 
-    import reconcile.cli
-    import reconcile.remotes.sftp.open  # noqa: F401
+    for name in sys.argv[1:]:  # all that a run imports late
+        import_module(name)
 
     for line in sys.stdin:
         order = json.loads(line)

@@ -107,12 +107,25 @@ class AtPrefix:
         self.client.put_object(Bucket=self.bucket, Key=self._key(path), Body=content, **more)
 
     def names(self, below: str = "") -> list[str]:
-        """All that are there, relative to the prefix."""
+        """The keys of all that are there, relative to the prefix."""
+        return list(self.etags(below))
+
+    def etags(self, below: str = "") -> dict[str, str]:
+        """The same with their ETags."""
         pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket, Prefix=self._key(below) if below else f"{self.prefix}/"
         )
-        found = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-        return [key.removeprefix(f"{self.prefix}/") for key in found]
+        found = [entry for page in pages for entry in page.get("Contents", [])]
+        return {entry["Key"].removeprefix(f"{self.prefix}/"): entry["ETag"] for entry in found}
+
+    def uploads(self) -> list[dict[str, str]]:
+        """Those in parts that nobody has ended yet, as boto3 wants to be told of them."""
+        try:
+            found = self.client.list_multipart_uploads(Bucket=self.bucket).get("Uploads", [])
+        except self.client.exceptions.NoSuchUpload:
+            return []  # rclone's way to say that there are none
+        ours = [each for each in found if each["Key"].startswith(f"{self.prefix}/")]
+        return [{"Key": each["Key"], "UploadId": each["UploadId"]} for each in ours]
 
     def get(self, path: str) -> bytes:
         """What an object holds."""
