@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.benchmarks.inputs import Tree, copy_source_tree, make_files, make_folders, make_large
 from tests.benchmarks.measure import Attempt, Contender, Timing, compete, time_command
-from tests.benchmarks.peers import OURS, TOOLS, Copy, Tool
+from tests.benchmarks.peers import BY_SSH, OURS, TOOLS, Copy, Tool
 from tests.benchmarks.results import Fact, Goal, Point, Row
 from tests.benchmarks.stage import Stage, discard
 from tests.benchmarks.verify import compare
@@ -17,8 +17,8 @@ from tests.support.sshd import Endpoint
 MIB = 1024 * 1024
 RSYNC, TAR, LFTP, SFTP = "rsync", "tar | ssh tar", "lftp", "sftp -b"
 RCLONE, RCLONE_32, RCLONE_MD5 = "rclone", "rclone, 32", "rclone, md5sum"
-QUICK = {OURS, RSYNC, TAR}  # who never wait for a round trip per file
-EVERYBODY = [RSYNC, TAR, RCLONE, LFTP, RCLONE_32, RCLONE_MD5, SFTP]
+QUICK = {OURS, BY_SSH, RSYNC, TAR}  # who never wait for a round trip per file
+EVERYBODY = [BY_SSH, RSYNC, TAR, RCLONE, LFTP, RCLONE_32, RCLONE_MD5, SFTP]
 BEST_RCLONE = f"{RCLONE}/{RCLONE_32}"
 
 
@@ -26,7 +26,7 @@ def small(stage: Stage) -> Iterator[Row]:
     """10,000 files of 4 KiB to an empty target."""
     tree = stage.tree("small", lambda path: make_files(path, 10_000, 4096, per_folder=100))
     near = [Goal(RSYNC, 1.7), Goal(RSYNC, 1.0), Goal(RCLONE, 1 / 4), Goal(RCLONE, 1 / 7), Goal(TAR, 1.2)]
-    peers = EVERYBODY if stage.full else [RSYNC, TAR, RCLONE]
+    peers = EVERYBODY if stage.full else [BY_SSH, RSYNC, TAR, RCLONE]
     yield cold(stage, "10,000 x 4 KiB, 0 ms", tree, 0, peers, near)
     far = [Goal(RSYNC, 1.8), Goal(RSYNC, 1.0), Goal(RCLONE, 1 / 100), Goal(RCLONE, 1 / 250), Goal(TAR, 1.2)]
     yield cold(stage, "10,000 x 4 KiB, 20 ms", tree, 20, peers, far)
@@ -52,7 +52,7 @@ def photos(stage: Stage) -> Iterator[Row]:
 def bulk(stage: Stage) -> Iterator[Row]:
     """Few large files. The quick ones are a sixteenth of the size, and bound to nothing."""
     size = 256 if stage.full else 16
-    peers = [RSYNC, RCLONE, *([RCLONE_32, TAR] if stage.full else [])]
+    peers = [BY_SSH, RSYNC, RCLONE, *([RCLONE_32, TAR] if stage.full else [])]
     tree = stage.tree("bulk", lambda path: make_large(path, 4, size * MIB))
     near, far = [Goal(BEST_RCLONE, 1.1)], [Goal(BEST_RCLONE, 0.9), Goal(RSYNC, 0.5)]
     for line, goals in ((0, near), (20, far)):

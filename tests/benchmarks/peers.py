@@ -18,6 +18,7 @@ from tests.support.sshd import SYSTEM_PATH, Endpoint
 _INSTALLED = Path(sys.executable).parent / "reconcile"
 RECONCILE = (str(_INSTALLED),) if _INSTALLED.exists() else (sys.executable, "-m", "reconcile")
 OURS = "reconcile"
+BY_SSH = "reconcile, ssh"  # by OpenSSH's own client
 # Where pip puts a binary, before where the system does.
 PATH = os.pathsep.join([str(Path(sys.executable).parent), SYSTEM_PATH])
 
@@ -72,6 +73,10 @@ def _reconcile(copy: Copy) -> list[str]:
 
 def _reconcile_mirror(copy: Copy) -> list[str]:
     return run_reconcile(copy, "--mirror", "--allow-mass-delete")
+
+
+def _by_ssh(*flags: str) -> Make:
+    return lambda copy: run_reconcile(copy, "--transport", "ssh", *flags)
 
 
 def run_rsync(copy: Copy, *flags: str) -> list[str]:
@@ -136,6 +141,7 @@ TOOLS = {
     tool.name: tool
     for tool in (
         Tool(OURS, _reconcile, _reconcile_mirror),
+        Tool(BY_SSH, _by_ssh(), _by_ssh("--mirror", "--allow-mass-delete"), ["ssh"]),
         Tool("rsync", _rsync, _rsync_mirror, ["rsync", "ssh"]),
         Tool("tar | ssh tar", _tar, _tar, ["tar", "ssh"]),
         Tool("rclone", _rclone("copy"), _rclone("sync"), ["rclone"], modes=False),

@@ -33,7 +33,8 @@ from tests.support.faults import Fault, read_faults, write_faults
 from tests.support.processes import alive, bound_by_permissions, end_tree, wait_for
 
 HOST = "127.0.0.1"
-TRANSPORT = os.environ.get("TRANSPORT")  # by which all tests go that don't say, ``ssh`` for instance
+# By what all tests go that don't say: with ``ssh`` by OpenSSH's own client.
+TRANSPORT = os.environ.get("TRANSPORT")
 # As it is used then. Of ways to exchange keys the one that OpenSSH prefers takes a tenth of a second.
 CLIENT = "ssh -o KexAlgorithms=curve25519-sha256"
 SYSTEM_PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/usr/local/sbin:/sbin"
@@ -54,7 +55,7 @@ class Endpoint:
     identity: Path  # private key
     known_hosts: Path
     host: str = HOST
-    transport: str | None = TRANSPORT  # as ``--transport`` has it; None: nothing is said of it
+    transport: str | None = None  # as ``--transport`` has it; None: as all do that don't say
 
     def url(self, path: str | os.PathLike[str]) -> str:
         """DEST for an absolute path on the server."""
@@ -67,14 +68,15 @@ class Endpoint:
     def login(self, **changes: object) -> Login:
         """How to prove ourselves, as the model's type."""
         login = Login(identity=str(self.identity), known_hosts=str(self.known_hosts), ssh_config="none")
-        if self.transport is not None:
-            login = replace(login, transport=self.transport, ssh_command=CLIENT)
+        if transport := self.transport or TRANSPORT:
+            login = replace(login, transport=transport, ssh_command=CLIENT)
         return replace(login, **changes)  # the names are checked at run time
 
     def flags(self) -> list[str]:
         """The same as command-line flags of ``reconcile``."""
         files = ["--identity", str(self.identity), "--known-hosts", str(self.known_hosts)]
-        how = ["--transport", self.transport, "--ssh-command", CLIENT] if self.transport is not None else []
+        transport = self.transport or TRANSPORT
+        how = ["--transport", transport, "--ssh-command", CLIENT] if transport else []
         return [*files, "--ssh-config", "none", *how]
 
     def by(self, transport: str) -> Self:
