@@ -21,6 +21,7 @@ import click
 
 from reconcile.commands import find_command
 from reconcile.serve.server import Server
+from tests import doctors
 from tests.benchmarks.table import seconds
 
 ROOT = Path(__file__).parents[1]
@@ -57,6 +58,7 @@ def make_blocks() -> dict[str, str]:
             **_run_session(Path(folder), server),
             "run_options": _list_options("run"),
             "other_options": _list_options("plan", "verify", "doctor", "trust", "serve", but="run"),
+            "servers": doctors.table(json.loads(doctors.KEPT.read_text())),
             "speed": _compare(json.loads(RESULTS.read_text())),
         }
 
