@@ -245,7 +245,17 @@ def test_a_job(place: Place, server: Server, tree: Build, cli: Cli, cli_json: Cl
 def test_a_run_with_nothing_to_do_is_light(place: Place, tree: Build, cli: Cli) -> None:
     tree({"a": "one"})
     assert cli("run", *place.args)[0] == 0
-    watched = ("paramiko", "cryptography", "rich")
+    watched = (
+        "paramiko",
+        "cryptography",
+        "rich",
+        "boto3",
+        "hashlib",
+        "random",
+        "socket",
+        "asyncio",
+        "tempfile",
+    )
     script = (
         "import sys; from reconcile.cli import main; code = main(sys.argv[1:]);"
         f"print(code, [name for name in {watched!r} if name in sys.modules])"
