@@ -58,7 +58,7 @@ MEETING = (
 # Nouns may be anywhere, so msgspec may.
 THIRD_PARTIES = {
     "boto3": {"remotes.s3.open"},
-    "botocore": {"remotes.s3.open", "remotes.s3.service"},
+    "botocore": {"remotes.s3.open", "remotes.s3.quick", "remotes.s3.service"},
     "paramiko": {"remotes.ssh", "serve"},
     "cryptography": {"remotes.ssh", "serve"},
     "msgpack": {"source.fork", "state"},

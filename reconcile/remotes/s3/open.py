@@ -26,16 +26,17 @@ def open_bucket(job: Job, reporter: Reporter, memory: Memory) -> Remote:
         raise UsageError(
             "DEST is on S3, and boto3 is not installed here: pip install 'reconcile-sftp[s3]'"
         ) from None
+    from reconcile.remotes.s3.quick import make_quick
     from reconcile.remotes.s3.remote import S3Remote
     from reconcile.remotes.s3.service import Service
 
-    client = _make_client(boto3, bucket, settings, job.options.timeout)
+    session, client = _make_client(boto3, bucket, settings, job.options.timeout)
     where = f"{bucket.endpoint or client.meta.endpoint_url}, bucket {bucket.bucket}"
-    service = Service(client, bucket.bucket, where)
+    service = Service(client, bucket.bucket, where, make_quick(client, session, bucket.bucket))
     return S3Remote(service, bucket, settings, job.options, reporter, memory)
 
 
-def _make_client(boto3: Any, bucket: Bucket, settings: Settings, patience: float) -> Any:
+def _make_client(boto3: Any, bucket: Bucket, settings: Settings, patience: float) -> tuple[Any, Any]:
     exceptions, config = import_module("botocore.exceptions"), import_module("botocore.config")
     # What servers other than AWS's make of checksums that botocore adds by itself is not known: we send ours.
     asked = config.Config(
@@ -63,7 +64,7 @@ def _make_client(boto3: Any, bucket: Bucket, settings: Settings, patience: float
     except (exceptions.BotoCoreError, ValueError) as error:
         raise UsageError(f"boto3 can't work with this: {one_line(str(error))}") from None
     client.meta.events.register("before-call.s3.DeleteObjects", _add_md5)
-    return client
+    return session, client
 
 
 def _needs_path(bucket: Bucket) -> bool:

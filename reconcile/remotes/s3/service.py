@@ -27,6 +27,7 @@ from botocore.exceptions import (  # type: ignore[import-untyped]
 from reconcile.core.errors import ConnectionLost, TurnedAway, Unreachable
 from reconcile.core.model import Stats
 from reconcile.remotes.s3.failure import KEYS, REGION, SLOW, Failing, Refusal, refusal_of
+from reconcile.remotes.s3.quick import Quick
 from reconcile.remotes.words import one_line
 
 PATIENCE = 8  # times that we wait because a server asks for it, beyond botocore's own
@@ -37,8 +38,9 @@ _NO_KEYS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalErro
 class Service:
     """A bucket's server. ``where``: how people know it."""
 
-    def __init__(self, client: Any, bucket: str, where: str) -> None:
+    def __init__(self, client: Any, bucket: str, where: str, quick: Quick | None = None) -> None:
         self._client = client
+        self._quick = quick
         self.bucket = bucket
         self.where = where
         self._lock = threading.Lock()
@@ -58,6 +60,15 @@ class Service:
             return parsedate_to_datetime(self._told).timestamp()
         except (TypeError, ValueError):
             return 0.0
+
+    def put(self, key: str, body: bytes, **wanted: Any) -> Mapping[str, Any]:
+        """The request of which there are most. See ``ask``."""
+        if self._quick is not None and self._was_in and self._slow_until < time.monotonic():
+            reply = self._quick.put(key, body, wanted)
+            if reply is not None:
+                self._count(reply, body)
+                return reply
+        return self.ask("put_object", Key=key, Body=body, **wanted)
 
     def ask(self, operation: str, **wanted: Any) -> Mapping[str, Any]:
         """One request of boto3's client, by its name, to our bucket.

@@ -66,7 +66,7 @@ def put(site: Site, content: Content, there: There) -> Outcome:
         ways = may_write(site, action, wish, there, same=md5)
         if isinstance(ways, Outcome):
             return ways
-        reply = site.service.ask("put_object", Key=key, Body=data, **sums, **headers, **ways)
+        reply = site.service.put(key, data, **sums, **headers, **ways)
         if (failed := unlike(action.path, reply, data)) is not None:
             return Outcome(action, problem=failed)
         return Outcome(action, Only(action.path, as_kept(wish, tags.written(len(data), reply), wish.digest)))
