@@ -227,3 +227,24 @@ def test_nobody_there_is_exit_6(trust: Trust) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     assert trust(host=f"127.0.0.1:{port}")[0] == 6
+
+
+def test_the_key_of_a_host_behind_another_is_shown(
+    tmp_path: Path, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And that of the one in between is checked before."""
+    (tmp_path / "jump").mkdir()
+    (tmp_path / "target").mkdir()
+    with start_sshd(tmp_path / "jump") as jump, start_sshd(tmp_path / "target") as target:
+        lines = ["Host target", "HostName localhost", f"Port {target.port}", "ProxyJump jump", "Host jump"]
+        lines += [f"HostName 127.0.0.1\nPort {jump.port}\nUser {jump.endpoint.user}"]
+        lines += [f"IdentityFile {jump.endpoint.identity}", "Host *", f"UserKnownHostsFile {file}"]
+        config = tmp_path / "config"
+        config.write_text("\n".join([*lines, "GlobalKnownHostsFile /dev/null", ""]))
+        command = ["trust", "--ssh-config", str(config), "--yes-if", shown_by(target.folder / "host.pub")]
+        assert main([*command, "target"]) == 6
+        assert not file.exists()
+        shown = shown_by(jump.folder / "host.pub")
+        assert main(["trust", "--ssh-config", str(config), "--yes-if", shown, "jump"]) == 0
+        assert main([*command, "target"]) == 0, capsys.readouterr()
+    assert file.read_text() == f"{line(jump)}[localhost]:{target.port} {target.host_key}\n"

@@ -52,12 +52,13 @@ def command(context: click.Context, /, host: str, yes_if: Sequence[str], replace
     if not isinstance(job.target, SshTarget):
         raise UsageError("HOST has to be a host that SSH reaches, or a DEST there")
     target, login = of_job(job)
-    settings = find_settings(target, login, lambda text: click.echo(f"reconcile: {text}", err=True))
+    secrets = Secrets(login)
+    settings = find_settings(target, login, _say)
     known = look_up(settings, login)
 
     from reconcile.remotes.ssh.first_sight import shown_keys  # with paramiko: `--help` imports us, too
 
-    kind, key = _choose(shown_keys(settings, known, login.timeout), pins, settings)
+    kind, key = _choose(shown_keys(target, settings, login, known, secrets, _say), pins, settings)
     shown = fingerprint(key)
     why = why_not(known, kind, shown)
     if why is None:
@@ -67,7 +68,7 @@ def command(context: click.Context, /, host: str, yes_if: Sequence[str], replace
     if not new and not (replace and known.trusted and not known.is_revoked(key)):
         raise Refused(why)
     if not pins:
-        _ask(Secrets(login), known, settings, kind, shown)
+        _ask(secrets, known, settings, kind, shown)
     try:
         enrol(known, kind, key) if new else put_in_place(known, kind, key)
     except Untrusted as error:
@@ -75,6 +76,10 @@ def command(context: click.Context, /, host: str, yes_if: Sequence[str], replace
     instead = "" if new else f", in the place of {', '.join(map(str, known.trusted))}"
     click.echo(f"{kind} {shown} of {known.name} was added to {known.file}{instead}")
     return Exit.OK
+
+
+def _say(text: str) -> None:
+    click.echo(f"reconcile: {text}", err=True)
 
 
 def _as_dest(host: str) -> str:
