@@ -13,6 +13,7 @@ from reconcile.core.errors import UsageError
 from reconcile.home import login_home
 from reconcile.remotes.ssh import keywords, reader
 from reconcile.remotes.ssh.known_hosts import DEFAULT_PORT
+from reconcile.remotes.ssh.lines import PARAMIKO
 from reconcile.remotes.ssh.reader import ConfigFile
 from reconcile.remotes.ssh.settings import NONE, Setting, Settings, Strict
 from reconcile.remotes.ssh.target import Login, SshTarget
@@ -30,7 +31,7 @@ def find_settings(target: SshTarget, login: Login, say: Callable[[str], None]) -
     """All that is to be known before the host is called. Takes ``login.timeout`` seconds at most.
 
     Raises UsageError if the configuration can't be read or understood, or can't be followed without
-    OpenSSH's client and there is none; TurnedAway if it takes too long to tell.
+    OpenSSH's client and there is none, or is not to be used; TurnedAway if it takes too long to tell.
     """
     client = _find_client(login)
     files = list(_files(login.ssh_config))
@@ -40,11 +41,27 @@ def find_settings(target: SshTarget, login: Login, say: Callable[[str], None]) -
 
         said = ask(client, target, login.ssh_config, login.timeout)
     if said is not None:
-        return _settle(said, target, login, say)
+        settings = _settle(said, target, login, say)
+        if login.transport == PARAMIKO:
+            _refuse_for_paramiko(settings.others, say)
+        return settings
     settings = _settle(reader.read(files, target, login_home()), target, login, say)
     for setting in settings.others:
         raise UsageError(f"{setting.where}: {setting} can't be followed. {reader.WAY_OUT}")
     return settings
+
+
+def _refuse_for_paramiko(others: Sequence[Setting], say: Callable[[str], None]) -> None:
+    """Raises UsageError for what only the client does, if it decides where we go or whom we trust."""
+    for setting in others:
+        beyond = keywords.beyond(keywords.plain(setting.keyword))
+        if beyond is not None and beyond.may_be_missed:
+            say(f"{setting.keyword}, as configured for SSH, is not followed by paramiko (--transport)")
+        else:
+            raise UsageError(
+                f"{setting.where}: {setting} can't be followed. Not connected: OpenSSH's client alone does "
+                "that. Leave --transport paramiko out, or give a configuration without it (--ssh-config)."
+            )
 
 
 def _find_client(login: Login) -> Sequence[str]:

@@ -26,6 +26,11 @@ class Beyond(Struct, frozen=True):
     usual: tuple[str, ...]  # values that say nothing new, in small letters
     reason: str  # what it decides
 
+    @property
+    def may_be_missed(self) -> bool:
+        """Whether nobody is reached or trusted for want of it who should not be."""
+        return self.reason in (_CRYPTO, _PROOF)
+
 
 _WAY = "it decides by what way the host is reached"
 _CRYPTO = "it decides what a connection may be encrypted or proved with"

@@ -315,6 +315,13 @@ def test_what_only_openssh_can_do_is_told_apart(by_ssh: Find) -> None:
     assert not by_ssh("Port 3\n").others
 
 
+def test_what_paramiko_cannot_do_is_not_dropped_for_it(by_ssh: Find) -> None:
+    """RevokedHostKeys, say, is a check that the user relies on."""
+    with pytest.raises(UsageError, match=r"RevokedHostKeys /x can't be followed.*--transport paramiko"):
+        by_ssh("RevokedHostKeys /x\n", transport="paramiko")
+    assert by_ssh("Port 3\nSendEnv X\n", transport="paramiko").port == 3
+
+
 def test_a_jump_and_a_command_are_told_with_their_tokens(by_ssh: Find) -> None:
     assert by_ssh("ProxyJump me@a:22,[::1]:8\n").proxy_jump == "me@a:22,[::1]:8"
     told = by_ssh("ProxyCommand=ssh -W %h:%p 'a b' # c\nProxyJump b\n")
