@@ -92,6 +92,7 @@ class Quirk(Enum):
     COMPOSES = auto()  # names are kept in composed form
     SHORT_NAMES = auto()  # of 143 bytes: encrypted shares of Synology
     FORBIDS_SIGNS = auto()  # takes no name with what Windows takes for itself: Android, exFAT
+    MODES_LOST = auto()  # says yes to a mode, and has its own: Android's shared storage, FAT
     SLOW_STATS = auto()  # takes its time to look at something: tapes, cloud drives
     HANGS_UP = auto()  # after a MiB that it was sent
     ONE_SESSION = auto()  # to a connection: a second one is refused
@@ -221,6 +222,8 @@ class QuirkyFiles(Files):
     def open(self, path: str, flags: int, attr: Attributes) -> paramiko.SFTPHandle:
         """OPEN."""
         self._check_name(path)
+        if Quirk.MODES_LOST in self.quirks:
+            attr.st_mode = 0o660
         if Quirk.UPDATE_DENIED in self.quirks and flags & os.O_RDWR:
             raise PermissionError(errno.EACCES, "one at a time")
         if Quirk.READ_DENIED in self.quirks and not flags & (os.O_WRONLY | os.O_RDWR):
@@ -233,6 +236,8 @@ class QuirkyFiles(Files):
         opened = super().open(path, flags, attr)
         if Quirk.READS_SHORT in self.quirks and isinstance(opened, File):
             return _Sparing(opened.fd)
+        if Quirk.MODES_LOST in self.quirks and isinstance(opened, File):
+            return _Modeless(opened.fd)
         if Quirk.QUOTA_AT_CLOSE in self.quirks and flags & os.O_CREAT:
             return _Charged(opened, Path(os.fsdecode(self.root)) / path.lstrip("/"))
         return opened
@@ -244,6 +249,12 @@ class QuirkyFiles(Files):
         self._check_name(path)
         self._remember(path)
         return super().mkdir(path, attr)
+
+    def chattr(self, path: str, attr: Attributes) -> int:
+        """SETSTAT."""
+        if Quirk.MODES_LOST in self.quirks:
+            attr.st_mode = None
+        return super().chattr(path, attr)
 
     def _check_rename(self, old: str, new: str) -> None:
         if Quirk.RENAME_UNKNOWN in self.quirks:
@@ -290,6 +301,15 @@ class _Charged(File):
         folder = next(above for above in self._path.parents if above.name == ".reconcile").parent
         if is_open and sum(each.stat().st_size for each in folder.rglob("*") if each.is_file()) > QUOTA:
             self._path.unlink()
+
+
+class _Modeless(File):
+    """A file whose mode nobody sets."""
+
+    def chattr(self, attr: Attributes) -> int:
+        """FSETSTAT."""
+        attr.st_mode = None
+        return super().chattr(attr)
 
 
 class _Sparing(File):

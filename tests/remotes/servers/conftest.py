@@ -8,9 +8,7 @@ import pytest
 
 WHOLE = os.environ.get("TORTURE") == "1"
 CHOSEN = {
-    "test_a_tree_arrives",
     "test_files_and_links_take_each_others_place",
-    "test_moves",
     "test_nothing_is_written_through_a_planted_link",
 }
 
