@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import hashlib
 import hmac
 import os
 import re
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from typing import IO
 
 from msgspec import Struct
 
@@ -25,6 +27,8 @@ from reconcile.remotes.ssh.target import Login
 GLOBAL_FILES = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 USER_FILES = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 DEFAULT_PORT = 22
+
+_MOST = 64 << 20  # bytes of a file
 
 _FINGERPRINT = re.compile(r"SHA256:([A-Za-z0-9+/]{43})=?")
 _REVOKED = "@revoked"
@@ -89,9 +93,17 @@ def fingerprint(key: bytes) -> str:
 
 
 def read_plainly(path: str) -> bytes:
-    """All that is in a file."""
+    """All that is in a file. Raises OSError, for one without an end (a device) too."""
     with open(path, "rb") as file:
-        return file.read()
+        return read_whole(file)
+
+
+def read_whole(file: IO[bytes]) -> bytes:
+    """The same for an open one."""
+    data = file.read(_MOST + 1)
+    if len(data) > _MOST:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    return data
 
 
 def look_up(settings: Settings, login: Login, read: Callable[[str], bytes] = read_plainly) -> Known:

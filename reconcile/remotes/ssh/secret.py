@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 
 from reconcile.core.errors import UsageError
 from reconcile.remotes.ssh.command import read_secret
+from reconcile.remotes.ssh.known_hosts import read_whole
 from reconcile.remotes.ssh.target import Login
 from reconcile.remotes.words import one_line
 
@@ -73,7 +74,7 @@ class Secrets:
         if (kept := self._contents.get(path)) is not None:
             return kept
         with open(path, "rb") as file:
-            data = file.read()
+            data = read_whole(file)
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 self._contents[path] = data
         return data

@@ -5,6 +5,7 @@ What may live here: the judgement, and what is said of it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 
 from reconcile.core.errors import Untrusted
@@ -101,7 +102,8 @@ def _accuse_by_pins(known: Known, kind: str, shown: str) -> str:
 
 
 def _introduce(known: Known, kind: str, shown: str) -> str:
-    looked = f"there is none in {' nor '.join(known.files)}" if known.files else no_file()
+    there = [path for path in known.files if path == known.file or os.path.exists(path)]
+    looked = f"there is none in {' nor '.join(there)}" if there else no_file()
     way_out = known.way_out if known.file else "name a file for it with --known-hosts"
     note = ""
     if (line := find_key(known, shown)) is not None:

@@ -271,6 +271,11 @@ def test_a_name_that_would_mean_more_is_not_written(file: Path, host: str) -> No
     assert not file.exists()
 
 
+def test_a_file_without_an_end_is_wrong_usage() -> None:
+    with pytest.raises(UsageError, match=r"can't read .* /dev/zero: File too large"):
+        look_up("example.org", 22, "/dev/zero")
+
+
 def test_an_unreadable_file_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="can't read"):
         look_up("example.org", 22, str(tmp_path))
