@@ -405,16 +405,22 @@ _BY_PATH = {
 
 @contextmanager
 def start_quirky(
-    folder: Path, *quirks: Quirk, banner: str | None = None, port: int = 0, host_key: Path | None = None
+    folder: Path,
+    *quirks: Quirk,
+    banner: str | None = None,
+    port: int = 0,
+    host_key: Path | None = None,
+    interface: type[Files] = Files,
 ) -> Iterator[Server]:
-    """A server with these quirks that shows ``folder``.
+    """A server with these quirks that shows ``folder``. ``interface``: what it does with files beside.
 
     ``banner``: what it calls itself. ``port``, ``host_key``: as of one that was there before.
     """
     announced = OPENSSH if {Quirk.CLAIMS_OPENSSH, Quirk.LIMITS_HUGE} & set(quirks) else Session.extensions
     if Quirk.ANNOUNCES_NOTHING in quirks:
         announced = {}
-    files = type("Files", (QuirkyFiles,), {"quirks": frozenset(quirks)})
+    bases = (QuirkyFiles,) if interface is Files else (interface, QuirkyFiles)
+    files = type("Files", bases, {"quirks": frozenset(quirks)})
     made = {"quirks": frozenset(quirks), "extensions": MappingProxyType(dict(announced))}
     session = type("Session", (QuirkySession,), made)
     banner = "OpenSSH_9.9" if Quirk.BELOW_SSHD in quirks else banner

@@ -1,8 +1,8 @@
 """A few small things in our folder that outlive runs and are every job's: see ``remotes.Store``.
 
-What may live here: how they lie there. A name is a directory, since all servers make one for the first
-who asks and for nobody else; its value is a file in it, renamed into place once it is whole. A put that
-broke off leaves the name without a value.
+What may live here: how they lie there. A name is a directory, since servers make one for the first
+who asks and for nobody else, but for rclone's, which says OK to both; its value is a file in it, renamed
+into place once it is whole. A put that broke off leaves the name without a value.
 """
 
 from __future__ import annotations
@@ -113,6 +113,9 @@ def _get(site: Site, place: bytes) -> Recipe[bytes | None]:
 
 
 def _claim(site: Site, place: bytes) -> Recipe[bool]:
+    """RACE: over rclone two who ask within a round trip may both have it."""
+    if not site.quirks.ordered and isinstance((yield from look(site, place)), Attrs):
+        return False
     status = yield from act(Mkdir(place, 0o700))
     if absent(status):
         yield from make_shared(site, _folder(site))

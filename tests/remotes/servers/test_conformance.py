@@ -86,7 +86,7 @@ WHERE_IT_LEADS = "it tells where links lead, not what they hold"
 NO_MORE = "it says no more than that it failed, of what is below a file"
 NOTES = "it is told that it keeps neither modes nor times"
 ASCII = "it takes names of ASCII only"
-NOT_EXCLUSIVE = "nothing it does can be won by one alone: MKDIR of what is there is done well"
+NOT_EXCLUSIVE = "of two who make a folder at once both are told that it is theirs"
 STILL_OPEN = "what a connection that still stands was writing can't be removed"
 NO_MODES = "no mode can be set"
 NO_PROOF = "by no time a file that moved is known to be ours"
@@ -302,7 +302,6 @@ class OnRclone(OnServer):
 class TestRclone(OnRclone):
     name = "rclone"
     spared: ClassVar = {
-        "test_what_is_put_is_there_for_all": NOT_EXCLUSIVE,
         "test_of_those_who_claim_a_name_one_has_it": NOT_EXCLUSIVE,
         "test_a_store_alone_is_no_other_job": NOTES,
         "test_a_stop_before_all_is_staged_changes_nothing": STILL_OPEN,
@@ -312,7 +311,6 @@ class TestRclone(OnRclone):
 class TestRcloneCache(OnRclone):
     name = "rclone, cache"
     spared: ClassVar = {
-        "test_what_is_put_is_there_for_all": NOT_EXCLUSIVE,
         "test_of_those_who_claim_a_name_one_has_it": NOT_EXCLUSIVE,
         "test_a_store_alone_is_no_other_job": NOTES,
         "test_nothing_is_seen_before_all_is_staged": LATE,

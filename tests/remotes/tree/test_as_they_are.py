@@ -17,11 +17,14 @@ from reconcile.core.errors import ConnectionLost, Unreachable
 from reconcile.core.job import Job, Options, Result
 from reconcile.core.model import Reason
 from reconcile.run import run
+from reconcile.serve.files import Files
 from reconcile.state.memo import Memo
 from tests.remotes.conformance import Heard
+from tests.remotes.tree.test_keeps_less import SERVERS, keeping
 from tests.support.quirky import ENOUGH, NAME_BYTES, Quirk, reach, start_quirky
-from tests.support.trees import File, Tree, assert_same_tree, build_tree
+from tests.support.trees import File, Tree, assert_same_tree, build_tree, read_tree
 
+TIME = 1_234_567_891  # seconds; odd, and no full minute
 LONG = "n" * (NAME_BYTES + 1)
 SIGNS = ("a:b", "why?", "back\\slash", "d/in:it")
 
@@ -54,9 +57,15 @@ class Host:
         self.port = 0
 
     @contextmanager
-    def started(self, version: str, *quirks: Quirk) -> Iterator[Job]:
-        key = self.folder / "host_key"
-        with start_quirky(self.served, *quirks, banner=version, port=self.port, host_key=key) as server:
+    def started(self, version: str, *quirks: Quirk, interface: type[Files] = Files) -> Iterator[Job]:
+        with start_quirky(
+            self.served,
+            *quirks,
+            banner=version,
+            port=self.port,
+            host_key=self.folder / "host_key",
+            interface=interface,
+        ) as server:
             self.port = server.port
             target, login = reach(server, self.folder / "known_hosts", "/dest", self._patch)
             options = Options(mirror=True, retry_max_wait=0.1)
@@ -91,7 +100,7 @@ def test_a_kind_of_server(kind: str, host: Host) -> None:
         heard.extend(each for each in reporter.said if " of " not in each)  # but for lines that broke
         return result
 
-    files: Tree = {f"f{n}": File(f"file {n}", mode=0o640, mtime=1_234_567_891 + n) for n in range(40)}
+    files: Tree = {f"f{n}": File(f"file {n}", mode=0o640, mtime=TIME + n) for n in range(40)}
     odd: Tree = {
         "a:b": "1",
         "why?": "2",
@@ -133,6 +142,32 @@ def test_what_an_update_brings_is_used(host: Host) -> None:
     assert isinstance(before, dict)
     assert isinstance(after, dict)
     assert (before["refuses"], after["refuses"]) == (False, True)
+
+
+@pytest.mark.parametrize("how", SERVERS)
+def test_what_is_kept_of_modes_and_times_is_asked_again_of_another_version(how: str, host: Host) -> None:
+    first, second, third = Heard(), Heard(), Heard()
+    build_tree(host.source, {"f": File("f", mode=0o640, mtime=TIME)})
+    with host.started("Host_1", interface=keeping(SERVERS[how])) as job:
+        assert run(job, first).problems == []
+        known = host.remembered()
+        build_tree(host.source, {"g": File("g", mode=0o604, mtime=TIME + 1)})
+        assert run(job, second).problems == []
+        assert host.remembered() == known
+    assert len(first.said) in (1, 2)
+    assert not {*first.said} & {*second.said}
+    build_tree(host.source, {"h": "h"})
+    with host.started("Host_2") as job:
+        assert run(job, third).problems == []
+        quirks = host.remembered()["quirks"]
+        assert isinstance(quirks, dict)
+        assert quirks["keeps_modes"] is quirks["keeps_times"] is True
+        assert not {"time_step", "time_shift"} & quirks.keys()
+        assert not {*first.said} & {*third.said}
+        build_tree(host.source, {"i": File("i", mode=0o604, mtime=TIME + 1)})
+        assert run(job, third).problems == []
+    there = read_tree(host.served / "dest")["i"]
+    assert (there.mode, there.mtime) == (0o604, TIME + 1)
 
 
 def test_where_nothing_can_be_renamed_nothing_is_sent_in_vain(host: Host) -> None:
