@@ -1,0 +1,169 @@
+"""Whole runs to a bucket: what is done rarely, or in parts, and what `plan` says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from reconcile.config import Flags, make_job
+from reconcile.core.errors import UsageError
+from reconcile.core.job import Result
+from reconcile.core.model import Op
+from reconcile.phases.verify import verify
+from reconcile.run import make_plan, run
+from tests.remotes.conformance import Heard
+from tests.support.s3 import S3, AtPrefix
+from tests.support.trees import Tree, build_tree
+
+
+@dataclass(frozen=True)
+class Push:
+    """SRC, a prefix in a bucket, and who else is at it."""
+
+    source: Path
+    hand: AtPrefix
+    flags: Flags
+    heard: Heard
+
+    def __call__(self, tree: Tree | None = None, **flags: object) -> Result:
+        """A run that ends well, after SRC was given what is in ``tree``."""
+        build_tree(self.source, tree or {})
+        result = run(make_job(replace(self.flags, **flags)), self.heard)
+        assert not result.problems
+        return result
+
+    def names(self) -> set[str]:
+        """What the prefix holds, our own left out."""
+        return {key for key in self.hand.names() if not key.startswith(".reconcile/")}
+
+    def ours(self, top: str = ".reconcile/") -> list[str]:
+        """What is in our folder, the names of lineage and run left out."""
+        return sorted(key.split("/", 2)[-1] for key in self.hand.names() if key.startswith(top))
+
+
+@pytest.fixture(params=["moto", "rclone"])
+def push(
+    request: pytest.FixtureRequest,
+    servers: Callable[[str], S3],
+    keys: Callable[[Mapping[str, str]], None],
+    source: Path,
+    state: Path,
+) -> Push:
+    server = servers(request.param)
+    keys(server.environment)
+    prefix = f"{source.parent.name}-{request.param}"
+    reaching = {"endpoint": server.endpoint, "path_style": True, "channels": 4}
+    flags = Flags(str(source), server.url(prefix), state=str(state), retry_max_wait=0.0, reaching=reaching)
+    return Push(source, AtPrefix(server, prefix), flags, Heard())
+
+
+def keeps_slashes(push: Push) -> bool:
+    push.hand.put("try/", b"")
+    keeps = "try/" in push.names()
+    push.hand.remove("try")
+    return keeps
+
+
+def test_empty_folders_come_and_go(push: Push) -> None:
+    if not keeps_slashes(push):
+        pytest.skip("the server keeps no key that ends in a slash")
+    push({"empty": {}, "deep": {"er": {}}, "full": {"f": "f"}})
+    assert push.names() == {"empty/", "deep/er/", "full/f"}
+    (push.source / "full/f").unlink()
+    (push.source / "empty").rmdir()
+    push(mirror=True, allow_mass_delete=True)
+    assert push.names() == {"full/", "deep/er/"}, "what is empty now shows, too"
+    (push.source / "deep/er").rmdir()
+    (push.source / "deep").rmdir()
+    push({"full": {"g": "g"}}, mirror=True, allow_mass_delete=True)
+    assert push.names() == {"full/", "full/g"}
+    assert not push(mirror=True).connected
+    assert not push(mirror=True, refresh=True).ended, "and all shows as it was left"
+
+
+def test_folders_may_be_ignored(push: Push) -> None:
+    flags = push.flags.reaching
+    push({"empty": {}, "f": "f"}, reaching={**flags, "dirs": "ignore"})
+    assert push.names() == {"f"}
+
+
+def test_a_plan_prices_what_moves(push: Push) -> None:
+    push({"d": {f"f{number}": f"{number}" for number in range(12)}})
+    (push.source / "d").rename(push.source / "e")
+    planned = make_plan(make_job(push.flags), Heard())
+    assert planned.plan.bytes_to_send == 0
+    (told,) = [note.message for note in planned.notes if "copied there" in note.message]
+    assert "12 files" in told
+    moved = push(mirror=True, allow_mass_delete=True)
+    assert {action.op for action in moved.ended} <= {Op.MOVE, Op.DELETE}
+    assert push.names() == {f"e/f{number}" for number in range(12)}
+
+
+def test_a_copy_too_large_for_one_request(push: Push, monkeypatch: pytest.MonkeyPatch) -> None:
+    if push.hand.client.meta.endpoint_url and not keeps_slashes(push):
+        pytest.skip("the server copies no parts")
+    monkeypatch.setattr("reconcile.remotes.s3.copying.MOST", 6 << 20)
+    monkeypatch.setattr("reconcile.remotes.s3.copying.PART", 5 << 20)
+    content = bytes(range(256)) * (7 << 12)
+    push({"page.html": content})
+    before = push.hand.client.head_object(Bucket=push.hand.bucket, Key=f"{push.hand.prefix}/page.html")
+    (push.source / "page.html").rename(push.source / "moved.html")
+    push(mirror=True, allow_mass_delete=True)
+    assert push.names() == {"moved.html"}
+    assert push.hand.get("moved.html") == content
+    after = push.hand.client.head_object(Bucket=push.hand.bucket, Key=f"{push.hand.prefix}/moved.html")
+    assert (after["Metadata"], after["ContentType"]) == (before["Metadata"], before["ContentType"])
+    assert not push.hand.client.list_multipart_uploads(Bucket=push.hand.bucket).get("Uploads")
+    assert not push(refresh=True).ended
+
+
+def test_what_is_kept_goes_once_it_is_old(push: Push) -> None:
+    push({"f": "ours"})
+    push.hand.put("f", b"theirs")
+    push({"f": "ours again"})
+    assert any(key.endswith("trash/kept/f") for key in push.hand.names())
+    push({"f": "once more"}, keep="30d")
+    assert any(key.endswith("trash/kept/f") for key in push.hand.names())
+    build_tree(push.source, {"f": "the last"})
+    job = make_job(replace(push.flags, keep="1h"))
+    run(replace(job, options=replace(job.options, keep=-5.0)), push.heard)
+    left = [key for key in push.hand.names() if key.startswith(".reconcile/")]
+    assert len(left) == 1, left
+    assert "/mark-" in left[0]
+
+
+def test_our_folder_may_be_elsewhere(push: Push) -> None:
+    push({"f": "f"})
+    ours = f"/{push.hand.prefix}/private"
+    push({"g": "g"}, remote_workdir=ours)
+    assert push.names() - {"f", "g"} == {key for key in push.names() if key.startswith("private/")}
+    assert not [key for key in push.hand.names() if key.startswith(".reconcile/")]
+    push({"h": "h"}, remote_workdir=ours)
+    assert {"f", "g", "h"} <= push.names()
+    with pytest.raises(UsageError, match="--remote-workdir"):
+        push(remote_workdir="~/ours")
+
+
+def test_what_others_have_changed_is_found(push: Push) -> None:
+    push({"f": "f", "g": "g", "d": {"h": "h", "i": "i"}})
+    push.hand.put("f", b"x")
+    push.hand.remove("d/h")
+    push.hand.put("new", b"n")
+    checked = verify(make_job(push.flags), Heard()).checked
+    assert checked is not None
+    assert {finding.path for finding in checked.findings} >= {"f", "d/h", "new"}
+    assert "g" not in {finding.path for finding in checked.findings}
+
+
+def test_objects_of_others_are_adopted_by_their_etags(push: Push) -> None:
+    for path in ("f", "d/g"):
+        push.hand.put(path, b"same")
+    push.hand.put("h", b"else")
+    result = push({"f": "same", "d": {"g": "same"}, "h": "mine"}, adopt_existing=True)
+    assert [action.path for action in result.ended] == ["h"]
+    assert not [said for said in push.heard.said if "read back" in said]
+    assert push.hand.get("h") == b"mine"
