@@ -57,6 +57,8 @@ def _rows_of(fact: Fact, names: int, width: int) -> Iterator[Row]:
 
 def summarise(checkup: Checkup) -> str:
     """The last line."""
+    if checkup.facts and all(fact.part is not Part.TRIED for fact in checkup.facts):
+        return "doctor: nothing was tried, for what is said of DEST above"
     lacks, otherwise = len(checkup.having(Standing.LACKS)), len(checkup.having(Standing.OTHERWISE))
     parts = []
     if lacks:

@@ -48,6 +48,8 @@ def test_the_last_line_counts() -> None:
     assert summarise(CHECKUP) == "doctor: 1 thing can't be had"
     assert summarise(Checkup("x")) == "doctor: a job gets all that it may ask for"
     assert summarise(Checkup("x", (other,) * 2)) == "doctor: 2 things are done in another way"
+    missing = in_order("x", [Fact(Part.DEST, "folder", "is not there", Standing.OTHERWISE, "a run makes it")])
+    assert summarise(missing) == "doctor: nothing was tried, for what is said of DEST above"
     both = "doctor: 1 thing can't be had, 1 is done in another way"
     assert summarise(Checkup("x", (*CHECKUP.facts, other))) == both
 
