@@ -5,15 +5,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from reconcile.core.marks import is_mark
-from tests.faults.runner import Runner
+from tests.faults.runner import TO_S3, Runner
 from tests.faults.scenario import MIRROR, OLD, copy, describe
 from tests.support.command import Ran
-from tests.support.http_faults import Faulty
-from tests.support.s3 import S3, AtPrefix
+from tests.support.http_faults import Faulty, start_faulty
+from tests.support.s3 import S3, AtPrefix, start_s3
 from tests.support.trees import File, Tree, build_tree, read_tree
 
 LARGE = 17 << 20  # bytes that go in parts
@@ -183,3 +186,17 @@ class BucketScenario:
 
 def _is_ours(key: str) -> bool:
     return key.startswith(".reconcile/") or key.endswith("/")
+
+
+@contextmanager
+def open_scenario(name: str, folder: Path) -> Iterator[BucketScenario]:
+    """With a server of that name, see ``tests.support.s3``."""
+    for inner in ("server", "runner"):
+        (folder / inner).mkdir()
+    with start_s3(name, folder / "server") as server, start_faulty(server) as proxy:
+        with pytest.MonkeyPatch.context() as patch:
+            for variable, value in server.environment.items():
+                patch.setenv(variable, value)
+            runner = Runner(folder / "runner", TO_S3)
+        with runner:
+            yield BucketScenario(folder, server, proxy, runner)

@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.faults.bucket import BucketScenario, write_as_third_hand
+from tests.faults.bucket import BucketScenario, open_scenario, write_as_third_hand
 from tests.faults.conftest import TORTURE
 from tests.faults.failures import Failures
-from tests.faults.runner import TO_S3, Runner
 from tests.faults.scenario import MIRROR, describe
-from tests.support.http_faults import Fault, start_faulty
-from tests.support.s3 import start_s3
+from tests.support.http_faults import Fault
 
 GOOD, PROBLEMS, UNREACHABLE, KILLED = 0, 3, 6, -9
 SAMPLE = 2  # requests that ``make test`` tries of each breakage
@@ -28,18 +26,9 @@ def bucket(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[BucketScenario]:
     """The scenario, prepared."""
-    folder = tmp_path_factory.mktemp("bucket")
-    for name in ("server", "runner"):
-        (folder / name).mkdir()
-    with start_s3(request.param, folder / "server") as server, start_faulty(server) as proxy:
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in server.environment.items():
-                patch.setenv(name, value)
-            runner = Runner(folder / "runner", TO_S3)
-        with runner:
-            scenario = BucketScenario(folder, server, proxy, runner)
-            scenario.prepare()
-            yield scenario
+    with open_scenario(request.param, tmp_path_factory.mktemp("bucket")) as scenario:
+        scenario.prepare()
+        yield scenario
 
 
 MakeFault = Callable[[BucketScenario, int], Fault]

@@ -356,6 +356,7 @@ class Conformance:
     """
 
     lacks: ClassVar[frozenset[str]] = frozenset()
+    many: ClassVar[int] = 60  # files in each of ten folders
     bench_type: ClassVar[type[Bench]] = Bench
 
     def __init_subclass__(cls) -> None:
@@ -454,7 +455,7 @@ class Conformance:
         assert next(pieces, None) is None
 
     def test_many_files_arrive(self, bench: Bench) -> None:
-        bench.upload({f"d{n}": {f"f{m}": f"{n} {m}" for m in range(60)} for n in range(10)})
+        bench.upload({f"d{n}": {f"f{m}": f"{n} {m}" for m in range(self.many)} for n in range(10)})
         bench.same()
         bench.end()
 

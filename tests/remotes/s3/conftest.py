@@ -28,6 +28,22 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
         yield start
 
 
+@pytest.fixture(autouse=True, scope="session")
+def read_once() -> Iterator[None]:
+    """What botocore has to know of S3, a megabyte that each of its clients would read anew."""
+    loaders = pytest.importorskip("botocore.loaders")
+    with pytest.MonkeyPatch.context() as patch:
+        load, loaded = loaders.JSONFileLoader.load_file, dict[str, object]()
+
+        def load_once(self: object, path: str) -> object:
+            if path not in loaded:
+                loaded[path] = load(self, path)
+            return loaded[path]
+
+        patch.setattr(loaders.JSONFileLoader, "load_file", load_once)
+        yield
+
+
 @pytest.fixture
 def keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Mapping[str, str]], None]:
     """Let boto3 find these, and nothing of whoever runs the tests."""

@@ -25,6 +25,7 @@ class OnServer(Conformance, StoreConformance):
 
     server: ClassVar[str]
     lacks = LACKS
+    many = 12  # servers for tests are slow
 
     @pytest.fixture
     def place(self, servers: Callable[[str], S3], keys: Callable[[Mapping[str, str]], None]) -> S3:
