@@ -64,17 +64,19 @@ class Fold:
 
     def follow(self, outcome: Outcome) -> None:
         """Take in what an outcome says."""
-        tree, trusted_ns = self._tree, self._trusted_ns
-        _follow(tree, outcome)
-        moves_all = outcome.action.op is Op.MOVE and outcome.action.kind is Kind.DIR
-        if outcome.action.carried and outcome.done and moves_all:
-            for path, entry in outcome.action.carried.items():
+        tree, trusted_ns, action = self._tree, self._trusted_ns, outcome.action
+        carried = action.carried if outcome.done else {}
+        moves = action.op is Op.MOVE
+        if moves:
+            _move(tree, outcome)
+        if carried and moves and action.kind is Kind.DIR:
+            for path, entry in carried.items():
                 tree.put(path, _distrust(entry, trusted_ns))
+            carried = {}
         for path, entry in outcome.effects.items():
             tree.put(path, _distrust(entry, trusted_ns))
-        if outcome.action.carried and outcome.done and not moves_all:  # in the place of what has left
-            for path, entry in outcome.action.carried.items():
-                tree.put(path, entry)
+        for path, entry in carried.items():  # in the place of what has left
+            tree.put(path, entry)
         self._followed += 1
         if not self._followed % REST_EVERY:
             tree.rest()
@@ -90,10 +92,10 @@ class Fold:
         return old if dirs is None else replace(old, dirs=dirs)
 
 
-def _follow(tree: _Tree, outcome: Outcome) -> None:
+def _move(tree: _Tree, outcome: Outcome) -> None:
     """Let the tree follow what was renamed on the remote with all that is in it."""
     action = outcome.action
-    if action.op is Op.MOVE and action.source is not None:
+    if action.source is not None:
         if outcome.done:
             tree.move(action.source, action.path)
         elif outcome.put_back and action.home is not None:
@@ -123,10 +125,10 @@ class _Tree:
 
     def put(self, path: str, entry: Entry | None) -> None:
         """Set or, with None, drop one path; a dropped directory takes all below along."""
-        if entry is None and parent(path) not in self._dirs:
+        directory, _, name = path.rpartition("/")
+        if entry is None and directory not in self._dirs:
             return
-        names = self._names(parent(path))
-        name = path.rpartition("/")[2]
+        names = self._names(directory)
         before = names.get(name)
         if before == entry:
             return

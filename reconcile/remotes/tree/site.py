@@ -165,10 +165,10 @@ class Site(Struct, eq=False):
 
     def syncs(self, size: int) -> bool:
         """Whether a file of ``size`` bytes is brought to the server's disk before it is published."""
-        wanted = self.options.fsync
-        if wanted is Fsync.NEVER or not self.caps.fsync:
-            return False
-        return wanted is Fsync.ALWAYS or self.memory.uploads <= SYNC_FEW or size >= SYNC_LARGE
+        wanted, many = self.options.fsync, self.memory.uploads > SYNC_FEW
+        if many and size < SYNC_LARGE and wanted is not Fsync.ALWAYS:
+            return False  # as of nearly all, where there are many
+        return wanted is not Fsync.NEVER and self.caps.fsync
 
     @property
     def trusted(self) -> bool:
