@@ -309,7 +309,7 @@ def _lines(file: ConfigFile, depth: int) -> Iterator[Line]:
             words = tuple(words_of(rest))
         except ValueError as error:
             raise UsageError(f"{where}: {error}. {CORRECT}") from None
-        if not rest:
+        if not words and keywords.plain(keyword) not in _RAW:
             raise UsageError(f"{where}: {keyword} has no argument. {CORRECT}")
         yield Line(file.path, number, keywords.plain(keyword), rest, words)
 

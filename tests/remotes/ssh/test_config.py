@@ -9,7 +9,7 @@ import os
 import pwd
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -236,6 +236,7 @@ WRONG = [
     "UserKnownHostsFile ~/%x\n",
     "IdentityAgent ${NOT_SET_ANYWHERE}\n",
     "Host\n Port 9\n",
+    "IgnoreUnknown # what\n",
     "Match\n Port 9\n",
     "Match host\n Port 9\n",
     "Match all host nas\n Port 9\n",
@@ -247,7 +248,15 @@ WRONG = [
 
 
 @pytest.fixture(autouse=True)
-def included(tmp_path: Path) -> None:
+def not_for_others() -> Iterator[None]:
+    """New files are written to by us alone: no others are read."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture(autouse=True)
+def included(tmp_path: Path, not_for_others: None) -> None:
     """Files to be included."""
     folder = tmp_path / "some more"
     folder.mkdir()

@@ -6,6 +6,7 @@ ourselves: the same address, the same user, the same keys in the same order.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -91,6 +92,7 @@ class Host(Struct, frozen=True):
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A server that tells in its log of each key."""
     folder = tmp_path_factory.mktemp("log")
+    before = os.umask(0o022)  # what others may write to is not read
     for name in KEYS:
         make_key(folder / name)
     with start_sshd(folder, settings=("LogLevel DEBUG3", f"ListenAddress {OTHER}")) as sshd:
@@ -106,6 +108,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         keys = {show_fingerprint(folder / name): name for name in KEYS}
         names = {"folder": str(folder), "port": str(sshd.port), "user": sshd.endpoint.user, "other": OTHER}
         names["nc"] = f"{sys.executable} {folder}/nc"
+        os.umask(before)
         yield Host(sshd, names, keys)
 
 
@@ -128,7 +131,6 @@ CONFIGURATIONS = [
     f"HostName = {{other}}\r\nUser={{user}}\r\n{TWO}",
     f"HostName localhost\n{TWO}",
     f"User nobody-here\n{ONE}{TWO}",
-    f"User 'nobody here'\n{TWO}",
     f"Port {{port}} # here\nHostName {{other}} # there\n{TWO}",
     f"Port 1\n{TWO}",
     # Host
