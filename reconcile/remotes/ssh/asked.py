@@ -46,7 +46,8 @@ def ask(
         # No pipe: what a Match has started and left behind would hold it open.
         errors = stack.enter_context(tempfile.TemporaryFile())
         runs = [
-            _start([*client, "-G", "-T", "-s", *file, *words], errors, stack)
+            # What the config would run there stands in the way of a subsystem; the client is told the same.
+            _start([*client, "-G", "-T", "-s", "-o", "RemoteCommand=none", *file, *words], errors, stack)
             for file in (("-F", config) if config is not None else (), ("-F", NONE))
         ]
         try:

@@ -80,9 +80,11 @@ def choose(settings: Settings, login: Login, read: Callable[[str], bytes]) -> tu
     """By what way, and why. ``read`` reads a file of the user's."""
     if login.transport in (PARAMIKO, SSH):
         return login.transport, "--transport"
+    if login.ssh_command is not None:
+        return SSH, "--ssh-command"
     if settings.proxy is not None:
         return SSH, settings.proxy
-    if _has_client(login):
+    if _has_client():
         if settings.certificates:
             return SSH, f"CertificateFile {settings.certificates[0]}"
         if settings.others:
@@ -96,8 +98,8 @@ def choose(settings: Settings, login: Login, read: Callable[[str], bytes]) -> tu
     return PARAMIKO, "nothing that is configured needs another"
 
 
-def _has_client(login: Login) -> bool:
-    return login.ssh_command is not None or shutil.which("ssh") is not None
+def _has_client() -> bool:
+    return shutil.which("ssh") is not None
 
 
 def _token_key(settings: Settings, login: Login) -> str | None:

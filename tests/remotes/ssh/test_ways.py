@@ -236,6 +236,18 @@ def test_a_proxy_of_the_users_own(net: Net, transport: str) -> None:
     assert net.speaks("target").startswith("ProxyCommand ssh")
 
 
+def test_a_config_that_is_made_for_people_and_other_systems(net: Net) -> None:
+    odd = ["IgnoreUnknown UseKeychain", "UseKeychain yes", "RemoteCommand tmux attach", "RequestTTY force"]
+    odd += ["LocalForward 1 127.0.0.1:1", "LogLevel QUIET", "BatchMode no", "StrictHostKeyChecking no"]
+    odd += ["PermitLocalCommand yes", f"LocalCommand touch {net.folder / 'touched'}", "ControlMaster auto"]
+    odd += [f"ControlPath {net.folder / 'control'}", "ControlPersist yes", "ForkAfterAuthentication yes"]
+    net.name("target", net.start("target"), *odd)
+    assert net.speaks("target", transport=lines.SSH)
+    assert not (net.folder / "touched").exists()
+    (net.folder / "known_target").write_text("")
+    net.refusal(Untrusted, "target", transport=lines.SSH)
+
+
 # Certificates
 
 

@@ -36,12 +36,9 @@ _SHARED = (
     f"ServerAliveInterval={KEEPALIVE}",
     f"ServerAliveCountMax={_MISSED}",
 )
-# A config may be made for people at a terminal.
+# A config may be made for people at a terminal, or to be left alone.
+_SINCE = {"RemoteCommand=none": (7, 6), "ForkAfterAuthentication=no": (8, 7), "StdinNull=no": (8, 7)}
 _OURS = (
-    "IgnoreUnknown=ForkAfterAuthentication,StdinNull",  # which came with 8.7
-    "ForkAfterAuthentication=no",
-    "StdinNull=no",
-    "RemoteCommand=none",
     "RequestTTY=no",
     "ClearAllForwardings=yes",
     "ForwardAgent=no",
@@ -54,7 +51,7 @@ class Client(Struct, frozen=True):
     """OpenSSH's ``ssh`` on this machine, and what of it may be used."""
 
     program: tuple[str, ...]  # with what it is always given
-    version: Version | None = None  # None: it does not tell, or was not asked
+    version: Version | None  # None: it does not tell
     config: str | None = None  # a file in the place of both of SSH's own
     asks: bool = False  # prompts reach us
 
@@ -127,7 +124,7 @@ def connecting(
     ``control``: a socket at which it opens more of them. ``pins``: fingerprints, of which the host has to
     have one.
     """
-    options = [*_OURS, *_identity(login)]
+    options = [*_ours(client), *_identity(login)]
     options += [f"ControlMaster={'yes' if control else 'no'}", f"ControlPath={_quoted(control or 'none')}"]
     if jumps:
         options.append(f"ProxyCommand={by_way_of(client, jumps, login, before)}")
@@ -141,7 +138,7 @@ def connecting(
 
 def another(client: Client, target: SshTarget, control: str) -> list[str]:
     """The command that is one more channel of a connection that there is; it makes none of its own."""
-    options = [*_OURS, "ControlMaster=no", f"ControlPath={_quoted(control)}", "ProxyCommand=false"]
+    options = [*_ours(client), "ControlMaster=no", f"ControlPath={_quoted(control)}", "ProxyCommand=false"]
     options += [each for each in _SHARED if not each.startswith("Control")]
     return [
         *client.program,
@@ -186,6 +183,11 @@ def surroundings(client: Client, environ: Mapping[str, str], login: Login, askin
     if client.asks:
         return env | {"SSH_ASKPASS": asking, "SSH_ASKPASS_REQUIRE": "force"}
     return env | {"SSH_ASKPASS_REQUIRE": "never"}
+
+
+def _ours(client: Client) -> list[str]:
+    known = client.version or (0, 0)
+    return [*_OURS, *(option for option, since in _SINCE.items() if known >= since)]
 
 
 def _config(client: Client) -> list[str]:

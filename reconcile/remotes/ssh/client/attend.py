@@ -19,7 +19,7 @@ from reconcile.remotes.ssh.client.prompts import NOTICE, Prompts, Unanswered
 from reconcile.remotes.ssh.client.talk import Talk, explain
 from reconcile.remotes.words import one_line
 
-_LAST_WORDS = 0.5  # seconds, as somebody whom it started may hold its stderr for longer
+_LAST_WORDS = 2.0  # seconds, as somebody whom it started may hold its stderr for longer
 
 
 class Errand(Struct, frozen=True):

@@ -59,7 +59,7 @@ class Call:
         self._target, self._say, self._secrets, self._why = target, say, secrets, why
         self._login = login = replace(login, timeout=settings.connect_timeout or login.timeout)
         asks = secrets.interactive or secrets.is_given or login.passphrase_command is not None
-        self._client = find_client(login, versed=asks or bool(login.host_keys))
+        self._client = find_client(login)
         self._pins = [pin.fingerprint for text in login.host_keys for pin in known_hosts.parse_pins(text)]
         self._corner = find_corner()
         if asks and self._client.can_ask and self._corner is not None and self._corner.asks:
@@ -154,11 +154,10 @@ class Call:
             self._corner.close()
 
 
-def find_client(login: Login, *, versed: bool) -> Client:
-    """The client on this machine; ``versed``: with its version. Raises UsageError if there is none."""
+def find_client(login: Login) -> Client:
+    """The client on this machine. Raises UsageError if there is none."""
     program = split_command(login.ssh_command) if login.ssh_command is not None else (PROGRAM,)
-    version = version_of(program, min(_TELLS, login.timeout / 2)) if versed else None
-    return Client(program, version, login.ssh_config)
+    return Client(program, version_of(program, min(_TELLS, login.timeout / 2)), login.ssh_config)
 
 
 @cache

@@ -20,7 +20,7 @@ from reconcile.core.errors import UsageError
 from reconcile.remotes.ssh.client.talk import Talk
 
 _FAREWELL = 1.0  # seconds in which it may end by itself, and again after it was asked to
-_LAST_WORDS = 0.5  # seconds for what is still in its stderr once it has ended
+_LAST_WORDS = 2.0  # seconds for what is still in its stderr once it has ended
 _PIECE = 65536  # bytes
 
 
@@ -69,7 +69,7 @@ class Process:
         self._listening.start()
 
     def _listen(self) -> None:
-        with suppress(OSError):
+        with suppress(OSError), self.stderr:
             while self.hear():
                 pass
 
@@ -92,10 +92,10 @@ class Process:
             at_once = False
             self._signal(signum)
         self._process.wait()
-        if self._listening is not None:
-            self._listening.join(_LAST_WORDS)
-        if not (self._listening and self._listening.is_alive()):
+        if self._listening is None:
             self.stderr.close()
+        else:  # which closes it, if perhaps later
+            self._listening.join(_LAST_WORDS)
 
     def _signal(self, signum: int) -> None:
         """To it, and all that it has started."""
