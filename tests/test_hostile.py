@@ -220,7 +220,7 @@ def test_a_wrong_host_key(
     good = known_hosts.read_text()
     known_hosts.write_text(f"[127.0.0.1]:{server.port} {another_key(tmp_path)}\n")
     bad = known_hosts.read_text()
-    case.harmless(6, "HAS CHANGED", server.host_key_fingerprint, "ssh-keygen -R", args=accept)
+    case.harmless(6, "HAS CHANGED", server.host_key_fingerprint, "reconcile trust --replace ", args=accept)
     assert known_hosts.read_text() == bad
     known_hosts.write_text(good)
     case.works()
@@ -237,7 +237,7 @@ def test_an_unknown_host(door: tuple[Case, Server], known_hosts: Path) -> None:
             "not known",
             server.host_key_fingerprint,
             "--accept-new-host-key",
-            "ssh-keyscan",
+            "reconcile trust ",
             command="plan",
         )
         assert known_hosts.exists() == (content is not None)
@@ -263,7 +263,7 @@ def test_an_authority_vouches_for_nobody(
     good = known_hosts.read_text()
     other = another_key(tmp_path)
     known_hosts.write_text(f"@cert-authority * {' '.join(server.host_key)}\n")
-    case.harmless(6, "@cert-authority", "not supported", "--accept-new-host-key")
+    case.harmless(6, "@cert-authority", "--transport ssh", "--accept-new-host-key")
     known_hosts.write_text(f"@cert-authority * {other}\n@revoked * {other}\n@nonsense * {other}\n{good}")
     case.works()
 

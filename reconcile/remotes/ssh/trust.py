@@ -112,8 +112,8 @@ def _introduce(known: Known, kind: str, shown: str) -> str:
     elif known.authorities:
         line = known.authorities[0]
         note = (
-            f"\n(The @cert-authority in {line.file}, line {line.number}, may vouch for it: the ssh transport "
-            "honours that, which is OpenSSH's own client: --transport ssh.)"
+            f"\n(The @cert-authority in {line.file}, line {line.number}, vouches for a certificate alone, "
+            "which OpenSSH's own client asks for: --transport ssh.)"
         )
     return (
         f"the host {known.name} is not known: not connected.\n"
