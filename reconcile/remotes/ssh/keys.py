@@ -23,21 +23,16 @@ from reconcile.remotes.ssh.agent import agent_keys
 from reconcile.remotes.ssh.known_hosts import parse_key
 from reconcile.remotes.ssh.library import paramiko
 from reconcile.remotes.ssh.secret import Secrets
-from reconcile.remotes.ssh.settings import Settings
+from reconcile.remotes.ssh.settings import DEFAULT_FILES, Settings
 from reconcile.remotes.ssh.target import Login
 from reconcile.remotes.words import one_line
 
 T = TypeVar("T")
 
-DEFAULT_FILES = tuple(
-    f"~/.ssh/id_{kind}"
-    for kind in ("ed25519", "ecdsa", "rsa", "ed25519_sk", "ecdsa_sk")  # ssh_config(5)
-)
-
 _MAGIC = b"openssh-key-v1\0"  # OpenSSH, PROTOCOL.key
 _OLDER = {"RSA PRIVATE KEY": "ssh-rsa", "EC PRIVATE KEY": "ecdsa"}  # PEM, which keeps no public key
 _CIPHERS = ("none", "aes256-ctr", "aes256-cbc", "aes256-gcm@openssh.com")
-_NO_CERTIFICATES = "certificates are not supported yet."
+_NO_CERTIFICATES = "a certificate, which only OpenSSH's own client shows: --transport ssh."
 _NO_LONGER = "DSA keys are no longer supported, by OpenSSH neither. Make a new one: ssh-keygen -t ed25519"
 
 

@@ -11,12 +11,13 @@ import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from reconcile.home import in_home
 from reconcile.remotes.ssh.common import NothingInCommon, known_to_client
 from reconcile.remotes.ssh.config import find_settings
 from reconcile.remotes.ssh.connect import PATIENCE
 from reconcile.remotes.ssh.known_hosts import look_up
 from reconcile.remotes.ssh.lines import PARAMIKO, SSH, Connection
-from reconcile.remotes.ssh.settings import Settings
+from reconcile.remotes.ssh.settings import DEFAULT_FILES, Settings
 from reconcile.remotes.ssh.target import Login, SshTarget
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def choose(settings: Settings, login: Login, read: Callable[[str], bytes]) -> tu
     if _has_client():
         if settings.certificates:
             return SSH, f"CertificateFile {settings.certificates[0]}"
+        if certificate := _certificate_beside(settings, login):
+            return SSH, f"{certificate} is a certificate"
         if settings.others:
             return SSH, str(settings.others[0])
         if token := _token_key(settings, login):
@@ -100,6 +103,13 @@ def choose(settings: Settings, login: Login, read: Callable[[str], bytes]) -> tu
 
 def _has_client() -> bool:
     return shutil.which("ssh") is not None
+
+
+def _certificate_beside(settings: Settings, login: Login) -> str | None:
+    """One that lies beside a key of ours, where OpenSSH finds it."""
+    named = DEFAULT_FILES if settings.identities is None else settings.identities
+    keys = map(in_home, (login.identity,) if login.identity is not None else named)
+    return next((each for key in keys if key and os.path.isfile(each := f"{key}-cert.pub")), None)
 
 
 def _token_key(settings: Settings, login: Login) -> str | None:

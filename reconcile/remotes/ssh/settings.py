@@ -9,6 +9,9 @@ from enum import Enum
 
 from msgspec import Struct
 
+DEFAULT_FILES = tuple(  # where everybody has keys: ssh_config(5), IdentityFile
+    f"~/.ssh/id_{kind}" for kind in ("ed25519", "ecdsa", "rsa", "ed25519_sk", "ecdsa_sk")
+)
 NONE = "none"  # how a config says that something is not to be used
 
 

@@ -270,6 +270,17 @@ def test_a_certificate_of_the_user(net: Net) -> None:
     assert "ED25519-CERT" in target.log.read_text()
 
 
+def test_a_certificate_beside_the_key_is_found(net: Net) -> None:
+    """As OpenSSH finds it, although nothing names it."""
+    make_key(net.folder / "key")
+    sign(net.folder, net.folder / "key.pub", "-n", getpass.getuser())
+    target = net.start("target", f"TrustedUserCAKeys {net.folder / 'ca.pub'}")
+    net.name("target", target, f"IdentityFile {net.folder / 'key'}", key=False)
+    assert net.speaks("target") == f"{net.folder / 'key'}-cert.pub is a certificate"
+    message = net.refusal(TurnedAway, "target", transport=lines.PARAMIKO)
+    assert "key-cert.pub: a certificate, which only OpenSSH's own client shows: --transport ssh" in message
+
+
 def test_a_key_of_a_host_that_an_authority_has_signed(net: Net) -> None:
     make_key(net.folder / "host")
     sign(net.folder, net.folder / "host.pub", "-h", "-n", HOST)
