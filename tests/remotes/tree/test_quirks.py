@@ -51,7 +51,7 @@ def learned(job: Job) -> Quirks:
         (Quirk.RENAME_REPLACES, {"refuses": False}),
         (Quirk.READLINK_WHOLE, {"verbatim": False}),
         (Quirk.SYMLINK_REVERSED, {"path_first": True}),
-        (Quirk.CLAIMS_OPENSSH, {"ordered": True}),
+        (Quirk.CLAIMS_OPENSSH, {"ordered": True, "takes_fsync": False}),
         (Quirk.UNORDERED, {}),
     ],
 )
