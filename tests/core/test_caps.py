@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from reconcile.core.caps import as_kept, note_lacks
 from reconcile.core.job import Links, Options
 from reconcile.core.model import Action, Caps, Entry, Kind, Op, Plan
-from reconcile.core.paths import join
-from tests.support.memory import MemoryRemote, Refusal, visible
+from reconcile.core.paths import ancestors, join, parent
+from tests.support.memory import MemoryRemote, Node, Refusal, Tree, visible
 from tests.support.world import Steps, World, assert_done, files, trees
 
 FLAT = Caps(dirs=False, rename=False, modes=False)
@@ -66,6 +66,58 @@ class CopyWorld(FlatWorld):
     caps = COPIES
 
 
+@dataclass
+class Marked(Flat):
+    """One that copies, and shows a directory in which nothing is, if it is told to."""
+
+    def _do(self, action: Action) -> dict[str, Entry | None]:
+        if action.op is Op.MKDIR:
+            assert action.new is not None
+            assert action.path not in self.tree or self.tree[action.path].kind is Kind.DIR
+            self.tree[action.path] = Node(Kind.DIR)
+            return {action.path: action.new}
+        return super()._do(action)
+
+    def _delete(self, action: Action) -> dict[str, Entry | None]:
+        effects = super()._delete(action)
+        for path in [action.path, *(join(action.path, name) for name, _ in action.members)]:
+            if action.kind is Kind.DIR and path in self.tree and self.tree[path].kind is Kind.DIR:
+                del self.tree[path]
+        return effects
+
+    def _need_free(self, path: str) -> None:
+        """A directory has a name of its own, which ends in a slash."""
+        if path in self.tree and self.tree[path].kind is not Kind.DIR:
+            super()._need_free(path)
+
+
+class MarkedWorld(FlatWorld):
+    """The same with such a remote."""
+
+    caps = replace(COPIES, empty_dirs=True)
+    remote_type = Marked
+
+
+def folders(tree: Tree) -> set[str]:
+    """Those that show, by themselves or by what is in them."""
+    shown = {path for path, node in tree.items() if node.kind is Kind.DIR}
+    return shown | {top for path in tree for top in ancestors(parent(path))}
+
+
+@given(first=trees(), second=trees(), third=trees())
+def test_empty_directories_show_where_that_can_be(first: Steps, second: Steps, third: Steps) -> None:
+    world, options = MarkedWorld(), Options(mirror=True, links=Links.SKIP)
+    for steps in (first, second, third):
+        world.edit(steps)
+        for path in [path for path, node in world.local.nodes.items() if node.kind is Kind.SYMLINK]:
+            world.local.remove(path)
+        _, outcomes = world.reconcile(options)
+        assert_done(outcomes)
+        assert contents(world, local=False) == contents(world, local=True)
+        assert folders(world.remote) == folders(world.local.nodes)
+        assert world.plan(options).empty
+
+
 def contents(world: World, *, local: bool) -> dict[str, str]:
     """All but directories."""
     tree = world.local.nodes if local else world.remote
@@ -116,6 +168,8 @@ def test_a_move_is_priced_as_it_is_made() -> None:
     assert [action.op for action in plans[FlatWorld].actions] == [Op.CREATE] * 3 + [Op.DELETE]
     assert plans[FlatWorld].bytes_to_send > 0
     assert any("renames nothing: what 1 moves" in note for note in notes(plans[FlatWorld]))
+    assert any("3 files that move are copied there" in note for note in notes(plans[CopyWorld]))
+    assert not any("renames nothing" in note for note in notes(plans[World]))
 
 
 def test_empty_directories_are_told() -> None:
