@@ -12,11 +12,13 @@ demo: $(INSTALLED)  ## show everything on a server of its own, then clean up
 test: $(INSTALLED)  ## all tests, against a real sshd and the embedded server
 	-@.ci/install-openssh
 	-@.ci/install-servers $(VENV)/servers
+	-@.ci/install-s3-servers
 	$(BIN)/python -m pytest -n auto
 
 torture: $(INSTALLED)  ## an hour or more: everything that may break, at every request
 	-@.ci/install-openssh
 	-@.ci/install-servers $(VENV)/servers
+	-@.ci/install-s3-servers
 	TORTURE=1 $(BIN)/python -m pytest -n auto --timeout 0 tests/faults tests/remotes/servers
 
 check: $(INSTALLED)  ## style, types, layering

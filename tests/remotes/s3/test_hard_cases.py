@@ -115,6 +115,18 @@ def test_odd_names(make_push: MakePush, name: str) -> None:
     push.settle(mirror=True, allow_mass_delete=True)
 
 
+def test_a_server_that_knows_little(make_push: MakePush) -> None:
+    """It finds no source of a copy whose key has a plus or an ampersand in it."""
+    push = make_push("s3rver", "some where/ünï")
+    push({"a": "a", "b": "b", "d": {"c 1": "c", "e": "e"}, "large": os.urandom(LARGE)})
+    assert push.there() == push.here()
+    (push.source / "b").unlink()
+    (push.source / "d").rename(push.source / "f")
+    (push.source / "large").rename(push.source / "f/large")
+    build_tree(push.source, {"a": "changed"})
+    push.settle(mirror=True, allow_mass_delete=True)
+
+
 def test_the_longest_key_and_one_that_is_too_long(make_push: MakePush) -> None:
     push = make_push("moto")
     room = 1024 - len(push.hand.prefix) - 1
