@@ -124,6 +124,7 @@ class Call:
         """Say the same as always of the server's own key, if it was that. Raises Untrusted."""
         kind, _, shown = talk.host_key.partition(" ")
         known = known_hosts.look_up(self.settings, self._login, self._secrets.read)
+        known = replace(known, authorities=())  # which the client has asked
         if shown and (why := why_not(known, kind, shown)) is not None:
             raise Untrusted(why) from None
 
