@@ -113,12 +113,16 @@ def test_a_clock_that_is_wrong(hand: AtPrefix, faulty: Faulty) -> None:
 
 
 def test_a_client_is_killed(hand: AtPrefix, faulty: Faulty, tmp_path: Path) -> None:
-    program = "from tests.support.s3 import AtPrefix, S3; AtPrefix(S3('', '%s'), '%s').put('f', b'f')"
+    program = (
+        "from tests.support.s3 import AtPrefix, S3; input(); AtPrefix(S3('', '%s'), '%s').put('f', b'f')"
+    )
     pid_file = tmp_path / "pid"
     faulty.arm(Fault("kill", 1, "PutObject", when="after", pid_file=str(pid_file)))
     command = [sys.executable, "-c", program % (faulty.server.endpoint, hand.prefix)]
-    client = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])})
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    client = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
     pid_file.write_text(str(client.pid))
-    assert client.wait(30) == -9
+    client.communicate(b"\n", timeout=60)
+    assert client.returncode == -9
     wait_for(lambda: not faulty.armed, "the fault")
     assert hand.get("f") == b"f"
