@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
+from reconcile.core.job import Links
 from reconcile.core.model import Kind
 from reconcile.remotes.tree.attributes import try_attributes
 from reconcile.remotes.tree.layout import STAGING
@@ -42,6 +43,7 @@ from reconcile.remotes.tree.verbs import (
 
 _NEVER = (Code.DENIED, Code.UNSUPPORTED)  # in a folder of our own: so everywhere
 _NO_SUCH_FLAGS = (Code.MISSING, Code.FAILED)
+_LEFT_OUT = "they are left out; --links follow brings what they lead to"
 CHAIN = 64  # requests of which each needs the one before
 
 _Reply: TypeAlias = "Attrs | Handle | Names | Status"
@@ -153,7 +155,7 @@ def _try_renames(site: Site, *, together: bool) -> Recipe[None]:
 
 def _try_links(site: Site, *, together: bool) -> Recipe[None]:
     """The order of SYMLINK's arguments, and what the server does with a link."""
-    guess = site.quirks.path_first
+    guess, known = site.quirks.path_first, site.quirks.makes_links
     failed = yield from _try_link(site, together=together)
     if failed is not None and guess is not False:  # what is known already would only make another answer
         site.quirks = replace(site.quirks, path_first=not guess)
@@ -163,6 +165,8 @@ def _try_links(site: Site, *, together: bool) -> Recipe[None]:
         # want of space.
         denied = failed.code in (Code.OK, Code.UNSUPPORTED, Code.DENIED)
         site.quirks = replace(site.quirks, path_first=guess, makes_links=False if denied else None)
+    if known is not False and site.quirks.makes_links is False and site.options.links is Links.KEEP:
+        site.say_once(f"{site.who} makes no links, or none that lead where they should: {_LEFT_OUT}")
 
 
 def _try_link(site: Site, *, together: bool) -> Recipe[Status | None]:

@@ -104,6 +104,7 @@ def test_a_disk_that_keeps_less(
     (source / "f1").chmod(0o600)
     os.utime(source / "f3", (OLD + 100, OLD + 101))
     build_tree(source, {"l": Link("f1")})
+    assert any("makes no links" in said for said in heard.said), heard.said
     third = run(job, Heard())
     assert not third.problems  # that it makes no links is known by now
     assert [note.message for note in third.notes] == ["1 symbolic links are left out: none are to be sent"]

@@ -71,10 +71,13 @@ class Pusher:
             }
 
         def is_there() -> bool:
-            return kept(read_tree(self.source)) == kept(read_tree(self.there))
+            try:
+                return kept(read_tree(self.source)) == kept(read_tree(self.there))
+            except FileNotFoundError:
+                return False  # it is at it
 
         if "cache" in self.name:
-            wait_for(is_there, "what is cached")
+            wait_for(is_there, "what is cached", 60)
         assert_alike(kept(read_tree(self.source)), kept(read_tree(self.there)))
 
 

@@ -334,8 +334,10 @@ def test_a_server_that_makes_no_links_is_told_of_once_and_then_gets_none(
 ) -> None:
     build_tree(source, {"f": "f", "l": Link("f")})
     job = job_to(*quirks)
-    (problem,) = run(job, Heard()).problems
+    heard = Heard()
+    (problem,) = run(job, heard).problems
     assert problem.path == "l"
+    assert sum("they are left out" in said for said in heard.said) == 1
     assert "later runs leave them out" in problem.message
     assert not run(job, Heard()).connected
     build_tree(source, {"m": Link("f")})
