@@ -376,3 +376,79 @@ def test_an_agent_with_more_keys_than_the_server_hears(net: Net, monkeypatch: py
         monkeypatch.setenv("SSH_AUTH_SOCK", agent)
         net.name("target", target, f"IdentityFile {net.folder / 'key8.pub'}", key=False)
         assert net.speaks("target", transport=lines.SSH)
+
+
+# Whom we trust, whatever a config says
+
+
+def test_a_host_on_this_machine_is_checked_too(net: Net) -> None:
+    """A tunnel ends here, and who is at its other end is what the key tells."""
+    loose = ["NoHostAuthenticationForLocalhost yes", "StrictHostKeyChecking no"]
+    jump = net.start("jump")
+    net.name("target", net.start("target"), *loose)
+    net.name("jump", jump, *loose)
+    net.name("behind", net.start("behind"), "ProxyJump jump")
+    for name in ("target", "jump"):
+        (net.folder / f"known_{name}").write_text("")
+    net.refusal(Untrusted, "target", transport=lines.SSH)
+    net.refusal(Untrusted, "target", transport=lines.SSH, host_keys=(f"SHA256:{'A' * 43}",))
+    net.refusal(Untrusted, "behind", transport=lines.SSH)
+    assert "Accepted" not in jump.log.read_text()
+
+
+@BOTH
+def test_a_key_that_is_given_by_value_and_revoked(net: Net, transport: str) -> None:
+    target = net.start("target")
+    net.name("target", target)
+    known = net.folder / "known_target"
+    known.write_text(f"{known.read_text()}@revoked * {target.host_key}\n")
+    message = net.refusal(Untrusted, "target", transport=transport, host_keys=(target.host_key,))
+    assert f"is revoked ({known}, line 2" in message
+    assert "Accepted" not in target.log.read_text()
+
+
+@BOTH
+@pytest.mark.parametrize("place", ["/dev/null", "none", "a folder"])
+def test_a_first_key_that_nothing_would_keep_is_not_trusted(
+    net: Net, tmp_path: Path, place: str, transport: str
+) -> None:
+    """Else it would be a first one each time, whoever shows it."""
+    target = net.start("target")
+    net.name("target", target)
+    if place == "a folder":
+        (tmp_path / "kept").mkdir()
+        place = str(tmp_path / "kept")
+    for number, line in enumerate(net.config):
+        if line.startswith("UserKnownHostsFile"):
+            net.config[number] = f"UserKnownHostsFile {place}"
+    net.refusal(ReconcileError, "target", transport=transport, accept_new_host_key=True)
+    assert "Accepted" not in target.log.read_text()
+
+
+@BOTH
+def test_a_first_key_that_can_not_be_written_down_is_not_trusted(
+    net: Net, tmp_path: Path, transport: str
+) -> None:
+    target = net.start("target")
+    net.name("target", target)
+    (tmp_path / "file").touch()
+    for number, line in enumerate(net.config):
+        if line.startswith("UserKnownHostsFile"):
+            net.config[number] = f"UserKnownHostsFile {tmp_path / 'file' / 'known_hosts'}"
+    net.refusal(ReconcileError, "target", transport=transport, accept_new_host_key=True)
+
+
+@BOTH
+def test_a_password_of_a_host_on_the_way_is_not_given_to_one_that_is_called_the_same(
+    net: Net, typed: Callable[..., list[str]], transport: str
+) -> None:
+    """As with a router that hands another port on."""
+    jump = net.start("jump", "AuthenticationMethods password", account=make_account(net.folder / "a", SECRET))
+    other = make_account(net.folder / "b", "battery staple")
+    target = net.start("target", "AuthenticationMethods password", account=other)
+    net.name("jump", jump, key=False)
+    net.name("target", target, "ProxyJump jump", key=False)
+    prompts = typed(SECRET, "battery staple")
+    assert net.speaks("target", interactive=True, transport=transport)
+    assert len(prompts) == 2
+    assert "Failed password" not in jump.log.read_text() + target.log.read_text()

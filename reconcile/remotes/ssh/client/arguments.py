@@ -32,6 +32,7 @@ _SHARED = (
     "ControlPath=none",
     "PermitLocalCommand=no",
     "VisualHostKey=no",
+    "NoHostAuthenticationForLocalhost=no",  # the key is checked, wherever the host is
     "UpdateHostKeys=no",  # what is known of hosts is changed only where that was confirmed
     f"ServerAliveInterval={KEEPALIVE}",
     f"ServerAliveCountMax={_MISSED}",
@@ -116,19 +117,19 @@ def connecting(
     jumps: Sequence[Jump] = (),
     before: Before = lambda _: (),
     control: str | None = None,
-    pins: Sequence[str] = (),
+    pins: Sequence[str] | None = None,
     strict: Strict = Strict.ASK,
 ) -> list[str]:
     """The command that connects, and then is a channel of SFTP.
 
     ``control``: a socket at which it opens more of them. ``pins``: fingerprints, of which the host has to
-    have one.
+    have one; None: it has to be known.
     """
     options = [*_ours(client), *_identity(login)]
     options += [f"ControlMaster={'yes' if control else 'no'}", f"ControlPath={_quoted(control or 'none')}"]
     if jumps:
         options.append(f"ProxyCommand={by_way_of(client, jumps, login, before)}")
-    options += _pinned(pins) if pins else _known(login, strict)
+    options += _known(login, strict) if pins is None else _pinned(pins)
     options += _shared(client, login, patient=bool(jumps) and login.interactive)
     command = [*client.program, "-v", *_config(client), *_where(target), *_given(options)]
     if login.compress:
@@ -160,7 +161,8 @@ def by_way_of(client: Client, jumps: Sequence[Jump], login: Login, before: Befor
     if depth > 8:
         raise UsageError("ProxyJump goes in circles: the hosts on the way name each other. Correct it.")
     *earlier, jump = jumps
-    options = [*_known(login), *_shared(client, login, asked=client.asks and login.interactive)]
+    strict = Strict.ACCEPT_NEW if login.accept_new_host_key else Strict.ASK
+    options = [*_known(login, strict), *_shared(client, login, asked=client.asks and login.interactive)]
     if way := earlier or before(jump):
         options.append(f"ProxyCommand={by_way_of(client, way, login, before, depth + 1)}")
     words = ["env", f"RECONCILE_HOP={jump.host}", *client.program, *_config(client), *_where(jump.target)]
@@ -208,11 +210,9 @@ def _identity(login: Login) -> list[str]:
     return [f"IdentityFile={_quoted(login.identity)}", "IdentitiesOnly=yes"]
 
 
-def _known(login: Login, strict: Strict = Strict.ASK) -> list[str]:
+def _known(login: Login, strict: Strict) -> list[str]:
     """Whom to trust; a host's key is always checked, whatever a config says of that."""
-    if login.accept_new_host_key:
-        strict = Strict.ACCEPT_NEW
-    elif strict is Strict.ASK and not login.interactive:
+    if strict is Strict.ASK and not login.interactive:
         strict = Strict.YES
     files = []
     if login.known_hosts is not None:
@@ -224,7 +224,8 @@ def _pinned(pins: Sequence[str]) -> list[str]:
     words = [sys.executable, "-I", "-S", helper.__file__, "vouch"]
     command = " ".join([*(_quoted(word) for word in words), "%H", "%t", "%K", *pins])
     files = ("UserKnownHostsFile=/dev/null", "GlobalKnownHostsFile=/dev/null")
-    return ["StrictHostKeyChecking=yes", *files, f"KnownHostsCommand={command}"]
+    nobody = "VerifyHostKeyDNS=no"  # which would be asked before
+    return ["StrictHostKeyChecking=yes", nobody, *files, f"KnownHostsCommand={command}"]
 
 
 def _shared(

@@ -33,13 +33,15 @@ from reconcile.remotes.ssh.client.process import Process
 from reconcile.remotes.ssh.client.prompts import Prompts
 from reconcile.remotes.ssh.client.talk import Talk
 from reconcile.remotes.ssh.config import find_settings
+from reconcile.remotes.ssh.known_hosts import Known
 from reconcile.remotes.ssh.secret import Secrets
-from reconcile.remotes.ssh.settings import Settings
+from reconcile.remotes.ssh.settings import Settings, Strict
 from reconcile.remotes.ssh.target import Login, SshTarget
 from reconcile.remotes.ssh.trust import why_not
 
 PROGRAM = "ssh"
 _TELLS = 5.0  # seconds for it to tell its version
+_UNKEPT = re.compile("Failed to add the host to the list of known hosts")
 _REFUSED = re.compile(r"channel \d+: open failed")  # one more than the server grants: that is done without
 
 
@@ -60,14 +62,13 @@ class Call:
         self._login = login = replace(login, timeout=settings.connect_timeout or login.timeout)
         asks = secrets.interactive or secrets.is_given or login.passphrase_command is not None
         self._client = find_client(login)
-        self._pins = [pin.fingerprint for text in login.host_keys for pin in known_hosts.parse_pins(text)]
         self._corner = find_corner()
         if asks and self._client.can_ask and self._corner is not None and self._corner.asks:
             self._client = replace(self._client, asks=True)
 
     def make(self) -> Process:
         """Let in. Raises Unreachable, UsageError."""
-        if self._pins and not self._client.can_vouch:
+        if self._login.host_keys and not self._client.can_vouch:
             raise UsageError(
                 f"--host-key needs OpenSSH 8.5 or newer where its client connects ({self._why}), and "
                 f"{self._client} is older. Put the host's key into a file, and name that with --known-hosts."
@@ -78,11 +79,40 @@ class Call:
             self._login,
             jumps=self._jumps,
             before=self._before,
-            pins=self._pins,
-            strict=self.settings.strict_host_key,
+            pins=self._find_pins(),
+            strict=self._find_strictness(),
             control=None if self._corner is None else self._corner.control,
         )
-        return self._attend(Process(command, self._env()), raw=False)
+        process = self._attend(Process(command, self._env()), raw=False)
+        if (line := next(filter(_UNKEPT.match, process.talk.lines), None)) is not None:
+            process.end(at_once=True)
+            raise Untrusted(
+                f"{self.settings}, was left, as the key of a host is new and nothing keeps it: it would "
+                f"be as new the next time, whoever shows one. ssh says: {line} "
+                "Name a file with --known-hosts, or the key itself with --host-key."
+            )
+        return process
+
+    def _look_up(self) -> Known:
+        return known_hosts.look_up(self.settings, self._login, self._secrets.read)
+
+    def _find_pins(self) -> list[str] | None:
+        """Fingerprints of which the host has to have one. None: it has to be known."""
+        if not self._login.host_keys:
+            return None
+        known = self._look_up()
+        revoked = {known_hosts.fingerprint(line.key) for line in known.revoked}
+        return [pin.fingerprint for pin in known.pins if pin.fingerprint not in revoked]
+
+    def _find_strictness(self) -> Strict:
+        """What is done about a host that is not known: where nothing would keep its key, it stays so."""
+        accepts = self._login.accept_new_host_key
+        strict = Strict.ACCEPT_NEW if accepts else self.settings.strict_host_key
+        if strict is not Strict.ACCEPT_NEW:
+            return strict
+        file = self._look_up().file
+        keeps = file is not None and (os.path.isfile(file) or not os.path.exists(file))
+        return strict if keeps else Strict.YES
 
     def make_way(self) -> Process:
         """A way to the server, which has been heard to speak there. Raises Unreachable, UsageError."""
@@ -108,8 +138,9 @@ class Call:
         )
         name = settings.host_key_alias or settings.host
         keys = [each for each in (self._login.identity, *(settings.identities or ())) if each is not None]
-        spelled = [f"{settings.user}@{each}" for each in (name, name.lower())]
         account = f"{settings.user}@{settings.host}"
+        # Who asks on a mere way is never the server.
+        spelled = [] if raw else [account, *(f"{settings.user}@{each}" for each in (name, name.lower()))]
         prompts = Prompts(secrets, account, spelled, keys, lambda: process.talk.partly)
         try:
             attend(process, self._corner, prompts, errand, raw=raw)
@@ -123,8 +154,7 @@ class Call:
     def _accuse(self, talk: Talk) -> None:
         """Say the same as always of the server's own key, if it was that. Raises Untrusted."""
         kind, _, shown = talk.host_key.partition(" ")
-        known = known_hosts.look_up(self.settings, self._login, self._secrets.read)
-        known = replace(known, authorities=())  # which the client has asked
+        known = replace(self._look_up(), authorities=())  # which the client has asked
         if shown and (why := why_not(known, kind, shown)) is not None:
             raise Untrusted(why) from None
 

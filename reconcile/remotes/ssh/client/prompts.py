@@ -34,7 +34,7 @@ class Unanswered(Exception):
 class Prompts:
     """Answers what is asked on the way to one server, whose user is ``account``.
 
-    ``spelled``: the same as ssh spells it. ``keys``: files that hold ours. ``partly`` tells whether the
+    ``spelled``: all that ssh calls that. ``keys``: files that hold ours. ``partly`` tells whether the
     server has accepted something already.
     """
 
@@ -49,7 +49,7 @@ class Prompts:
         self.refused = False  # a password was asked for again
         self._secrets = secrets
         self._account = account
-        self._spelled = {account, *spelled}
+        self._spelled = set(spelled)
         self._keys = keys
         self._partly = partly
         self._passphrases: dict[str, Iterator[str]] = {}
@@ -73,7 +73,9 @@ class Prompts:
             return self._passphrase(match[1])
         if match := _PASSWORD.fullmatch(prompt):
             ours = not hop and match[1] in self._spelled
-            return self._password(prompt) if ours else self._ask(prompt, match[1])
+            return (
+                self._password(prompt) if ours else self._ask(prompt, f"{match[1]} ({hop or 'on the way'})")
+            )
         if not hop and (match := _DIALOGUE.fullmatch(prompt)) and match[1] in self._spelled:
             return self._talk(match[2])
         return self._ask(prompt)
