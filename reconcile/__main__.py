@@ -1,7 +1,6 @@
 """The program: ``reconcile``, and ``python -m reconcile``."""
 
 import gc
-import os
 import signal
 import sys
 from typing import NoReturn
@@ -17,10 +16,11 @@ def script() -> NoReturn:
     # than with Python's own 0.005.
     sys.setswitchinterval(0.05)
     from reconcile.cli import main
+    from reconcile.leaving import leave
 
     code = main()
     sys.stderr.flush()
-    os._exit(code)
+    leave(code)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from msgspec import Struct, field
 
 from reconcile.core.errors import Exit, Interrupted
 from reconcile.core.job import Stop
+from reconcile.leaving import leave
 
 if TYPE_CHECKING:
     from reconcile.report import Recorder
@@ -94,7 +95,7 @@ def _leave(session: Session, signum: int) -> None:
             message = explain_interruption(Exit(128 + signum), reporter.so_far(), at_once=True)
             reporter.abandon(Exit(128 + signum), message)
     finally:
-        os._exit(128 + signum)
+        leave(128 + signum)
 
 
 def _restore_terminal(settings: list[Any] | None) -> None:

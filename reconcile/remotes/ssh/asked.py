@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from typing import IO
 
 from reconcile.core.errors import TurnedAway, UsageError
+from reconcile.leaving import before_leaving, settle
 from reconcile.remotes.ssh import keywords
 from reconcile.remotes.ssh.settings import NONE, Setting
 from reconcile.remotes.ssh.target import SshTarget
@@ -80,12 +81,14 @@ def _start(command: Sequence[str], errors: IO[bytes], stack: ExitStack) -> subpr
         )
     except OSError as error:
         raise UsageError(f"can't start {command[0]}: {error.strerror}") from None
+    before_leaving(process, lambda: _end(process))
     stack.enter_context(process)
     stack.callback(_end, process)
     return process
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    settle(process)
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
 

@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 
 from reconcile.core.errors import TurnedAway
+from reconcile.leaving import before_leaving, settle
 
 _SHELL = "/bin/sh"
 _MOST = 64 * 1024  # bytes; no secret is longer
@@ -36,6 +37,7 @@ def read_secret(command: str, option: str, seconds: float | None) -> str:
         )
     except OSError as error:
         raise TurnedAway(f"{option}: can't run {_SHELL}: {error.strerror}. Not logged in.") from None
+    before_leaving(process, lambda: _kill(process, group=seconds is not None))
     try:
         printed = _read(process, seconds)
         if printed is None:
@@ -72,13 +74,18 @@ def _read(process: subprocess.Popen[bytes], seconds: float | None) -> bytes | No
 def _end(process: subprocess.Popen[bytes], *, group: bool) -> None:
     assert process.stdout is not None
     process.stdout.close()
+    _kill(process, group=group)
+    process.wait()
+    settle(process)
+
+
+def _kill(process: subprocess.Popen[bytes], *, group: bool) -> None:
     if process.poll() is None:
         with suppress(ProcessLookupError):
             if group:
                 os.killpg(process.pid, signal.SIGKILL)
             else:
                 process.kill()
-    process.wait()
 
 
 def _judge(printed: bytes, option: str) -> str:

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from contextlib import suppress
 
+from reconcile.leaving import before_leaving, settle
 from reconcile.remotes.ssh.client import helper
 
 _LONGEST = 100  # bytes of a socket's path: unix(7) has 108, others 104
@@ -30,6 +31,7 @@ class Corner:
         self.control = os.path.join(folder, "c")  # see ControlPath, ssh_config(5)
         self.asking = os.path.join(folder, "ask")  # see SSH_ASKPASS, ssh(1)
         self._socket = os.path.join(folder, "s")
+        before_leaving(self, self._take_away)
         self.listener = socket.socket(socket.AF_UNIX)
         try:
             self.listener.bind(self._socket)
@@ -70,6 +72,10 @@ class Corner:
     def close(self) -> None:
         """Take all of it away. May be called twice."""
         self.listener.close()
+        self._take_away()
+        settle(self)
+
+    def _take_away(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

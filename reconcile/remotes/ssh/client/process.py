@@ -17,6 +17,7 @@ from contextlib import suppress
 from threading import Thread
 
 from reconcile.core.errors import UsageError
+from reconcile.leaving import before_leaving, settle
 from reconcile.remotes.ssh.client.talk import Talk
 
 _FAREWELL = 1.0  # seconds in which it may end by itself, and again after it was asked to
@@ -48,6 +49,7 @@ class Process:
             ) from None
         finally:
             theirs.close()
+        before_leaving(self, lambda: self._signal(signal.SIGTERM))
         assert self._process.stderr is not None
         self.stderr = self._process.stderr
 
@@ -92,6 +94,7 @@ class Process:
             at_once = False
             self._signal(signum)
         self._process.wait()
+        settle(self)
         if self._listening is None:
             self.stderr.close()
         else:  # which closes it, if perhaps later
