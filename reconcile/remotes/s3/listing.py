@@ -39,8 +39,9 @@ def pages(
             page = service.ask("list_objects_v2", Prefix=prefix, **more)
         except Refusal as refusal:
             raise _unlisted(service, refusal) from None
+        _check_that_it_lists(service, page)
         yield page
-        if not page.get("IsTruncated"):
+        if not page["IsTruncated"]:
             return
         token = page.get("NextContinuationToken")
         if not token or token == more.get("ContinuationToken"):
@@ -81,6 +82,7 @@ def holds(service: Service, prefix: str) -> bool:
         page = service.ask("list_objects_v2", Prefix=prefix, MaxKeys=1)
     except Refusal as refusal:
         raise _unlisted(service, refusal) from None
+    _check_that_it_lists(service, page)
     return bool(page.get("Contents") or page.get("CommonPrefixes"))
 
 
@@ -158,6 +160,12 @@ def _before(key: str) -> str:
     """What sorts right before a key, for StartAfter, which does not show what it names."""
     last = ord(key[-1]) - 1
     return key[:-1] if last < 32 or 0xD800 <= last <= 0xDFFF else f"{key[:-1]}{chr(last)}\U0010ffff"
+
+
+def _check_that_it_lists(service: Service, page: Mapping[str, Any]) -> None:
+    """An answer to something else looks empty, and nothing can be told from it. Raises TurnedAway."""
+    if "IsTruncated" not in page:
+        raise service.no_s3("a listing says neither what is there nor whether that is all")
 
 
 def _unlisted(service: Service, refusal: Refusal) -> Unreachable:

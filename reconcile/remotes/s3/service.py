@@ -23,6 +23,7 @@ from botocore.exceptions import (  # type: ignore[import-untyped]
     PartialCredentialsError,
     TokenRetrievalError,
 )
+from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 
 from reconcile.core.errors import ConnectionLost, TurnedAway, Unreachable
 from reconcile.core.model import Stats
@@ -68,7 +69,10 @@ class Service:
             if reply is not None:
                 self._count(reply, body)
                 return reply
-        return self.ask("put_object", Key=key, Body=body, **wanted)
+        reply = self.ask("put_object", Key=key, Body=body, **wanted)
+        if "ETag" not in reply:
+            raise Failing(f"{self.where}: the answer to a PUT does not say what is there now")
+        return reply
 
     def ask(self, operation: str, **wanted: Any) -> Mapping[str, Any]:
         """One request of boto3's client, by its name, to our bucket.
@@ -98,6 +102,10 @@ class Service:
                 raise self._lost(one_line(str(error))) from None
             except OSError as error:
                 raise self._lost(one_line(str(error))) from None
+            except ResponseParserError as error:
+                raise self._lost(f"what it answers is no S3: {one_line(str(error))}") from None
+            except RecursionError:  # botocore, after one redirection that names no region
+                raise self.no_s3("it sends us elsewhere, and elsewhere again") from None
             self._count(reply, body)
             self._was_in = True
             return reply
@@ -115,6 +123,10 @@ class Service:
         with self._lock:
             self._received += len(data)
         return data
+
+    def no_s3(self, why: str) -> TurnedAway:
+        """Something else answers: a web server, or what stands between a guest and the network."""
+        return TurnedAway(f"{self.where} does not answer as S3 does: {why}. Is --endpoint right?")
 
     def _lost(self, why: str) -> Unreachable:
         return ConnectionLost(f"{self.where}: {why}")
