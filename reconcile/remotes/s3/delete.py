@@ -161,8 +161,9 @@ def delete_tree(site: Site, action: Action) -> Outcome:
         entry = members.get(name)
         if site.keys.hides(key):
             continue
-        is_marker = key.endswith("/") and not shown.size
-        is_ours = is_marker or (entry is not None and entry.kind is Kind.FILE and is_left(shown, entry))
+        is_ours = _is_marker(name, shown) or (
+            entry is not None and entry.kind is Kind.FILE and is_left(shown, entry)
+        )
         (ours if is_ours and not (entry is not None and entry.excluded) else others).append((name, shown))
     takes_all = action.whole or action.keep
     if others and not takes_all:
@@ -173,8 +174,8 @@ def delete_tree(site: Site, action: Action) -> Outcome:
     if action.keep or (others and takes_all):
         try:
             for name, shown in going:
-                if name and not name.endswith("/"):
-                    keep(site, join(action.path, name), shown)
+                if not _is_marker(name, shown):
+                    keep(site, f"{action.path}/{name}", shown)
         except Refusal as refusal:
             return Outcome(action, problem=explain(action.path, "keep what is in it", refusal))
     gone, failed = _remove_all(site, action, top, going)
@@ -183,6 +184,11 @@ def delete_tree(site: Site, action: Action) -> Outcome:
     if others and not takes_all:
         return _around(action, gone, [name for name, _ in others])
     return Outcome(action, {action.path: None})
+
+
+def _is_marker(name: str, shown: Shown) -> bool:
+    """Whether it only says that there is a directory. What others put there may hold something as well."""
+    return not shown.size and (not name or name.endswith("/"))
 
 
 def _remove_all(
