@@ -191,6 +191,9 @@ def look_at_all(old: DirectorySnapshot, remote: Remote) -> dict[str, Seen | None
     # A directory that can't be listed may still hold all it should.
     there.update(remote.look([path for path, _ in old.walk() if path not in there]))
     there.update(as_known(there, old.walk()))
+    if not remote.caps.dirs and not remote.caps.empty_dirs:  # one in which nothing is shows nowhere
+        hidden = (path for path, entry in old.walk() if entry.kind is Kind.DIR and there.get(path) is None)
+        there.update(dict.fromkeys(hidden, _DIRECTORY))
     return there
 
 

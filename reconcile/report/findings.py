@@ -73,7 +73,9 @@ def _remark(finding: Finding) -> str:
         case Fault.CHANGED if old is not None and seen is not None:
             if old.size != seen.size:
                 return f"{show_bytes(old.size)} → {show_bytes(seen.size)}"
-            return "time" if seen.mtime is None else f"time → {_when(seen.mtime)}"
+            if seen.mtime is None or seen.mtime == old.mtime:  # of which only its tag tells
+                return "written anew, of the same size"
+            return f"time → {_when(seen.mtime)}"
     return ""
 
 

@@ -5,13 +5,14 @@ What may live here: trying. Nobody asks for a server's name: of one kind there a
 
 from __future__ import annotations
 
-import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from reconcile.remotes.s3.failure import Refusal
-from reconcile.remotes.s3.service import Service
+
+if TYPE_CHECKING:  # what is remembered is asked for before there is anything to connect with
+    from reconcile.remotes.s3.service import Service
 
 VERSION = 1  # of what is tried
 _NONE = '"00000000000000000000000000000000"'  # an ETag that nothing has
@@ -49,6 +50,8 @@ def unpack(value: object) -> Ability:
 
 def try_out(service: Service, folder: str) -> Ability:
     """Write an object of ours, and see what it refuses to do with it. Raises Refusal where we may not."""
+    import uuid
+
     key = f"{folder}probe-{uuid.uuid4().hex[:12]}"
     other, folder_ = f"{key}-2", f"{key}-3/"
     source = {"Bucket": service.bucket, "Key": key}

@@ -54,7 +54,9 @@ class S3Remote:
         reporter: Reporter,
         memory: Memory,
     ) -> None:
-        self.caps: Caps = caps_for(settings)
+        can = ability.unpack(memory.recall())
+        self.caps: Caps = caps_for(settings, can)
+        self._settings = settings
         self.marks: tuple[str, ...] = ()
         self._memory = memory
         self._prefix = bucket.prefix
@@ -68,7 +70,7 @@ class S3Remote:
             say=reporter.say,
             warn=reporter.warn,
             tell=reporter.sent,
-            ability=ability.unpack(memory.recall()),
+            ability=can,
         )
         self._found = folder.Found((), (), ())
         self._untold: list[tuple[str, int]] = []
@@ -204,6 +206,7 @@ class S3Remote:
                 "credentials needs s3:GetObject, s3:PutObject and s3:DeleteObject on what is in DEST."
             ) from None
         self._memory.remember(ability.pack(site.ability))
+        self.caps = caps_for(self._settings, site.ability)
         if site.ability.races:
             site.say(NO_CONDITIONS)
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from reconcile.core.job import Job, Reporter, Target
 from reconcile.core.model import Caps
 from reconcile.remotes import FORGETFUL, Memory, Opener, Remote, plain
+from reconcile.remotes.s3.ability import Ability, unpack
 from reconcile.remotes.s3.settings import Bucket, Settings, of_job, read_rules
 from reconcile.remotes.urls import URL, fold_path, refuse
 
@@ -126,14 +127,15 @@ def load() -> None:
         pass
 
 
-def recall_caps(job: Job, memory: Memory) -> Caps:  # noqa: ARG001 - all of them are alike
-    """What S3 can do."""
-    return caps_for(of_job(job)[1])
+def recall_caps(job: Job, memory: Memory) -> Caps:
+    """What S3 can do, but for what this server is known not to."""
+    return caps_for(of_job(job)[1], unpack(memory.recall()))
 
 
-def caps_for(settings: Settings) -> Caps:
+def caps_for(settings: Settings, can: Ability) -> Caps:
     """The same, as far as it is wanted."""
-    return CAPS if settings.dirs == "keep" else replace(CAPS, empty_dirs=False)
+    shows_empty = settings.dirs == "keep" and (can.keeps_slashes or not can.known)
+    return CAPS if shows_empty else replace(CAPS, empty_dirs=False)
 
 
 def make_opener() -> Opener:
