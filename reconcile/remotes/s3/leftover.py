@@ -26,6 +26,7 @@ class Upload(Struct, frozen=True):
     digest: bytes  # of all the content
     size: int  # bytes, in all
     part: int  # bytes of each but the last
+    shape: bytes = b""  # of what the object is given beside its content, which was told at the beginning
 
 
 class Uploads:
@@ -44,15 +45,13 @@ class Uploads:
             self._ours.add(upload.id)
             self._remember()
 
-    def take(self, key: str, digest: bytes, size: int) -> Upload | None:
-        """One of the same content to the same key, to be gone on with."""
+    def take(self, key: str, digest: bytes, size: int, shape: bytes) -> Upload | None:
+        """One of the same content to the same key, in the same shape, to be gone on with."""
+        wanted = key, digest, size, shape
         with self._lock:
             for upload in self._open.values():
-                if upload.id not in self._ours and (upload.key, upload.digest, upload.size) == (
-                    key,
-                    digest,
-                    size,
-                ):
+                told = upload.key, upload.digest, upload.size, upload.shape
+                if upload.id not in self._ours and told == wanted:
                     self._ours.add(upload.id)
                     return upload
         return None
@@ -70,11 +69,13 @@ class Uploads:
             return list(self._open.values())
 
     def _remember(self) -> None:
-        kept = [[each.key, each.id, each.digest, each.size, each.part] for each in self._open.values()]
+        kept = [
+            [each.key, each.id, each.digest, each.size, each.part, each.shape] for each in self._open.values()
+        ]
         self._memory.remember(kept or None, NAME)
 
 
 def _read(value: object) -> Iterator[Upload]:
     for item in value if isinstance(value, list) else ():
-        if isinstance(item, list) and [*map(type, item)] == [str, str, bytes, int, int]:
+        if isinstance(item, list) and [*map(type, item)] == [str, str, bytes, int, int, bytes]:
             yield Upload(*item)

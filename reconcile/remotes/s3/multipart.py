@@ -27,7 +27,7 @@ from reconcile.remotes.s3.listing import head
 from reconcile.remotes.s3.site import Site, as_kept
 from reconcile.remotes.s3.tags import is_wished
 from reconcile.remotes.s3.upload import AGAIN, as_it_is_now, checksums, crc32, stamp_of, unlike
-from reconcile.source.files import Source, SourceError, new_hash
+from reconcile.source.files import Source, SourceError, digest_of, new_hash
 
 FROM = 16 << 20  # bytes: what is smaller is sent in one request
 PART = 8 << 20  # bytes of a part
@@ -94,6 +94,7 @@ def complete(site: Site, sent: Sent, there: There) -> Outcome:
         except Refusal as refusal:
             if refusal.code != "NoSuchUpload":
                 raise
+        site.uploads.end(upload.id)
         # Done, or done before an answer got lost. Some servers show another ETag than they answer with.
         shown = head(site.service, upload.key)
         if shown is None or not is_wished(shown, wish):
@@ -102,9 +103,7 @@ def complete(site: Site, sent: Sent, there: There) -> Outcome:
         return Outcome(action, Only(action.path, as_kept(kept, shown, wish.digest)))
 
     outcome = insist(site, action, there, attempt)
-    if outcome.done:
-        site.uploads.end(upload.id)
-    abort_if_open(site, upload)
+    abort_if_open(site, upload)  # also where it was found to be there already
     return outcome
 
 
@@ -119,14 +118,14 @@ def _send(
 ) -> Sent | Outcome:
     assert wish.digest is not None
     key = site.keys.of(action.path)
-    upload = site.uploads.take(key, wish.digest, wish.size)
+    headers = site.headers.of(action.path, wish, wish.digest)
+    shape = digest_of(repr(sorted(headers.items())).encode())
+    upload = site.uploads.take(key, wish.digest, wish.size, shape)
     there = _parts_of(site, upload) if upload is not None else None
     if upload is None or there is None:
         size = part_size(wish.size)
-        reply = site.service.ask(
-            "create_multipart_upload", Key=key, **site.headers.of(action.path, wish, wish.digest)
-        )
-        upload, there = Upload(key, str(reply["UploadId"]), wish.digest, wish.size, size), {}
+        reply = site.service.ask("create_multipart_upload", Key=key, **headers)
+        upload, there = Upload(key, str(reply["UploadId"]), wish.digest, wish.size, size, shape), {}
         site.uploads.begin(upload)
     under_way: list[Future[dict[str, Any] | Outcome]] = []
     try:

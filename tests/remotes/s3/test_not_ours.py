@@ -1,0 +1,189 @@
+"""What others have put in a bucket, what only looks like a server of S3, and what one can't keep."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from reconcile.config import Flags, make_job
+from reconcile.core.errors import Unreachable
+from reconcile.phases.verify import verify
+from reconcile.report.findings import describe
+from reconcile.run import run
+from tests.remotes.conformance import Heard
+from tests.remotes.s3.test_runs import Push, keeps_slashes
+from tests.remotes.s3.test_runs import push as push  # noqa: PLC0414 - a fixture
+from tests.support.http_faults import FOR_EVER, Fault, Faulty
+from tests.support.s3 import S3
+from tests.support.trees import build_tree
+
+LARGE = 17 << 20  # bytes that go in parts
+
+
+@pytest.fixture
+def proxy(push: Push, servers: Callable[[str], S3]) -> Iterator[Faulty]:
+    """Before the server that is pushed to."""
+    proxy = Faulty(servers(push.hand.prefix.rpartition("-")[2]))
+    yield proxy
+    proxy.close()
+
+
+def through(push: Push, proxy: Faulty) -> dict[str, dict[str, object]]:
+    """The flags to push by way of the proxy."""
+    return {"reaching": {**push.flags.reaching, "endpoint": proxy.server.endpoint}}
+
+
+@contextmanager
+def web_server(status: int, body: bytes) -> Iterator[str]:
+    """One that answers whatever it is asked with the same; 302 leads to itself."""
+
+    class Answer(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(status)
+            self.send_header("Content-Type", "application/xml")
+            self.send_header("Content-Length", str(len(body)))
+            if status == 302:
+                self.send_header("Location", "/login")
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = answer  # noqa: N815 - as http.server has it
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    thread = threading.Thread(target=listener.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.server_address[1]}"
+    finally:
+        listener.shutdown()
+        thread.join()
+        listener.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(200, b""), (200, b"<?xml version='1.0'?><a><b/></a>"), (302, b"")]
+)
+def test_what_answers_and_is_no_s3(
+    servers: Callable[[str], S3],
+    keys: Callable[[Mapping[str, str]], None],
+    source: Path,
+    state: Path,
+    status: int,
+    body: bytes,
+) -> None:
+    """Such as stands between a guest and the network: all that it is sent it takes, and keeps nothing."""
+    keys(servers("moto").environment)
+    build_tree(source, {"f": "f", "empty": ""})
+    with web_server(status, body) as endpoint:
+        reaching = {"endpoint": endpoint, "path_style": True}
+        flags = Flags(str(source), "s3://bucket/x", state=str(state), retries=0, reaching=reaching)
+        for adopts in (False, True):
+            with pytest.raises(Unreachable, match="does not answer as S3 does"):
+                run(make_job(replace(flags, adopt_existing=adopts)), Heard())
+
+
+def test_an_answer_that_does_not_say_what_is_there_now(push: Push, proxy: Faulty) -> None:
+    push({"f": "f"}, **through(push, proxy))
+    build_tree(push.source, {"g": "g"})
+    proxy.arm(Fault("answer", kind="PutObject", path="/g", status=200, code="None", times=FOR_EVER))
+    result = run(make_job(replace(push.flags, **through(push, proxy))), push.heard)
+    assert [problem.path for problem in result.problems] == ["g"]
+    proxy.arm()
+    push(**through(push, proxy))
+    assert push.names() == {"f", "g"}
+
+
+def test_content_of_others_by_a_name_that_ends_in_a_slash(push: Push) -> None:
+    """Where a folder has to make room it is kept, as all content is."""
+    if not keeps_slashes(push):
+        pytest.skip("there can be none")
+    push({"d": {"f": "f"}})
+    push.hand.put("d/", b"one")
+    push.hand.put("d/sub/", b"two")
+    push.hand.put("d/marker/", b"")
+    (push.source / "d/f").unlink()
+    (push.source / "d").rmdir()
+    push({"d": "a file"}, mirror=True, allow_mass_delete=True)
+    assert push.names() == {"d"}
+    kept = {push.hand.get(key) for key in push.hand.names() if "/trash/kept/" in key}
+    assert {b"one", b"two"} <= kept
+
+
+@pytest.mark.parametrize("dirs", ["keep", "ignore"])
+def test_an_empty_folder_that_can_show_nowhere_is_not_missing(push: Push, dirs: str) -> None:
+    flags = {"reaching": {**push.flags.reaching, "dirs": dirs}}
+    push({"empty": {"er": {}}, "d": {"f": "f"}}, **flags)
+    job = make_job(replace(push.flags, **flags))
+    for _ in range(2):
+        checked = verify(job, Heard()).checked
+        assert checked is not None
+        assert not checked.findings
+        assert not push(refresh=True, **flags).ended
+    push.hand.remove("d/f")
+    checked = verify(job, Heard()).checked
+    assert checked is not None
+    assert "d/f" in {finding.path for finding in checked.findings} or dirs == "keep"
+    assert checked.findings
+
+
+def test_what_was_written_anew_shows_no_other_time(push: Push) -> None:
+    push({"f": "ours"})
+    push.hand.put("f", b"Ours")
+    checked = verify(make_job(push.flags), Heard()).checked
+    assert checked is not None
+    (finding,) = checked.findings
+    assert describe(finding).remark == "written anew, of the same size"
+
+
+def test_an_upload_goes_on_only_in_the_shape_that_is_wanted_now(push: Push, proxy: Faulty) -> None:
+    """Who may read a file, and by which rules it is encrypted, was said when it was begun."""
+    flags = through(push, proxy)
+    push({"f": "f"}, **flags)
+    build_tree(push.source, {"large": os.urandom(LARGE)})
+    proxy.arm(Fault("cut", 2, "UploadPart", times=FOR_EVER))
+    with pytest.raises(Unreachable):
+        push(reaching={**flags["reaching"], "cache_control": ("*=public",)}, retries=0)
+    assert len(push.hand.uploads()) == 1
+    proxy.arm()
+    push(**flags)
+    shown = push.hand.client.head_object(Bucket=push.hand.bucket, Key=f"{push.hand.prefix}/large")
+    assert "CacheControl" not in shown
+    assert push.hand.uploads() == [], "what was begun before is given up"
+
+
+class Interjecting(Heard):
+    """Does something else once the first bytes went out."""
+
+    def __init__(self, do: Callable[[], object]) -> None:
+        super().__init__()
+        self.do = do
+
+    def sent(self, count: int, path: str, /) -> None:
+        super().sent(count, path)
+        if self.bytes == count:
+            self.do()
+
+
+def test_an_upload_of_what_is_there_already_is_given_up(push: Push, tmp_path: Path) -> None:
+    """Another run, from another machine, has brought the same meanwhile."""
+    push({"f": "f"})
+    build_tree(push.source, {"large": os.urandom(LARGE)})
+    other = make_job(replace(push.flags, state=str(tmp_path / "other"), adopt_existing=True))
+    result = run(make_job(push.flags), Interjecting(lambda: run(other, Heard())))
+    assert not result.problems
+    assert push.names() == {"f", "large"}
+    assert push.hand.uploads() == [], "parts that nobody needs are paid for"
