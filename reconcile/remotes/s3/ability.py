@@ -14,7 +14,7 @@ from reconcile.remotes.s3.failure import Refusal
 if TYPE_CHECKING:  # what is remembered is asked for before there is anything to connect with
     from reconcile.remotes.s3.service import Service
 
-VERSION = 1  # of what is tried
+VERSION = 2  # of what is tried
 _NONE = '"00000000000000000000000000000000"'  # an ETag that nothing has
 
 
@@ -35,17 +35,22 @@ class Ability(Struct, frozen=True):
         return not (self.puts_new and self.puts_over)
 
 
-def pack(ability: Ability) -> object:
-    """For the memory."""
-    return [VERSION, *(getattr(ability, name) for name in Ability.__struct_fields__)]
+def pack(ability: Ability, software: str = "") -> object:
+    """For the memory. ``software``: what the server that was tried calls itself."""
+    return [VERSION, *(getattr(ability, name) for name in Ability.__struct_fields__), software]
 
 
 def unpack(value: object) -> Ability:
     """What was remembered; nothing, where that is of another version."""
     fields = len(Ability.__struct_fields__)
-    if not isinstance(value, list) or len(value) != fields + 1 or value[0] != VERSION:
+    if not isinstance(value, list) or len(value) != fields + 2 or value[0] != VERSION:
         return Ability()
-    return Ability(*map(bool, value[1:]))
+    return Ability(*map(bool, value[1:-1]))
+
+
+def software_of(value: object) -> str:
+    """On which server that was found. By now another one may stand there, which heeds less."""
+    return str(value[-1]) if unpack(value).known and isinstance(value, list) else ""
 
 
 def try_out(service: Service, folder: str) -> Ability:

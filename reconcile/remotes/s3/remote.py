@@ -54,7 +54,8 @@ class S3Remote:
         reporter: Reporter,
         memory: Memory,
     ) -> None:
-        can = ability.unpack(memory.recall())
+        can = ability.unpack(recalled := memory.recall())
+        self._tried = ability.software_of(recalled)
         self.caps: Caps = caps_for(settings, can)
         self._settings = settings
         self.marks: tuple[str, ...] = ()
@@ -194,9 +195,9 @@ class S3Remote:
         return Unreachable(f"{self._site.service.where} does not let us {doing}: {refusal}.")
 
     def _try_out(self) -> None:
-        """Find out what the server can do, once for all runs."""
+        """Find out what the server can do, once for all runs, and again where it is another one now."""
         site = self._site
-        if site.ability.known:
+        if site.ability.known and site.service.software in (None, self._tried):
             return
         try:
             site.ability = ability.try_out(site.service, site.keys.work)
@@ -205,7 +206,8 @@ class S3Remote:
                 f"{site.service.where} can't be written to: {refusal}. Nothing was done. The policy of these "
                 "credentials needs s3:GetObject, s3:PutObject and s3:DeleteObject on what is in DEST."
             ) from None
-        self._memory.remember(ability.pack(site.ability))
+        self._tried = site.service.software or ""
+        self._memory.remember(ability.pack(site.ability, self._tried))
         self.caps = caps_for(self._settings, site.ability)
         if site.ability.races:
             site.say(NO_CONDITIONS)

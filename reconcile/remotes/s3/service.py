@@ -49,6 +49,7 @@ class Service:
         self._slow_until = 0.0
         self._told = ""  # what time it is, by the last answer
         self._was_in = False  # it has let us in
+        self.software: str | None = None  # what it calls itself; "": it does not say; None: nothing came yet
 
     @property
     def stats(self) -> Stats:
@@ -152,10 +153,12 @@ class Service:
     def _count(self, reply: Mapping[str, Any], body: bytes) -> None:
         about = reply.get("ResponseMetadata", {})
         tries = 1 + int(about.get("RetryAttempts", 0))
-        told = about.get("HTTPHeaders", {}).get("date")
+        headers = about.get("HTTPHeaders", {})
+        told = headers.get("date")
         with self._lock:
             self._requests += tries
             self._sent += len(body)
+            self.software = str(headers.get("server") or "")
             if told:
                 self._told = told
 

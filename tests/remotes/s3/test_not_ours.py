@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from msgspec.structs import replace
@@ -21,7 +22,7 @@ from tests.remotes.conformance import Heard
 from tests.remotes.s3.test_runs import Push, keeps_slashes
 from tests.remotes.s3.test_runs import push as push  # noqa: PLC0414 - a fixture
 from tests.support.http_faults import FOR_EVER, Fault, Faulty
-from tests.support.s3 import S3
+from tests.support.s3 import S3, AtPrefix
 from tests.support.trees import build_tree
 
 LARGE = 17 << 20  # bytes that go in parts
@@ -187,3 +188,28 @@ def test_an_upload_of_what_is_there_already_is_given_up(push: Push, tmp_path: Pa
     assert not result.problems
     assert push.names() == {"f", "large"}
     assert push.hand.uploads() == [], "parts that nobody needs are paid for"
+
+
+def test_another_server_in_the_place_of_the_one_that_was_tried(
+    push: Push, servers: Callable[[str], S3]
+) -> None:
+    """It heeds no conditions, and what others have put there is looked at before all the same."""
+    if not push.hand.prefix.endswith("-moto"):
+        pytest.skip("one that heeds them comes first")
+    proxy = Faulty(servers("moto"))
+    try:
+        flags = through(push, proxy)
+        push({"f": "f", "gone": "g"}, **flags)
+        later = AtPrefix(servers("rclone"), push.hand.prefix)
+        for key in push.hand.names():
+            later.put(key, push.hand.get(key))
+        proxy.to = urlsplit(servers("rclone").endpoint).port or 0
+        for key in ("f", "gone", "new"):
+            later.put(key, f"theirs {key}".encode())
+        (push.source / "gone").unlink()
+        push({"f": "ours", "new": "ours"}, mirror=True, **flags)
+        kept = {later.get(key) for key in later.names() if "/trash/kept/" in key}
+        assert kept == {b"theirs f", b"theirs gone", b"theirs new"}
+        assert (later.get("f"), later.get("new")) == (b"ours", b"ours")
+    finally:
+        proxy.close()
