@@ -85,7 +85,11 @@ def _own_up(code: int, reporter: Recorder | None) -> int:
     """A plan, or a document, that could not be written is no success, whatever it would have said."""
     if reporter is None or not (why := reporter.unheard()):
         return code
-    state = "nothing was changed" if reporter.result.command == "plan" else "what the run did is remembered"
+    state = (
+        "nothing was changed"
+        if reporter.result.command in ("plan", "verify")
+        else "what the run did is remembered"
+    )
     click.echo(f"reconcile: error: stdout can't be written to: {why}; {state}", err=True)
     return Exit.FATAL if code in (Exit.OK, Exit.PROBLEMS, Exit.CHANGES) else code
 

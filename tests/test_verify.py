@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -233,3 +235,22 @@ def test_a_cut_while_it_reads(
     flip(dest / "file")
     shim_sshd.arm(Fault("cut", 2, kind="READ", when="after"))
     assert found(job("verify", "--deep")) == {"file": "content"}
+
+
+def test_how_to_mend_stands_before_what_ends_the_flags(job: Reconcile, dest: Path) -> None:
+    (dest / "folder/a").unlink()
+    command, source, target = job.argv("verify")[3:6]
+    argv = [*job.argv("verify")[:3], command, "--state", str(job.state), "--", source, target]
+    said = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.splitlines()[-1]
+    words = shlex.split(said.removeprefix("reconcile: to mend it: "))
+    assert words[-4:] == ["--fix", "--", source, target]
+
+
+def test_findings_that_can_not_be_written_are_no_success(job: Reconcile, dest: Path) -> None:
+    for number in range(2):
+        line = f"{shlex.join(job.argv('verify'))} >/dev/full"
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "stdout can't be written to" in done.stderr
+        assert "nothing was changed" in done.stderr
+        (dest / f"foreign{number}").touch()

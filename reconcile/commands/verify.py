@@ -69,10 +69,16 @@ def command(
     code = Exit.PROBLEMS if wrong else Exit.OK
     mends = any(each.fault is not Fault.FOREIGN for each in wrong)  # which is not ours to touch
     if mends and not fix:
-        reporter.to_do_it = shlex.join(["reconcile", *session.args, "--fix"])
+        reporter.to_do_it = shlex.join(["reconcile", *_with_fix(session.args)])
     session.ending = not (mends and fix)
     reporter.finish(result, code)
     return _mend(context, job, wrong, values, yes=yes) if mends and fix else code
+
+
+def _with_fix(args: Sequence[str]) -> Sequence[str]:
+    """With the flag that mends: before what ends the flags, if something does."""
+    end = args.index("--") if "--" in args else len(args)
+    return [*args[:end], "--fix", *args[end:]]
 
 
 def _mend(

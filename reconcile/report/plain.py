@@ -141,7 +141,7 @@ class PlainReporter(Recorder):
         self.err.force(f"reconcile: error: {message}\n")
 
     def unheard(self) -> str:
-        return self.out.lost if self.result.command == "plan" and not self.quiet else ""
+        return self.out.lost if self.result.command in ("plan", "verify") and not self.quiet else ""
 
     def show_plan(self, result: Result) -> None:
         """What the signs mean, and a line for each thing to do, or for many of a folder."""

@@ -46,7 +46,7 @@ _INTERRUPTIONS = {
 _NAMES_AND_NUMBERS = r"'(?:[^'\\]|\\.)*'|\"[^\"]*\"|\d[\d,.]*"
 _NEW = Since("", 0)  # a problem that did not come up before
 _HARMLESS = frozenset(
-    ("scan", "load", "hash", "diff", "connect", "survey", "try")
+    ("scan", "load", "hash", "diff", "connect", "survey", "try", "verify")
 )  # phases that change nothing
 
 

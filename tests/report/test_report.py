@@ -634,6 +634,8 @@ def test_an_interruption_says_what_state_things_are_in() -> None:
         "(9 of 9 steps are left)"
     )
     assert "the next run finds out" in explain(Exit.TERMINATED, ("scan", "apply"), at_once=True)
+    reading = ("load", "connect", "survey", "verify")
+    assert explain(Exit.TERMINATED, reading, at_once=True) == "terminated; nothing was done"
     assert words.explain_interruption(Exit.TERMINATED, plan_result()) == "terminated; nothing was done"
 
 
