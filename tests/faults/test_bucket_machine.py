@@ -18,7 +18,7 @@ from tests.faults.test_state_machine import GOOD, KILLED, PATHS, PROBLEMS, UNREA
 from tests.support.http_faults import Fault
 from tests.support.trees import read_tree
 
-EXAMPLES, STEPS = (200, 40) if TORTURE else (6, 18)
+EXAMPLES, STEPS = (200, 40) if TORTURE else (4, 15)
 KINDS = ["PutObject", "CopyObject", "DeleteObjects", "HeadObject", "ListObjectsV2", "GetObject"]
 
 
