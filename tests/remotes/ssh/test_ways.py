@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import os
+import shutil
 import socket
 import subprocess
 import time
@@ -13,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from reconcile.core.errors import ReconcileError, TurnedAway, Unreachable, Untrusted
+from reconcile.core.errors import ReconcileError, TurnedAway, Unreachable, Untrusted, UsageError
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.ssh import lines
+from reconcile.remotes.ssh.client.arguments import Client, connecting
 from reconcile.remotes.ssh.reach import reach
+from reconcile.remotes.ssh.secret import Secrets
 from reconcile.remotes.ssh.target import Login, SshTarget
 from tests.support.accounts import Account, make_account
 from tests.support.agents import start_agent
@@ -452,3 +457,77 @@ def test_a_password_of_a_host_on_the_way_is_not_given_to_one_that_is_called_the_
     assert net.speaks("target", interactive=True, transport=transport)
     assert len(prompts) == 2
     assert "Failed password" not in jump.log.read_text() + target.log.read_text()
+
+
+# What was once otherwise than with ssh
+
+
+@BOTH
+def test_a_jump_whose_name_is_made_of_ours(net: Net, transport: str) -> None:
+    jump = net.start("jump")
+    net.name(f"target-by-{getpass.getuser()}", jump)
+    net.name("target", net.start("target"), "ProxyJump %n-by-%r")
+    assert net.speaks("target", transport=transport)
+    assert jump.log.read_text().count("Accepted publickey") == 1
+    net.config[net.config.index("ProxyJump %n-by-%r")] = "ProxyJump %z"
+    assert "%z" in net.refusal(UsageError, "target", transport=transport)
+
+
+@BOTH
+@pytest.mark.parametrize("way", ["password", "keyboard-interactive"])
+def test_a_command_prints_another_password_once_the_first_is_over(
+    net: Net, monkeypatch: pytest.MonkeyPatch, transport: str, way: str
+) -> None:
+    """When the connection broke, say. But not where the first was wrong: accounts are locked for less."""
+    account = make_account(net.folder / "account", SECRET)
+    target = net.start("target", f"AuthenticationMethods {way}", account=account)
+    net.name("target", target, key=False)
+    (net.folder / "password").write_text(SECRET)
+    command = f"echo x >>{net.folder}/runs; cat {net.folder}/password"
+    login = net.login(transport=transport, password_command=command)
+    secrets, said = Secrets(login), list[str]()
+    for password in (SECRET, "battery staple"):
+        make_account(net.folder / "account", password)
+        (net.folder / "password").write_text(password)
+        reach(SshTarget("target", "/"), login, said.append, secrets=secrets).close()
+    assert (net.folder / "runs").read_text() == "x\nx\n"
+    (net.folder / "password").write_text("wrong")
+    message = net.refusal(TurnedAway, "target", transport=transport, password_command=command)
+    assert (net.folder / "runs").read_text() == "x\nx\nx\n"
+    assert "password" in message
+    assert target.log.read_text().count("Failed") <= 3
+
+
+@pytest.mark.parametrize("option", ["identity", "known_hosts"])
+def test_a_pipe_that_the_client_can_not_read_is_refused(net: Net, option: str) -> None:
+    net.name("target", net.start("target"))
+    reading, writing = os.pipe()
+    try:
+        what = {option: f"/dev/fd/{reading}"}
+        message = net.refusal(UsageError, "target", transport=lines.SSH, **what)
+        assert f"--{option.replace('_', '-')} is a pipe" in message
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+@pytest.mark.parametrize("name", ["o'brien's", "with blank", "100%h", "#", "äö"])
+def test_files_of_any_name(net: Net, name: str) -> None:
+    target = net.start("target")
+    net.name("target", target, key=False)
+    place = net.folder / name
+    place.mkdir()
+    shutil.copyfile(target.folder / "user", place / "key")
+    (place / "key").chmod(0o600)
+    (net.folder / "known_target").rename(place / "known")
+    files = {"identity": str(place / "key"), "known_hosts": str(place / "known")}
+    assert net.speaks("target", transport=lines.SSH, **files)
+
+
+def test_a_client_that_does_not_tell_who_asks_is_not_let_answer_a_server_by_a_passphrase() -> None:
+    """Before 8.5 a server's question can read as ssh's own for a key."""
+    login = Login(interactive=True)
+    for version, command, said in (((8, 4), "echo", True), ((8, 5), "echo", False), ((8, 4), None, False)):
+        client = Client(("ssh",), version, asks=True)
+        words = connecting(client, SshTarget("nas", "/"), replace(login, passphrase_command=command))
+        assert ("KbdInteractiveAuthentication=no" in words) == said

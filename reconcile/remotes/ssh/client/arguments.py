@@ -16,6 +16,7 @@ from reconcile.core.errors import UsageError
 from reconcile.remotes.ssh.client import helper
 from reconcile.remotes.ssh.settings import Settings, Strict
 from reconcile.remotes.ssh.target import Login, SshTarget
+from reconcile.remotes.ssh.tokens import expand
 
 Version = tuple[int, int]
 
@@ -97,8 +98,18 @@ def split_command(text: str) -> tuple[str, ...]:
     return words
 
 
+def jumps_of(settings: Settings) -> tuple[Jump, ...]:
+    """The hosts on the way, the first to be called first. Raises UsageError."""
+    if settings.proxy_jump is None:
+        return ()
+    try:
+        return parse_jumps(expand(settings.proxy_jump, _tokens(settings)))
+    except ValueError as error:
+        raise UsageError(f"ProxyJump {settings.proxy_jump}: {error}. Correct it.") from None
+
+
 def parse_jumps(text: str) -> tuple[Jump, ...]:
-    """The hosts that a ProxyJump names, the first to be called first. Raises UsageError."""
+    """The same of what a ProxyJump says, once tokens are put in."""
     jumps = []
     for word in text.split(","):
         match = _JUMP.fullmatch(word.strip())
@@ -173,9 +184,14 @@ def by_way_of(client: Client, jumps: Sequence[Jump], login: Login, before: Befor
 
 def in_a_shell(command: str, settings: Settings, environ: Mapping[str, str]) -> list[str]:
     """A ProxyCommand as ssh starts it: tokens put in, by the user's shell, and in the place of that."""
-    tokens = {"h": settings.host, "p": str(settings.port), "n": settings.name, "r": settings.user, "%": "%"}
+    tokens = _tokens(settings)
     whole = re.sub(r"%(.)", lambda match: tokens.get(match[1], match[0]), command)
     return [environ.get("SHELL") or "/bin/sh", "-c", f"exec {whole}"]
+
+
+def _tokens(settings: Settings) -> dict[str, str]:
+    """What stands for what in a proxy: ssh_config(5), "TOKENS"."""
+    return {"h": settings.host, "p": str(settings.port), "n": settings.name, "r": settings.user, "%": "%"}
 
 
 def surroundings(client: Client, environ: Mapping[str, str], login: Login, asking: str) -> dict[str, str]:
@@ -235,8 +251,12 @@ def _shared(
     asks = client.asks if asked is None else asked
     yield f"BatchMode={'no' if asks else 'yes'}"
     if asks and not login.interactive:
-        yield "NumberOfPasswordPrompts=1"  # there is one word only
-    if asks and not login.interactive and client.version is not None and client.version < _TAGS:
+        # There is one word only; but a command may print another, where the one before was good for a while.
+        yield f"NumberOfPasswordPrompts={1 if login.password_command is None else 2}"
+    unseen = (
+        not login.interactive or login.passphrase_command is not None
+    )  # the user sees not what is answered
+    if asks and unseen and client.version is not None and client.version < _TAGS:
         yield "KbdInteractiveAuthentication=no"  # else a server could ask for a passphrase as ssh does
     seconds = max(1, int(login.timeout) - 1)  # so that we hear from it before our own patience ends
     yield f"ConnectTimeout={seconds + (600 if patient else 0)}"
@@ -252,4 +272,4 @@ def _quoted(path: str) -> str:
     if '"' in path or "${" in path or "\\" in path:
         raise UsageError(f"the path {path!r} can't be told to OpenSSH's client: it holds one of \" \\ ${{")
     escaped = path.replace("%", "%%")
-    return f'"{escaped}"' if re.search(r"\s|#|^~", escaped) else escaped
+    return f'"{escaped}"' if re.search(r"[\s#']|^~", escaped) else escaped

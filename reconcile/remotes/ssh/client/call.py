@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import time
 from collections.abc import Callable
 from functools import cache
@@ -23,7 +24,7 @@ from reconcile.remotes.ssh.client.arguments import (
     by_way_of,
     connecting,
     in_a_shell,
-    parse_jumps,
+    jumps_of,
     split_command,
     surroundings,
 )
@@ -73,6 +74,8 @@ class Call:
                 f"--host-key needs OpenSSH 8.5 or newer where its client connects ({self._why}), and "
                 f"{self._client} is older. Put the host's key into a file, and name that with --known-hosts."
             )
+        self._refuse_pipe("--identity", self._login.identity)
+        self._refuse_pipe("--known-hosts", self._login.known_hosts)
         command = connecting(
             self._client,
             self._target,
@@ -92,6 +95,14 @@ class Call:
                 "Name a file with --known-hosts, or the key itself with --host-key."
             )
         return process
+
+    def _refuse_pipe(self, option: str, path: str | None) -> None:
+        """Raises UsageError for what the client, which has no such descriptor, could not read."""
+        if path is not None and os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode):
+            raise UsageError(
+                f"{option} is a pipe, which OpenSSH's client, by which we connect here ({self._why}), can't "
+                "read. Name a file."
+            )
 
     def _look_up(self) -> Known:
         return known_hosts.look_up(self.settings, self._login, self._secrets.read)
@@ -123,7 +134,7 @@ class Call:
 
     @property
     def _jumps(self) -> tuple[Jump, ...]:
-        return parse_jumps(self.settings.proxy_jump) if self.settings.proxy_jump is not None else ()
+        return jumps_of(self.settings)
 
     def _attend(self, process: Process, *, raw: bool) -> Process:
         settings, secrets, seconds = self.settings, self._secrets, self._login.timeout
@@ -166,8 +177,7 @@ class Call:
 
     def _before(self, jump: Jump) -> tuple[Jump, ...]:
         """The jumps on the way to one, by the config."""
-        jumps = find_settings(jump.target, self._login, lambda _: None).proxy_jump
-        return () if jumps is None else parse_jumps(jumps)
+        return jumps_of(find_settings(jump.target, self._login, lambda _: None))
 
     def _env(self) -> dict[str, str]:
         asking = "" if self._corner is None else self._corner.asking

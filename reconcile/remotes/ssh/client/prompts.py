@@ -57,6 +57,7 @@ class Prompts:
         self._dialogue: Answers | None = None
         self._asked: set[str] = set()  # in it
         self._given = False  # a password was
+        self._word: str | None = None  # the same, to be said in the dialogue
         self._others: set[str] = set()  # accounts elsewhere that were asked about
 
     def answer(self, hop: str, kind: str, prompt: str) -> str | None:
@@ -82,6 +83,8 @@ class Prompts:
 
     def settle(self) -> None:
         """We are let in: what was typed was right."""
+        if self._given or self._word is not None:
+            self._secrets.was_right()
         if self._dialogue is not None and self._dialogue.hidden is not None and not self._given:
             self._secrets.keep(self._account, self._dialogue.hidden)
 
@@ -114,12 +117,13 @@ class Prompts:
 
     def _talk(self, text: str) -> str:
         if self._dialogue is None:
-            word = None if self._given else self._secrets.given or self._secrets.typed(self._account)
-            self._dialogue = Answers(self._secrets, self._account, word)
+            self._word = None if self._given else self._secrets.given or self._secrets.typed(self._account)
+            self._dialogue = Answers(self._secrets, self._account, self._word)
         elif text in self._asked:  # what was said was wrong
             self.refused = True
             self._secrets.keep(self._account, None)
-            self._dialogue = Answers(self._secrets, self._account, None)
+            self._word = self._secrets.given if self._secrets.renew() else None
+            self._dialogue = Answers(self._secrets, self._account, self._word)
             self._asked.clear()
         self._asked.add(text)
         (answer,) = self._dialogue("", "", [(text, False)])
