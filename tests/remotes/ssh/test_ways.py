@@ -21,8 +21,10 @@ from reconcile.core.errors import ReconcileError, TurnedAway, Unreachable, Untru
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.ssh import lines
 from reconcile.remotes.ssh.client.arguments import Client, connecting
+from reconcile.remotes.ssh.client.call import Call
 from reconcile.remotes.ssh.reach import reach
 from reconcile.remotes.ssh.secret import Secrets
+from reconcile.remotes.ssh.settings import Settings
 from reconcile.remotes.ssh.target import Login, SshTarget
 from tests.support.accounts import Account, make_account
 from tests.support.agents import start_agent
@@ -531,3 +533,29 @@ def test_a_client_that_does_not_tell_who_asks_is_not_let_answer_a_server_by_a_pa
         client = Client(("ssh",), version, asks=True)
         words = connecting(client, SshTarget("nas", "/"), replace(login, passphrase_command=command))
         assert ("KbdInteractiveAuthentication=no" in words) == said
+
+
+@BOTH
+def test_a_password_of_the_server_is_not_given_to_a_proxy_that_calls_itself_the_same(
+    net: Net, monkeypatch: pytest.MonkeyPatch, typed: Callable[..., list[str]], transport: str
+) -> None:
+    account = make_account(net.folder / "account", SECRET)
+    jump = net.start("jump", "AuthenticationMethods password", account=account)
+    net.name("jump", jump, key=False)
+    other = make_account(net.folder / "other", "battery staple")
+    target = net.start("target", "AuthenticationMethods password", account=other)
+    proxy = f"ProxyCommand ssh -F {net.folder / 'config'} -W %h:%p jump"
+    net.name("target", target, proxy, key=False)
+    monkeypatch.setenv(VARIABLE, "battery staple")
+    net.refusal(Unreachable, "target", password_env=VARIABLE, transport=transport)
+    typed(SECRET)
+    assert net.speaks("target", password_env=VARIABLE, interactive=True, transport=transport)
+    assert "Failed password" not in jump.log.read_text()
+
+
+def test_a_name_that_would_be_a_command_is_not_told_to_a_proxy(net: Net) -> None:
+    """Whichever version OpenSSH is of."""
+    settings = Settings("nas", 22, "me", name="nas", proxy_command="false %h %r")
+    for host, user in (("a`id`", "me"), ("$(id)", "me"), ("nas", "a'b"), ("nas", "|id")):
+        with pytest.raises(UsageError, match="is not told to what leads there"):
+            Call(SshTarget(host, "/", user), settings, net.login(), print, Secrets(Login()), "")

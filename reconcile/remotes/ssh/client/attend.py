@@ -30,6 +30,7 @@ class Errand(Struct, frozen=True):
     user: str
     seconds: float  # that it may take, but for those at prompts
     seconds_left: Callable[[], float]
+    proxied: bool  # somebody else leads there, who may ask too
     say: Callable[[str], None]
 
 
@@ -49,7 +50,7 @@ def attend(process: Process, corner: Corner | None, prompts: Prompts, errand: Er
 
     def answer() -> bool:
         assert corner is not None
-        _answer(corner, prompts, errand, notices)
+        _answer(corner, process, prompts, errand, notices)
         return True
 
     with selectors.DefaultSelector() as waiting, ExitStack() as notices:
@@ -75,11 +76,13 @@ def _has_come(sock: socket.socket) -> bool:
         return False
 
 
-def _answer(corner: Corner, prompts: Prompts, errand: Errand, notices: ExitStack) -> None:
+def _answer(corner: Corner, process: Process, prompts: Prompts, errand: Errand, notices: ExitStack) -> None:
     call = corner.take_call()
     if call is None:
         return
-    line, (hop, kind, prompt) = call
+    line, (asker, hop, kind, prompt) = call
+    if errand.proxied and asker != str(process.pid):
+        hop = hop or "the proxy"
     if kind == NOTICE:  # it stands until it is taken back
         notices.enter_context(line)
         errand.say(one_line(" ".join(prompt.split())))

@@ -41,6 +41,7 @@ from reconcile.remotes.ssh.target import Login, SshTarget
 from reconcile.remotes.ssh.trust import why_not
 
 PROGRAM = "ssh"
+_ODD = re.compile(r"['`\";&<>|(){}]")  # in no name since OpenSSH 9.6; before it took them
 _TELLS = 5.0  # seconds for it to tell its version
 _UNKEPT = re.compile("Failed to add the host to the list of known hosts")
 _REFUSED = re.compile(r"channel \d+: open failed")  # one more than the server grants: that is done without
@@ -63,6 +64,11 @@ class Call:
         self._login = login = replace(login, timeout=settings.connect_timeout or login.timeout)
         asks = secrets.interactive or secrets.is_given or login.passphrase_command is not None
         self._client = find_client(login)
+        if settings.proxy is not None and (odd := _ODD.search(f"{target.user or ''}{target.host}")):
+            raise UsageError(
+                f"DEST: a name with {odd[0]} in it is not told to what leads there ({settings.proxy}), "
+                "as to a shell it is more than a name. Give the host a plain name in your SSH config."
+            )
         self._corner = find_corner()
         if asks and self._client.can_ask and self._corner is not None and self._corner.asks:
             self._client = replace(self._client, asks=True)
@@ -145,6 +151,7 @@ class Call:
             settings.user,
             seconds,
             lambda: started + secrets.paused + seconds - time.monotonic(),
+            settings.proxy_command is not None,
             self._say,
         )
         name = settings.host_key_alias or settings.host

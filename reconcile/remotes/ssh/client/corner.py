@@ -54,7 +54,10 @@ class Corner:
         return bool(sys.executable) and os.access(self.asking, os.X_OK)
 
     def take_call(self) -> tuple[socket.socket, list[str]] | None:
-        """The next prompt: where to answer, and the host on the way, its kind and its text. None: gone."""
+        """The next prompt: where to answer, and whose it is, the host on the way, its kind and its text.
+
+        The first is the number of the process that asks. None: gone.
+        """
         line, _ = self.listener.accept()
         try:
             line.settimeout(_PATIENCE)
@@ -63,8 +66,8 @@ class Corner:
                 data += piece
         except OSError:
             data = b""
-        words = data.decode(errors="replace").split("\0", 2)
-        if len(words) == 3:
+        words = data.decode(errors="replace").split("\0", 3)
+        if len(words) == 4:
             return line, words
         line.close()
         return None

@@ -21,7 +21,7 @@ def ask(path: str, prompt: str) -> int:
     hop, kind = os.environ.get("RECONCILE_HOP", ""), os.environ.get("SSH_ASKPASS_PROMPT", "")
     with socket.socket(socket.AF_UNIX) as line:
         line.connect(path)
-        line.sendall(f"{hop}\0{kind}\0{prompt}".encode(errors="surrogateescape"))
+        line.sendall(f"{os.getppid()}\0{hop}\0{kind}\0{prompt}".encode(errors="surrogateescape"))
         line.shutdown(socket.SHUT_WR)
         answer = b"".join(iter(lambda: line.recv(4096), b""))
     if not answer:

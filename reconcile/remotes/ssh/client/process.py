@@ -53,6 +53,11 @@ class Process:
         assert self._process.stderr is not None
         self.stderr = self._process.stderr
 
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
     def hear(self) -> bool:
         """Take what it says now, waiting for some. False: that was the last of it."""
         data = os.read(self.stderr.fileno(), _PIECE)
