@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 
-from reconcile.core.model import Entry, Range, Seen
+from reconcile.core.model import NS, Entry, Range, Seen
 from reconcile.remotes.s3.failure import Refusal
 from reconcile.remotes.s3.settings import KMS
 from reconcile.remotes.s3.site import Site
@@ -87,7 +87,10 @@ def _is_noted(site: Site, path: str, entry: Entry) -> bool | None:
     is_hidden = KMS in str(reply.get("ServerSideEncryption", "")) or "SSECustomerAlgorithm" in reply
     if shown.is_md5 and not is_hidden:
         return False  # which of this content would be another one
-    return shown.digest == entry.digest if shown.digest is not None else None
+    if shown.digest is None or shown.digest != entry.digest:
+        return None if shown.digest is None else False
+    # Who edits an object may leave what is noted with it as it is, but for the time: then it is read back.
+    return True if shown.mtime_ns is not None and shown.mtime_ns // NS == entry.mtime else None
 
 
 def _md5(source: Source, path: str, entry: Entry) -> str:
