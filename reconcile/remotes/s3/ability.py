@@ -72,6 +72,7 @@ def try_out(service: Service, folder: str) -> Ability:
         }
         service.ask("put_object", Key=key, Body=b"1")
         can["deletes_same"] = _refuses(service, "delete_object", Key=key, IfMatch=_NONE)
+        can["deletes_all_same"] &= can["deletes_same"]  # of one that is left of many, too
         can["keeps_slashes"] = _takes(service, folder_)
     finally:
         ours = (key, other, folder_, folder_.rstrip("/"))

@@ -20,6 +20,7 @@ from reconcile.remotes.s3.keys import is_plain
 from reconcile.remotes.s3.listing import head, objects
 from reconcile.remotes.s3.site import Site
 from reconcile.remotes.s3.tags import Shown, unpack
+from reconcile.remotes.words import one_line
 
 BATCH = 1000  # keys of a DeleteObjects (S3 API reference)
 _WHAT = "delete it"
@@ -62,11 +63,15 @@ def remove(site: Site, doomed: Sequence[Doomed]) -> dict[str, Refusal]:
         reply = site.service.ask("delete_objects", Delete={"Quiet": True, "Objects": wanted})
     except Refusal as refusal:
         return failed | {each.key: refusal for each in plain}
+    asked = {each.key for each in plain}
     for error in reply.get("Errors", ()):
         code = str(error.get("Code", ""))
         if code not in ("NoSuchKey", "404"):
             status = {"PreconditionFailed": 412, "AccessDenied": 403}.get(code, 400)
-            failed[str(error.get("Key"))] = Refusal(code, status, str(error.get("Message", "")))
+            why = Refusal(code, status, one_line(str(error.get("Message", ""))))
+            key = str(error.get("Key"))
+            # By a name that none of them has, or none at all: it may be about any.
+            failed.update(dict.fromkeys([key] if key in asked else asked - failed.keys(), why))
     return failed
 
 

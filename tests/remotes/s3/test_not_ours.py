@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -15,15 +16,27 @@ from msgspec.structs import replace
 
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import Unreachable
+from reconcile.core.job import Options
 from reconcile.phases.verify import verify
+from reconcile.remotes import FORGETFUL
+from reconcile.remotes.s3.delete import Doomed, remove
+from reconcile.remotes.s3.headers import Headers
+from reconcile.remotes.s3.keys import Keys
+from reconcile.remotes.s3.leftover import Uploads
+from reconcile.remotes.s3.pool import Pool
+from reconcile.remotes.s3.service import Service
+from reconcile.remotes.s3.settings import Settings
+from reconcile.remotes.s3.site import Site
+from reconcile.remotes.s3.tags import DIGEST, MTIME, Shown
 from reconcile.report.findings import describe
 from reconcile.run import run
+from reconcile.source.files import digest_of
 from tests.remotes.conformance import Heard
 from tests.remotes.s3.test_runs import Push, keeps_slashes
 from tests.remotes.s3.test_runs import push as push  # noqa: PLC0414 - a fixture
 from tests.support.http_faults import FOR_EVER, Fault, Faulty
 from tests.support.s3 import S3, AtPrefix
-from tests.support.trees import build_tree
+from tests.support.trees import File, build_tree
 
 LARGE = 17 << 20  # bytes that go in parts
 
@@ -213,3 +226,45 @@ def test_another_server_in_the_place_of_the_one_that_was_tried(
         assert (later.get("f"), later.get("new")) == (b"ours", b"ours")
     finally:
         proxy.close()
+
+
+def test_what_was_edited_and_has_our_notes_is_read_back(push: Push) -> None:
+    """As what mounts a bucket does: of its notes the time alone is another then."""
+    build_tree(
+        push.source, {"f": File(b"ours", mtime=1_700_000_000), "g": File(b"same", mtime=1_700_000_000)}
+    )
+    for path, there, mtime in (("f", b"Ours", "1700000001.0"), ("g", b"same", "1700000000.0")):
+        notes = {DIGEST: digest_of(b"ours" if path == "f" else b"same").hex(), MTIME: mtime}
+        where = {"Bucket": push.hand.bucket, "Key": f"{push.hand.prefix}/{path}"}
+        client = push.hand.client  # in parts, so that its ETag tells nothing
+        begun = {**where, "UploadId": client.create_multipart_upload(**where, Metadata=notes)["UploadId"]}
+        part = client.upload_part(**begun, PartNumber=1, Body=there)
+        parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+        client.complete_multipart_upload(**begun, MultipartUpload=parts)
+    result = push(adopt_existing=True)
+    assert [action.path for action in result.ended] == ["f"]
+    assert push.hand.get("f") == b"ours"
+    assert {push.hand.get(key) for key in push.hand.names() if "/trash/kept/" in key} == {b"Ours"}
+    if push.hand.prefix.endswith("-moto"):  # the other shows the MD5 of them, too
+        assert [said for said in push.heard.said if said.startswith("1 files there have the size")]
+
+
+@pytest.mark.parametrize("key", [b"<Key>other</Key>", b""])
+def test_a_delete_that_is_refused_by_another_name(servers: Callable[[str], S3], key: bytes) -> None:
+    """Nothing is believed to be gone that the server may have spoken of."""
+    body = b"<DeleteResult><Error>%b<Code>AccessDenied</Code></Error></DeleteResult>" % key
+    with web_server(200, body) as endpoint:
+        client = dataclasses.replace(servers("moto"), endpoint=endpoint).client()
+        site = Site(
+            service=Service(client, "bucket", "here"),
+            keys=Keys("", None),
+            headers=Headers(Settings()),
+            options=Options(),
+            pool=Pool(1),
+            uploads=Uploads(FORGETFUL),
+            say=print,
+            warn=print,
+            tell=print,
+        )
+        failed = remove(site, [Doomed("a", Shown(1, "?")), Doomed("b", Shown(1, "?"))])
+    assert {name: refusal.is_denied for name, refusal in failed.items()} == {"a": True, "b": True}
