@@ -14,7 +14,7 @@ import hmac
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO
 
 from msgspec import Struct
@@ -82,9 +82,13 @@ class Known(Struct, frozen=True):
 
     def sort_algorithms(self, algorithms: Sequence[str]) -> tuple[str, ...]:
         """``algorithms`` with those first whose keys are known, else the server shows one that isn't."""
-        kinds = {each.kind for each in self.pins or self.trusted or self.portless}
-        known = {name for kind in kinds for name in _ALGORITHMS.get(kind, (kind,))}
+        known = algorithms_of(each.kind for each in self.pins or self.trusted or self.portless)
         return tuple(sorted(algorithms, key=lambda name: name not in known))
+
+
+def algorithms_of(kinds: Iterable[str]) -> list[str]:
+    """By what names keys of these types sign."""
+    return [name for kind in dict.fromkeys(kinds) for name in _ALGORITHMS.get(kind, (kind,))]
 
 
 def fingerprint(key: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import getpass
 import os
 import shutil
@@ -559,3 +560,18 @@ def test_a_name_that_would_be_a_command_is_not_told_to_a_proxy(net: Net) -> None
     for host, user in (("a`id`", "me"), ("$(id)", "me"), ("nas", "a'b"), ("nas", "|id")):
         with pytest.raises(UsageError, match="is not told to what leads there"):
             Call(SshTarget(host, "/", user), settings, net.login(), print, Secrets(Login()), "")
+
+
+UNHEARD = f"ssh-x {base64.b64encode(bytes((0, 0, 0, 5)) + b'ssh-x').decode()}"  # a key of a type that is none
+
+
+@BOTH
+@pytest.mark.parametrize("kind", ["ecdsa", "rsa"])
+def test_of_a_host_s_keys_that_is_shown_which_is_given_by_value(net: Net, kind: str, transport: str) -> None:
+    make_key(net.folder / "first")
+    make_key(net.folder / "other", kind=kind)
+    keys = [f"HostKey {net.folder / name}" for name in ("first", "other")]
+    net.name("target", net.start("target", *keys))
+    assert net.speaks(
+        "target", transport=transport, host_keys=(UNHEARD, (net.folder / "other.pub").read_text())
+    )

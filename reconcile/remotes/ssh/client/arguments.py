@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from reconcile.core.errors import UsageError
 from reconcile.remotes.ssh.client import helper
+from reconcile.remotes.ssh.known_hosts import Pin, algorithms_of
 from reconcile.remotes.ssh.settings import Settings, Strict
 from reconcile.remotes.ssh.target import Login, SshTarget
 from reconcile.remotes.ssh.tokens import expand
@@ -25,6 +26,7 @@ _MISSED = 3  # such questions without an answer, after which the connection coun
 _ASKS = (8, 4)  # SSH_ASKPASS_REQUIRE came with it
 _VOUCHES = (8, 5)  # KnownHostsCommand did
 _TAGS = (8, 5)  # so did the account in front of what a server asks
+_USUAL = re.compile(r"ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)")  # types of key
 _JUMP = re.compile(r"(?:ssh://)?(?:(?P<user>.+)@)?(?P<host>\[[^\]]+\]|[^:@\[\]]+)(?::(?P<port>\d+))?/?")
 
 # What a jump needs to know too: it is connected to by a client of its own.
@@ -128,12 +130,12 @@ def connecting(
     jumps: Sequence[Jump] = (),
     before: Before = lambda _: (),
     control: str | None = None,
-    pins: Sequence[str] | None = None,
+    pins: Sequence[Pin] | None = None,
     strict: Strict = Strict.ASK,
 ) -> list[str]:
     """The command that connects, and then is a channel of SFTP.
 
-    ``control``: a socket at which it opens more of them. ``pins``: fingerprints, of which the host has to
+    ``control``: a socket at which it opens more of them. ``pins``: keys of which the host has to
     have one; None: it has to be known.
     """
     options = [*_ours(client), *_identity(login)]
@@ -236,12 +238,16 @@ def _known(login: Login, strict: Strict) -> list[str]:
     return [f"StrictHostKeyChecking={strict.value}", *files]
 
 
-def _pinned(pins: Sequence[str]) -> list[str]:
+def _pinned(pins: Sequence[Pin]) -> list[str]:
     words = [sys.executable, "-I", "-S", helper.__file__, "vouch"]
-    command = " ".join([*(_quoted(word) for word in words), "%H", "%t", "%K", *pins])
+    shown = [pin.fingerprint for pin in pins]
+    command = " ".join([*(_quoted(word) for word in words), "%H", "%t", "%K", *shown])
+    # Else a host that has other keys, too, shows one of those.
+    first = ",".join(algorithms_of(pin.kind for pin in pins if _USUAL.fullmatch(pin.kind)))
     files = ("UserKnownHostsFile=/dev/null", "GlobalKnownHostsFile=/dev/null")
     nobody = "VerifyHostKeyDNS=no"  # which would be asked before
-    return ["StrictHostKeyChecking=yes", nobody, *files, f"KnownHostsCommand={command}"]
+    order = [f"HostKeyAlgorithms=^{first}"] if first else []
+    return ["StrictHostKeyChecking=yes", nobody, *files, *order, f"KnownHostsCommand={command}"]
 
 
 def _shared(

@@ -34,7 +34,7 @@ from reconcile.remotes.ssh.client.process import Process
 from reconcile.remotes.ssh.client.prompts import Prompts
 from reconcile.remotes.ssh.client.talk import Talk
 from reconcile.remotes.ssh.config import find_settings
-from reconcile.remotes.ssh.known_hosts import Known
+from reconcile.remotes.ssh.known_hosts import Known, Pin
 from reconcile.remotes.ssh.secret import Secrets
 from reconcile.remotes.ssh.settings import Settings, Strict
 from reconcile.remotes.ssh.target import Login, SshTarget
@@ -113,13 +113,13 @@ class Call:
     def _look_up(self) -> Known:
         return known_hosts.look_up(self.settings, self._login, self._secrets.read)
 
-    def _find_pins(self) -> list[str] | None:
-        """Fingerprints of which the host has to have one. None: it has to be known."""
+    def _find_pins(self) -> list[Pin] | None:
+        """Keys of which the host has to have one. None: it has to be known."""
         if not self._login.host_keys:
             return None
         known = self._look_up()
         revoked = {known_hosts.fingerprint(line.key) for line in known.revoked}
-        return [pin.fingerprint for pin in known.pins if pin.fingerprint not in revoked]
+        return [pin for pin in known.pins if pin.fingerprint not in revoked]
 
     def _find_strictness(self) -> Strict:
         """What is done about a host that is not known: where nothing would keep its key, it stays so."""
