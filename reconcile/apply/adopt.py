@@ -191,10 +191,26 @@ def look_at_all(old: DirectorySnapshot, remote: Remote) -> dict[str, Seen | None
     # A directory that can't be listed may still hold all it should.
     there.update(remote.look([path for path, _ in old.walk() if path not in there]))
     there.update(as_known(there, old.walk()))
+    if not remote.caps.dirs:
+        there.update(dict.fromkeys(_beside(old, there), _DIRECTORY))
     if not remote.caps.dirs and not remote.caps.empty_dirs:  # one in which nothing is shows nowhere
         hidden = (path for path, entry in old.walk() if entry.kind is Kind.DIR and there.get(path) is None)
         there.update(dict.fromkeys(hidden, _DIRECTORY))
     return there
+
+
+def _beside(old: DirectorySnapshot, there: Mapping[str, Seen | None]) -> set[str]:
+    """Directories of ours in which something is, and beside which others have put a file of the same name."""
+    taken = {path for path, entry in old.walk() if entry.kind is Kind.DIR and _is_file(there.get(path))}
+    if not taken:
+        return taken
+    return taken & {
+        top for path, seen in there.items() if seen is not None for top in ancestors(parent(path))
+    }
+
+
+def _is_file(seen: Seen | None) -> bool:
+    return seen is not None and seen.kind is Kind.FILE
 
 
 def drifted(
