@@ -63,8 +63,11 @@ def judge(site: Site, footing: Footing, found: Found) -> None:
         )
 
 
-def find_former(site: Site, footing: Footing, found: Found) -> Found:
-    """Where the job's folder was before --remote-workdir was changed: its mark comes along, and no more."""
+def find_former(site: Site, footing: Footing, found: Found, *, moves: bool = True) -> Found:
+    """Where the job's folder was before --remote-workdir was changed: its mark comes along, and no more.
+
+    Unless it ``moves``, it is only seen there.
+    """
     if not footing.known or found.marks or not footing.workdir:
         return found
     place = f"{footing.workdir.strip('/')}/{footing.lineage}/"
@@ -79,6 +82,8 @@ def find_former(site: Site, footing: Footing, found: Found) -> Found:
             f"Our folder on the remote is in {place}, where a run that broke off has left something. Nothing "
             "was done. Run once with the --remote-workdir of before."
         )
+    if not moves:
+        return Found(tuple(marks), found.dead, found.notes)
     for mark in marks:
         write_mark(site, mark)
     clear_away(site, [place + mark for mark in marks])

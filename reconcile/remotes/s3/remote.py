@@ -124,6 +124,7 @@ class S3Remote:
     def check(self, footing: Footing, *, resume: bool = False) -> None:
         """See ``Remote``. What earlier runs had parked is looked for where the last of them had it."""
         found = folder.find(self._site, footing)
+        found = folder.find_former(self._site, footing, found, moves=False)
         self.marks = found.marks
         folder.judge(self._site, footing, found)
         if resume and found.dead:

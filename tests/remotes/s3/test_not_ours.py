@@ -268,3 +268,27 @@ def test_a_delete_that_is_refused_by_another_name(servers: Callable[[str], S3], 
         )
         failed = remove(site, [Doomed("a", Shown(1, "?")), Doomed("b", Shown(1, "?"))])
     assert {name: refusal.is_denied for name, refusal in failed.items()} == {"a": True, "b": True}
+
+
+def test_an_object_beside_a_folder_of_ours(push: Push) -> None:
+    """They don't meet: nothing is another for it, and nothing is sent again."""
+    if not push.hand.prefix.endswith("-moto"):
+        pytest.skip("there can be none")
+    push({"d": {"f": "f", "g": {"h": "h"}}})
+    push.hand.put("d", b"theirs")
+    push.hand.put("d/g", b"theirs, too")
+    checked = verify(make_job(push.flags), Heard()).checked
+    assert checked is not None
+    assert not checked.findings
+    assert not push(refresh=True).ended
+    assert push.hand.get("d") == b"theirs"
+
+
+def test_verify_finds_our_folder_where_it_was_the_last_time(push: Push) -> None:
+    push({"f": "f"}, remote_workdir=f"/{push.hand.prefix}/private")
+    before = push.hand.etags()
+    checked = verify(make_job(push.flags), Heard()).checked
+    assert checked is not None
+    assert not checked.wrong
+    assert push.hand.etags() == before
+    assert not push(refresh=True).ended
