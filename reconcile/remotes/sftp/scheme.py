@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
@@ -250,6 +251,8 @@ def _ssh_config(text: str) -> str:
     name = expand_option(text, "--ssh-config")
     if os.path.isdir(name) or not os.path.exists(name):
         refuse(f"--ssh-config: there is no file {name}")
+    if stat.S_ISFIFO(os.stat(name).st_mode):  # for the second connection of a run it would be empty
+        refuse("--ssh-config is a pipe, and is read more than once; name a file")
     return name
 
 

@@ -19,6 +19,7 @@ import pytest
 from msgspec.structs import replace
 
 from reconcile.core.errors import ReconcileError, TurnedAway, Unreachable, Untrusted, UsageError
+from reconcile.remotes.sftp.scheme import be_told
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.ssh import lines
 from reconcile.remotes.ssh.client.arguments import Client, connecting
@@ -249,8 +250,14 @@ def test_a_config_that_is_made_for_people_and_other_systems(net: Net) -> None:
     odd += ["LocalForward 1 127.0.0.1:1", "LogLevel QUIET", "BatchMode no", "StrictHostKeyChecking no"]
     odd += ["PermitLocalCommand yes", f"LocalCommand touch {net.folder / 'touched'}", "ControlMaster auto"]
     odd += [f"ControlPath {net.folder / 'control'}", "ControlPersist yes", "ForkAfterAuthentication yes"]
+    odd += ["ProxyUseFdpass yes", "StdinNull yes"]
+    net.config.append(odd[0])  # for all, as all read it
+    net.name("jump", net.start("jump"), *odd)
     net.name("target", net.start("target"), *odd)
+    net.name("behind", net.start("behind"), "ProxyJump jump", *odd)
     assert net.speaks("target", transport=lines.SSH)
+    assert net.speaks("behind", transport=lines.SSH)
+    assert net.speaks("behind", transport=lines.PARAMIKO)
     assert not (net.folder / "touched").exists()
     (net.folder / "known_target").write_text("")
     net.refusal(Untrusted, "target", transport=lines.SSH)
@@ -575,3 +582,12 @@ def test_of_a_host_s_keys_that_is_shown_which_is_given_by_value(net: Net, kind: 
     assert net.speaks(
         "target", transport=transport, host_keys=(UNHEARD, (net.folder / "other.pub").read_text())
     )
+
+
+def test_a_configuration_from_a_pipe_is_refused(tmp_path: Path) -> None:
+    """Whoever reads it again finds nothing in it, and goes where nothing leads elsewhere."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match="--ssh-config is a pipe"):
+        be_told(
+            SshTarget("nas", "/"), {"ssh_config": str(tmp_path / "pipe")}, timeout=None, interactive=False
+        )

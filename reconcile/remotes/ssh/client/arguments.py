@@ -141,7 +141,7 @@ def connecting(
     options = [*_ours(client), *_identity(login)]
     options += [f"ControlMaster={'yes' if control else 'no'}", f"ControlPath={_quoted(control or 'none')}"]
     if jumps:
-        options.append(f"ProxyCommand={by_way_of(client, jumps, login, before)}")
+        options += _led(by_way_of(client, jumps, login, before))
     options += _known(login, strict) if pins is None else _pinned(pins)
     options += _shared(client, login, patient=bool(jumps) and login.interactive)
     command = [*client.program, "-v", *_config(client), *_where(target), *_given(options)]
@@ -175,13 +175,21 @@ def by_way_of(client: Client, jumps: Sequence[Jump], login: Login, before: Befor
         raise UsageError("ProxyJump goes in circles: the hosts on the way name each other. Correct it.")
     *earlier, jump = jumps
     strict = Strict.ACCEPT_NEW if login.accept_new_host_key else Strict.ASK
-    options = [*_known(login, strict), *_shared(client, login, asked=client.asks and login.interactive)]
+    options = [
+        *_ours(client),
+        *_known(login, strict),
+        *_shared(client, login, asked=client.asks and login.interactive),
+    ]
     if way := earlier or before(jump):
-        options.append(f"ProxyCommand={by_way_of(client, way, login, before, depth + 1)}")
+        options += _led(by_way_of(client, way, login, before, depth + 1))
     words = ["env", f"RECONCILE_HOP={jump.host}", *client.program, *_config(client), *_where(jump.target)]
     words += _given(options)
     kept = [word.replace("%", "%%") for word in words]  # ssh puts in what follows a %: of ours nothing does
     return shlex.join([*kept, "-W", "[%h]:%p", "--", jump.host])
+
+
+def _led(command: str) -> list[str]:
+    return [f"ProxyCommand={command}", "ProxyUseFdpass=no"]  # which is for those who hand a connection over
 
 
 def in_a_shell(command: str, settings: Settings, environ: Mapping[str, str]) -> list[str]:
