@@ -27,10 +27,19 @@ def in_home(path: str) -> str | None:
 def login_home() -> str:
     """The home folder as the system's list has it: OpenSSH's, which does not ask ``HOME``.
 
-    Of a user who is not in that list the one that ``HOME`` names. Empty: there is none.
+    Of a user who is not in that list the one that ``HOME`` names; and so where that holds an SSH
+    configuration: whoever set it meant that. Empty: there is none.
     """
-    home = _registered("") or os.environ.get("HOME", "")
+    home = os.environ.get("HOME", "")
+    if not os.path.isfile(os.path.join(home, ".ssh", "config")):
+        home = _registered("") or home
     return home if os.path.isabs(home) else ""
+
+
+def is_moved() -> bool:
+    """Whether ``login_home`` is not where OpenSSH looks."""
+    registered = _registered("")
+    return bool(registered) and login_home() != registered
 
 
 def expand(path: str, way_out: str) -> str:

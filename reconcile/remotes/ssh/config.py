@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 
 from reconcile.core.errors import UsageError
-from reconcile.home import login_home
+from reconcile.home import is_moved, login_home
 from reconcile.remotes.ssh import keywords, reader
 from reconcile.remotes.ssh.known_hosts import DEFAULT_PORT
 from reconcile.remotes.ssh.lines import PARAMIKO
@@ -19,12 +19,16 @@ from reconcile.remotes.ssh.settings import NONE, Setting, Settings, Strict
 from reconcile.remotes.ssh.target import Login, SshTarget
 from reconcile.remotes.ssh.tokens import expand_path, own_name, tokens
 
-USER_FOLDER = ".ssh"  # in the home folder that the system's list has, whatever HOME says: ssh(1)
+USER_FOLDER = ".ssh"  # in the home folder that the system's list has: ssh(1). Else see login_home
 SYSTEM_FOLDER = "/etc/ssh"
 CLIENT = "ssh"
 
 _CLIENTS = ("/usr/bin/ssh", "/bin/ssh")  # of which we know that their configuration is in SYSTEM_FOLDER
 _YES = ("yes", "true")
+_NAME_IT = (
+    "Not connected: OpenSSH's client, which can follow it, reads no configuration of a home folder that only "
+    "HOME names. Give it that file: --ssh-config FILE."
+)
 
 
 def find_settings(target: SshTarget, login: Login, say: Callable[[str], None]) -> Settings:
@@ -36,7 +40,8 @@ def find_settings(target: SshTarget, login: Login, say: Callable[[str], None]) -
     client = _find_client(login)
     files = list(_files(login.ssh_config))
     said: Sequence[Setting] | None = None
-    if client and not _is_plain(files, client, login):
+    elsewhere = login.ssh_config is None and is_moved()
+    if client and not elsewhere and not _is_plain(files, client, login):
         from reconcile.remotes.ssh.asked import ask  # it starts processes: most need none
 
         said = ask(client, target, login.ssh_config, login.timeout)
@@ -45,6 +50,18 @@ def find_settings(target: SshTarget, login: Login, say: Callable[[str], None]) -
         if login.transport == PARAMIKO:
             _refuse_for_paramiko(settings.others, say)
         return settings
+    try:
+        return _read_alone(files, target, login, say)
+    except UsageError as error:
+        if not elsewhere:
+            raise
+        raise UsageError(str(error).replace(reader.WAY_OUT, _NAME_IT)) from None
+
+
+def _read_alone(
+    files: Sequence[ConfigFile], target: SshTarget, login: Login, say: Callable[[str], None]
+) -> Settings:
+    """Read them ourselves. Raises UsageError for what only OpenSSH's client can follow."""
     settings = _settle(reader.read(files, target, login_home()), target, login, say)
     for setting in settings.others:
         raise UsageError(f"{setting.where}: {setting} can't be followed. {reader.WAY_OUT}")

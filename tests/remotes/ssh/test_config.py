@@ -469,6 +469,25 @@ def test_the_file_is_in_the_home_of_the_account(account: Path, monkeypatch: pyte
     assert (found.host, found.port, found.identities) == ("nas", 22, None)
 
 
+def test_a_home_that_has_a_config_of_its_own(
+    account: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who sets HOME to such a folder means it. OpenSSH would not look there: so it is not asked."""
+    home = tmp_path / "other"
+    (home / ".ssh" / "more").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    (account / ".ssh" / "config").write_text("HostName accounts\n")
+    assert find_settings(NAS, Login(), silence).host == "accounts", "it has none"
+    monkeypatch.setattr("reconcile.remotes.ssh.config._find_client", lambda _: ("/usr/bin/ssh",))
+    (home / ".ssh" / "config").write_text("Include more/*\nIdentitiesOnly yes\nIdentityFile ~/k\n")
+    (home / ".ssh" / "more" / "1").write_text("HostName homes # here\n")
+    found = find_settings(NAS, Login(), silence)
+    assert (found.host, found.identities, found.identities_only) == ("homes", (f"{home}/k",), True)
+    (home / ".ssh" / "more" / "1").write_text("ProxyJump elsewhere\n")
+    with pytest.raises(UsageError, match=r"ProxyJump.* can't be followed.*--ssh-config FILE"):
+        find_settings(NAS, Login(), silence)
+
+
 def test_the_user_is_the_account(account: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As with ssh, which does not ask LOGNAME."""
     monkeypatch.setenv("LOGNAME", "somebody-else")
