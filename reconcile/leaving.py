@@ -7,16 +7,30 @@ leaves it there.
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock  # without all that threading brings
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn
+from typing import NoReturn, TypeVar
+
+T = TypeVar("T")
+
+_PATIENCE = 1.0  # seconds for what begins just now
 
 _left: dict[object, Callable[[], object]] = {}
+_beginning = allocate_lock()
 
 
 def before_leaving(what: object, take_away: Callable[[], object]) -> None:
     """Have something taken away should we leave before `settle` is told of it. It is to take no time."""
     _left[what] = take_away
+
+
+def begin(make: Callable[[], T], take_away: Callable[[T], object]) -> T:
+    """Make something that is to be taken away, with no moment between in which we could leave."""
+    with _beginning:
+        made = make()
+        before_leaving(made, lambda: take_away(made))
+    return made
 
 
 def settle(what: object) -> None:
@@ -26,6 +40,7 @@ def settle(what: object) -> None:
 
 def leave(code: int) -> NoReturn:
     """End the process with ``code``, whatever other threads are at."""
+    _beginning.acquire(timeout=_PATIENCE)  # and from now on nothing begins; ours it may be if a signal came
     for take_away in reversed(list(_left.values())):
         with suppress(Exception):
             take_away()

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from typing import IO
 
 from reconcile.core.errors import TurnedAway, UsageError
-from reconcile.leaving import before_leaving, settle
+from reconcile.leaving import begin, settle
 from reconcile.remotes.ssh import keywords
 from reconcile.remotes.ssh.settings import NONE, Setting
 from reconcile.remotes.ssh.target import SshTarget
@@ -72,16 +72,18 @@ def ask(
 def _start(command: Sequence[str], errors: IO[bytes], stack: ExitStack) -> subprocess.Popen[bytes]:
     """Start it. When the stack is left it is ended, if it has not by itself, with all that it has started."""
     try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            start_new_session=True,  # without a terminal nothing can ask there
+        process = begin(
+            lambda: subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,  # without a terminal nothing can ask there
+            ),
+            _end,
         )
     except OSError as error:
         raise UsageError(f"can't start {command[0]}: {error.strerror}") from None
-    before_leaving(process, lambda: _end(process))
     stack.enter_context(process)
     stack.callback(_end, process)
     return process

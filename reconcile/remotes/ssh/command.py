@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 
 from reconcile.core.errors import TurnedAway
-from reconcile.leaving import before_leaving, settle
+from reconcile.leaving import begin, settle
 
 _SHELL = "/bin/sh"
 _MOST = 64 * 1024  # bytes; no secret is longer
@@ -29,15 +29,17 @@ def read_secret(command: str, option: str, seconds: float | None) -> str:
     Raises TurnedAway, naming ``option``, if it fails or prints anything else.
     """
     try:
-        process = subprocess.Popen(
-            [_SHELL, "-c", command],
-            stdin=None if seconds is None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            start_new_session=seconds is not None,  # with all that it starts it can be ended then
+        process = begin(
+            lambda: subprocess.Popen(
+                [_SHELL, "-c", command],
+                stdin=None if seconds is None else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                start_new_session=seconds is not None,  # with all that it starts it can be ended then
+            ),
+            lambda process: _kill(process, group=seconds is not None),
         )
     except OSError as error:
         raise TurnedAway(f"{option}: can't run {_SHELL}: {error.strerror}. Not logged in.") from None
-    before_leaving(process, lambda: _kill(process, group=seconds is not None))
     try:
         printed = _read(process, seconds)
         if printed is None:

@@ -39,7 +39,7 @@ def end(process: subprocess.Popen[bytes], signum: int) -> None:
     assert began
     process.send_signal(signum)
     assert process.wait(timeout=30) == 128 + signum
-    wait_for(lambda: not any(map(alive, began)), "what it has started to end", 5)
+    wait_for(lambda: not any(map(alive, began)), "what it has started to end")
 
 
 @SIGNALS

@@ -17,7 +17,7 @@ from contextlib import suppress
 from threading import Thread
 
 from reconcile.core.errors import UsageError
-from reconcile.leaving import before_leaving, settle
+from reconcile.leaving import begin, settle
 from reconcile.remotes.ssh.client.talk import Talk
 
 _FAREWELL = 1.0  # seconds in which it may end by itself, and again after it was asked to
@@ -33,13 +33,16 @@ class Process:
         self.talk = Talk()
         self._listening: Thread | None = None
         try:
-            self._process: subprocess.Popen[bytes] = subprocess.Popen(
-                command,
-                env=env,
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
-                stderr=subprocess.PIPE,
-                start_new_session=True,
+            self._process: subprocess.Popen[bytes] = begin(
+                lambda: subprocess.Popen(
+                    command,
+                    env=env,
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
+                ),
+                lambda process: _signal(process, signal.SIGTERM),
             )
         except OSError as error:
             self.sock.close()
@@ -49,7 +52,6 @@ class Process:
             ) from None
         finally:
             theirs.close()
-        before_leaving(self, lambda: self._signal(signal.SIGTERM))
         assert self._process.stderr is not None
         self.stderr = self._process.stderr
 
@@ -97,16 +99,17 @@ class Process:
             if not at_once and self.ended() is not None:
                 break
             at_once = False
-            self._signal(signum)
+            _signal(self._process, signum)
         self._process.wait()
-        settle(self)
+        settle(self._process)
         if self._listening is None:
             self.stderr.close()
         else:  # which closes it, if perhaps later
             self._listening.join(_LAST_WORDS)
 
-    def _signal(self, signum: int) -> None:
-        """To it, and all that it has started."""
-        if self._process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signum)
+
+def _signal(process: subprocess.Popen[bytes], signum: int) -> None:
+    """To it, and all that it has started."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signum)
