@@ -111,6 +111,8 @@ class S3Remote:
         self.marks = ()
         self._found = folder.find_former(site, footing, folder.find(site, footing))
         site.keys.enter(footing.lineage, run)
+        if run != self._run:
+            site.kept.clear()  # that is told of, or found with what a dead run has left
         self._run = run
         self.marks = self._found.marks
         folder.judge(site, footing, self._found)

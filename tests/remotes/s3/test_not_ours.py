@@ -292,3 +292,18 @@ def test_verify_finds_our_folder_where_it_was_the_last_time(push: Push) -> None:
     assert not checked.wrong
     assert push.hand.etags() == before
     assert not push(refresh=True).ended
+
+
+def test_what_is_kept_is_told_once_and_where_it_is(push: Push) -> None:
+    """Also of a run that looks a second time at what it could not do the first time."""
+    push({"d": {"a": "ours a", "b": "ours b", "c": "ours c"}})
+    (push.source / "d").rename(push.source / "e")
+    push.hand.put("d/a", b"theirs a")
+    push.hand.put("e/b", b"theirs b")
+    push(mirror=True)
+    names = push.hand.names(".reconcile")
+    kept = [key for key in names if "/trash/kept/" in key]
+    assert [push.hand.get(key) for key in kept] == [b"theirs b"]
+    (note,) = [key for key in names if ".kept-" in key]
+    assert kept[0].startswith(note.removesuffix(".kept-1"))
+    assert len([said for said in push.heard.said if "made room" in said]) == 1
