@@ -11,7 +11,8 @@ import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from reconcile.home import in_home
+from reconcile.core.errors import UsageError
+from reconcile.home import in_home, is_moved
 from reconcile.remotes.ssh.common import NothingInCommon, known_to_client
 from reconcile.remotes.ssh.config import find_settings
 from reconcile.remotes.ssh.connect import PATIENCE
@@ -54,6 +55,11 @@ def reach(
             return connect(target, login, say, patience, secrets, settings, why)
         except NothingInCommon as error:
             why = _better_by_client(error, login)
+    if login.ssh_config is None and is_moved():
+        raise UsageError(
+            f"OpenSSH's client is needed here ({why}), and reads no configuration of a home folder that only "
+            "HOME names. Not connected. Give it that file: --ssh-config FILE ('none' to use none at all)."
+        )
     from reconcile.remotes.ssh.client.connection import connect as connect_by_client
 
     return connect_by_client(target, settings, login, say, secrets, why)

@@ -19,6 +19,7 @@ from reconcile.core.errors import TurnedAway, UsageError
 from reconcile.remotes.ssh import keywords
 from reconcile.remotes.ssh.config import find_settings
 from reconcile.remotes.ssh.known_hosts import look_up
+from reconcile.remotes.ssh.reach import reach
 from reconcile.remotes.ssh.settings import NONE, Settings, Strict
 from reconcile.remotes.ssh.target import Login, SshTarget
 from tests.support.processes import alive, wait_for
@@ -585,3 +586,15 @@ def test_nothing_is_read_from_the_current_folder(homeless: Path) -> None:
     settings = find_settings(SshTarget("nas", "/", "me"), Login(), pytest.fail)
     assert settings.host == "nas"
     assert not look_up(settings, Login()).trusted
+
+
+def test_the_client_is_not_let_loose_on_another_config(
+    account: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under that home it would go where the account's configuration says."""
+    home = tmp_path / "other"
+    (home / ".ssh").mkdir(parents=True)
+    (home / ".ssh" / "config").write_text("HostName homes\n")
+    monkeypatch.setenv("HOME", str(home))
+    with pytest.raises(UsageError, match=r"OpenSSH's client is needed here \(--transport\).*--ssh-config"):
+        reach(NAS, Login(transport="ssh"), silence)
