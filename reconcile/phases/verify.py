@@ -18,7 +18,7 @@ from reconcile.core.model import Action, DirectorySnapshot, Entry, Kind, Op, Out
 from reconcile.phases.held import Held, hold
 from reconcile.phases.load import footing_of
 from reconcile.state import small
-from reconcile.state.journal import read_journal
+from reconcile.state.journal import Leftover, read_journal
 from reconcile.state.lock import find_run
 from reconcile.state.private import check_folder
 from reconcile.state.store import read_snapshot
@@ -42,12 +42,13 @@ def verify(
     """
     job = replace(job, state=job.former or job.state)
     with hold(job, reporter, connect, stop or Stop(), keeps=False) as this:
-        this.old = old = _recall(this)
+        old, leftover = _recall(this)
+        this.old = old
         with this.phase("connect"):
             this.remote.open()
         with this.phase("survey"):
             try:
-                this.remote.check(footing_of(job, old))
+                this.remote.check(footing_of(job, old, leftover))
             except Stale as stale:
                 reporter.warn(str(stale).partition(" Nothing was done.")[0])
             there = look_at_all(old, this.remote)
@@ -60,9 +61,12 @@ def verify(
         return replace(this.result("verify", Plan(), ()), checked=checked)
 
 
-def _recall(run: Held) -> DirectorySnapshot:
-    """What DEST is known to hold. Raises Refused if nothing is."""
-    job = run.job
+def _recall(run: Held) -> tuple[DirectorySnapshot, Leftover | None]:
+    """What DEST is known to hold, and what a run left that broke off: it may have renamed the mark.
+
+    Raises Refused if nothing is known.
+    """
+    job, leftover = run.job, None
     with run.phase("load"):
         check_folder(job.state)
         old = read_snapshot(job.state, job.source, job.target, job.formerly)
@@ -73,9 +77,11 @@ def _recall(run: Held) -> DirectorySnapshot:
             )
         if (at_work := find_run(job.state)) is not None:
             run.reporter.warn(f"a run of this job is at work{at_work}: what it changes shows as wrong here")
-        elif read_journal(job.state) is not None:
+        elif (leftover := read_journal(job.state)) is not None:
             run.reporter.warn("the last run was interrupted: what it left open may show as wrong here")
-        return old
+        if leftover is not None and (leftover.lineage, leftover.serial) != (old.lineage, old.serial):
+            leftover = None  # a snapshot of later has all that is in it
+        return old, leftover
 
 
 def _read_back(

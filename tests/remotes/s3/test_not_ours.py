@@ -294,6 +294,23 @@ def test_verify_finds_our_folder_where_it_was_the_last_time(push: Push) -> None:
     assert not push(refresh=True).ended
 
 
+def test_verify_after_a_run_that_broke_off_blames_nobody_else(push: Push, proxy: Faulty) -> None:
+    flags = through(push, proxy)
+    push({"f": "f"}, **flags)
+    build_tree(push.source, {f"g{number}": "g" for number in range(20)})
+    proxy.arm(Fault("cut", 8, "PutObject", times=FOR_EVER))
+    with pytest.raises(Unreachable):
+        push(retries=0, **flags)
+    proxy.arm()
+    heard = Heard()
+    checked = verify(make_job(replace(push.flags, **flags)), heard).checked
+    assert checked is not None
+    assert not checked.wrong
+    assert [said for said in heard.said if "was interrupted" in said]
+    assert not [said for said in heard.said if "does not fit" in said]
+    push(**flags)
+
+
 def test_what_is_kept_is_told_once_and_where_it_is(push: Push) -> None:
     """Also of a run that looks a second time at what it could not do the first time."""
     push({"d": {"a": "ours a", "b": "ours b", "c": "ours c"}})
