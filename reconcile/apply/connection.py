@@ -58,7 +58,7 @@ class Retrying:
         self._plan = NOTHING
         self._before_us: Iterable[Action] = ()  # what dead runs were about to do
         self._before = Stats()  # of connections before
-        self._fruitless = 0  # losses in a row without an outcome between them
+        self._fruitless = 0  # losses in a row without an outcome, or content read back, between them
         self.was_open = False
         self.in_doubt = False  # a connection broke while it was prepared
 
@@ -244,6 +244,7 @@ class Retrying:
             try:
                 for path, piece in self.open().read(left):
                     done += len(piece or b"")
+                    self._fruitless = 0
                     if piece is None or done >= ranges[turn][2]:
                         turn, done = turn + 1, 0
                     yield path, piece
@@ -289,7 +290,8 @@ class Retrying:
         graceful, self._stop.graceful = self._stop.graceful, False
         try:
             for number in range(1, most + 1):
-                pause = self._pause_before(number)
+                # A bucket is opened without a word: that it is open again says nothing of who is there.
+                pause = self._pause_before(max(number, self._fruitless))
                 self._reporter.retrying(_why(lost), number, most, pause)
                 time.sleep(pause)
                 try:

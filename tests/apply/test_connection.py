@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -137,12 +137,12 @@ class Breaking(MemoryRemote):
 FILES = {path: Node(Kind.FILE, path) for path in ("a", "b", "c")}
 
 
-def over(*remotes: Breaking) -> Retrying:
+def over(*remotes: Breaking, recorder: Recorder | None = None, **more: Any) -> Retrying:
     """A connection to each, one after the other."""
     waiting = list(remotes)
-    options = Options(retries=len(remotes), retry_max_wait=0.0)
+    options = Options(**{"retries": len(remotes), "retry_max_wait": 0.0, **more})
     job = Job("/src", SshTarget("host", "/"), "/state", options)
-    return Retrying(job, Recorder("run"), lambda *_: waiting.pop(0), Stop(), FORGETFUL)
+    return Retrying(job, recorder or Recorder("run"), lambda *_: waiting.pop(0), Stop(), FORGETFUL)
 
 
 def test_what_was_told_before_a_loss_is_not_asked_again() -> None:
@@ -172,6 +172,32 @@ def test_reading_goes_on_from_the_last_byte_that_came() -> None:
     pieces = list(over(first, second).read([("a", 0, 5), ("b", 0, 5)]))
     assert pieces == [("a", b"a")] * 5 + [("b", b"b")] * 5
     assert second.answers == 0
+
+
+def test_reading_may_be_cut_as_often_as_it_goes_on() -> None:
+    files = {"a": Node(Kind.FILE, "a" * 9)}
+    remotes = [Breaking(files, LocalTree()) for _ in range(9)]
+    assert list(over(*remotes, retries=2).read([("a", 0, 9)])) == [("a", b"a")] * 9
+
+
+class Waits(Recorder):
+    """Notes how long it is waited before each attempt."""
+
+    def __init__(self) -> None:
+        super().__init__("run")
+        self.waits: list[float] = []
+
+    def retrying(self, lost: str, attempt: int, most: int, wait_s: float) -> None:  # noqa: ARG002
+        self.waits.append(wait_s)
+
+
+def test_what_opens_without_a_word_and_answers_nothing_is_waited_for() -> None:
+    """As a bucket does: that it opens again tells nothing."""
+    remotes = [Breaking(FILES, LocalTree(), answers=0) for _ in range(4)]
+    noted = Waits()
+    with pytest.raises(ConnectionLost):
+        list(over(*remotes, recorder=noted, retries=3, retry_max_wait=0.001).look(FILES))
+    assert noted.waits == [0.0, 0.001, 0.001]
 
 
 def test_what_was_under_way_is_looked_at_before_it_goes_on() -> None:
