@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from stat import S_ISREG
+from stat import S_IFREG, S_ISREG
 from types import TracebackType
 from typing import Self
 
@@ -21,11 +21,12 @@ import xxhash
 from msgspec.structs import replace
 
 from reconcile.core.job import Links
-from reconcile.core.model import Entry, Kind, Problem, Reason, Stage, Stamp
+from reconcile.core.model import PERMISSIONS, Entry, Kind, Problem, Reason, Stage, Stamp
 from reconcile.source.way import Way, open_root
 from reconcile.state.rows import narrow
 
 PIECE = 1 << 20  # bytes read at once
+AGAIN = (Reason.CHANGED, Reason.GROWING)  # why a file was not read, where it is worth a second try
 _KEY, _KEY_WITHIN = b"PRIVATE KEY", 1 << 16  # bytes looked at
 # At the beginning of a line, or quoted, as in the JSON and YAML of cloud accounts; not just spoken of.
 _PRIVATE_KEY = rb"(?m)(?:^|\")[ \t\xef\xbb\xbf]*-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
@@ -250,6 +251,21 @@ class Source:
             return os.open(name, self._flags, dir_fd=self._way.to(directory))
         except OSError as error:
             raise _source_error(error) from error
+
+
+def stamp_of(entry: Entry) -> Stamp:
+    """The stamp the source must still have. Zeros stand for what the entry does not know."""
+    mode = S_IFREG | (entry.wished_mode & PERMISSIONS)
+    return entry.stamp or Stamp(0, entry.size, entry.mtime_ns, 0, mode)
+
+
+def as_it_is_now(source: Source, path: str, wish: Entry) -> Entry | None:
+    """The wish for a file that changed since the scan; None if there is no such file any more."""
+    try:
+        stamp = source.stamp(path)
+    except SourceError:
+        return None
+    return replace(wish, size=stamp.size, mtime_ns=stamp.mtime_ns, digest=None, stamp=stamp)
 
 
 def is_private_key(start: bytes) -> bool:

@@ -26,8 +26,8 @@ from reconcile.remotes.s3.leftover import Upload
 from reconcile.remotes.s3.listing import head
 from reconcile.remotes.s3.site import Site, as_kept
 from reconcile.remotes.s3.tags import is_wished
-from reconcile.remotes.s3.upload import AGAIN, as_it_is_now, checksums, crc32, stamp_of, unlike
-from reconcile.source.files import Source, SourceError, digest_of, new_hash
+from reconcile.remotes.s3.upload import checksums, crc32, look_again, unlike
+from reconcile.source.files import AGAIN, Source, SourceError, digest_of, new_hash, stamp_of
 
 FROM = 16 << 20  # bytes: what is smaller is sent in one request
 PART = 8 << 20  # bytes of a part
@@ -63,7 +63,7 @@ def send(site: Site, action: Action, source: Source, parts: Parts, stop: Stop | 
             failed = problem(action.path, error.reason, error.message)
             is_first = wish.stamp is action.new.stamp
             again = (
-                as_it_is_now(site, source, action.path, wish) if error.reason in AGAIN and is_first else None
+                look_again(site, source, action.path, wish) if error.reason in AGAIN and is_first else None
             )
             if again is None:
                 return Outcome(action, problem=failed)

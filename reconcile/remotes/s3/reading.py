@@ -15,8 +15,7 @@ from reconcile.remotes.s3.failure import Refusal
 from reconcile.remotes.s3.settings import KMS
 from reconcile.remotes.s3.site import Site
 from reconcile.remotes.s3.tags import asked, unpack
-from reconcile.remotes.s3.upload import stamp_of
-from reconcile.source.files import Source, SourceError
+from reconcile.source.files import Source, SourceError, stamp_of
 
 PIECE = 4 << 20  # bytes of one request
 AHEAD = 8  # requests under way: what comes must fit into memory

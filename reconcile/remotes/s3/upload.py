@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import stat
 import zlib
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from reconcile.core.model import PERMISSIONS, Action, Entry, Only, Outcome, Problem, Reason, Stamp
+from reconcile.core.model import Action, Entry, Only, Outcome, Problem, Reason
 from reconcile.remotes.s3 import tags
 from reconcile.remotes.s3.drift import There, insist, may_write
 from reconcile.remotes.s3.failure import Refusal, explain, problem
 from reconcile.remotes.s3.site import Site, as_kept
-from reconcile.source.files import Source, SourceError, digest_of
+from reconcile.source.files import AGAIN, Source, SourceError, as_it_is_now, digest_of, stamp_of
 
-AGAIN = (Reason.CHANGED, Reason.GROWING)  # what is worth a second try
 MARKER = b""
 NO_MARKERS = "the server keeps no key that ends in a slash: folders in which nothing is do not show there"
 
@@ -44,7 +42,7 @@ def read(site: Site, action: Action, source: Source) -> Content | Outcome:
                 data = source.read(action.path, stamp_of(wish))
         except SourceError as error:
             failed = problem(action.path, error.reason, error.message)
-            again = as_it_is_now(site, source, action.path, wish) if error.reason in AGAIN else None
+            again = look_again(site, source, action.path, wish) if error.reason in AGAIN else None
             if again is None or wish is not action.new:
                 return Outcome(action, problem=failed)
             wish = again
@@ -111,18 +109,7 @@ def unlike(path: str, reply: Any, data: bytes) -> Problem | None:
     return problem(path, Reason.FAILED, said)
 
 
-def stamp_of(entry: Entry) -> Stamp:
-    """The stamp the source must still have. Zeros stand for what the entry does not know."""
-    return entry.stamp or Stamp(
-        0, entry.size, entry.mtime_ns, 0, stat.S_IFREG | (entry.wished_mode & PERMISSIONS)
-    )
-
-
-def as_it_is_now(site: Site, source: Source, path: str, wish: Entry) -> Entry | None:
-    """The wish for a file that changed since the scan; None if there is no such file any more."""
-    try:
-        with site.lock:
-            stamp = source.stamp(path)
-    except SourceError:
-        return None
-    return replace(wish, size=stamp.size, mtime_ns=stamp.mtime_ns, digest=None, stamp=stamp)
+def look_again(site: Site, source: Source, path: str, wish: Entry) -> Entry | None:
+    """See ``as_it_is_now``: one thread at a time."""
+    with site.lock:
+        return as_it_is_now(source, path, wish)

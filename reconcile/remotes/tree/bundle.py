@@ -27,9 +27,9 @@ from reconcile.remotes.tree.parents import look_at, trouble_above
 from reconcile.remotes.tree.rescue import staging_place
 from reconcile.remotes.tree.site import SPECIAL_BITS, Site, absent, act
 from reconcile.remotes.tree.steps import Fill, Notable, Recipe
-from reconcile.remotes.tree.upload import AGAIN, Content, Sent, put_in_place
+from reconcile.remotes.tree.upload import Content, Sent, put_in_place
 from reconcile.remotes.tree.verbs import OK, Attrs, Lstat, Mkdir, OpenNew, Rename, Replace, Set, Status
-from reconcile.source.files import Source
+from reconcile.source.files import AGAIN, Source
 
 FEWEST, MOST = 3, 1000  # files in a bundle
 MOST_BYTES = 64 * 1024 * 1024

@@ -6,7 +6,6 @@ WRITE, FSETSTAT and CLOSE; RENAME.
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from typing import Any
@@ -15,14 +14,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from reconcile.core.model import (
-    PERMISSIONS,
     Action,
     Entry,
     Only,
     Outcome,
     Problem,
     Reason,
-    Stamp,
     unkept,
 )
 from reconcile.core.paths import parent
@@ -55,11 +52,10 @@ from reconcile.remotes.tree.verbs import (
     Verb,
     Write,
 )
-from reconcile.source.files import Source, SourceError, digest_of, new_hash
+from reconcile.source.files import AGAIN, Source, SourceError, as_it_is_now, digest_of, new_hash, stamp_of
 
 Sent = Callable[[int, str], None]  # bytes, path
 _PUT = "put the file in place"
-AGAIN = (Reason.CHANGED, Reason.GROWING)  # what is worth a second try
 SPREAD_FROM = 1024 * 1024  # bytes of a file for which it is worth to open it over one channel more
 
 
@@ -94,7 +90,7 @@ def stage(
         return Outcome(action, problem=held_up)
     staged = yield from _stage(site, action, action.new, source, sent, looks=looks)
     if isinstance(staged, Outcome) and staged.problem is not None and staged.problem.reason in AGAIN:
-        again = _as_it_is_now(source, action.path, action.new)
+        again = as_it_is_now(source, action.path, action.new)
         if again is not None:
             site.memory.otherwise.add(action.path)
             staged = yield from _stage(site, action, again, source, sent, looks=looks)
@@ -466,17 +462,3 @@ class Content:
         if isinstance(again, Attrs) and again.mtime != shown.mtime and not self._lacks_its_time(again):
             self.site.quirks = replace(self.site.quirks, late_times=True)
         return again
-
-
-def stamp_of(entry: Entry) -> Stamp:
-    """The stamp the source must still have. Zeros stand for what the entry does not know."""
-    return entry.stamp or Stamp(0, entry.size, entry.mtime_ns, 0, stat.S_IFREG | (entry.mode & PERMISSIONS))
-
-
-def _as_it_is_now(source: Source, path: str, wish: Entry) -> Entry | None:
-    """The wish for a file that changed since the scan; None if there is no such file any more."""
-    try:
-        stamp = source.stamp(path)
-    except SourceError:
-        return None
-    return replace(wish, size=stamp.size, mtime_ns=stamp.mtime_ns, digest=None, stamp=stamp)
