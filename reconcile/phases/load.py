@@ -43,13 +43,11 @@ def load(run: Held, *, repair: bool) -> DirectorySnapshot:
             if repair:  # the link by which it was found may turn
                 save_snapshot(run.job.state, old)
         if old is not None and at_work is None:
-            leftover = read_journal(run.job.state)
+            leftover = left_open(run.job.state, old)
     if old is None and not run.job.options.adopt_existing:
         return blank(run.job)  # see ``plan``
     if old is None:
         return _adopt(run, repair=repair)
-    if leftover is not None and (leftover.lineage, leftover.serial) != (old.lineage, old.serial):
-        leftover = None  # a snapshot of later has all that is in it
     try:
         if leftover is not None:
             old = _recover(run, old, leftover, repair=repair)
@@ -62,6 +60,14 @@ def load(run: Held, *, repair: bool) -> DirectorySnapshot:
     if run.job.options.refresh:
         old = _refresh(run, old, repair=repair)
     return old
+
+
+def left_open(state: str, old: DirectorySnapshot) -> Leftover | None:
+    """What a run that broke off has left of this snapshot: one of later has all that is in its journal."""
+    leftover = read_journal(state)
+    if leftover is None or (leftover.lineage, leftover.serial) != (old.lineage, old.serial):
+        return None
+    return leftover
 
 
 def asks_the_remote(options: Options) -> bool:

@@ -16,9 +16,9 @@ from reconcile.core.errors import Refused, Stale
 from reconcile.core.job import Job, Reporter, Result, Stop
 from reconcile.core.model import Action, DirectorySnapshot, Entry, Kind, Op, Outcome, Plan, Tally
 from reconcile.phases.held import Held, hold
-from reconcile.phases.load import footing_of
+from reconcile.phases.load import footing_of, left_open
 from reconcile.state import small
-from reconcile.state.journal import Leftover, read_journal
+from reconcile.state.journal import Leftover
 from reconcile.state.lock import find_run
 from reconcile.state.private import check_folder
 from reconcile.state.store import read_snapshot
@@ -53,11 +53,9 @@ def verify(
                 reporter.warn(str(stale).partition(" Nothing was done.")[0])
             there = look_at_all(old, this.remote)
             findings = list(compare(old, there, this.remote, keep_perms=this.job.options.keep_perms))
-        checked = Checked(entries=sum(1 for _ in old.walk()), strict=strict)
+        checked = Checked(tuple(findings), sum(1 for _ in old.walk()), strict=strict)
         if reading is not None:
-            checked = _read_back(this, old, findings, reading, checked)
-        findings.sort(key=lambda each: each.path)
-        checked = replace(checked, findings=tuple(findings))
+            checked = _read_back(this, old, checked, reading)
         return replace(this.result("verify", Plan(), ()), checked=checked)
 
 
@@ -77,17 +75,14 @@ def _recall(run: Held) -> tuple[DirectorySnapshot, Leftover | None]:
             )
         if (at_work := find_run(job.state)) is not None:
             run.reporter.warn(f"a run of this job is at work{at_work}: what it changes shows as wrong here")
-        elif (leftover := read_journal(job.state)) is not None:
+        elif (leftover := left_open(job.state, old)) is not None:
             run.reporter.warn("the last run was interrupted: what it left open may show as wrong here")
-        if leftover is not None and (leftover.lineage, leftover.serial) != (old.lineage, old.serial):
-            leftover = None  # a snapshot of later has all that is in it
         return old, leftover
 
 
-def _read_back(
-    run: Held, old: DirectorySnapshot, findings: list[Finding], reading: Reading, checked: Checked
-) -> Checked:
-    """Compare content, and add to ``findings`` what is another."""
+def _read_back(run: Held, old: DirectorySnapshot, checked: Checked, reading: Reading) -> Checked:
+    """Compare content, too; what is another is added to the findings."""
+    findings = list(checked.findings)
     wrong = {each.path for each in findings if each.fault is not Fault.MODE}
     files = [(path, entry) for path, entry in old.walk() if _can_be_read(entry) and path not in wrong]
     files.sort(key=lambda each: each[0])
@@ -102,7 +97,10 @@ def _read_back(
     if reading != Reading():
         with suppress(OSError):  # then the same ones are read the next time
             small.remember(run.job.state, VERIFIED, turn[read - 1][0] if read else None)
-    return replace(checked, read=read, read_bytes=read_bytes, unread=len(files) - read)
+    findings.sort(key=lambda each: each.path)
+    return replace(
+        checked, findings=tuple(findings), read=read, read_bytes=read_bytes, unread=len(files) - read
+    )
 
 
 def _can_be_read(entry: Entry) -> bool:
