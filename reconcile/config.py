@@ -150,9 +150,10 @@ def _how_to_reach(flags: Flags, interactive: bool) -> tuple[Target, object]:
     """DEST, and how to be let in there. Raises UsageError for a flag that means nothing there."""
     target = parse_target(flags.target)
     scheme = scheme_of(target)
-    untouched: tuple[object, ...] = (None, False, ())  # 0 is none of them, although it equals one
     given = {
-        name: value for name, value in flags.reaching.items() if not any(value is each for each in untouched)
+        name: value
+        for name, value in flags.reaching.items()
+        if value is not None and value is not False and value != ()  # 0 is a value
     }
     if strange := sorted(given.keys() - scheme.TAKES):
         _refuse(

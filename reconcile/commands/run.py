@@ -13,6 +13,7 @@ from reconcile.core.errors import Exit
 from reconcile.options import job_options
 from reconcile.remotes import scheme_of
 from reconcile.report import make_reporter
+from reconcile.run import make_plan, run
 from reconcile.state.store import has_snapshot
 
 if TYPE_CHECKING:
@@ -41,18 +42,27 @@ def carry_out_job(
     session: Session = context.obj
     job, reporter = begin_job(context, command, values)
     reporter.to_do_it = _to_do_it(session.args)
+    return finish_job(session, job, reporter, command, changes=changes)
 
-    from reconcile.run import make_plan
-    from reconcile.run import run as run_job
 
-    carry_out = make_plan if command == "plan" else run_job
+def finish_job(
+    session: Session,
+    job: Job,
+    reporter: Recorder,
+    command: str,
+    *,
+    changes: Exit = Exit.OK,
+    is_last: bool = True,
+) -> int:
+    """Job → result → exit code. Unless it ``is_last`` something else comes after it."""
+    carry_out = make_plan if command == "plan" else run
     result = carry_out(job, reporter, stop=session.stop)
     code = Exit.OK
     if result.problems:
         code = Exit.PROBLEMS
     elif command == "plan" and not result.plan.empty:
         code = changes
-    session.ending = True
+    session.ending = is_last
     reporter.finish(result, code)
     return code
 

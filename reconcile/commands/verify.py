@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import replace
 
-from reconcile.commands.run import begin_job
+from reconcile.commands.run import begin_job, finish_job
 from reconcile.core.compare import Fault, Finding, Reading
 from reconcile.core.errors import Exit, Refused, UsageError
 from reconcile.core.job import Job
 from reconcile.options import job_options
 from reconcile.phases.verify import verify
 from reconcile.report import make_reporter
-from reconcile.run import make_plan, run
 
 if TYPE_CHECKING:
     from reconcile.process import Session
+    from reconcile.report import Recorder
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -89,27 +89,21 @@ def _mend(
     again = frozenset(each.path for each in wrong if each.fault is Fault.CONTENT)
     job = replace(job, options=replace(job.options, refresh=True, again=again))
     if not yes:
-        _show_plan(session, job)
+        finish_job(session, job, _introduce(session, job, "plan"), "plan", is_last=False)
         if not session.terminal:
             raise Refused("Nothing was done: there is nobody to ask. Add --yes to have it done.")
         if not click.confirm("reconcile: do it?", err=True):
             session.ending = True
             return Exit.PROBLEMS
-    reporter = make_reporter("run", quiet=values["quiet"], verbose=values["verbose"])
-    session.reporter = reporter
-    reporter.about(job.source, str(job.target))
-    result = run(job, reporter, stop=session.stop)
-    session.ending = True
-    code = Exit.PROBLEMS if result.problems else Exit.OK
-    reporter.finish(result, code)
-    return code
+    reporter = _introduce(session, job, "run", quiet=values["quiet"], verbose=values["verbose"])
+    return finish_job(session, job, reporter, "run")
 
 
-def _show_plan(session: Session, job: Job) -> None:
-    reporter = make_reporter("plan")
-    session.reporter = reporter
+def _introduce(session: Session, job: Job, command: str, **how: bool) -> Recorder:
+    """Somebody who tells of what follows the check: errors, too, from then on."""
+    session.reporter = reporter = make_reporter(command, **how)
     reporter.about(job.source, str(job.target))
-    reporter.finish(make_plan(job, reporter, stop=session.stop), Exit.OK)
+    return reporter
 
 
 def _what_to_read(deep: bool, sample: str | None, budget: str | None) -> Reading | None:

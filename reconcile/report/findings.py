@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reconcile.core.compare import Checked, Fault, Finding
-from reconcile.core.model import Kind
+from reconcile.core.model import UNKNOWN_MODE, Entry, Kind, Seen
 from reconcile.core.units import show_bytes
 from reconcile.report.plans import LINES, Line
 from reconcile.report.words import show_name
@@ -38,7 +38,7 @@ def list_findings(findings: Sequence[Finding], *, limit: int | None = LINES) -> 
     lines = [
         describe(each[0])
         if len(each) == 1
-        else Line(sign, f"{show_name(folder)}{'/' if folder else ''}", _tally(each))
+        else Line(sign, f"{show_name(folder)}{'/' if folder else ''}", ", ".join(_count(each)))
         for (folder, sign), each in sorted(groups.items())
     ]
     if len(lines) > limit:
@@ -80,11 +80,8 @@ def _remark(finding: Finding) -> str:
 
 
 def _kind(kind: Kind | None) -> str:
-    return (
-        "special file"
-        if kind is None
-        else {"dir": "directory", "symlink": "link"}.get(kind.value, kind.value)
-    )
+    names = {None: "special file", Kind.FILE: "file", Kind.DIR: "directory", Kind.SYMLINK: "link"}
+    return names[kind]
 
 
 def _when(seconds: int) -> str:
@@ -101,10 +98,6 @@ def _group(findings: Sequence[Finding], depth: int) -> dict[tuple[str, str], lis
         folder = "/".join(each.path.split("/")[:-1][:depth])
         groups.setdefault((folder, SIGNS.get(each.fault, "~")), []).append(each)
     return groups
-
-
-def _tally(findings: Sequence[Finding]) -> str:
-    return ", ".join(_count(findings))
 
 
 def _count(findings: Sequence[Finding]) -> list[str]:
@@ -140,26 +133,24 @@ def checked_document(checked: Checked) -> dict[str, Any]:
 
 def _document(finding: Finding) -> Mapping[str, Any]:
     old, seen = finding.entry, finding.seen
+    kept = UNKNOWN_MODE if old is None else old.mode
     return {
         "path": finding.path,
         "fault": finding.fault.value,
         "entries": finding.entries,
-        "was": None
-        if old is None
-        else {
-            "kind": old.kind.value,
-            "size": old.size,
-            "mtime": old.mtime,
-            "mode": old.mode if old.mode >= 0 else None,
-            "link": old.link,
-        },
-        "is": None
-        if seen is None
-        else {
-            "kind": None if seen.kind is None else seen.kind.value,
-            "size": seen.size,
-            "mtime": seen.mtime,
-            "mode": seen.mode,
-            "link": seen.link,
-        },
+        "was": _side(old, kept if kept > UNKNOWN_MODE else None),
+        "is": _side(seen, None if seen is None else seen.mode),
+    }
+
+
+def _side(shown: Entry | Seen | None, mode: int | None) -> Mapping[str, Any] | None:
+    """What is, or was to be, at a path."""
+    if shown is None:
+        return None
+    return {
+        "kind": None if shown.kind is None else shown.kind.value,
+        "size": shown.size,
+        "mtime": shown.mtime,
+        "mode": mode,
+        "link": shown.link,
     }

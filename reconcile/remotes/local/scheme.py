@@ -6,19 +6,21 @@ What may live here: see ``remotes.Scheme``. Light to import: a run with nothing 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
 
-from reconcile.core.job import Job, Own, Reporter, Target
+from reconcile.core.job import Job, Reporter, Target
 from reconcile.core.model import Caps
 from reconcile.home import absolute, expand
-from reconcile.remotes import FORGETFUL, Memory, Opener, Remote
+from reconcile.remotes import FORGETFUL, Memory, Opener, Remote, plain
 from reconcile.remotes.urls import URL, decode, refuse
 
 FORMS = "/a/folder or ./a/folder on this machine"
 TAKES: frozenset[str] = frozenset()
+
+own_files, may_open_early, load = plain.own_files, plain.may_open_early, plain.load
 
 _WAY_OUT = "Write the path of DEST in full."
 
@@ -65,11 +67,6 @@ def be_told(
     return target, None
 
 
-def own_files(login: object) -> Iterable[Own]:  # noqa: ARG001 - there is none
-    """No file lets anybody in."""
-    return ()
-
-
 def doubt(text: str) -> str | None:
     """A name before the slash that is no folder yet may have been meant as a host."""
     first, _, rest = text.partition("/")
@@ -82,15 +79,6 @@ def folders(target: Target, workdir: str | None) -> Mapping[str, str]:
     """All of it."""
     ours = {} if workdir is None else {expand(workdir, _WAY_OUT): "the folder of --remote-workdir"}
     return {target.path: "DEST", **ours}
-
-
-def may_open_early(job: Job) -> bool:  # noqa: ARG001 - whatever it is
-    """There is nothing to wait for, and so nothing to gain."""
-    return False
-
-
-def load() -> None:
-    """Nothing is slow to import."""
 
 
 def recall_caps(job: Job, memory: Memory) -> Caps:  # noqa: ARG001 - it is the memory's
