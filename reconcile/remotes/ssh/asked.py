@@ -69,7 +69,17 @@ def ask(
     return list(_compare(said, usual, f"ssh -G {target.host}"))
 
 
-def _start(command: Sequence[str], errors: IO[bytes], stack: ExitStack) -> subprocess.Popen[bytes]:
+def usual(client: Sequence[str], patience: float) -> Mapping[str, Sequence[str]]:
+    """What it uses where nothing is configured, by plain keyword. Empty: there is no client that tells."""
+    with ExitStack() as stack:
+        try:
+            run = _start([*client, "-G", "-F", NONE, "host"], subprocess.DEVNULL, stack)
+            return _parse(os.fsdecode(run.communicate(timeout=patience)[0]))
+        except (UsageError, subprocess.TimeoutExpired):
+            return {}
+
+
+def _start(command: Sequence[str], errors: IO[bytes] | int, stack: ExitStack) -> subprocess.Popen[bytes]:
     """Start it. When the stack is left it is ended, if it has not by itself, with all that it has started."""
     try:
         process = begin(

@@ -6,13 +6,12 @@ chacha20-poly1305 or sntrup761, which some servers are set to; the client has bo
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Sequence
 
 from msgspec import Struct
 
 from reconcile.core.errors import TurnedAway
+from reconcile.remotes.ssh import keywords
 from reconcile.remotes.words import one_line
 
 _OLD_KEYS = {"ssh-rsa", "ssh-dss"}
@@ -58,21 +57,8 @@ def nothing_in_common(where: str, mismatch: Mismatch | None, otherwise: str) -> 
 
 def known_to_client(command: Sequence[str], mismatch: Mismatch) -> list[str]:
     """What of it OpenSSH's client uses without being told to. Empty: nothing, or there is no client."""
-    try:
-        said = subprocess.run(
-            [*command, "-G", "-F", "none", "host"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_PATIENCE,
-            start_new_session=True,
-            check=False,
-        ).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    keyword = mismatch.keyword.lower()
-    for line in os.fsdecode(said).splitlines():
-        name, _, value = line.partition(" ")
-        if name == keyword:
-            known = set(value.split(","))
-            return [each for each in mismatch.offered if each in known]
-    return []
+    from reconcile.remotes.ssh.asked import usual  # it starts a process: mostly there is no need
+
+    told = usual(command, _PATIENCE).get(keywords.plain(mismatch.keyword), ())
+    known = {name for value in told for name in value.split(",")}
+    return [each for each in mismatch.offered if each in known]

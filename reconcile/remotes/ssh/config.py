@@ -16,12 +16,11 @@ from reconcile.remotes.ssh.known_hosts import DEFAULT_PORT
 from reconcile.remotes.ssh.lines import PARAMIKO
 from reconcile.remotes.ssh.reader import ConfigFile
 from reconcile.remotes.ssh.settings import NONE, Setting, Settings, Strict
-from reconcile.remotes.ssh.target import Login, SshTarget
+from reconcile.remotes.ssh.target import CLIENT, Login, SshTarget
 from reconcile.remotes.ssh.tokens import expand_path, own_name, tokens
 
 USER_FOLDER = ".ssh"  # in the home folder that the system's list has: ssh(1). Else see login_home
 SYSTEM_FOLDER = "/etc/ssh"
-CLIENT = "ssh"
 
 _CLIENTS = ("/usr/bin/ssh", "/bin/ssh")  # of which we know that their configuration is in SYSTEM_FOLDER
 _YES = ("yes", "true")
@@ -84,9 +83,9 @@ def _refuse_for_paramiko(others: Sequence[Setting], say: Callable[[str], None]) 
 def _find_client(login: Login) -> Sequence[str]:
     """OpenSSH's client, with what it is always given. Empty: there is none."""
     if login.ssh_command is not None:
-        from reconcile.remotes.ssh.client.arguments import split_command
+        from reconcile.remotes.ssh.client.arguments import program_of
 
-        return split_command(login.ssh_command)
+        return program_of(login)
     client = shutil.which(CLIENT)
     return () if client is None else (client,)
 

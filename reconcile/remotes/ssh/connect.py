@@ -17,7 +17,7 @@ from reconcile.core.errors import TurnedAway, Unreachable
 from reconcile.remotes.ssh import known_hosts
 from reconcile.remotes.ssh.common import nothing_in_common
 from reconcile.remotes.ssh.config import find_settings
-from reconcile.remotes.ssh.lines import PARAMIKO
+from reconcile.remotes.ssh.lines import PARAMIKO, no_channel, no_subsystem
 from reconcile.remotes.ssh.settings import Settings, Strict
 from reconcile.remotes.ssh.target import Login, SshTarget
 from reconcile.remotes.ssh.tcp import dial
@@ -116,10 +116,7 @@ class Channel:
     def _check_granted(self) -> None:
         """A channel that ends before it said a word, on a connection that lives, was refused."""
         if not self._heard and self._transport.is_active():
-            raise TurnedAway(
-                f"{self._where}, let us in but offers no SFTP subsystem. An administrator has to enable it "
-                "(sshd_config: Subsystem sftp internal-sftp), for this user too."
-            ) from None
+            raise no_subsystem(self._where) from None
 
 
 class Connection:
@@ -152,10 +149,7 @@ class Connection:
             request_sftp(channel)
         except (paramiko.SSHException, OSError, EOFError) as error:
             detail = error.text if isinstance(error, paramiko.ChannelException) else str(error)
-            raise Unreachable(
-                f"{self.where}, let us in but opened no channel: {detail or 'it hung up'}. "
-                "It may allow this user no session, or no more of them."
-            ) from None
+            raise no_channel(self.where, detail or "it hung up") from None
         return Channel(channel, self.transport, self.where)
 
     @property

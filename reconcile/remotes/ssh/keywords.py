@@ -81,7 +81,7 @@ HARMLESS = {
     "ChannelTimeout": "our channels are never idle while a run goes on",
     "ClearAllForwardings": _FORWARDING,
     "Compression": "it changes speed only, and --compress asks for it",
-    "ConnectionAttempts": f"{_OURS} (--retry-for)",
+    "ConnectionAttempts": f"{_OURS} (--retries)",
     "ControlMaster": "a connection of our own is made",
     "ControlPath": "a connection of our own is made",
     "ControlPersist": "a connection of our own is made",

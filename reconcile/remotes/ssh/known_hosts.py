@@ -22,6 +22,7 @@ from msgspec import Struct
 from reconcile.core.errors import UsageError
 from reconcile.home import in_home
 from reconcile.remotes.ssh.settings import Settings
+from reconcile.remotes.ssh.spelling import fits
 from reconcile.remotes.ssh.target import Login
 
 GLOBAL_FILES = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
@@ -144,6 +145,11 @@ def find_key(known: Known, shown: str) -> Line | None:
     """A line that says that the key with this fingerprint is some host's, whichever."""
     files = filter(os.path.isfile, known.files)  # a pipe can be read but once
     lines = (line for path in files for line in _read_lines(path, read_plainly) if not line.marker)
+    return by_fingerprint(lines, shown)
+
+
+def by_fingerprint(lines: Iterable[Line], shown: str) -> Line | None:
+    """The first that has the key with this fingerprint."""
     return next((line for line in lines if fingerprint(line.key) == shown), None)
 
 
@@ -242,20 +248,4 @@ def matches(hosts: str, name: str) -> bool:
         except (binascii.Error, ValueError):
             return False
         return version == "1" and hmac.compare_digest(actual, expected)
-    said_yes = False
-    for pattern in hosts.lower().split(","):
-        negated = pattern.startswith("!")
-        if _glob(pattern[negated:], name):
-            if negated:
-                return False
-            said_yes = True
-    return said_yes
-
-
-def _glob(pattern: str, name: str) -> bool:
-    # fnmatch won't do: to it the brackets of [host]:port are a set of characters.
-    if "*" not in pattern and "?" not in pattern:
-        return pattern == name
-    pattern = re.sub(r"\*+", "*", pattern)  # which else would take its time
-    expression = "".join({"*": ".*", "?": "."}.get(char) or re.escape(char) for char in pattern)
-    return re.fullmatch(expression, name, re.DOTALL) is not None
+    return fits(name, hosts.lower().split(","))

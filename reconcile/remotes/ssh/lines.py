@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from reconcile.core.errors import TurnedAway, Unreachable
 from reconcile.remotes.ssh.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,6 +18,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PARAMIKO, SSH = "paramiko", "ssh"
+
+
+def no_subsystem(where: str) -> TurnedAway:
+    """A channel that ended before it said a word, on a connection that lives."""
+    return TurnedAway(
+        f"{where}, let us in but offers no SFTP subsystem. An administrator has to enable it "
+        "(sshd_config: Subsystem sftp internal-sftp), for this user too."
+    )
+
+
+def no_channel(where: str, why: str) -> Unreachable:
+    """There was none to be had."""
+    return Unreachable(
+        f"{where}, let us in but opened no channel: {why}. "
+        "It may allow this user no session, or no more of them."
+    )
 
 
 class Channel(Protocol):

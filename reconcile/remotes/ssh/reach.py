@@ -19,7 +19,7 @@ from reconcile.remotes.ssh.connect import PATIENCE
 from reconcile.remotes.ssh.known_hosts import look_up
 from reconcile.remotes.ssh.lines import PARAMIKO, SSH, Connection
 from reconcile.remotes.ssh.settings import DEFAULT_FILES, Settings
-from reconcile.remotes.ssh.target import Login, SshTarget
+from reconcile.remotes.ssh.target import CLIENT, Login, SshTarget
 
 if TYPE_CHECKING:
     from reconcile.remotes.ssh.secret import Secrets
@@ -70,10 +70,9 @@ def _better_by_client(error: NothingInCommon, login: Login) -> str:
 
     Raises the error, with the way out if there is one.
     """
-    from reconcile.remotes.ssh.client.arguments import split_command
+    from reconcile.remotes.ssh.client.arguments import program_of
 
-    command = split_command(login.ssh_command) if login.ssh_command is not None else ("ssh",)
-    known = known_to_client(command, error.mismatch) if error.mismatch is not None else []
+    known = known_to_client(program_of(login), error.mismatch) if error.mismatch is not None else []
     if not known or error.mismatch is None:
         raise error
     if login.transport == PARAMIKO:
@@ -91,7 +90,7 @@ def choose(settings: Settings, login: Login, read: Callable[[str], bytes]) -> tu
         return SSH, "--ssh-command"
     if settings.proxy is not None:
         return SSH, settings.proxy
-    if _has_client():
+    if shutil.which(CLIENT) is not None:
         if settings.certificates:
             return SSH, f"CertificateFile {settings.certificates[0]}"
         if certificate := _certificate_beside(settings, login):
@@ -105,10 +104,6 @@ def choose(settings: Settings, login: Login, read: Callable[[str], bytes]) -> tu
             line = known.authorities[0]
             return SSH, f"@cert-authority in {line.file}, line {line.number}"
     return PARAMIKO, "nothing that is configured needs another"
-
-
-def _has_client() -> bool:
-    return shutil.which("ssh") is not None
 
 
 def _certificate_beside(settings: Settings, login: Login) -> str | None:

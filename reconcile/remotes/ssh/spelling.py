@@ -81,7 +81,10 @@ def fits(name: str, patterns: Iterable[str]) -> bool:
 
 
 def _glob(pattern: str, name: str) -> bool:
-    # Not fnmatch: to it brackets are a set of characters.
+    # fnmatch won't do: to it brackets, as of [host]:port, are a set of characters.
+    if "*" not in pattern and "?" not in pattern:
+        return pattern == name
+    pattern = re.sub(r"\*+", "*", pattern)  # which else would take its time
     expression = "".join({"*": ".*", "?": "."}.get(char) or re.escape(char) for char in pattern)
     return re.fullmatch(expression, name, re.DOTALL) is not None
 

@@ -6,6 +6,8 @@ from msgspec import Struct
 
 from reconcile.core.job import Job
 
+CLIENT = "ssh"  # OpenSSH's, where --ssh-command names no other
+
 
 class SshTarget(Struct, frozen=True):
     """A folder on a server. ``path`` is absolute, or below the login folder if it starts with ``~/``."""

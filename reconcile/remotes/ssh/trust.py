@@ -6,11 +6,11 @@ What may live here: the judgement, and what is said of it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from reconcile.core.errors import Untrusted
 from reconcile.remotes.ssh.enrol import enrol, no_file
-from reconcile.remotes.ssh.known_hosts import Known, Line, find_key, fingerprint
+from reconcile.remotes.ssh.known_hosts import Known, Line, by_fingerprint, find_key, fingerprint
 from reconcile.remotes.words import one_line
 
 INTERCEPTED = "Somebody may be intercepting the connection, or the server was set up anew: not connected."
@@ -41,7 +41,7 @@ def check(
 
 def why_not(known: Known, kind: str, shown: str) -> str | None:
     """What speaks against the key with the fingerprint ``shown``. None: it is known to be the host's."""
-    if (line := _find(known.revoked, shown)) is not None:
+    if (line := by_fingerprint(known.revoked, shown)) is not None:
         return (
             f"the host key of {known.name} is revoked ({line}). Whoever answers there can't be trusted: "
             "not connected. Ask the administrator of the server for its new key."
@@ -56,16 +56,12 @@ def why_not(known: Known, kind: str, shown: str) -> str | None:
 
 def is_new(known: Known, shown: str) -> bool:
     """Whether nothing is known of the host that could speak for its key, or against it."""
-    return not (known.pins or known.trusted or _find(known.revoked, shown))
+    return not (known.pins or known.trusted or by_fingerprint(known.revoked, shown))
 
 
 def voucher(known: Known, shown: str) -> Line | None:
     """The line that says that it is the host's."""
-    return _find(known.trusted or known.portless, shown)
-
-
-def _find(lines: Sequence[Line], shown: str) -> Line | None:
-    return next((line for line in lines if fingerprint(line.key) == shown), None)
+    return by_fingerprint(known.trusted or known.portless, shown)
 
 
 def _is_confirmed(known: Known, kind: str, shown: str, confirm: Callable[[str, str], bool] | None) -> bool:

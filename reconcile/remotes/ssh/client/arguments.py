@@ -16,7 +16,7 @@ from reconcile.core.errors import UsageError
 from reconcile.remotes.ssh.client import helper
 from reconcile.remotes.ssh.known_hosts import Pin, algorithms_of
 from reconcile.remotes.ssh.settings import Settings, Strict
-from reconcile.remotes.ssh.target import Login, SshTarget
+from reconcile.remotes.ssh.target import CLIENT, Login, SshTarget
 from reconcile.remotes.ssh.tokens import expand
 
 Version = tuple[int, int]
@@ -98,6 +98,11 @@ def split_command(text: str) -> tuple[str, ...]:
     if not words:
         raise UsageError("--ssh-command is empty; leave it out, or name a program that is used as ssh is")
     return words
+
+
+def program_of(login: Login) -> tuple[str, ...]:
+    """The client, with what it is always given. Raises UsageError."""
+    return (CLIENT,) if login.ssh_command is None else split_command(login.ssh_command)
 
 
 def jumps_of(settings: Settings) -> tuple[Jump, ...]:

@@ -25,7 +25,7 @@ from reconcile.remotes.ssh.client.arguments import (
     connecting,
     in_a_shell,
     jumps_of,
-    split_command,
+    program_of,
     surroundings,
 )
 from reconcile.remotes.ssh.client.attend import Errand, attend
@@ -40,7 +40,6 @@ from reconcile.remotes.ssh.settings import Settings, Strict
 from reconcile.remotes.ssh.target import Login, SshTarget
 from reconcile.remotes.ssh.trust import why_not
 
-PROGRAM = "ssh"
 _ODD = re.compile(r"['`\";&<>|(){}]")  # in no name since OpenSSH 9.6; before it took them
 _TELLS = 5.0  # seconds for it to tell its version
 _UNKEPT = re.compile("Failed to add the host to the list of known hosts")
@@ -204,7 +203,7 @@ class Call:
 
 def find_client(login: Login) -> Client:
     """The client on this machine. Raises UsageError if there is none."""
-    program = split_command(login.ssh_command) if login.ssh_command is not None else (PROGRAM,)
+    program = program_of(login)
     return Client(program, version_of(program, min(_TELLS, login.timeout / 2)), login.ssh_config)
 
 

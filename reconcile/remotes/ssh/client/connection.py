@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from reconcile.core.errors import TurnedAway, Unreachable
+from reconcile.core.errors import Unreachable
 from reconcile.remotes.ssh.client.call import Call
 from reconcile.remotes.ssh.client.pipe import Pipe, wait_for_any
 from reconcile.remotes.ssh.client.process import Process
-from reconcile.remotes.ssh.lines import SSH, Channel
+from reconcile.remotes.ssh.lines import SSH, Channel, no_channel, no_subsystem
 from reconcile.remotes.ssh.secret import Secrets
 from reconcile.remotes.ssh.settings import Settings
 from reconcile.remotes.ssh.target import Login, SshTarget
@@ -64,15 +64,9 @@ class Connection:
         self._talk.warnings.clear()
         text = "\n".join(said)
         if not heard and _NO_CHANNEL in text:
-            raise Unreachable(
-                f"{self.where}, let us in but opened no channel: {said[-1]}. "
-                "It may allow this user no session, or no more of them."
-            )
+            raise no_channel(self.where, said[-1])
         if not heard and (_NO_SUBSYSTEM in text or status not in (_OWN_END, None)):
-            raise TurnedAway(
-                f"{self.where}, let us in but offers no SFTP subsystem. An administrator has to enable it "
-                "(sshd_config: Subsystem sftp internal-sftp), for this user too."
-            )
+            raise no_subsystem(self.where)
         if said:
             raise ConnectionError(said[-1])
 
