@@ -13,6 +13,7 @@ from reconcile.core.errors import Refused
 from reconcile.core.job import Job
 from reconcile.core.linked import foreign_link
 from reconcile.core.model import (
+    DIRECTORY,
     NS,
     PERMISSIONS,
     UNSEEN,
@@ -27,8 +28,6 @@ from reconcile.core.observe import Tags, held, intended, matches
 from reconcile.core.paths import ancestors, parent
 from reconcile.remotes import Remote
 from reconcile.source.files import Source, new_hash, read_contents
-
-_DIRECTORY = Seen(Kind.DIR, None, 0, None)
 
 
 def blank(job: Job) -> DirectorySnapshot:
@@ -181,7 +180,7 @@ def _walk(remote: Remote) -> dict[str, Seen]:
             for top in ancestors(parent(path)):
                 if top in there:
                     break
-                there[top] = _DIRECTORY
+                there[top] = DIRECTORY
     return there
 
 
@@ -192,10 +191,10 @@ def look_at_all(old: DirectorySnapshot, remote: Remote) -> dict[str, Seen | None
     there.update(remote.look([path for path, _ in old.walk() if path not in there]))
     there.update(as_known(there, old.walk()))
     if not remote.caps.dirs:
-        there.update(dict.fromkeys(_beside(old, there), _DIRECTORY))
+        there.update(dict.fromkeys(_beside(old, there), DIRECTORY))
     if not remote.caps.dirs and not remote.caps.empty_dirs:  # one in which nothing is shows nowhere
         hidden = (path for path, entry in old.walk() if entry.kind is Kind.DIR and there.get(path) is None)
-        there.update(dict.fromkeys(hidden, _DIRECTORY))
+        there.update(dict.fromkeys(hidden, DIRECTORY))
     return there
 
 

@@ -469,6 +469,7 @@ class Seen(Struct, frozen=True):
 
 
 UNSEEN = Seen(None, None, 0, None)  # the remote does not say what is there, if anything
+DIRECTORY = Seen(Kind.DIR, None, 0, None)  # one of which nothing shows but what is in it
 
 
 Range: TypeAlias = tuple[str, int, int]  # of a file: its path, where to begin, and how many bytes

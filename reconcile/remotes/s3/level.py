@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from typing import TypeVar
 
 from msgspec import Struct, field
 
@@ -28,6 +29,8 @@ from reconcile.remotes.s3.site import Site
 from reconcile.remotes.s3.tags import Shown
 from reconcile.remotes.s3.upload import NO_MARKERS, Content, make_marker, put, read
 from reconcile.source.files import Source
+
+T = TypeVar("T")
 
 Result = Outcome | list[Outcome]
 HELD = 64 << 20  # bytes of small files that are read ahead
@@ -123,17 +126,12 @@ class Level(Struct, eq=False):
         large = [action for action in actions if action.bytes >= multipart.FROM]
         small = [action for action in actions if action.bytes < multipart.FROM]
         yield from self._run(self._put(small))
-        parts, files = Parts(self.site), Pool(multipart.FILES)
-        try:
-            tasks = (partial(self._send_large, action, parts) for action in large)
-            for result in files.run(tasks, self.stop):
-                if isinstance(result, Outcome):
-                    yield result
-        except Interrupted:
-            if not self._is_stopped:
-                raise
-        finally:
-            files.close()
+        parts = Parts(self.site)
+        for result in self._beside(
+            multipart.FILES, (partial(self._send_large, each, parts) for each in large)
+        ):
+            if result is not None:
+                yield result
 
     def _put(self, actions: Sequence[Action]) -> Iterator[Callable[[], Result]]:
         for action in actions:
@@ -161,17 +159,21 @@ class Level(Struct, eq=False):
 
     def _stage(self, actions: Sequence[Action]) -> Iterator[Outcome]:
         """Bring all content to where nobody sees it: an upload in parts, of which even one may be all."""
-        parts, files = Parts(self.site), Pool(max(multipart.FILES, self.site.pool.size))
+        parts = Parts(self.site)
+        tasks = (
+            partial(multipart.send, self.site, action, self.source, parts, self.stop) for action in actions
+        )
+        for result in self._beside(max(multipart.FILES, self.site.pool.size), tasks):
+            if isinstance(result, Outcome):
+                yield result
+            else:
+                self.staged.append(result)
+
+    def _beside(self, size: int, tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
+        """Files at a time, whose parts share the threads of all."""
+        files = Pool(size)
         try:
-            tasks = (
-                partial(multipart.send, self.site, action, self.source, parts, self.stop)
-                for action in actions
-            )
-            for result in files.run(tasks, self.stop):
-                if isinstance(result, Outcome):
-                    yield result
-                else:
-                    self.staged.append(result)
+            yield from files.run(tasks, self.stop)
         except Interrupted:
             if not self._is_stopped:
                 raise

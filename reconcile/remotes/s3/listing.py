@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from reconcile.core.errors import ConnectionLost, Unreachable
-from reconcile.core.model import UNSEEN, Kind, Seen
+from reconcile.core.model import DIRECTORY, UNSEEN, Seen
 from reconcile.core.paths import is_ours, join
 from reconcile.remotes.s3 import tags
 from reconcile.remotes.s3.failure import Refusal
@@ -21,8 +21,6 @@ from reconcile.remotes.s3.tags import Shown
 from reconcile.remotes.words import one_line
 
 Answer: TypeAlias = Shown | Refusal | None  # None: nothing is there
-DIRECTORY = Seen(Kind.DIR, None, 0, None)
-PAGE = 1000
 FEW = 16  # objects that are asked one by one rather than listed
 DENSE = 20  # of a page that are wanted: where there are fewer, asking each takes less
 

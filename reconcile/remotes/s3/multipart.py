@@ -27,7 +27,7 @@ from reconcile.remotes.s3.listing import head
 from reconcile.remotes.s3.site import Site, as_kept
 from reconcile.remotes.s3.tags import is_wished
 from reconcile.remotes.s3.upload import checksums, crc32, look_again, unlike
-from reconcile.source.files import AGAIN, Source, SourceError, digest_of, new_hash, stamp_of
+from reconcile.source.files import AGAIN, PIECE, Source, SourceError, digest_of, new_hash, stamp_of
 
 FROM = 16 << 20  # bytes: what is smaller is sent in one request
 PART = 8 << 20  # bytes of a part
@@ -166,10 +166,11 @@ def _part(
         known = there.get(number)
         if known is not None and _is_same(known, data):
             return {"PartNumber": number, "ETag": known["ETag"], **_checksums(known)}
+        sums = checksums(data)
         reply = site.service.ask(
-            "upload_part", Key=upload.key, UploadId=upload.id, PartNumber=number, Body=data, **checksums(data)
+            "upload_part", Key=upload.key, UploadId=upload.id, PartNumber=number, Body=data, **sums
         )
-        if (failed := unlike(action.path, reply, data)) is not None:
+        if (failed := unlike(action.path, reply, sums["ChecksumCRC32"])) is not None:
             return Outcome(action, problem=failed)
         site.sent(len(data), action.path)
         return {"PartNumber": number, "ETag": reply["ETag"], **_checksums(reply)}
@@ -219,25 +220,31 @@ def _digest(site: Site, source: Source, path: str, wish: Entry) -> bytes:
     if wish.digest is not None:
         return wish.digest
     hasher = new_hash()
-    for piece in _pieces(site, source, path, wish, 1 << 20):
+    for piece in _content(site, source, path, wish, PIECE):
         hasher.update(piece)
     return hasher.digest()
 
 
-def _pieces(site: Site, source: Source, path: str, wish: Entry, size: int) -> Iterator[bytes]:
-    """The content, checked after the last. SRC is one thread's at a time only while a file is opened."""
+def _content(site: Site, source: Source, path: str, wish: Entry, size: int) -> Iterator[bytes]:
+    """As it is read. SRC is one thread's at a time only while a file is opened."""
     pieces = source.pieces(path, stamp_of(wish), size)
-    hasher, held = new_hash(), b""
     with site.lock:
         piece = next(pieces, None)
-    while piece is not None:  # a read may give less than was asked for, and a part is a whole one
+    while piece is not None:
+        yield piece
+        piece = next(pieces, None)
+
+
+def _pieces(site: Site, source: Source, path: str, wish: Entry, size: int) -> Iterator[bytes]:
+    """The content in parts, checked before the last: a read may give less than a part."""
+    hasher, held = new_hash(), b""
+    for piece in _content(site, source, path, wish, size):
         hasher.update(piece)
         held = held + piece if held else piece
-        piece = next(pieces, None)
         while len(held) >= size:
             yield held[:size]
             held = held[size:]
-    if wish.digest is not None and hasher.digest() != wish.digest:
+    if hasher.digest() != wish.digest:
         raise SourceError(Reason.CHANGED, "changed while it was read")
     if held or not wish.size:
         yield held

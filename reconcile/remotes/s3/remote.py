@@ -156,7 +156,7 @@ class S3Remote:
         return site.pool.run(partial(_look, site, path) for path in paths)
 
     def walk(self, top: str) -> Iterator[tuple[str, Seen]]:
-        """See ``Remote``. The directories that keys tell of are there, too."""
+        """See ``Remote``. Of directories only those that have a key of their own."""
         return listing.walk(self._site.service, self._site.keys, top, self._site.say)
 
     def read(self, ranges: Sequence[Range]) -> Iterator[tuple[str, bytes | None]]:

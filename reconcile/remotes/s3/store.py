@@ -13,8 +13,9 @@ import random
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from reconcile.core.errors import Unreachable
 from reconcile.remotes.s3 import tags
@@ -40,10 +41,11 @@ class S3Store:
         """See ``Store``."""
         key = self._at(name)
         there = self._head(key)
-        if there is None or there[1].get(_CLAIM):
+        if there is None or tags.notes_of(there).get(_CLAIM):
             return None
+        size = tags.asked(there).size
         with self._explained("read", key):
-            return self._site.service.read(key, 0, there[0]) if there[0] else b""
+            return self._site.service.read(key, 0, size)
 
     def put_new(self, name: str, value: bytes) -> bool:
         """See ``Store``."""
@@ -60,15 +62,11 @@ class S3Store:
 
     def age(self, name: str) -> int | None:
         """See ``Store``. By the server's clock: it says what time it is with each answer."""
-        with self._explained("look at", self._at(name)):
-            try:
-                reply = self._site.service.ask("head_object", Key=self._at(name))
-            except Refusal as refusal:
-                if refusal.is_absent:
-                    return None
-                raise
+        there = self._head(self._at(name))
+        if there is None:
+            return None
         now = self._site.service.now() or time.time()
-        return max(0, int(now - reply["LastModified"].timestamp()))
+        return max(0, int(now - there["LastModified"].timestamp()))
 
     def drop(self, name: str) -> bool:
         """See ``Store``."""
@@ -120,19 +118,17 @@ class S3Store:
                 if not refusal.is_unmet:
                     raise
                 there = self._head(key)
-                return there is not None and there[1].get(_BY) == me
+                return there is not None and tags.notes_of(there).get(_BY) == me
         return True
 
-    def _head(self, key: str) -> tuple[int, dict[str, str]] | None:
+    def _head(self, key: str) -> Mapping[str, Any] | None:
         with self._explained("look at", key):
             try:
-                reply = self._site.service.ask("head_object", Key=key)
+                return self._site.service.ask("head_object", Key=key)
             except Refusal as refusal:
                 if refusal.is_absent:
                     return None
                 raise
-        notes = {str(name).lower(): str(value) for name, value in reply.get("Metadata", {}).items()}
-        return int(reply.get("ContentLength", 0)), notes
 
     @contextmanager
     def _alone(self, key: str) -> Iterator[bool]:

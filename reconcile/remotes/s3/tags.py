@@ -70,9 +70,14 @@ def listed(item: Mapping[str, Any]) -> Shown:
     return Shown(int(item["Size"]), _etag(item))
 
 
+def notes_of(reply: Mapping[str, Any]) -> dict[str, str]:
+    """What is noted with an object. Some servers bring the names to another case."""
+    return {str(name).lower(): str(value) for name, value in reply.get("Metadata", {}).items()}
+
+
 def asked(reply: Mapping[str, Any]) -> Shown:
-    """The answer to HEAD. Names in it may have been brought to another case."""
-    notes = {str(name).lower(): str(value) for name, value in reply.get("Metadata", {}).items()}
+    """The answer to HEAD."""
+    notes = notes_of(reply)
     size = int(reply.get("ContentLength", 0))
     return Shown(size, _etag(reply), _digest(notes.get(DIGEST)), _mtime(notes.get(MTIME)), is_asked=True)
 

@@ -65,7 +65,7 @@ def put(site: Site, content: Content, there: There) -> Outcome:
         if isinstance(ways, Outcome):
             return ways
         reply = site.service.put(key, data, **sums, **headers, **ways)
-        if (failed := unlike(action.path, reply, data)) is not None:
+        if (failed := unlike(action.path, reply, sums["ChecksumCRC32"])) is not None:
             return Outcome(action, problem=failed)
         return Outcome(action, Only(action.path, as_kept(wish, tags.written(len(data), reply), wish.digest)))
 
@@ -100,9 +100,9 @@ def crc32(data: bytes) -> str:
     return base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
 
 
-def unlike(path: str, reply: Any, data: bytes) -> Problem | None:
-    """What the server says to have got, where it is not what was sent."""
-    told, sent = reply.get("ChecksumCRC32"), crc32(data)
+def unlike(path: str, reply: Any, sent: str) -> Problem | None:
+    """What the server says to have got, where it is not what was sent: its CRC-32 is."""
+    told = reply.get("ChecksumCRC32")
     if told is None or told == sent:
         return None
     said = f"the server got something else (CRC-32 {told}, not {sent}); the next run sends it again"
