@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -42,6 +43,38 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for name in ("SSH_AUTH_SOCK", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
             patch.delenv(name, raising=False)
         yield home
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with an empty ``.ssh``."""
+    home = tmp_path / "home"
+    (home / ".ssh").mkdir(parents=True, mode=0o700)
+    monkeypatch.setenv("HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """``typed(answer, …)``: what the user types unseen, in this order, or what makes it; returns the prompts
+    as they come.
+    """
+
+    def type_in(*answers: str | Callable[[], str]) -> list[str]:
+        left = list(answers)
+        prompts: list[str] = []
+
+        def ask(prompt: str) -> str:
+            prompts.append(prompt)
+            if not left:
+                raise EOFError
+            answer = left.pop(0)
+            return answer if isinstance(answer, str) else answer()
+
+        monkeypatch.setattr(getpass, "getpass", ask)
+        return prompts
+
+    return type_in
 
 
 @pytest.fixture(scope="session")

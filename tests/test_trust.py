@@ -16,14 +16,7 @@ from reconcile.cli import main
 from tests.support.processes import bound_by_permissions
 from tests.support.sshd import Sshd, make_key, start_sshd
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home with an empty ``.ssh``."""
-    home = tmp_path / "home"
-    (home / ".ssh").mkdir(parents=True, mode=0o700)
-    monkeypatch.setenv("HOME", str(home))
-    return home
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ ROUNDS = 3  # tries to make our folder, should another doctor be clearing up
 ABANDONED = 86_400  # seconds after which nobody is at work there any more
 
 
-class Seen(Struct, eq=False):
+class Examined(Struct, eq=False):
     """What came to light, as far as it did: the rest is None."""
 
     is_there: bool = True  # DEST
@@ -66,14 +66,14 @@ class Seen(Struct, eq=False):
     left: str = ""  # what could not be removed again
 
 
-def examine(driver: Driver, site: Site, run: str, stop: Stop) -> Seen:
+def examine(driver: Driver, site: Site, run: str, stop: Stop) -> Examined:
     """Look, try in a new folder called ``run``, and leave nothing. Raises ConnectionLost.
 
     Where DEST is not there it is not made, and nothing is tried. If ``stop`` asks for it, Interrupted
     is raised once all is cleared away.
     """
     site.say = site.warn = _to_nobody  # what is learned is told as a whole
-    seen = Seen()
+    seen = Examined()
     seen.round_trips = sorted(_time_look(driver, site) for _ in range(LOOKS))
     driver.call(_look_around(site, seen))
     if not seen.is_there:
@@ -111,7 +111,7 @@ def _time_look(driver: Driver, site: Site) -> float:
     return time.perf_counter() - began
 
 
-def _look_around(site: Site, seen: Seen) -> Recipe[None]:
+def _look_around(site: Site, seen: Examined) -> Recipe[None]:
     base, parent = site.layout.base, directory_of(site.layout.workdir)
     there, above, around = yield [Stat(base), Stat(directory_of(base)), Stat(parent)]
     seen.is_there, seen.parent_is_there = isinstance(there, Attrs), isinstance(above, Attrs)
@@ -141,7 +141,7 @@ def _move_in(site: Site, ours: bytes) -> Recipe[None]:
             return
 
 
-def _try_all(driver: Driver, site: Site, seen: Seen, stop: Stop) -> None:
+def _try_all(driver: Driver, site: Site, seen: Examined, stop: Stop) -> None:
     driver.call(make_and_try(site, {STAGING}))
     for question in site.later:
         driver.call(question)
@@ -185,7 +185,7 @@ def _try_to_replace(site: Site) -> Recipe[bool]:
     return status is OK and isinstance(there, Attrs) and there.size == 3
 
 
-def _move_out(driver: Driver, site: Site, seen: Seen, ours: bytes, *, all_of_it: bool) -> None:
+def _move_out(driver: Driver, site: Site, seen: Examined, ours: bytes, *, all_of_it: bool) -> None:
     """Remove what is ours, and what others who tried died over.
 
     RACE: a run that finds our working folder, which it would else have made, just before it goes

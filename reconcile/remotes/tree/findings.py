@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from reconcile.core.checkup import Fact, Part, Standing, Value
 from reconcile.core.units import show_bytes, show_moment
-from reconcile.remotes.tree.examine import Seen
+from reconcile.remotes.tree.examine import Examined
 from reconcile.remotes.tree.naming import BEYOND_ASCII, CHARACTERS, LONGEST
 from reconcile.remotes.tree.pace import SMALL, Pace
 from reconcile.remotes.tree.quirks import Quirks
@@ -15,7 +15,7 @@ from reconcile.remotes.tree.site import Site
 from reconcile.remotes.tree.verbs import Replace, Sync
 
 
-def findings(site: Site, seen: Seen) -> Iterator[Fact]:
+def findings(site: Site, seen: Examined) -> Iterator[Fact]:
     """All of them."""
     yield _round_trip(seen)
     yield from _paces(seen)
@@ -55,14 +55,14 @@ def _unknown(name: str) -> Fact:
     return Fact(Part.TRIED, name, words, Standing.OTHERWISE, "it is tried again by each run")
 
 
-def _round_trip(seen: Seen) -> Fact:
+def _round_trip(seen: Examined) -> Fact:
     times = seen.round_trips
     median = times[len(times) // 2]
     words = f"{show_moment(median)} ({show_moment(times[0])} to {show_moment(times[-1])})"
     return _told(Part.LINE, "round trip", words, round(median, 6))
 
 
-def _paces(seen: Seen) -> Iterator[Fact]:
+def _paces(seen: Examined) -> Iterator[Fact]:
     if seen.sent is not None:
         yield _pace("sends", seen.sent, "no content arrives")
     if seen.spread is not None and seen.channels > 1:
@@ -86,7 +86,7 @@ def _pace(name: str, pace: Pace, without: str, *, over: int = 1) -> Fact:
     return _told(Part.LINE, name, words, round(pace.rate))
 
 
-def _dest(site: Site, seen: Seen) -> Iterator[Fact]:
+def _dest(site: Site, seen: Examined) -> Iterator[Fact]:
     base = os.fsdecode(site.layout.base)
     if not seen.is_there:
         what = seen.refused or (
@@ -107,7 +107,7 @@ def _dest(site: Site, seen: Seen) -> Iterator[Fact]:
         yield Fact(Part.DEST, "left behind", seen.left, Standing.LACKS, means, seen.left)
 
 
-def _space(seen: Seen) -> Iterator[Fact]:
+def _space(seen: Examined) -> Iterator[Fact]:
     space = seen.space
     if space is None:
         yield _told(Part.DEST, "space", "not told")
@@ -127,7 +127,7 @@ def _order(site: Site) -> Fact:
     return _otherwise("order", words, means)
 
 
-def _channels(site: Site, seen: Seen) -> Iterator[Fact]:
+def _channels(site: Site, seen: Examined) -> Iterator[Fact]:
     if seen.wanted == 1:
         return
     means = "large files far away go over fewer, and take longer"
@@ -141,7 +141,7 @@ def _channels(site: Site, seen: Seen) -> Iterator[Fact]:
         yield _works("channels", f"{seen.channels} at a time", seen.channels)
 
 
-def _renames(site: Site, seen: Seen) -> Iterator[Fact]:
+def _renames(site: Site, seen: Examined) -> Iterator[Fact]:
     quirks = site.quirks
     if quirks.renames is False:
         means = "nothing can be put in place: files arrive whole, or not at all, by a rename"
@@ -255,7 +255,7 @@ def _spell(character: str) -> str:
     return character if character.isprintable() else "line breaks"
 
 
-def _fsync(site: Site, seen: Seen) -> Fact:
+def _fsync(site: Site, seen: Examined) -> Fact:
     if seen.synced is not None:
         words = f"{show_moment(seen.synced)} until a file of {show_bytes(SMALL)} is on the disk there"
         return _works("fsync", words, round(seen.synced, 6))

@@ -124,7 +124,7 @@ def test_an_answer_that_does_not_say_what_is_there_now(push: Push, proxy: Faulty
 def test_content_of_others_by_a_name_that_ends_in_a_slash(push: Push) -> None:
     """Where a folder has to make room it is kept, as all content is."""
     if not keeps_slashes(push):
-        pytest.skip("there can be none")
+        pytest.skip("this server keeps no key that ends in a slash")
     push({"d": {"f": "f"}})
     push.hand.put("d/", b"one")
     push.hand.put("d/sub/", b"two")
@@ -208,7 +208,7 @@ def test_another_server_in_the_place_of_the_one_that_was_tried(
 ) -> None:
     """It heeds no conditions, and what others have put there is looked at before all the same."""
     if not push.hand.prefix.endswith("-moto"):
-        pytest.skip("one that heeds them comes first")
+        pytest.skip("the server that is tried first has to heed conditions, and this one does not")
     proxy = Faulty(servers("moto"))
     try:
         flags = through(push, proxy)
@@ -273,7 +273,7 @@ def test_a_delete_that_is_refused_by_another_name(servers: Callable[[str], S3], 
 def test_an_object_beside_a_folder_of_ours(push: Push) -> None:
     """They don't meet: nothing is another for it, and nothing is sent again."""
     if not push.hand.prefix.endswith("-moto"):
-        pytest.skip("there can be none")
+        pytest.skip("this server has no object and folder of one name")
     push({"d": {"f": "f", "g": {"h": "h"}}})
     push.hand.put("d", b"theirs")
     push.hand.put("d/g", b"theirs, too")

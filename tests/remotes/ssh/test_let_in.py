@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import io
 import os
 import subprocess
@@ -29,35 +28,7 @@ VARIABLE = "TEST_PASSWORD"
 TEN = range(10)
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home with an empty ``.ssh``."""
-    home = tmp_path / "home"
-    (home / ".ssh").mkdir(parents=True, mode=0o700)
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    return home
-
-
-@pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """``typed(answer, …)``: what the user types, in this order; returns the prompts as they come."""
-
-    def type_in(*answers: str | Callable[[], str]) -> list[str]:
-        left = list(answers)
-        prompts: list[str] = []
-
-        def ask(prompt: str) -> str:
-            prompts.append(prompt)
-            if not left:
-                raise EOFError
-            answer = left.pop(0)
-            return answer if isinstance(answer, str) else answer()
-
-        monkeypatch.setattr(getpass, "getpass", ask)
-        return prompts
-
-    return type_in
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def spoken(sshd: Sshd, secrets: Secrets | None = None, **login: object) -> list[str]:

@@ -33,33 +33,7 @@ SECRET = "correct horse"
 VARIABLE = "TEST_PASSWORD"
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home with an empty ``.ssh``."""
-    home = tmp_path / "home"
-    (home / ".ssh").mkdir(parents=True, mode=0o700)
-    monkeypatch.setenv("HOME", str(home))
-    return home
-
-
-@pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """``typed(answer, …)``: what the user types, in this order; returns the prompts as they come."""
-
-    def type_in(*answers: str) -> list[str]:
-        left = list(answers)
-        prompts: list[str] = []
-
-        def ask(prompt: str) -> str:
-            prompts.append(prompt)
-            if not left:
-                raise EOFError
-            return left.pop(0)
-
-        monkeypatch.setattr(getpass, "getpass", ask)
-        return prompts
-
-    return type_in
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def log_in(port: int, tmp_path: Path, secrets: Secrets | None = None, **login: object) -> None:

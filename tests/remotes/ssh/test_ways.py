@@ -115,27 +115,6 @@ def net(tmp_path: Path) -> Iterator[Net]:
         yield Net(tmp_path, stack, [])
 
 
-@pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """``typed(answer, …)``: what the user types, in this order; returns the prompts as they come."""
-
-    def type_in(*answers: str | Callable[[], str]) -> list[str]:
-        left = list(answers)
-        prompts: list[str] = []
-
-        def ask(prompt: str) -> str:
-            prompts.append(prompt)
-            if not left:
-                raise EOFError
-            answer = left.pop(0)
-            return answer if isinstance(answer, str) else answer()
-
-        monkeypatch.setattr(getpass, "getpass", ask)
-        return prompts
-
-    return type_in
-
-
 # A host on the way
 
 BOTH = pytest.mark.parametrize("transport", [lines.SSH, lines.PARAMIKO])
