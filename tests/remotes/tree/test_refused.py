@@ -16,7 +16,7 @@ from reconcile.remotes.sftp import driver
 from reconcile.run import run
 from tests.remotes.conformance import Heard
 from tests.remotes.tree.test_quirks import learned
-from tests.support.quirky import HANDLES, Quirk, QuirkyFiles
+from tests.support.quirky import HANDLES, MORE_HANDLES, Quirk, QuirkyFiles
 from tests.support.trees import Tree, assert_same_tree, build_tree, read_tree
 
 JobTo = Callable[..., Job]
@@ -234,14 +234,17 @@ def test_what_somebody_else_put_on_another_file_system_is_kept_there(
     assert {path.read_text() for path in folder.rglob("*") if path.is_file()} == set(kept.values())
 
 
+@pytest.mark.parametrize(
+    ("quirk", "most"), [(Quirk.FEW_HANDLES, HANDLES), (Quirk.SIXTEEN_HANDLES, MORE_HANDLES)]
+)
 def test_a_server_with_few_handles_is_asked_for_fewer_and_remembered(
-    job_to: JobTo, source: Path, there: Path
+    quirk: Quirk, most: int, job_to: JobTo, source: Path, there: Path
 ) -> None:
-    job = job_to(Quirk.FEW_HANDLES)
+    job = job_to(quirk)
     build_tree(source, {f"d{n}": {**small(9), "big": os.urandom(70_000)} for n in range(9)})
     well(job)
     assert_same_tree(source, there)
-    assert 1 <= (learned(job).handles or 0) <= 2 * HANDLES
+    assert 1 <= (learned(job).handles or 0) <= 2 * most
     build_tree(source, {f"d{n}": small(9) for n in range(12)})
     for n in range(7):
         (source / f"d{n}/big").unlink()
