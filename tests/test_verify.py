@@ -146,7 +146,7 @@ def test_what_is_not_ours_is_told_and_counts_where_nothing_else_may_be(job: Reco
     ran = job("verify")
     assert (ran.code, found(ran)) == (0, {"others": "foreign"})
     assert ran.document["checked"]["findings"][0]["entries"] == 3
-    assert "? others/  (3 entries)" in job("verify", json_out=False).out
+    assert "? others/  3 entries" in job("verify", json_out=False).out
     assert job("verify", "--strict").code == job("verify", "--mirror").code == 3
     assert job("verify", "--strict", "--fix", "--yes", json_out=False).code == 3, "it is not ours to touch"
     assert (dest / "others/deep/file").exists()
@@ -203,7 +203,7 @@ def test_it_says_how_to_mend(job: Reconcile, dest: Path) -> None:
     ran = job("verify", json_out=False)
     assert ran.code == 3
     lines = ran.out.splitlines()
-    assert lines[:3] == ["  (- missing  ~ not as it was left)", "  ~ file  (mode 644 → 600)", "  - folder/a"]
+    assert lines[:3] == ["  (- missing  ~ not as it was left)", "  ~ file  mode 644 → 600", "  - folder/a"]
     assert lines[3].startswith("reconcile: verify: 1 missing, 1 with another mode; 7 entries looked at → ")
     assert lines[4].startswith("reconcile: to mend it: reconcile verify ")
     assert lines[4].endswith(" --fix")

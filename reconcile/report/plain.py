@@ -113,8 +113,7 @@ class PlainReporter(Recorder):
         lines = findings.list_findings(checked.findings, limit=None if self.verbose else plans.LINES)
         if lines:
             self.print_legend(f"({plans.explain_signs(lines, findings.MEANINGS)})")
-        for line in lines:
-            self.show(line)
+        self._show_all(lines)
         self.print_summary(findings.summarise_check(checked, target), well=not checked.wrong)
         if checked.wrong and self.to_do_it:
             self.print_next(words.show_message(self.to_do_it), "mend")
@@ -145,11 +144,23 @@ class PlainReporter(Recorder):
 
     def show_plan(self, result: Result) -> None:
         """What the signs mean, and a line for each thing to do, or for many of a folder."""
-        lines = plans.list_plan(result.plan, limit=None if self.verbose else plans.LINES)
-        if lines:
-            self.print_legend(f"({plans.explain_signs(lines)})")
-        for line in lines:
+        lines, deleted = plans.list_plan(result.plan, limit=None if self.verbose else plans.LINES)
+        if not lines and not deleted:
+            return
+        self.print_title(f"{words.show_name(result.source)} → {words.show_name(result.target)}")
+        self.print_legend(f"({plans.explain_signs([*lines, *deleted])})")
+        self._show_all(lines)
+        if deleted:
+            self.print_title("To delete there:", warns=True)
+            self._show_all(deleted)
+
+    def _show_all(self, lines: Sequence[plans.Line]) -> None:
+        for line in plans.align(lines, self.width):
             self.show(line)
+
+    def print_title(self, text: str, *, warns: bool = False) -> None:
+        """What the lines below are about."""
+        self.out.line(text)
 
     def print_legend(self, text: str) -> None:
         """What the signs mean."""

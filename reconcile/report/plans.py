@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
@@ -21,7 +20,10 @@ SIGNS = {
     Op.DELETE: "-",
 }
 LINES = 40  # a longer plan is folded by directory
-MEANINGS = {"+": "new", "~": "changed", "→": "moved", "-": "deleted", "*": "several in a folder"}
+DELETED = 200  # lines: what goes is told in full, if that can be read at all
+MEANINGS = {"+": "new", "~": "changed", "→": "moved", "-": "deleted"}
+DEEDS = {"+": "new", "~": "changed", "→": "moved here", "-": "deleted"}  # of what is folded
+MARGIN = 28  # columns that are left for a sign, and for most remarks
 PLAIN_REASONS = {"", "new", "content", "deleted"}  # the sign says as much
 META_REASONS = {"mode", "time", "mode and time"}  # which the difference itself tells better
 
@@ -34,7 +36,7 @@ class Line(Struct, frozen=True):
     remark: str = ""
 
     def __str__(self) -> str:
-        return f"{self.sign} {self.text}" + (f"  ({self.remark})" if self.remark else "")
+        return f"{self.sign} {self.text}" + (f"  {self.remark}" if self.remark else "")
 
 
 def describe(action: Action) -> Line:
@@ -53,6 +55,8 @@ def describe(action: Action) -> Line:
         remarks.append(show_message(action.reason))
     if action.entries > 1:
         remarks.append(f"{action.entries:,} entries")
+    if action.op is Op.DELETE:
+        remarks += _loss_remarks(action)
     return Line(SIGNS.get(action.op, "·"), text, ", ".join(remarks))
 
 
@@ -70,6 +74,17 @@ def _content_remarks(action: Action) -> Iterator[str]:
         before = old.size if same_kind and old is not None else action.bytes
         change = f"{show_bytes(before)} → " if before != action.bytes else ""
         yield change + show_bytes(action.bytes)
+
+
+def _loss_remarks(action: Action) -> Iterator[str]:
+    """How much goes, and whether for good."""
+    old = action.old
+    gone = [entry for _, entry in action.members] if old is None else [old, *(e for _, e in action.members)]
+    files = [entry.size for entry in gone if entry.kind is Kind.FILE]
+    if files:
+        yield show_bytes(sum(files))
+    if action.keep:
+        yield "kept in the trash there"
 
 
 def _meta_differences(action: Action) -> list[str]:
@@ -98,38 +113,55 @@ def explain_signs(lines: Iterable[Line], meanings: Mapping[str, str] = MappingPr
     return "  ".join(f"{sign} {meaning}" for sign, meaning in meanings.items() if sign in shown)
 
 
-def list_plan(plan: Plan, *, limit: int | None = LINES) -> list[Line]:
-    """What is new or changed, then moves, then deletes, each sorted by path.
+def list_plan(plan: Plan, *, limit: int | None = LINES) -> tuple[list[Line], list[Line]]:
+    """What is new, then what is changed, then moves; and apart from these what is deleted: all by path.
 
-    If it has more than ``limit`` lines the longest of the three are folded by directory, each by
-    itself: a delete is never hidden among new files.
+    If the first have more than ``limit`` lines the longest of the three are folded by directory, each by
+    itself. What is deleted is not, below ``DELETED`` lines: it is what nobody may overlook.
     """
-    parts = _split(action for action in plan.actions if not action.parks)
+    *parts, deleted = _split(action for action in plan.actions if not action.parks)
     rooms = [len(part) for part in parts] if limit is None else _share(limit, [len(part) for part in parts])
-    lines: list[Line] = []
-    for part, room in zip(parts, rooms, strict=True):
-        if len(part) <= room:
-            lines += map(describe, part)
-        else:
-            lines += _fold(part, room)
-    return lines
+    lines = [line for part, room in zip(parts, rooms, strict=True) for line in _list(part, room)]
+    return lines, _list(deleted, len(deleted) if limit is None else DELETED)
 
 
-def _split(actions: Iterable[Action]) -> tuple[list[Action], list[Action], list[Action]]:
-    """What is new or changed, moves and deletes. Of a path that is touched again the first counts."""
-    parts: tuple[list[Action], list[Action], list[Action]] = ([], [], [])
+def align(lines: Sequence[Line], width: int) -> list[Line]:
+    """The same with their remarks in one column: that of the longest text which leaves ``width`` room."""
+    fits = [cells for line in lines if line.remark and (cells := count_cells(line.text)) <= width - MARGIN]
+    column = max(fits, default=0)
+    return [
+        Line(line.sign, line.text + " " * (column - count_cells(line.text)), line.remark)
+        if line.remark
+        else line
+        for line in lines
+    ]
+
+
+def count_cells(text: str) -> int:
+    """Columns that it takes on a screen: what East Asia writes is two wide, what is combined has none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _list(actions: Sequence[Action], room: int) -> list[Line]:
+    return list(map(describe, actions)) if len(actions) <= room else _fold(actions, room)
+
+
+def _split(actions: Iterable[Action]) -> list[list[Action]]:
+    """What is new, changed, moved and deleted. Of a path that is touched again the first counts."""
+    parts: dict[str, list[Action]] = {sign: [] for sign in MEANINGS}
     told: set[str] = set()
     for action in actions:
-        if action.op is Op.MOVE:
-            parts[1].append(action)
-        elif action.op is Op.DELETE:
-            parts[2].append(action)
+        sign = SIGNS[action.op]
+        if sign in "→-":
+            parts[sign].append(action)
         elif action.path not in told:  # a directory's mode may be set after it was made, or filled
             told.add(action.path)
-            parts[0].append(action)
-    for part in parts:
-        part.sort(key=lambda action: action.path)
-    return parts
+            parts[sign].append(action)
+    return [sorted(part, key=lambda action: action.path) for part in parts.values()]
 
 
 def _share(limit: int, wanted: Sequence[int]) -> list[int]:
@@ -186,17 +218,15 @@ def _fold_folder(folder: str, actions: Sequence[Action]) -> Line:
     """All that is done in a folder; a new one is told as what it will hold."""
     name = show_name(folder) + ("/" if folder else "")
     if all(action.path != folder for action in actions):
-        return _tally(name, actions)
+        return _tally(f"{name}…", actions)
     size = sum(action.bytes for action in actions)
     held = f"{sum(action.entries for action in actions) - 1:,} entries"
     return Line("+", name, f"{held}, {show_bytes(size)}" if size else held)
 
 
 def _tally(text: str, actions: Sequence[Action]) -> Line:
-    """Many actions in one line: ``* lib/  (+ 1,204  ~ 3  - 4, 12.3 MB)``."""
-    counts: Counter[str] = Counter()
-    for action in actions:
-        counts[SIGNS[action.op]] += action.entries
-    signs = "  ".join(f"{sign} {counts[sign]:,}" for sign in ("+", "~", "→", "-") if counts[sign])
+    """Many actions of one kind in one line: ``+ lib/…  1,204 new, 12.3 MB``."""
+    sign = SIGNS[actions[0].op]
     size = sum(action.bytes for action in actions)
-    return Line("*", text, f"{signs}, {show_bytes(size)}" if size else signs)
+    told = f"{sum(action.entries for action in actions):,} {DEEDS[sign]}"
+    return Line(sign, text, f"{told}, {show_bytes(size)}" if size else told)

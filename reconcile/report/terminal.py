@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BAR_WIDTH, NAME_WIDTH = 20, 24  # characters; all of it fits into 80 with most names
 REFRESH_S = 0.1  # seconds between two drawings of the progress display
 _STANDINGS = {"✓": "green", "~": "yellow", "✗": "bold red"}
-_COLOURS = {"+": "green", "~": "yellow", "→": "cyan", "-": "red", "*": "bold", "?": "cyan", "!": "red"}
+_COLOURS = {"+": "green", "~": "yellow", "→": "cyan", "-": "red", "?": "cyan", "!": "red"}
 _WAITING = {
     "scan": "looking at the source",
     "load": "reading what is known of DEST",
@@ -135,7 +135,7 @@ class TerminalReporter(PlainReporter):
 
         text = Text("  ").append(line.sign, _COLOURS.get(line.sign, "")).append(f" {line.text}")
         if line.remark:
-            text.append(f"  ({line.remark})", "dim")
+            text.append(f"  {line.remark}", "dim")
         self.console.print(text)
 
     @property
@@ -151,6 +151,9 @@ class TerminalReporter(PlainReporter):
         style = _STANDINGS.get(row.sign, "dim")
         text = Text("  ").append(row.sign or " ", style).append(" ")
         self.console.print(text.append(row.text, "" if row.sign else "dim"))
+
+    def print_title(self, text: str, *, warns: bool = False) -> None:
+        self.console.print(text, style="bold red" if warns else "bold")
 
     def print_legend(self, text: str) -> None:
         self.console.print(f"  {text}", style="dim")

@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from reconcile.core.errors import Exit
 from reconcile.core.job import Result, Since
-from reconcile.core.model import Action, Op, Problem, Reason
+from reconcile.core.model import Action, Kind, Op, Problem, Reason
 from reconcile.core.units import show_bytes, show_duration
 
 PROBLEMS = 20  # lines; more of them are only counted
 EXAMPLES = 3  # paths of problems of one cause that are named; so many have a line each
 
-_VERBS = {  # singular, plural; {} is the number
-    "plan": {
-        Op.CREATE: ("{} to create", "{} to create"),
-        Op.MODIFY: ("{} to modify", "{} to modify"),
-        Op.MOVE: ("{} to move", "{} to move"),
-        Op.DELETE: ("{} to delete", "{} to delete"),
-        Op.MKDIR: ("{} directory to make", "{} directories to make"),
-        Op.SETMETA: ("{} mode or time to set", "{} modes or times to set"),
-    },
-    "run": {
-        Op.CREATE: ("{} created", "{} created"),
-        Op.MODIFY: ("{} modified", "{} modified"),
-        Op.MOVE: ("{} moved", "{} moved"),
-        Op.DELETE: ("{} deleted", "{} deleted"),
-        Op.MKDIR: ("{} directory made", "{} directories made"),
-        Op.SETMETA: ("{} mode or time set", "{} modes or times set"),
-    },
+# What is done, in the order in which it is told, and by which operations.
+DEEDS = {
+    "create": (Op.CREATE, Op.MKDIR),
+    "change": (Op.MODIFY, Op.SETMETA),
+    "move": (Op.MOVE,),
+    "delete": (Op.DELETE,),
 }
 
 
@@ -100,8 +89,6 @@ def _are(count: int) -> str:
 
 def _summarise(result: Result, verbose: bool, failed: str | None) -> str:
     done = result.done
-    counts, entries = count_actions(done)
-    parts = [_count_words(result.command, op, counts[op], entries[op]) for op in Op if counts[op]]
     problems = f", {_plural(len(result.problems), 'problem')}" if result.problems else ""
     if result.notes:
         problems += f", {_plural(len(result.notes), 'note')}{'' if verbose else ' (-v shows them)'}"
@@ -109,13 +96,14 @@ def _summarise(result: Result, verbose: bool, failed: str | None) -> str:
     size = sum(action.bytes for action in done)
     target = show_name(result.target)
     if result.command == "plan":
-        if not parts:
+        if not done:
             return f"plan: nothing to do{problems}{unchanged if not problems else ''}"
-        if size:
-            parts.append(f"{show_bytes(size)} to send")
+        deeds = ", ".join(_count_deeds(done, "{} to {}"))
+        sends = f"{show_bytes(size)} to send" if size else "nothing to send"
         if result.plan.bytes_avoided:
-            parts.append(f"{show_bytes(result.plan.bytes_avoided)} need not be sent")
-        return f"plan: {', '.join(parts)}{problems} → {target}"
+            sends += f", {show_bytes(result.plan.bytes_avoided)} need not be sent"
+        return f"plan: {deeds}; {sends}{problems}"
+    parts = [told for told in _count_deeds(done, "{} {}d") if not told.startswith("0 ")]
     if failed is not None:
         parts += [f"{show_bytes(size)} sent"] if size else []
         return f"{failed} {'after ' + ', '.join(parts) if parts else 'before anything was done'} → {target}"
@@ -126,6 +114,25 @@ def _summarise(result: Result, verbose: bool, failed: str | None) -> str:
         return f"nothing done{problems} → {target}"
     how = "nothing to do" if result.connected else "nothing to do, no connection made"
     return f"{how}{problems}{unchanged}"
+
+
+def _count_deeds(actions: Iterable[Action], form: str) -> Iterator[str]:
+    """How much of each deed: ``2 to move``, or ``2 to move (74 entries)`` where subtrees are among it.
+
+    A directory may be touched again, as its mode is set once it is filled: it counts as what came first.
+    """
+    counts, entries = Counter[Op](), Counter[Op]()
+    directories: set[str] = set()
+    for action in actions:
+        if action.op in (Op.MKDIR, Op.SETMETA) and action.kind is Kind.DIR:
+            if action.path in directories:
+                continue
+            directories.add(action.path)
+        counts[action.op] += 1
+        entries[action.op] += action.entries
+    for deed, ops in DEEDS.items():
+        count, held = sum(counts[op] for op in ops), sum(entries[op] for op in ops)
+        yield form.format(f"{count:,}", deed) + (f" ({held:,} entries)" if held != count else "")
 
 
 def explain_interruption(code: Exit, result: Result, *, at_once: bool = False) -> str:
@@ -197,11 +204,6 @@ def count_actions(actions: Iterable[Action]) -> tuple[Counter[Op], Counter[Op]]:
         counts[action.op] += 1
         entries[action.op] += action.entries
     return counts, entries
-
-
-def _count_words(command: str, op: Op, count: int, entries: int) -> str:
-    words = _VERBS[command][op][count != 1].format(f"{count:,}")
-    return f"{words} ({entries:,} entries)" if entries != count else words
 
 
 def _plural(count: int, one: str, many: str | None = None) -> str:

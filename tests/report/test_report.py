@@ -173,19 +173,59 @@ def test_durations_are_readable(seconds: float, shown: str) -> None:
 # A plan
 
 
+def listed(plan: Plan, **how: int | None) -> list[plans.Line]:
+    lines, deleted = plans.list_plan(plan, **how)
+    assert "-" not in {line.sign for line in lines}
+    assert {line.sign for line in deleted} <= {"-"}
+    return [*lines, *deleted]
+
+
 def test_a_short_plan_is_a_list_of_signs() -> None:
-    assert [str(line) for line in plans.list_plan(PLAN)] == [
-        r"+ link  (link to a b\n)",
+    assert [str(line) for line in listed(PLAN)] == [
+        r"+ link  link to a b\n",
         "+ new/",
-        "+ new/file  (1.2 MB)",
-        "~ run.sh  (mode 644 → 755)",
-        r"~ x [/x] [red]:smile:\x1b[31m\r\n\u202e\xff  (1.2 MB)",
+        "+ new/file  1.2 MB",
+        "~ run.sh  mode 644 → 755",
+        r"~ x [/x] [red]:smile:\x1b[31m\r\n\u202e\xff  1.2 MB",
         "→ b → a",
         "→ a → b",
-        "→ 2023/ → pics/2023/  (1,000 entries)",
-        "- old/  (37 entries)",
+        "→ 2023/ → pics/2023/  1,000 entries",
+        "- old/  37 entries",
     ]
-    assert plans.explain_signs(plans.list_plan(PLAN)) == "+ new  ~ changed  → moved  - deleted"
+    assert plans.explain_signs(listed(PLAN)) == "+ new  ~ changed  → moved  - deleted"
+
+
+@pytest.mark.parametrize(
+    ("action", "shown"),
+    [
+        (Action(Op.DELETE, "f", old=FILE, reason="deleted"), "- f  1.2 MB"),
+        (Action(Op.DELETE, "l", old=LINK, reason="deleted"), "- l"),
+        (
+            Action(Op.DELETE, "d", old=FOLDER, members=(("a", FILE), ("b", FOLDER)), entries=3),
+            "- d/  3 entries, 1.2 MB",
+        ),
+        (
+            Action(Op.DELETE, "f", old=FILE, keep=True, reason="is now a dir"),
+            "- f  is now a dir, 1.2 MB, kept in the trash there",
+        ),
+    ],
+)
+def test_what_is_deleted_says_how_much_goes_and_whether_for_good(action: Action, shown: str) -> None:
+    assert [str(line) for line in listed(Plan([[action]]))] == [shown]
+
+
+def test_remarks_stand_in_one_column_as_wide_as_a_screen_shows_names() -> None:
+    names = ["a", "longer", "日本", "e\u0301", "x" * 60, "none"]
+    lines = [plans.Line("+", name, "" if name == "none" else "1 B") for name in names]
+    assert [str(line) for line in plans.align(lines, 80)] == [
+        "+ a       1 B",
+        "+ longer  1 B",
+        "+ 日本    1 B",
+        "+ e\u0301       1 B",
+        f"+ {'x' * 60}  1 B",
+        "+ none",
+    ]
+    assert plans.align([], 80) == []
 
 
 @pytest.mark.parametrize(
@@ -199,14 +239,14 @@ def test_a_short_plan_is_a_list_of_signs() -> None:
 )
 def test_a_change_is_told_as_what_was_and_what_will_be(old: Entry, new: Entry, shown: str) -> None:
     reason = "content" if old.kind is new.kind else "was a symlink"
-    [line] = plans.list_plan(Plan([[Action(Op.MODIFY, "x", new=new, old=old, reason=reason)]]))
-    assert str(line) == f"~ x  ({shown})"
+    [line] = listed(Plan([[Action(Op.MODIFY, "x", new=new, old=old, reason=reason)]]))
+    assert str(line) == f"~ x  {shown}"
 
 
 def test_a_time_and_a_mode_are_told_together() -> None:
     new = replace(FILE, mode=0o600, mtime_ns=5_000_000_000)
-    [line] = plans.list_plan(Plan([[Action(Op.SETMETA, "x", new=new, old=FILE, reason="mode and time")]]))
-    assert str(line) == "~ x  (mode 644 → 600, time)"
+    [line] = listed(Plan([[Action(Op.SETMETA, "x", new=new, old=FILE, reason="mode and time")]]))
+    assert str(line) == "~ x  mode 644 → 600, time"
 
 
 def test_a_path_that_is_touched_twice_is_listed_once() -> None:
@@ -214,62 +254,69 @@ def test_a_path_that_is_touched_twice_is_listed_once() -> None:
         [Action(Op.MKDIR, "d", new=FOLDER, reason="new")],
         [Action(Op.SETMETA, "d", new=replace(FOLDER, mode=0o555), old=FOLDER, reason="mode")],
     ]
-    assert [str(line) for line in plans.list_plan(Plan(steps))] == ["+ d/"]
+    assert [str(line) for line in listed(Plan(steps))] == ["+ d/"]
+    assert words.summarise(plan_result(Plan(steps))).startswith("plan: 1 to create, 0 to change, ")
 
 
 def test_deletes_and_moves_are_never_hidden_among_new_files() -> None:
     actions = [create(f"lib/{number}", 1) for number in range(500)]
     actions += [Action(Op.MOVE, "lib/moved", new=FILE, source="from", moved=FILE)]
     actions += [Action(Op.DELETE, f"lib/old{number}", old=FILE) for number in range(3)]
-    lines = [str(line) for line in plans.list_plan(Plan([actions]))]
+    lines = [str(line) for line in listed(Plan([actions]))]
     assert lines == [
-        "* lib/  (+ 500, 500 B)",
+        "+ lib/…  500 new, 500 B",
         "→ from → lib/moved",
-        "- lib/old0",
-        "- lib/old1",
-        "- lib/old2",
+        "- lib/old0  1.2 MB",
+        "- lib/old1  1.2 MB",
+        "- lib/old2  1.2 MB",
     ]
     many = [create(f"a{number}/x", 1) for number in range(100)]
-    many += [Action(Op.DELETE, f"b{number}/x", old=FILE) for number in range(100)]
-    signs = Counter(line.sign for line in plans.list_plan(Plan([many])))
-    assert signs == {"+": plans.LINES // 2, "-": plans.LINES // 2, "*": 2}
+    many += [Action(Op.DELETE, f"b{number}/x", old=FILE) for number in range(150)]
+    signs = Counter(line.sign for line in listed(Plan([many])))
+    assert signs == {"+": plans.LINES + 1, "-": 150}
+
+
+def test_what_nobody_could_read_is_folded_though_it_goes_and_v_tells_it_all() -> None:
+    many = Plan([[Action(Op.DELETE, f"b/{number}", old=FILE) for number in range(2000)]])
+    assert [str(line) for line in listed(many)] == ["- b/…  2,000 deleted"]
+    assert len(listed(many, limit=None)) == 2000
 
 
 def test_a_new_folder_is_one_line_of_a_folded_plan() -> None:
     actions = [Action(Op.MKDIR, path, new=FOLDER, reason="new") for path in ("photos", "photos/2023")]
     actions += [create(f"photos/2023/{number}", 1000) for number in range(60)]
-    lines = [str(line) for line in plans.list_plan(Plan([actions]))]
-    assert lines == ["+ photos/", "+ photos/2023/  (60 entries, 60.0 kB)"]
+    lines = [str(line) for line in listed(Plan([actions]))]
+    assert lines == ["+ photos/", "+ photos/2023/  60 entries, 60.0 kB"]
 
 
 def test_a_long_plan_is_folded_by_directory() -> None:
     paths = (
         [f"big/deep/{number}" for number in range(500)] + [f"small/{number}" for number in range(3)] + ["top"]
     )
-    lines = [str(line) for line in plans.list_plan(Plan([[create(path, 1000) for path in paths]]))]
+    lines = [str(line) for line in listed(Plan([[create(path, 1000) for path in paths]]))]
     assert lines == [
-        "+ top  (1.0 kB)",
-        "* big/deep/  (+ 500, 500 kB)",
-        "+ small/0  (1.0 kB)",
-        "+ small/1  (1.0 kB)",
-        "+ small/2  (1.0 kB)",
+        "+ top  1.0 kB",
+        "+ big/deep/…  500 new, 500 kB",
+        "+ small/0  1.0 kB",
+        "+ small/1  1.0 kB",
+        "+ small/2  1.0 kB",
     ]
 
 
 @pytest.mark.parametrize("path", ["{}", "{}/a", "a/{}/b", "a/b/{}", "{0}/{0}/{0}"])
 def test_a_folded_plan_fits_and_loses_nothing(path: str) -> None:
     actions = [create(path.format(number), 1) for number in range(1000)]
-    lines = plans.list_plan(Plan([actions]))
+    lines = listed(Plan([actions]))
     assert len(lines) <= plans.LINES + 1
-    tallies = [re.search(r"\+ ([\d,]+)", line.remark) for line in lines]
+    tallies = [re.search(r"([\d,]+) new", line.remark) for line in lines]
     assert sum(int(tally[1].replace(",", "")) if tally else 1 for tally in tallies) == 1000
-    assert len(plans.list_plan(Plan([actions]), limit=None)) == 1000
+    assert len(listed(Plan([actions]), limit=None)) == 1000
 
 
 def test_the_summary_of_a_plan() -> None:
     assert words.summarise(plan_result()) == (
-        "plan: 2 to create, 1 to modify, 3 to move (1,002 entries), 1 to delete (37 entries), "
-        "1 directory to make, 1 mode or time to set, 2.5 MB to send, 5.0 MB need not be sent → sftp://host/dest"
+        "plan: 3 to create, 2 to change, 3 to move (1,002 entries), 1 to delete (37 entries); "
+        "2.5 MB to send, 5.0 MB need not be sent"
     )
     assert words.summarise(plan_result(Plan())) == "plan: nothing to do (1,234 entries unchanged)"
 
@@ -282,7 +329,7 @@ def test_the_summary_of_a_plan() -> None:
     [
         (
             run_result(DONE[1:3]),
-            "1 moved, 1 directory made, nothing sent in 4.1 s → sftp://host/dest",
+            "1 created, 1 moved, nothing sent in 4.1 s → sftp://host/dest",
         ),
         (
             run_result([create("a")], problems=[PROBLEM]),
@@ -307,7 +354,7 @@ def test_the_summary_of_a_run(result: Result, line: str) -> None:
 def test_cron_gets_one_line_and_problems_on_stderr() -> None:
     reporter, out, err = plain("run")
     live_through(reporter, run_result(problems=[PROBLEM]), 3)
-    assert out.getvalue().startswith("reconcile: 2 created, 1 modified, 3 moved")
+    assert out.getvalue().startswith("reconcile: 3 created, 2 changed, 3 moved")
     assert out.getvalue().count("\n") == 1
     assert err.getvalue().splitlines() == [
         r"reconcile: note: the server can't do [/this]\x1b[31m",
@@ -319,8 +366,22 @@ def test_a_plan_that_nobody_watches_is_plain_text() -> None:
     reporter, out, err = plain("plan")
     live_through(reporter, plan_result())
     assert "\x1b" not in out.getvalue() + err.getvalue()
-    assert "  → 2023/ → pics/2023/  (1,000 entries)\n" in out.getvalue()
-    assert out.getvalue().splitlines()[-1].startswith("reconcile: plan: 2 to create")
+    title, *lines, block, gone, summary = out.getvalue().splitlines()
+    assert title == "/src → sftp://host/dest"
+    assert lines[0] == "  (+ new  ~ changed  → moved  - deleted)"
+    assert re.fullmatch(r"  → 2023/ → pics/2023/ +1,000 entries", lines[-1])
+    assert (block, gone) == ("To delete there:", "  - old/  37 entries")
+    assert summary.startswith("reconcile: plan: 3 to create")
+
+
+def test_a_plan_that_deletes_nothing_has_no_block_of_it() -> None:
+    reporter, out, _ = plain("plan")
+    reporter.finish(plan_result(Plan([[create("a")]])), 0)
+    assert out.getvalue().splitlines()[1:] == [
+        "  (+ new)",
+        "  + a  1.2 MB",
+        "reconcile: plan: 1 to create, 0 to change, 0 to move, 0 to delete; 1.2 MB to send",
+    ]
 
 
 def test_quiet_says_nothing_unless_something_is_wrong() -> None:
@@ -433,7 +494,7 @@ def test_names_are_never_markup_nor_control_codes(verbose: bool) -> None:
         live_through(reporter, result)
         assert "\x1b[31mx" not in out.getvalue()
         if command == "plan" or verbose:
-            assert r"~ x [/x] [red]:smile:\x1b[31m\r\n\u202e\xff  (1.2 MB)" in seen(out.getvalue())
+            assert r"~ x [/x] [red]:smile:\x1b[31m\r\n\u202e\xff  1.2 MB" in seen(out.getvalue())
         if command == "run":
             assert r"problem: bad\nname: permission denied" in seen(err.getvalue())
 

@@ -114,7 +114,7 @@ def test_a_recipe(name: str, tmp_path: Path, source: Path, monkeypatch: pytest.M
         login = [] if "--password-env" in options else list(double.flags)
         state = ["--state", str(tmp_path / "state")]
         said = call(command, str(source), url, *options, *login, *state)
-        assert "3 created" in said
+        assert "5 created" in said
         there = double.served / target.path.removeprefix("~").lstrip("/")
         assert_same_tree(source, there, modes=not name.startswith("Android"))
         assert "no connection" in call(command, str(source), url, *options, *login, *state)
