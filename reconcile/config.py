@@ -25,6 +25,7 @@ from reconcile.remotes.urls import URL, fold_path
 _ELSEWHERE = r"(?s)[^/]*:.*"
 _LIMIT = r"([0-9]{1,18})(%?)"
 _AGE = r"([0-9]{1,5})([hdw])"
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 _UNITS = {"h": 3600.0, "d": 86400.0, "w": 604800.0}  # seconds
 _DEFAULTS = Options()
 _LONG = 1_000_000.0  # seconds; more is a slip of the finger, and too much for some clocks
@@ -60,6 +61,7 @@ class Flags(Struct, frozen=True):
     check_mark: bool = _DEFAULTS.check_mark
     start_over: bool = _DEFAULTS.start_over
     moved_from: str | None = None
+    job: str | None = None
     fsync: str = _DEFAULTS.fsync
     retries: int = _DEFAULTS.retries
     retry_max_wait: float = _DEFAULTS.retry_max_wait
@@ -96,13 +98,15 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     workdir = _remote_workdir(flags.remote_workdir)
     dest = scheme.folders(target, workdir)
     files = tuple(scheme.own_files(login))
-    place = find_place(base, source, target, None if moved_from is None else _as_given(moved_from))
+    name = _job_name(flags.job)
+    place = find_place(base, source, target, None if moved_from is None else _as_given(moved_from), name)
     return Job(
         source=place.source,
         target=target,
         state=place.folder,
         former=place.former,
         formerly=place.formerly,
+        name=name,
         options=Options(
             mirror=flags.mirror,
             adopt_existing=flags.adopt_existing or flags.start_over,
@@ -243,6 +247,15 @@ def _seconds(value: float, option: str, *, least: float = 0) -> float:
     if not least <= value <= _LONG:  # never true of a NaN
         _refuse(f"{option} takes a number of seconds, from {least:g} to {_LONG:.0f}")
     return value
+
+
+def _job_name(text: str | None) -> str:
+    """As it may be in names of files, here and on a server; "": none was given."""
+    if text is not None and not re.fullmatch(_NAME, text):
+        _refuse(
+            "--job takes a name of up to 64 letters, digits, '.', '_' and '-', the first a letter or a digit"
+        )
+    return text or ""
 
 
 def _remote_workdir(text: str | None) -> str | None:

@@ -123,6 +123,12 @@ _OPTIONS = [
         metavar="PATH",
         help="SRC was there before: take over what is known of it. Once.",
     ),
+    click.option(
+        "--job",
+        metavar="NAME",
+        help="Know what was sent to DEST by this name instead of by the path of SRC, which may then be "
+        "another each time.",
+    ),
     click.option("--rehash", is_flag=True, help="Read every file again instead of trusting its times."),
     click.option("--ignore-inode", is_flag=True, help="For file systems whose inode numbers change."),
     click.option("--ignore-ctime", is_flag=True, help="For file systems whose change times lie."),

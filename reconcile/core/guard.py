@@ -10,8 +10,8 @@ from types import MappingProxyType
 
 from reconcile.core.arrivals import lost
 from reconcile.core.errors import Refused
-from reconcile.core.job import Options
-from reconcile.core.model import Action, Directory, DirectorySnapshot, Entry, Kind, Op, Plan, Scan
+from reconcile.core.job import Job, Options
+from reconcile.core.model import Action, Change, Directory, DirectorySnapshot, Entry, Kind, Op, Plan, Scan
 
 SMALL_SNAPSHOT = 20  # entries; below this the default of --max-delete guards nothing
 DEFAULT_MAX_DELETE = "50%"
@@ -94,7 +94,38 @@ def _count(plan: Plan, old: DirectorySnapshot, enough: float) -> int:
     return total
 
 
+def guard_name(plan: Plan, old: DirectorySnapshot, job: Job, changes: Iterable[Change]) -> None:
+    """Of a job that is known by its name, and goes on from another SRC: whether that is the same one.
+
+    Raises ``Refused`` where less than half of what is known is there. What moved is, and what comes again
+    with another hash in its name. Content is no matter: a site with a new footer on each page is the same.
+    """
+    if job.formerly == old.source:
+        return
+    gone = [each for each in changes if each.new is None and each.old is not None and not each.old.retained]
+    moved = sum(action.entries for action in plan.actions if action.op is Op.MOVE and not action.parks)
+    come = (action.path for action in plan.actions if action.op is Op.CREATE and action.kind is Kind.FILE)
+    vanished = (each.path for each in gone if each.old is not None and each.old.kind is Kind.FILE)
+    missing = len(gone) - moved - _count_rehashed(vanished, come)
+    total = _count(plan, old, math.inf) - count_kept(old)
+    if 2 * missing > total:
+        raise Refused(
+            f"The last time the job {job.name!r} has sent {old.source!r}, and of the {total:,} entries that "
+            f"it knows {missing:,} are not in {job.source!r}. Nothing was done. If that is another folder, "
+            f"give it another --job; if it is the same, run once with --moved-from {old.source!r}."
+        )
+
+
 def count_rehashed(actions: Iterable[Action]) -> int:
+    """``_count_rehashed`` of what is deleted, and comes."""
+    paths: dict[Op, list[str]] = {Op.DELETE: [], Op.CREATE: []}
+    for action in actions:
+        if action.op in paths and action.kind is Kind.FILE:
+            paths[action.op].append(action.path)
+    return _count_rehashed(paths[Op.DELETE], paths[Op.CREATE])
+
+
+def _count_rehashed(vanished: Iterable[str], new: Iterable[str]) -> int:
     """Files that vanish where another comes under the same name but for one run of letters and digits.
 
     Each is paired with one other. Where several could be meant, as with the pictures of
@@ -102,11 +133,10 @@ def count_rehashed(actions: Iterable[Action]) -> int:
     """
     gone: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     come: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
-    for action in actions:
-        if action.op in (Op.DELETE, Op.CREATE) and action.kind is Kind.FILE:
-            some = gone if action.op is Op.DELETE else come
-            for around, run in _split_name(action.path):
-                some[around].append((action.path, run))
+    for paths, some in ((vanished, gone), (new, come)):
+        for path in paths:
+            for around, run in _split_name(path):
+                some[around].append((path, run))
     paired: set[str] = set()
     count = 0
     for around, olds in gone.items():

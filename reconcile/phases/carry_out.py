@@ -91,5 +91,6 @@ def _commit(run: Held, truth: Fold) -> None:
     settled = fingerprint(run.job.options, run.filter)
     if new is run.old and new.serial and new.settled == settled:
         return
+    new = replace(new, source=run.job.source)  # from where the job of that name came last
     run.old = replace(new, serial=run.old.serial + 1, taken_ns=run.found.started_ns, settled=settled)
     save_snapshot(run.job.state, run.old)

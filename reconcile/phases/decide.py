@@ -8,7 +8,7 @@ from reconcile.apply.adopt import check_blank
 from reconcile.core import plan as planning
 from reconcile.core.diff import diff, fill, infer, unread
 from reconcile.core.errors import Refused
-from reconcile.core.guard import count_rehashed, guard, tell_gone
+from reconcile.core.guard import count_rehashed, guard, guard_name, tell_gone
 from reconcile.core.job import Options, Since
 from reconcile.core.model import Change, DirectorySnapshot, Op, Plan, Problem, Reason, Stage
 from reconcile.core.paths import within
@@ -17,7 +17,7 @@ from reconcile.source.doubt import leave_alone, moved_meanwhile
 from reconcile.source.files import read_contents
 from reconcile.state.device import is_other_device
 from reconcile.state.overdue import read_overdue
-from reconcile.state.place import find_others
+from reconcile.state.place import find_others, is_elsewhere
 from reconcile.state.trouble import describe_failing, recall_failing
 
 
@@ -38,6 +38,8 @@ def decide(run: Held, first: DirectorySnapshot, spent: int | None = None) -> Pla
         plan = planning.make_plan(
             run.old, run.found, changes, options, problems, caps=run.caps, moves=moves, careful=careful
         )
+        if is_elsewhere(run.job, run.old):
+            guard_name(plan, run.old, run.job, changes)
         other_device = is_other_device(run.job.state, run.job.source)
         overdue = read_overdue(run.job.state)
         try:

@@ -37,8 +37,8 @@ def load(run: Held, *, repair: bool) -> DirectorySnapshot:
         if at_work is not None:
             run.reporter.say(f"a run of this job is at work{at_work}; this plan is from before it")
         if not run.job.options.start_over:
-            old = read_snapshot(run.job.state, run.job.source, run.job.target, run.job.formerly)
-        if old is not None and old.source != run.job.source:
+            old = recall(run.job)
+        if old is not None and old.source != run.job.source and not run.job.name:
             old = replace(old, source=run.job.source)
             if repair:  # the link by which it was found may turn
                 save_snapshot(run.job.state, old)
@@ -60,6 +60,11 @@ def load(run: Held, *, repair: bool) -> DirectorySnapshot:
     if run.job.options.refresh:
         old = _refresh(run, old, repair=repair)
     return old
+
+
+def recall(job: Job) -> DirectorySnapshot | None:
+    """What the job has saved last; None: nothing yet. Raises what ``read_snapshot`` does."""
+    return read_snapshot(job.state, job.source, job.target, job.formerly, by_name=bool(job.name))
 
 
 def left_open(state: str, old: DirectorySnapshot) -> Leftover | None:
@@ -119,7 +124,7 @@ def _set_right(run: Held, *, repair: bool) -> Callable[[str], bool]:
     job = run.job
     try:
         leftover = read_journal(job.state)
-        old = read_snapshot(job.state, job.source, job.target, job.formerly) if leftover is not None else None
+        old = recall(job) if leftover is not None else None
     except ReconcileError:
         return anywhere
     if leftover is None:

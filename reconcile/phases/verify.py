@@ -16,12 +16,11 @@ from reconcile.core.errors import Refused, Stale
 from reconcile.core.job import Job, Reporter, Result, Stop
 from reconcile.core.model import Action, DirectorySnapshot, Entry, Kind, Op, Outcome, Plan, Tally
 from reconcile.phases.held import Held, hold
-from reconcile.phases.load import footing_of, left_open
+from reconcile.phases.load import footing_of, left_open, recall
 from reconcile.state import small
 from reconcile.state.journal import Leftover
 from reconcile.state.lock import find_run
 from reconcile.state.private import check_folder
-from reconcile.state.store import read_snapshot
 
 VERIFIED = "verified"  # in the state folder: the file that was read back last, where not all are
 
@@ -67,7 +66,7 @@ def _recall(run: Held) -> tuple[DirectorySnapshot, Leftover | None]:
     job, leftover = run.job, None
     with run.phase("load"):
         check_folder(job.state)
-        old = read_snapshot(job.state, job.source, job.target, job.formerly)
+        old = recall(job)
         if old is None or not old.serial:
             raise Refused(
                 "Nothing is known of DEST: no run of this job has come to its end yet, or its state is "

@@ -2,7 +2,8 @@
 
 A job is the path of SRC as it was given, and DEST. The same folder may be reached by other
 paths, through links that are there to turn (``current -> releases/7``), and states of
-earlier versions go by the real path.
+earlier versions go by the real path. With a name it is that and DEST, wherever SRC is; what SRC
+had brought there without a name becomes the named job's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 
 from reconcile.core.errors import UsageError
 from reconcile.core.job import Job, Target
+from reconcile.core.model import DirectorySnapshot
 from reconcile.state.lock import hold_lock
 from reconcile.state.private import open_ours
 from reconcile.state.small import recall, remember
@@ -34,28 +36,45 @@ class Place(Struct, frozen=True):
     formerly: str = ""  # that name
 
 
-def find_place(base: str, source: str, target: Target, moved_from: str | None = None) -> Place:
-    """The place of the job that sends ``source`` to ``target``. Changes nothing.
+def find_place(
+    base: str, source: str, target: Target, moved_from: str | None = None, name: str = ""
+) -> Place:
+    """The place of the job that sends ``source`` to ``target``, by its name if it has one. Changes nothing.
 
     ``moved_from``: where SRC was, if it was elsewhere. Raises UsageError if nothing is known of that.
     """
-    own = Place(job_folder(base, source, target), source)
+    own = Place(job_folder(base, name or source, target), source)
     if has_snapshot(own.folder):
         return replace(own, formerly=moved_from or "")
     others = list(find_others(base, target))
+    by_path = [other for other in others if _is_by_path(other, base, target)]
     if moved_from is not None:
-        former = next((other for other in others if _is_same(other.source, moved_from)), None)
+        known = (*by_path, *(() if name else others))
+        former = next((other for other in known if _is_same(other.source, moved_from)), None)
         if former is None:
             raise UsageError(
                 f"--moved-from: nothing is known of {moved_from!r} being sent to this DEST; look for it in "
                 f"{base!r}, or leave the option out"
             )
+        if former not in by_path:  # a name that it keeps
+            return Place(former.folder, source, formerly=former.source)
         return replace(own, former=former.folder, formerly=former.source)
     real = os.path.realpath(source)
-    for other in others:
-        if source != real and other.source == real:
-            return replace(own, former=other.folder, formerly=real)
-    return next((other for other in others if os.path.realpath(other.source) == real), own)
+    for other in by_path:
+        if other.source in (source, real):
+            return replace(own, former=other.folder, formerly=other.source)
+    if name:
+        return own
+    same = [other for other in others if os.path.realpath(other.source) == real]
+    plain = [other for other in same if other in by_path]
+    if plain:
+        return plain[0]
+    return same[0] if len(same) == 1 else own
+
+
+def _is_by_path(place: Place, base: str, target: Target) -> bool:
+    """Whether the job there is known by the path of its SRC, and not by a name."""
+    return place.folder == job_folder(base, place.source, target)
 
 
 def find_others(base: str, target: Target) -> Iterator[Place]:
@@ -69,6 +88,11 @@ def find_others(base: str, target: Target) -> Iterator[Place]:
         header = _header(folder)
         if header is not None and header["target"] == str(target):
             yield Place(folder, str(header["source"]))
+
+
+def is_elsewhere(job: Job, old: DirectorySnapshot) -> bool:
+    """Whether SRC of a job that is known by its name is not where it was the last time."""
+    return bool(job.name) and bool(old.source) and not _is_same(job.source, old.source)
 
 
 def take_over_state(job: Job) -> Job:

@@ -49,10 +49,11 @@ def default_state_base() -> str:
     return base
 
 
-def job_folder(base: str, source: str, target: Target) -> str:
-    """The folder of the job that sends ``source``, an absolute path, to ``target``. It need not exist yet."""
-    digest = xxhash.xxh3_64_hexdigest(os.fsencode(source) + b"\0" + os.fsencode(str(target)))
-    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{os.path.basename(source)}-to-{target.name}").strip("-.")
+def job_folder(base: str, known_by: str, target: Target) -> str:
+    """The folder of the job that sends to ``target`` and is known by an absolute path, or by a name, which
+    has no ``/``. It need not exist yet."""
+    digest = xxhash.xxh3_64_hexdigest(os.fsencode(known_by) + b"\0" + os.fsencode(str(target)))
+    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{os.path.basename(known_by)}-to-{target.name}").strip("-.")
     return os.path.join(base, f"{readable[:_SLUG_LENGTH]}-{digest}")
 
 
@@ -61,11 +62,13 @@ def has_snapshot(folder: str) -> bool:
     return os.path.lexists(os.path.join(folder, NAME))
 
 
-def read_snapshot(folder: str, source: str, target: Target, formerly: str = "") -> DirectorySnapshot | None:
+def read_snapshot(
+    folder: str, source: str, target: Target, formerly: str = "", *, by_name: bool = False
+) -> DirectorySnapshot | None:
     """The saved snapshot of the job, or None if there is none yet.
 
     Raises Refused if it is damaged or another job's, ReconcileError if it can't
-    be read. ``formerly``: another path that SRC had.
+    be read. ``formerly``: another path that SRC had. ``by_name``: SRC may be anywhere.
     """
     path = os.path.join(folder, NAME)
     data = read_file(
@@ -74,7 +77,7 @@ def read_snapshot(folder: str, source: str, target: Target, formerly: str = "") 
     if data is None:
         return None
     snapshot = load(data, f"The snapshot {_show(path)}")
-    known = snapshot.source in (source, formerly)
+    known = by_name or snapshot.source in (source, formerly)
     known = known or os.path.realpath(snapshot.source) == os.path.realpath(source)
     if not known or snapshot.target != str(target):
         raise Refused(
