@@ -1,6 +1,16 @@
-"""Numbers with their units, as people read them. Pure."""
+"""Numbers with their units, and some of many names, as people read them. Pure."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+_NAMED = 3  # of many
+
+
+def show_some(names: Sequence[str]) -> str:
+    """The first of them, and how many there are beside: ``'a', 'b', 'c' and 12 more``."""
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(map(repr, names[:_NAMED])) + more
 
 
 def show_bytes(count: int) -> str:

@@ -15,9 +15,7 @@ from reconcile.core.marks import name_mark
 from reconcile.core.model import Plan
 from reconcile.phases.held import Held
 from reconcile.phases.load import footing_of
-from reconcile.source.own import (
-    tell_keys,
-)
+from reconcile.source.own import tell_keys
 from reconcile.state.journal import Journal, begin_journal, discard_journal
 from reconcile.state.names import name_run
 from reconcile.state.place import remember_workdir

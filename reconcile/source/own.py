@@ -18,11 +18,13 @@ from reconcile.core.filters import Filter
 from reconcile.core.job import Own
 from reconcile.core.model import Action, DirectorySnapshot, Kind, Op, Plan, Problem, Reason, Stage
 from reconcile.core.paths import lookup
+from reconcile.core.units import show_some
 from reconcile.source.files import Source
 from reconcile.source.scan import Identity, identify
 from reconcile.state.lock import is_job_folder
 
 _STATE = "is where reconcile keeps its state"
+_BRING = Op.CREATE, Op.MODIFY
 _SETTINGS = ".env"  # and what begins with it: the variables of a program, passwords among them
 
 
@@ -151,13 +153,18 @@ def tell_secrets(plan: Plan) -> Iterator[str]:
 
 
 def tell_keys(done: Iterable[Action], keys: Collection[str]) -> Iterator[str]:
-    """Files that were sent and turned out to be private keys."""
-    for action in done if keys else ():
-        if action.path in keys and action.op in (Op.CREATE, Op.MODIFY):
-            yield (
-                f"{action.path!r} is a private key, and was sent to DEST. If it has no business there, "
-                "remove it there, exclude it here, and use another"
-            )
+    """Files that were sent and turned out to be private keys: all in one message, if there are any."""
+    sent = [action.path for action in done if action.path in keys and action.op in _BRING] if keys else []
+    if len(sent) == 1:
+        yield (
+            f"{sent[0]!r} is a private key, and was sent to DEST. If it has no business there, "
+            "remove it there, exclude it here, and use another"
+        )
+    elif sent:
+        yield (
+            f"{len(sent):,} files are private keys, and were sent to DEST: {show_some(sent)}. "
+            "Those that have no business there: remove them there, exclude them here, and use others"
+        )
 
 
 def refuse_shared(work: tuple[Own, ...], source: Source, chosen: Filter) -> None:

@@ -170,6 +170,7 @@ def test_secrets_are_told_when_they_are_first_sent(
     first = said(job.run())
     for name in ("app/.env", "app/.env.local", "k", "d/both.pem"):
         assert repr(name) in first
+    assert first.count("private key") == 1, "one line for all of them"
     assert "'app/env'" not in first
     assert "'later'" not in first
     assert said(job.run()) == ""

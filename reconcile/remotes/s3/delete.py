@@ -14,6 +14,7 @@ from msgspec import Struct
 from reconcile.core.job import OnDrift
 from reconcile.core.model import Action, Entry, Kind, Outcome, Problem, Reason
 from reconcile.core.paths import ancestors, join, parent
+from reconcile.core.units import show_some
 from reconcile.remotes.s3.drift import is_left, keep, stays
 from reconcile.remotes.s3.failure import Refusal, explain, problem
 from reconcile.remotes.s3.keys import is_plain
@@ -220,8 +221,7 @@ def _around(action: Action, gone: dict[str, Entry | None], staying: Sequence[str
         path = join(action.path, name)
         if entry.kind is Kind.DIR and name not in left and not entry.excluded:
             gone[path] = None
-    shown = ", ".join(repr(each) for each in sorted(staying)[:3])
-    more = f" and {len(staying) - 3} more" if len(staying) > 3 else ""
-    text = f"the directory stays on the remote: it holds what is not ours to delete ({shown}{more})"
+    shown = show_some(sorted(staying))
+    text = f"the directory stays on the remote: it holds what is not ours to delete ({shown})"
     note = problem(action.path, Reason.DRIFT, text)
     return Outcome(action, {action.path: None}, note=note, entries=len(gone))

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Op, Problem, Reason
 from reconcile.core.paths import ancestors, join, parent, within
+from reconcile.core.units import show_some
 from reconcile.remotes.tree.delete import Found, list_tree
 from reconcile.remotes.tree.drift import keep
 from reconcile.remotes.tree.failure import explain
@@ -192,6 +193,7 @@ def note_staying(pieces: Pieces, source: str) -> Problem | None:
     tops = sorted(name for name in pieces.staying if not within(parent(name), pieces.staying))
     if not tops:
         return None
-    shown = ", ".join(map(repr, tops[:3])) + (f" and {len(tops) - 3:,} more" if len(tops) > 3 else "")
-    text = f"stays on the remote with what is excluded or not ours ({shown}); the rest of it was moved"
+    text = (
+        f"stays on the remote with what is excluded or not ours ({show_some(tops)}); the rest of it was moved"
+    )
     return problem(source, Reason.STAYS, text)

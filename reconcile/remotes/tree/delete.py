@@ -12,6 +12,7 @@ from reconcile.core.linked import note_left
 from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Problem, Reason
 from reconcile.core.paths import parent
 from reconcile.core.twins import fold_name
+from reconcile.core.units import show_some
 from reconcile.remotes.tree.drift import Way, clear, meet
 from reconcile.remotes.tree.failure import explain
 from reconcile.remotes.tree.layout import inside
@@ -136,9 +137,8 @@ def _delete_directory(
     site.memory.forget_parents(action.path)
     if failed is not None:
         return Outcome(action, effects, failed)
-    shown = ", ".join(repr(each) for each in sorted(staying)[:3])
-    more = f" and {len(staying) - 3} more" if len(staying) > 3 else ""
-    text = f"the directory stays on the remote: it holds what is not ours to delete ({shown}{more})"
+    shown = show_some(sorted(staying))
+    text = f"the directory stays on the remote: it holds what is not ours to delete ({shown})"
     note = problem(action.path, Reason.DRIFT, text)
     return Outcome(action, gone, note=note, entries=len(effects))
 

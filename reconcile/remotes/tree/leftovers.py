@@ -11,6 +11,7 @@ from typing import Any
 
 from reconcile.core.marks import is_mark
 from reconcile.core.model import PARKED, Kind, Problem, Reason, Stage
+from reconcile.core.units import show_some
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.kept import Kept, count_kept, is_note
 from reconcile.remotes.tree.layout import PARKING, STAGING, inside
@@ -148,7 +149,7 @@ def clear_run(
         remaining, strangers = empty_trash(driver, site, folder + b"/" + TRASH, known)
         stuck += remaining
         if strangers:
-            site.say(f"what somebody else put into what was being deleted is kept: {_some(strangers)}")
+            site.say(f"what somebody else put into what was being deleted is kept: {show_some(strangers)}")
     inner = len(folder) + 1
     # Made in vain where what was to be kept could not come to our file system: they would count as kept.
     vain = (
@@ -178,11 +179,6 @@ def _is_removed_empty(folder: bytes, parts: Collection[bytes], known: Sequence[D
     """Try to remove a folder without looking into it first: mostly nothing is left in it but what we know."""
     paths = [*(folder + b"/" + part for part in sorted(parts, reverse=True)), folder]
     return (yield from empty_blindly(known, paths))
-
-
-def _some(paths: Sequence[str]) -> str:
-    more = f" and {len(paths) - 3:,} more" if len(paths) > 3 else ""
-    return ", ".join(map(repr, paths[:3])) + more
 
 
 def _together(*recipes: Recipe[Any]) -> Recipe[list[Any]]:
