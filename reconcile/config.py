@@ -25,7 +25,7 @@ from reconcile.remotes.urls import URL, fold_path
 _ELSEWHERE = r"(?s)[^/]*:.*"
 _LIMIT = r"([0-9]{1,18})(%?)"
 _AGE = r"([0-9]{1,5})([hdw])"
-_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,39}"
 _UNITS = {"h": 3600.0, "d": 86400.0, "w": 604800.0}  # seconds
 _DEFAULTS = Options()
 _LONG = 1_000_000.0  # seconds; more is a slip of the finger, and too much for some clocks
@@ -98,7 +98,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     workdir = _remote_workdir(flags.remote_workdir)
     dest = scheme.folders(target, workdir)
     files = tuple(scheme.own_files(login))
-    name = _job_name(flags.job)
+    name = "" if flags.job is None else check_name(flags.job)
     place = find_place(base, source, target, None if moved_from is None else _as_given(moved_from), name)
     return Job(
         source=place.source,
@@ -249,13 +249,11 @@ def _seconds(value: float, option: str, *, least: float = 0) -> float:
     return value
 
 
-def _job_name(text: str | None) -> str:
-    """As it may be in names of files, here and on a server; "": none was given."""
-    if text is not None and not re.fullmatch(_NAME, text):
-        _refuse(
-            "--job takes a name of up to 64 letters, digits, '.', '_' and '-', the first a letter or a digit"
-        )
-    return text or ""
+def check_name(text: str, what: str = "--job") -> str:
+    """The name of a job, as it may be in names of files, here and on a server. Raises UsageError."""
+    if not re.fullmatch(_NAME, text):
+        _refuse(f"{what} takes a name of up to 40 letters, digits, '.', '_' and '-', the first no '.' or '-'")
+    return text
 
 
 def _remote_workdir(text: str | None) -> str | None:
