@@ -15,9 +15,11 @@ from typing import Any, NoReturn
 
 from msgspec import Struct
 
+from reconcile.core.chmod import parse_chmod
 from reconcile.core.errors import UsageError
 from reconcile.core.filters import check_patterns, make_filter
-from reconcile.core.job import Fsync, Job, Links, OnDrift, OnStale, Options, Own, Target
+from reconcile.core.job import Fsync, Job, Links, OnDrift, OnStale, Options, Own, Perms, Target
+from reconcile.core.model import Kind
 from reconcile.home import absolute, expand_option, in_home
 from reconcile.remotes import parse_target, scheme_of
 from reconcile.remotes.urls import URL, fold_path
@@ -48,7 +50,8 @@ class Flags(Struct, frozen=True):
     growing: tuple[str, ...] = ()
     links: str = Links.KEEP
     times: str = "keep"
-    perms: str = "keep"
+    perms: str = Perms.KEEP
+    chmod: str | None = None
     ignore_inode: bool = False
     ignore_ctime: bool = False
     rehash: bool = False
@@ -96,6 +99,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     base = default_state_base() if state is None else os.path.abspath(state)
     moved_from = _expand(flags.moved_from, "--moved-from")
     workdir = _remote_workdir(flags.remote_workdir)
+    chmod = _DEFAULTS.chmod if flags.chmod is None else parse_chmod(flags.chmod)
     dest = scheme.folders(target, workdir)
     files = tuple(scheme.own_files(login))
     name = "" if flags.job is None else check_name(flags.job)
@@ -118,7 +122,9 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             own_files=(*files, *(Own(name, f"is {what}") for name, what in dest.items())),
             links=Links(flags.links),
             keep_times=flags.times == "keep",
-            keep_perms=flags.perms == "keep",
+            file_perms=Perms.KEEP if chmod.names(Kind.FILE) else Perms(flags.perms),
+            dir_perms=Perms.KEEP if chmod.names(Kind.DIR) else Perms(flags.perms),
+            chmod=chmod,
             ignore_inode=flags.ignore_inode,
             ignore_ctime=flags.ignore_ctime,
             rehash=flags.rehash,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from reconcile.core.job import Fsync, Links, OnDrift, OnStale, Options
+from reconcile.core.job import Fsync, Links, OnDrift, OnStale, Options, Perms
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _DEFAULTS = Options()
@@ -68,10 +68,17 @@ _OPTIONS = [
     ),
     click.option(
         "--perms",
-        type=click.Choice(["keep", "ignore"]),
-        default="keep",
+        type=click.Choice([perms.value for perms in Perms]),
+        default=Perms.KEEP.value,
         show_default=True,
-        help="Permission bits (0777).",
+        help="Permission bits (0777): those from here, those that DEST gives, or for what is new those from "
+        "here, while what is replaced keeps what it has there.",
+    ),
+    click.option(
+        "--chmod",
+        metavar="CHMOD",
+        help="Permission bits instead of those here, whatever --perms says: D755,F644, or Dgo=rx,Fu+w, with "
+        "D for directories and F for files.",
     ),
     click.option(
         "--max-delete",

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from reconcile.config import Flags, make_flags, make_job
 from reconcile.core.errors import UsageError
-from reconcile.core.job import Fsync, Links, OnDrift, Options, Target
+from reconcile.core.job import Fsync, Links, OnDrift, Options, Perms, Target
 from reconcile.remotes import parse_target, scheme_of
 from reconcile.remotes.ssh.target import Login, SshTarget
 
@@ -275,7 +275,7 @@ def test_flags_become_options_and_login(
     )
     assert job.options.links is Links.SKIP
     assert not job.options.keep_times
-    assert not job.options.keep_perms
+    assert job.options.file_perms is job.options.dir_perms is Perms.IGNORE
     assert job.options.max_delete == "10%"
     assert job.options.remote_workdir == "~/work/x"
     assert job.options.on_drift is OnDrift.SKIP

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from reconcile.core.ends import as_known
 from reconcile.core.errors import Refused
-from reconcile.core.job import Job
+from reconcile.core.job import Job, Options
 from reconcile.core.linked import foreign_link
 from reconcile.core.model import (
     DIRECTORY,
@@ -212,12 +212,10 @@ def _is_file(seen: Seen | None) -> bool:
     return seen is not None and seen.kind is Kind.FILE
 
 
-def drifted(
-    old: DirectorySnapshot, remote: Remote, *, keep_perms: bool, keep_links: bool = False
-) -> dict[str, Entry | None]:
+def drifted(old: DirectorySnapshot, remote: Remote, options: Options) -> dict[str, Entry | None]:
     """Effects on the snapshot: what the remote does not hold as we left it is dropped, a mode is as it is.
 
-    ``keep_links``: one in the place of a directory is known as such from then on.
+    A link in the place of a directory is known as such from then on, where such are to stay.
     """
     there = look_at_all(old, remote)
     effects: dict[str, Entry | None] = {}
@@ -227,9 +225,11 @@ def drifted(
             continue  # it may hold all it should
         if seen is None or not matches(seen, entry, remote):
             linked = seen is not None and (entry.kind, seen.kind) == (Kind.DIR, Kind.SYMLINK)
-            effects[path] = foreign_link(seen.link) if seen is not None and linked and keep_links else None
+            effects[path] = (
+                foreign_link(seen.link) if seen is not None and linked and options.keep_remote_links else None
+            )
         elif (
-            keep_perms
+            options.keeps_mode(entry.kind)
             and seen.mode not in (None, entry.mode)
             and entry.mode >= 0
             and entry.kind is not Kind.SYMLINK

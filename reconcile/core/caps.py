@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from reconcile.core.job import Links, Options
+from reconcile.core.job import Links, Options, Perms
 from reconcile.core.model import Action, Caps, Directory, Entry, Kind, Op, Plan, Problem, Reason, Stage
 from reconcile.core.paths import ancestors, lookup, parent
 
@@ -19,15 +19,15 @@ def as_kept(options: Options, caps: Caps) -> Options:
     links = options.links
     if links is Links.KEEP and not caps.links:
         links = Links.SKIP
-    perms, times = options.keep_perms and caps.modes, options.keep_times and caps.times
-    return replace(options, keep_perms=perms, keep_times=times, links=links)
+    options = replace(options, keep_times=options.keep_times and caps.times, links=links)
+    return options if caps.modes else replace(options, file_perms=Perms.IGNORE, dir_perms=Perms.IGNORE)
 
 
 def note_lacks(plan: Plan, asked: Options, caps: Caps) -> Iterator[Problem]:
     """What was ``asked`` for and the remote does not keep: told where there is something to be done."""
     if plan.empty:
         return
-    if asked.keep_perms and not caps.modes:
+    if (asked.keeps_mode(Kind.FILE) or asked.keeps_mode(Kind.DIR)) and not caps.modes:
         yield _note("DEST keeps no permissions: none are compared or set")
     if asked.keep_times and not caps.times:
         yield _note("DEST keeps no times of ours: none are compared or set")

@@ -5,7 +5,7 @@ A path is told once: what is missing with a directory, or lies in one that is no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 
 from msgspec import Struct
@@ -62,9 +62,15 @@ class Checked(Struct, frozen=True):
 
 
 def compare(
-    old: DirectorySnapshot, there: Mapping[str, Seen | None], tags: Tags, *, keep_perms: bool
+    old: DirectorySnapshot,
+    there: Mapping[str, Seen | None],
+    tags: Tags,
+    keeps_mode: Callable[[Kind], bool],
 ) -> Iterator[Finding]:
-    """All of ``there`` that is not as ``old`` has it, sorted by path. ``tags`` is the remote."""
+    """All of ``there`` that is not as ``old`` has it, sorted by path. ``tags`` is the remote.
+
+    ``keeps_mode``: whether the modes of such entries were to be what they are known to be.
+    """
     known = {path: entry for path, entry in old.walk() if not entry.foreign}
     lost: dict[str, int] = {}  # directories that are missing, and how much with them
     strange: dict[str, int] = {}  # what is not ours, likewise
@@ -77,7 +83,7 @@ def compare(
         elif seen is None:
             if not entry.retained:  # which may be tidied up there
                 _count(path, lost)
-        elif (fault := _judge(entry, seen, tags, keep_perms=keep_perms)) is not None:
+        elif (fault := _judge(entry, seen, tags, keeps_mode)) is not None:
             found[path] = Finding(path, fault, entry, seen)
     for path, count in lost.items():
         found[path] = Finding(path, Fault.MISSING, known[path], entries=count)
@@ -97,7 +103,7 @@ def _count(path: str, tops: dict[str, int]) -> None:
     tops[path] = 1
 
 
-def _judge(entry: Entry, seen: Seen, tags: Tags, *, keep_perms: bool) -> Fault | None:
+def _judge(entry: Entry, seen: Seen, tags: Tags, keeps_mode: Callable[[Kind], bool]) -> Fault | None:
     if seen is UNSEEN:
         return Fault.UNSEEN
     if seen.kind is not entry.kind:
@@ -105,4 +111,4 @@ def _judge(entry: Entry, seen: Seen, tags: Tags, *, keep_perms: bool) -> Fault |
     if not matches(seen, entry, tags):
         return Fault.LINK if entry.kind is Kind.SYMLINK else Fault.CHANGED
     shows_mode = seen.mode is not None and entry.mode >= 0 and entry.kind is not Kind.SYMLINK
-    return Fault.MODE if keep_perms and shows_mode and seen.mode != entry.mode else None
+    return Fault.MODE if shows_mode and keeps_mode(entry.kind) and seen.mode != entry.mode else None

@@ -53,14 +53,16 @@ def same_meta(old: Entry, new: Entry, options: Options) -> bool:
     """Whether mode and mtime, as far as they are kept, need no change on the remote."""
     if old.kind is Kind.SYMLINK:
         return True
-    if options.keep_perms and old.wished_mode != new.mode:
+    if options.keeps_mode(old.kind) and old.wished_mode != new.mode:
         return False
     return old.kind is Kind.DIR or not options.keep_times or old.mtime == new.mtime
 
 
 def fingerprint(options: Options, filter: Filter) -> str:
     """Names the options under which equal bytes of a directory mean that nothing is to be done."""
-    kept = (options.keep_perms, options.keep_times, options.links, options.ignore_inode, options.ignore_ctime)
+    files, dirs = options.keeps_mode(Kind.FILE), options.keeps_mode(Kind.DIR)
+    modes = files if files is dirs else (files, dirs)
+    kept = (modes, options.keep_times, options.links, options.ignore_inode, options.ignore_ctime)
     return repr((*map(str, kept), filter.lines))
 
 

@@ -11,9 +11,10 @@ from typing import Protocol
 
 from msgspec import Struct, field
 
+from reconcile.core.chmod import Chmod
 from reconcile.core.compare import Checked
 from reconcile.core.errors import Interrupted
-from reconcile.core.model import Action, Outcome, Plan, Problem, Stats, Tally
+from reconcile.core.model import Action, Kind, Outcome, Plan, Problem, Stats, Tally
 
 
 class Links(StrEnum):
@@ -22,6 +23,14 @@ class Links(StrEnum):
     KEEP = "keep"
     FOLLOW = "follow"
     SKIP = "skip"
+
+
+class Perms(StrEnum):
+    """Which permissions what is sent has on the remote."""
+
+    KEEP = "keep"  # those that it has here, or that ``chmod`` makes of them
+    IGNORE = "ignore"  # those that the remote gives
+    REMOTE = "remote"  # what is new has those from here, what is replaced those that it had there
 
 
 class OnDrift(StrEnum):
@@ -83,7 +92,9 @@ class Options(Struct, frozen=True):
     own_files: tuple[Own, ...] = ()  # the same, wherever they are: they may be in SRC by another name
     links: Links = Links.KEEP
     keep_times: bool = True
-    keep_perms: bool = True
+    file_perms: Perms = Perms.KEEP
+    dir_perms: Perms = Perms.KEEP
+    chmod: Chmod = Chmod()  # what is made of the permissions here before they count
     ignore_inode: bool = False
     ignore_ctime: bool = False
     rehash: bool = False
@@ -101,6 +112,14 @@ class Options(Struct, frozen=True):
     retry_max_wait: float = 60.0  # seconds between two of them at most
     timeout: float = 60.0  # seconds without an answer after which the connection counts as lost
     wait: float = 0.0  # seconds to wait for another run of this job to end
+
+    def perms(self, kind: Kind) -> Perms:
+        """Those of files, or of directories."""
+        return self.dir_perms if kind is Kind.DIR else self.file_perms
+
+    def keeps_mode(self, kind: Kind) -> bool:
+        """Whether such an entry shall have the very mode on the remote that it has here."""
+        return self.perms(kind) is Perms.KEEP
 
 
 class Job(Struct, frozen=True):

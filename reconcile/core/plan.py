@@ -223,7 +223,7 @@ class _Draft(Struct, eq=False):
     def _bring_directory(self, path: str, origin: str, old: Entry | None, new: Entry) -> None:
         if old is None:
             self.steps.append(Action(Op.MKDIR, path, new=new, reason="new"))
-            if self.options.keep_perms and new.mode & 0o700 != 0o700:
+            if self.options.keeps_mode(Kind.DIR) and new.mode & 0o700 != 0o700:
                 made = replace(new, mode=new.mode | 0o700)
                 self.modes.append(Action(Op.SETMETA, path, new=new, old=made, reason="mode"))
         elif not same_meta(old, new, self.options):
@@ -344,7 +344,7 @@ class _Draft(Struct, eq=False):
 
     def _open_directories(self) -> list[Action]:
         """Directories whose mode forbids the changes inside them get it back at the end."""
-        if not self.options.keep_perms:
+        if not self.options.keeps_mode(Kind.DIR):
             return []
         actions = [*self.steps, *self.uploads, *self.deletes]
         gone = {path for action in self.steps for path in touched(action)}
@@ -388,14 +388,14 @@ def _with_meta(old: Entry, new: Entry, options: Options) -> Entry:
     """The content the remote has, with the mode and time it shall get."""
     return replace(
         _restamp(old, new),
-        mode=new.mode if options.keep_perms else old.mode,
+        mode=new.mode if options.keeps_mode(old.kind) else old.mode,
         mtime_ns=new.mtime_ns if options.keep_times else old.mtime_ns,
     )
 
 
 def _meta_reason(old: Entry, new: Entry, options: Options) -> str:
     parts = []
-    if options.keep_perms and old.wished_mode != new.mode:
+    if options.keeps_mode(old.kind) and old.wished_mode != new.mode:
         parts.append("mode")
     if options.keep_times and old.kind is Kind.FILE and old.mtime != new.mtime:
         parts.append("time")

@@ -159,8 +159,7 @@ def _refresh(
     run.connect()
     with run.phase("survey"):
         options = run.job.options
-        perms, links = options.keep_perms, options.keep_remote_links
-        seen = drifted(old, run.remote, keep_perms=perms, keep_links=links)
+        seen = drifted(old, run.remote, options)
         held = ((path, lookup(old.dirs, path)) for path in options.again if path not in seen)
         seen |= {path: _as_foreign(entry) for path, entry in held if entry is not None}
     if not seen and not marks:

@@ -47,7 +47,7 @@ def look(run: Held, *, sure_to_connect: bool = False) -> None:
             own = (*own, *_found_own(run))
             run.filter = make_filter((*lines, *map(line_for, (*own, *work))))
         may_grow = Growing(options.growing, known_growing(job.state))
-        source = run._source = run.stack.enter_context(Source(root, options.links, may_grow))
+        source = run._source = run.stack.enter_context(Source(root, options.links, may_grow, options.chmod))
         chosen = make_filter(lines)
         refuse_shared(work, source, chosen)
         run.found = replace(run.found, notes=(*run.found.notes, *note_own((*own, *work), source)))

@@ -51,7 +51,7 @@ def verify(
             except Stale as stale:
                 reporter.warn(str(stale).partition(" Nothing was done.")[0])
             there = look_at_all(old, this.remote)
-            findings = list(compare(old, there, this.remote, keep_perms=this.job.options.keep_perms))
+            findings = list(compare(old, there, this.remote, this.job.options.keeps_mode))
         checked = Checked(tuple(findings), sum(1 for _ in old.walk()), strict=strict)
         if reading is not None:
             checked = _read_back(this, old, checked, reading)

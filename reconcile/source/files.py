@@ -20,6 +20,7 @@ from typing import Self
 import xxhash
 from msgspec.structs import replace
 
+from reconcile.core.chmod import Chmod
 from reconcile.core.job import Links
 from reconcile.core.model import PERMISSIONS, Entry, Kind, Problem, Reason, Stage, Stamp
 from reconcile.source.way import Way, open_root
@@ -50,10 +51,15 @@ class Source:
     """SRC, held open. All paths are relative to it. Raises Refused if it isn't there."""
 
     def __init__(
-        self, root: str, links: Links = Links.KEEP, may_grow: Callable[[str], bool] = lambda _: False
+        self,
+        root: str,
+        links: Links = Links.KEEP,
+        may_grow: Callable[[str], bool] = lambda _: False,
+        chmod: Chmod = Chmod(),
     ) -> None:
         self._follow = links is Links.FOLLOW
         self._flags = _FILE if self._follow else _FILE | os.O_NOFOLLOW
+        self._chmod = chmod  # stamps have the modes that it makes
         self._may_grow = may_grow  # whether what was in a file may be sent while more is added to it
         self.grown: set[str] = set()  # files of which that was read
         self.keys: set[str] = set()  # files that were read and are private keys
@@ -105,7 +111,8 @@ class Source:
             os.close(fd)
         if not S_ISREG(info.st_mode):
             raise SourceError(Reason.SPECIAL, "is no regular file any more; the next run looks at it again")
-        return Stamp(info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_mode)
+        mode = self._chmod.of(info.st_mode)
+        return Stamp(info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns, mode)
 
     def check(self, fd: int, path: str, stamp: Stamp) -> None:  # noqa: ARG002 — the path is for wrappers in tests
         """Raise SourceError unless the open file still has the stamp.
@@ -117,10 +124,11 @@ class Source:
             info = os.fstat(fd)
         except OSError as error:
             raise _source_error(error) from error
+        mode = self._chmod.of(info.st_mode)
         if (
             info.st_mtime_ns == stamp.mtime_ns
             and info.st_size == stamp.size
-            and info.st_mode == stamp.mode
+            and mode == stamp.mode
             and (info.st_ctime_ns == stamp.ctime_ns or not stamp.ctime_ns)
             and (info.st_ino == stamp.ino or not stamp.ino)
         ):
@@ -132,7 +140,7 @@ class Source:
             info.st_size,
             narrow(info.st_mtime_ns),
             narrow(info.st_ctime_ns) if stamp.ctime_ns else 0,
-            info.st_mode,
+            mode,
         )
         if seen == stamp:
             return

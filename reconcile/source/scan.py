@@ -120,6 +120,7 @@ class _Walk:
         self._excludes = None if chosen.empty else chosen.excludes
         self._follow = options.links is Links.FOLLOW
         self._skip_links = options.links is Links.SKIP
+        self._chmod = options.chmod
         self._unused = [4] * options.ignore_ctime + [5] * options.ignore_inode  # columns of a row
         self._flags = _FLAGS if self._follow else _FLAGS | os.O_NOFOLLOW
         self._half: Half | None = None  # the other process
@@ -308,12 +309,18 @@ class _Walk:
                 rows += (name, mode, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
         if missing:
             self._look_again(fd, missing, prefix)
-        for column in self._unused:
-            rows[column::STRIDE] = [0] * (len(rows) // STRIDE)
+        self._adapt(rows)
         self.entry_count += len(rows) // STRIDE
         self.dirs[frame.path] = scanned(pack_stamps(rows))
         subdirectories.reverse()
         frame.pending = subdirectories
+
+    def _adapt(self, rows: list[str | int]) -> None:
+        """What is not to count is 0 in all rows, and modes are as they are to be sent."""
+        for column in self._unused:
+            rows[column::STRIDE] = [0] * (len(rows) // STRIDE)
+        if self._chmod:
+            rows[1::STRIDE] = map(self._chmod.of, map(int, rows[1::STRIDE]))
 
     def _is_ours(self, path: str, info: os.stat_result) -> bool:
         """Whether that is ours; which is noted."""

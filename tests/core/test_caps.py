@@ -196,7 +196,7 @@ def test_what_is_not_kept_is_asked_of_nobody_and_told() -> None:
     poor = Caps(modes=False, times=False, links=False, replace=False)
     asked = Options()
     kept = as_kept(asked, poor)
-    assert (kept.keep_perms, kept.keep_times, kept.links) == (False, False, Links.SKIP)
+    assert (kept.keeps_mode(Kind.FILE), kept.keep_times, kept.links) == (False, False, Links.SKIP)
     assert as_kept(replace(asked, links=Links.FOLLOW), poor).links is Links.FOLLOW
     assert as_kept(asked, Caps()) == asked
     wish = Entry(Kind.FILE, 0o644)

@@ -34,7 +34,7 @@ def as_left(entry: Entry) -> Seen:
 
 
 def look(known: dict[str, Entry], there: dict[str, Seen | None], *, perms: bool = True) -> list[Finding]:
-    return list(compare(snapshot(known), there, OpaqueTags(), keep_perms=perms))
+    return list(compare(snapshot(known), there, OpaqueTags(), lambda _: perms))
 
 
 @pytest.mark.parametrize(

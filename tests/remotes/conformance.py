@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from reconcile.apply.adopt import read_digests
 from reconcile.apply.levels import way_home
 from reconcile.core.errors import Refused
-from reconcile.core.job import OnDrift, Options, Stop
+from reconcile.core.job import OnDrift, Options, Perms, Stop
 from reconcile.core.model import (
     OURS,
     UNKNOWN_MODE,
@@ -513,7 +513,7 @@ class Conformance:
 
     @needs("modes", "times")
     def test_options_leave_times_and_modes_alone(self, make: Callable[..., Bench]) -> None:
-        bench = make(keep_times=False, keep_perms=False)
+        bench = make(keep_times=False, file_perms=Perms.IGNORE, dir_perms=Perms.IGNORE)
         bench.upload({"f": File("x", mode=0o751, mtime=OLD), "d": Dir(mode=0o700)})
         mtime = bench.read_back()["f"].mtime
         assert mtime is not None

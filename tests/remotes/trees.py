@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.core.job import Options
-from reconcile.core.model import Action, Footing, Op
+from reconcile.core.job import Options, Perms
+from reconcile.core.model import Action, Footing, Op, Publish
 from reconcile.core.paths import parking_place
 from reconcile.remotes import Remote, Store
 from tests.remotes.conformance import LINEAGE, OLD, RUN, Bench, Conformance, Heard, OpenRemote, goes_on, parks
 from tests.remotes.stores import HOUR, StoreConformance
-from tests.support.trees import Dir, Fifo, build_tree, read_tree
+from tests.support.trees import Dir, Fifo, File, build_tree, read_tree
 
 
 class TreeConformance(Conformance, StoreConformance):
@@ -30,6 +30,20 @@ class TreeConformance(Conformance, StoreConformance):
         (bench.src / "d").chmod(0o750)
         bench.do(Action(Op.SETMETA, "d", bench.wish("d"), bench.held["d"]))
         assert stat.S_IMODE((bench.dest / "d").stat().st_mode) == 0o2750
+
+    @pytest.mark.parametrize("publish", Publish)
+    def test_a_file_may_keep_the_mode_it_has_there(
+        self, make: Callable[..., Bench], dest: Path, publish: Publish
+    ) -> None:
+        bench = make(file_perms=Perms.REMOTE, dir_perms=Perms.REMOTE)
+        bench.upload({"d": Dir({"f": File("f", mode=0o640), "g": "g"}, mode=0o750)})
+        (dest / "d/f").chmod(0o604)
+        (dest / "d").chmod(0o705)
+        build_tree(bench.src, {"d": Dir({"f": File("changed", mode=0o600), "new": File("n", mode=0o644)})})
+        outcomes = bench.perform(bench.modify("d/f"), bench.create("d/new"), publish=publish)
+        assert [outcome.problem for outcome in outcomes] == [None, None]
+        modes = {path: node.mode for path, node in bench.read_back().items()}
+        assert modes == {"d": 0o705, "d/f": 0o604, "d/g": 0o644, "d/new": 0o644}
 
     def test_what_is_neither_file_nor_folder_is_seen(self, bench: Bench) -> None:
         bench.there.build({"fifo": Fifo()})

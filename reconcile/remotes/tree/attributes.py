@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from reconcile.core.model import PERMISSIONS
+from reconcile.core.model import PERMISSIONS, Kind
 from reconcile.remotes.tree.quirks import Quirks, rounded
 from reconcile.remotes.tree.site import Site
 from reconcile.remotes.tree.steps import Farewell, Recipe
@@ -91,7 +91,7 @@ def _fit(pairs: Sequence[tuple[int, int]]) -> tuple[int, int] | None:
 def _tell(site: Site) -> None:
     """Once, as it is remembered."""
     quirks, options = site.quirks, site.options
-    if options.keep_perms and quirks.keeps_modes is False:
+    if (options.keeps_mode(Kind.FILE) or options.keeps_mode(Kind.DIR)) and quirks.keeps_modes is False:
         site.say_once(
             f"{site.who} does not keep the modes we set: files and directories have its own"
             if quirks.takes_modes

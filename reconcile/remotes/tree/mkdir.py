@@ -72,7 +72,7 @@ def make_directory(site: Site, action: Action) -> Recipe[Outcome]:
 def _make_directory(site: Site, action: Action) -> Recipe[Outcome]:
     new = action.new
     assert new is not None
-    mode = site.mode_for(new)
+    mode = site.mode_for(new, is_new=True)
     wanted = 0o777 if mode is None else mode | 0o700
     path = site.layout.at(action.path)
     status, there = yield [Mkdir(path, wanted), look(site, path)]

@@ -97,7 +97,7 @@ def _publish(site: Site, action: Action, beside: dict[str, Attrs]) -> Recipe[Out
         place, there = place_, (yield from look(site, place_))
     if not isinstance(there, Attrs) or trouble_above(site, action) is not None:
         return None
-    mode = site.mode_for(new)
+    mode = site.mode_for(new, is_new=True)
     if mode is not None and there.mode & PERMISSIONS != mode:
         return None
     if not _is_settled(site, there) or not (yield from intended(site, place, there, new)):

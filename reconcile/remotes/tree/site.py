@@ -12,7 +12,7 @@ from collections.abc import Callable
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from reconcile.core.job import Fsync, Options
+from reconcile.core.job import Fsync, Options, Perms
 from reconcile.core.model import (
     NS,
     PERMISSIONS,
@@ -43,6 +43,7 @@ MAX_TIME = 0xFFFFFFFF  # times are unsigned seconds in 32 bits: until 2106
 SPECIAL_BITS = 0o7000  # setuid, setgid, sticky: never ours to change, and SETSTAT would strip them
 NO_FSYNC = "files can't be brought to the disk there by us: they are acknowledged, and no more"
 
+_ANY_FILE = Entry(Kind.FILE, 0)
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIR, stat.S_IFLNK: Kind.SYMLINK}
 
 
@@ -142,15 +143,22 @@ class Site(Struct, eq=False):
         """Whether a mode that was sent shows, as far as the server is known to keep any."""
         return mode is None or self.quirks.keeps_modes is False or shown.mode & PERMISSIONS == mode
 
-    def mode_for(self, entry: Entry) -> int | None:
-        """The mode to send; None: none."""
+    def mode_for(self, entry: Entry, *, is_new: bool = False) -> int | None:
+        """The mode to send; None: none. ``is_new``: nothing of ours is there that has one."""
         takes = self.caps.modes and self.quirks.takes_modes is not False
-        keep = self.options.keep_perms and takes and entry.mode >= 0
-        return entry.mode if keep else None
+        perms = self.options.perms(entry.kind)
+        wanted = perms is Perms.KEEP or (is_new and perms is Perms.REMOTE)
+        return entry.mode if wanted and takes and entry.mode >= 0 else None
+
+    def mode_in_place_of(self, there: object) -> int | None:
+        """The mode to send of a file that replaces what is ``there``, if that is to stay; None: it isn't."""
+        stays = self.options.file_perms is Perms.REMOTE and self.mode_for(_ANY_FILE, is_new=True) is not None
+        is_file = isinstance(there, Attrs) and kind_of(there) is Kind.FILE
+        return there.mode & PERMISSIONS if stays and is_file and isinstance(there, Attrs) else None
 
     def mode_claimed(self, entry: Entry) -> int:
         """The mode for the snapshot. A server that sets none is not asked again at each run."""
-        wished = self.options.keep_perms and self.quirks.keeps_modes is not False
+        wished = self.options.keeps_mode(entry.kind) and self.quirks.keeps_modes is not False
         return entry.mode if wished else UNKNOWN_MODE
 
     @property

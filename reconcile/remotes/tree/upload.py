@@ -108,7 +108,11 @@ def bring_out(site: Site, staged: Staged, source: Source, sent: Sent) -> Recipe[
     way: Way | Outcome | None = staged.way
     outcome: Outcome | None
     if way is None:
-        way = yield from judge(site, wish, (yield from look(site, site.layout.at(action.path))))
+        there = yield from look(site, site.layout.at(action.path))
+        way = yield from judge(site, wish, there)
+        mode = site.mode_in_place_of(there)
+        if mode is not None and (yield Set(staged.place, mode, None)) is not OK:
+            site.lose(modes=True)
     if isinstance(way, Outcome):
         yield Remove(staged.place)
         outcome = way
@@ -143,12 +147,15 @@ def _stage(
     # Only in OpenSSH's ways a file may be written through several handles, for all we know.
     is_spread = new.size > site.block and site.quirks.ordered
     channel, *more = site.next_channels(1 + new.size // SPREAD_FROM if is_spread else 1)
-    opening = site.open_new(staged, site.mode_for(new), channel)
+    mode = site.mode_for(new, is_new=True)
+    opening = site.open_new(staged, mode, channel)
     way: Way | Outcome | None = Way.FREE if looks else None
     opened: Handle | Status
     # A small new file is sent on the chance, as RENAME refuses a target that exists.
     if looks and (action.old is not None or not site.sends_unlooked or new.size > site.block):
         there, opened = yield [look(site, site.layout.at(path)), opening]
+        if (stays := site.mode_in_place_of(there)) is not None:
+            mode = stays
         way = yield from judge(site, wish, there)
     else:
         opened = yield opening
@@ -167,6 +174,7 @@ def _stage(
         return Outcome(action, problem=failed)
 
     content = Content(site, source, path, new, staged, (channel, opened.handle), sent)
+    content.mode = mode
     held = yield from send(content, more)
     if isinstance(held, Problem):
         return Outcome(action, problem=held)
@@ -254,7 +262,7 @@ class Content:
         self.handles = [] if opened is None else [opened]  # by channel
         self.sent = sent
         self.digest = b""
-        self.mode = site.mode_for(entry)
+        self.mode = site.mode_for(entry, is_new=True)
         time, quirks = wire_time(entry), site.quirks
         self.mtime = time if site.sends_times else None
         self.shown = quirks.shown(time) if quirks.time_step or quirks.time_shift else time

@@ -353,7 +353,7 @@ class TestBound:
         old = DirectorySnapshot({path: PlainDirectory(entries) for path, entries in names.items()})
         (dest / "d").chmod(0o311)
         try:
-            found = drifted(old, bench.remote, keep_perms=True)
+            found = drifted(old, bench.remote, Options())
             assert found == dict.fromkeys(("d/g", "h", "k")) | {"d": Entry(Kind.DIR, 0o311)}
             assert [said for said in bench.heard.said if "does not list" in said] == bench.heard.said
         finally:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from reconcile.core.job import Job, Options, Result
+from reconcile.core.job import Job, Options, Perms, Result
 from reconcile.core.model import NS, Action, Entry, Kind, Op, Seen
 from reconcile.core.observe import claim
 from reconcile.remotes.tree.tags import HOUR
@@ -132,7 +132,9 @@ def test_what_is_denied_for_one_path_only_is_a_problem_that_says_how_to_do_witho
     os.utime(source / "f", (ODD + 10, ODD + 10))
     (problem,) = run(job, Heard()).problems
     assert problem.message.endswith("--perms ignore and --times ignore leave them out")
-    ignoring = replace(job, options=Options(mirror=True, keep_perms=False, keep_times=False))
+    ignoring = replace(
+        job, options=Options(mirror=True, file_perms=Perms.IGNORE, dir_perms=Perms.IGNORE, keep_times=False)
+    )
     assert run(ignoring, Heard()).problems == []
     assert not run(ignoring, Heard()).connected
 
