@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Protocol, TypeVar
 
@@ -53,3 +53,8 @@ class SteadyStore:
     def drop(self, name: str) -> bool:
         """See ``Store``."""
         return self._insist(lambda remote: remote.store.drop(name))
+
+    def drop_all(self, names: Iterable[str]) -> None:
+        """See ``Store``."""
+        left = list(names)
+        self._insist(lambda remote: remote.store.drop_all(left))

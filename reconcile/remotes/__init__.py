@@ -88,6 +88,9 @@ class Store(Protocol):
     def drop(self, name: str) -> bool:
         """Let it go, with what was put there. True: it was there, and nobody else dropped it."""
 
+    def drop_all(self, names: Iterable[str]) -> None:
+        """Let go of those of them that are there."""
+
 
 class Remote(Protocol):
     """An open DEST. All paths are relative to it; those below ``OURS`` are in the run's folder. One

@@ -66,6 +66,14 @@ class StoreConformance:
         assert other.put_new("f", b"2")
         assert one.get("f") == b"2"
 
+    def test_all_of_them_are_dropped_that_are_there(self, rivals: Sequence[Remote]) -> None:
+        names = [f"n{number}" for number in range(20)]
+        assert all(map(rivals[0].store.claim, names[::2]))
+        assert all(rivals[0].store.put_new(name, b"value") for name in names[1::2])
+        assert rivals[1].store.drop("n0")
+        rivals[2].store.drop_all([*names[:18], "nothing"])
+        assert rivals[0].store.names() == ["n18", "n19"]
+
     def test_of_those_who_claim_a_name_one_has_it(self, rivals: Sequence[Remote]) -> None:
         locks, states = ([f"{name}-{number}" for number in range(8)] for name in ("lock", "state"))
 

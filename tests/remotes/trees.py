@@ -24,6 +24,21 @@ class TreeConformance(Conformance, StoreConformance):
     shows, as modes beyond 0777, and what those run into that have died.
     """
 
+    def test_what_runs_share_is_for_nobody_else_to_read(self, store: Store, dest: Path) -> None:
+        assert store.put_new("state", b"value")
+        assert store.claim("lock")
+        ours = dest / ".reconcile"
+        assert "Require all denied" in (ours / ".htaccess").read_text()
+        for path in (ours, *ours.rglob("*")):
+            assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+
+    def test_a_put_that_was_cut_is_gone_with_its_name(self, store: Store, dest: Path) -> None:
+        assert store.claim("state")
+        (dest / ".reconcile/store/state/fresh0a").write_text("half")
+        assert store.get("state") is None
+        assert store.drop("state")
+        assert os.listdir(dest / ".reconcile/store") == []
+
     def test_special_bits_of_directories_stay(self, bench: Bench) -> None:
         bench.upload({"d": {}})
         bench.there.build({"d": Dir(mode=0o2755)})

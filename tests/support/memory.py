@@ -255,6 +255,10 @@ class MemoryStore:
         self.values.pop(name, None)
         return self.made.pop(name, None) is not None
 
+    def drop_all(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.drop(name)
+
 
 @dataclass
 class MemoryRemote(OpaqueTags):

@@ -13,7 +13,7 @@ import random
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,6 +87,11 @@ class S3Store:
                     return False
                 raise
         return True
+
+    def drop_all(self, names: Iterable[str]) -> None:
+        """See ``Store``."""
+        for name in names:
+            self.drop(name)
 
     @property
     def _folder(self) -> str:

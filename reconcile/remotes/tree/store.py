@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import cast
 
 from reconcile.core.errors import Unreachable
 from reconcile.core.model import Kind
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.failure import explain
-from reconcile.remotes.tree.folders import make_shared
+from reconcile.remotes.tree.folders import in_turn, make_shared
 from reconcile.remotes.tree.layout import STORE
 from reconcile.remotes.tree.link import look
-from reconcile.remotes.tree.listing import list_directory
+from reconcile.remotes.tree.listing import TOGETHER, list_directory
 from reconcile.remotes.tree.mark import shown
 from reconcile.remotes.tree.probe import open_anyhow
-from reconcile.remotes.tree.readback import read_span, spans
+from reconcile.remotes.tree.readback import read_open
 from reconcile.remotes.tree.site import Site, absent, act, kind_of
-from reconcile.remotes.tree.steps import Burst, Notable, Recipe
+from reconcile.remotes.tree.steps import Burst, Farewell, Notable, Recipe
 from reconcile.remotes.tree.verbs import (
     OK,
     Attrs,
@@ -32,6 +33,7 @@ from reconcile.remotes.tree.verbs import (
     Handle,
     Lstat,
     Mkdir,
+    OpenToRead,
     Remove,
     Rename,
     Rmdir,
@@ -42,8 +44,18 @@ from reconcile.remotes.tree.verbs import (
 )
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_VALUE, _FRESH = b"/value", b"/fresh"
+_VALUE, _FRESH = b"/value", b"/fresh"  # the latter goes on with what no other has
 _GONE, _NOW = b".gone-", b".now-"  # begin what is no name
+
+_HTACCESS = b"""# reconcile: nothing in here is for the web
+<IfModule mod_authz_core.c>
+  Require all denied
+</IfModule>
+<IfModule !mod_authz_core.c>
+  Order allow,deny
+  Deny from all
+</IfModule>
+"""
 
 
 class TreeStore:
@@ -82,6 +94,11 @@ class TreeStore:
         """See ``Store``."""
         return self._driver.call(_drop(self._site, self._at(name)))
 
+    def drop_all(self, names: Iterable[str]) -> None:
+        """See ``Store``."""
+        for _ in self._driver.run((_drop(self._site, self._at(name)) for name in names), TOGETHER):
+            pass
+
     def _at(self, name: str) -> bytes:
         if not _NAME.fullmatch(name):
             raise ValueError(f"no name for the store: {name!r}")
@@ -93,45 +110,70 @@ def _folder(site: Site) -> bytes:
 
 
 def _get(site: Site, place: bytes) -> Recipe[bytes | None]:
+    """Looked at and opened at once: of what is no file, nothing is read."""
     path = place + _VALUE
-    there = yield from look(site, path)
-    if isinstance(there, Status):
-        if absent(there):
-            return None
-        raise (yield from _failure(site, path, "read", there))
-    if kind_of(there) is not Kind.FILE:
-        raise (yield from _failure(site, path, "read", Status(Code.FAILED, "it is no file")))
-    pieces: list[bytes] = []
-    for span in spans([("", 0, there.size)]):
-        _, piece = yield from read_span(span, path)
-        if piece is None:
-            if absent((yield Lstat(path))):
-                return None  # dropped meanwhile
-            raise (yield from _failure(site, path, "read", Status(Code.FAILED, "")))
-        pieces.append(piece)
-    return b"".join(pieces)
+    there, opened = yield [look(site, path), OpenToRead(path)]
+    if isinstance(there, Attrs) and kind_of(there) is Kind.FILE and isinstance(opened, Handle):
+        value = yield from read_open(opened, there.size)
+        yield Farewell(Close(opened.handle))
+        if value is not None:
+            return value
+        failed = Status(Code.FAILED, "")
+    elif isinstance(there, Attrs) and kind_of(there) is not Kind.FILE:
+        if isinstance(opened, Handle):
+            yield Farewell(Close(opened.handle))
+        failed = Status(Code.FAILED, "it is no file")
+    else:
+        failed = there if isinstance(there, Status) else cast("Status", opened)
+    if absent(failed) or absent((yield Lstat(path))):
+        return None  # never put, or dropped meanwhile
+    raise (yield from _failure(site, path, "read", failed))
 
 
 def _claim(site: Site, place: bytes) -> Recipe[bool]:
-    """RACE: over rclone two who ask within a round trip may both have it."""
-    if not site.quirks.ordered and isinstance((yield from look(site, place)), Attrs):
-        return False
-    status = yield from act(Mkdir(place, 0o700))
+    made, _ = yield from _begin(site, place)
+    return made
+
+
+def _begin(site: Site, place: bytes, file: bytes | None = None) -> Recipe[tuple[bool, Handle | Status]]:
+    """Take a name; and what came of opening a new ``file`` in it, which is asked for along with that.
+
+    RACE: over rclone two who ask within a round trip may both have it.
+    """
+    in_order = site.quirks.ordered or site.claims_openssh
+    if not in_order and isinstance((yield from look(site, place)), Attrs):
+        return False, OK
+    requests: list[Verb] = [Mkdir(place, 0o700), *([] if file is None else [site.open_new(file, 0o600)])]
+    status, *opened = yield requests
     if absent(status):
         yield from make_shared(site, _folder(site))
-        status = yield from act(Mkdir(place, 0o700))
+        yield from _deny(site)
+        status, *opened = yield requests
     if status is OK:
-        return True
+        if opened and absent(opened[0]):  # asked for before there was the name
+            opened = yield requests[1:]
+        return True, opened[0] if opened else OK
+    if opened and isinstance(opened[0], Handle):  # in a name of somebody else's
+        yield Close(opened[0].handle)
+        yield Remove(file or place)
     if isinstance((yield from look(site, place)), Attrs):
-        return False
+        return False, OK
     raise (yield from _failure(site, place, "make", status))
 
 
+def _deny(site: Site) -> Recipe[None]:
+    """Have a web server that runs as our user serve nothing of our folder; if that fails, it is as it was."""
+    opened: Handle | Status = yield site.open_new(site.layout.workdir + b"/.htaccess", 0o600)
+    if isinstance(opened, Handle):
+        yield from _fill(site, opened, _HTACCESS, sync=False)
+
+
 def _put(site: Site, place: bytes, value: bytes, *, sync: bool) -> Recipe[bool]:
-    if not (yield from _claim(site, place)):
+    fresh = place + _FRESH + os.urandom(6).hex().encode()
+    is_ours, opened = yield from _begin(site, place, fresh)
+    if not is_ours:
         return False
-    fresh = place + _FRESH
-    opened: Handle | Status = yield from open_anyhow(site, fresh)
+    opened = yield from open_anyhow(site, fresh, opened)
     failed = opened if isinstance(opened, Status) else (yield from _fill(site, opened, value, sync=sync))
     if failed is OK:
         failed = yield from act(Rename(fresh, place + _VALUE))
@@ -147,11 +189,15 @@ def _fill(site: Site, opened: Handle, value: bytes, *, sync: bool) -> Recipe[Sta
             yield Write(opened.handle, start, value[start : start + site.block])
         if sync:
             yield Sync(opened.handle, len(value))
+        yield Close(opened.handle)
 
     notable: Notable = yield Burst(verbs())
-    closed = yield from act(Close(opened.handle))
-    failed = [answer for verb, answer in notable if verb is Write and isinstance(answer, Status)]
-    return failed[0] if failed else closed
+    failed = [answer for verb, answer in notable if verb in (Write, Close) and isinstance(answer, Status)]
+    if not failed:
+        return OK
+    if all(verb is not Close for verb, _ in notable):  # it may not have come to that
+        yield Farewell(Close(opened.handle))
+    return failed[0]
 
 
 def _age(site: Site, place: bytes) -> Recipe[int | None]:
@@ -174,19 +220,24 @@ def _drop(site: Site, place: bytes) -> Recipe[bool]:
     gone = _unique(site, _GONE)
     status = yield from act(Rename(place, gone))
     if status is OK:
-        yield from _clear(gone)
+        yield from _clear(site, gone)
         return True
     if absent(status) or absent((yield from look(site, place))):
         return False
-    status = yield from _clear(place)  # the server renames no directory
+    status = yield from _clear(site, place)  # the server renames no directory
     if status is OK or absent(status):
         return status is OK
     raise (yield from _failure(site, place, "remove", status))
 
 
-def _clear(place: bytes) -> Recipe[Status]:
-    yield [Remove(place + _VALUE), Remove(place + _FRESH)]
-    return (yield from act(Rmdir(place)))
+def _clear(site: Site, place: bytes) -> Recipe[Status]:
+    """Remove a name that is nobody's any more, also with what one who died while he put something left."""
+    *_, status = yield from in_turn(site, [Remove(place + _VALUE), Rmdir(place)])
+    if status is not OK and not absent(status):
+        listing = yield from list_directory(site, place)
+        yield [Remove(place + b"/" + os.fsencode(name)) for name, _ in listing.names]
+        status = yield from act(Rmdir(place))
+    return cast("Status", status)
 
 
 def _unique(site: Site, prefix: bytes) -> bytes:
