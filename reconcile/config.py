@@ -28,7 +28,11 @@ _ELSEWHERE = r"(?s)[^/]*:.*"
 _LIMIT = r"([0-9]{1,18})(%?)"
 _AGE = r"([0-9]{1,5})([hdw])"
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,39}"
-_UNITS = {"h": 3600.0, "d": 86400.0, "w": 604800.0}  # seconds
+_MOMENT = r"([0-9]{1,9})([smhd])"
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}  # seconds
+_RATE = r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([kKmMgG]?)"
+_SIZES = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}  # bytes
+_LEAST_RATE = 10_000  # bytes a second; with less, a server may take us for dead
 _DEFAULTS = Options()
 _LONG = 1_000_000.0  # seconds; more is a slip of the finger, and too much for some clocks
 
@@ -48,6 +52,9 @@ class Flags(Struct, frozen=True):
     include: tuple[str, ...] = ()
     exclude_from: tuple[str, ...] = ()
     growing: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    min_age: str | None = None
+    limit_rate: str | None = None
     links: str = Links.KEEP
     times: str = "keep"
     perms: str = Perms.KEEP
@@ -118,6 +125,9 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             remote_workdir=workdir,
             filters=_filter_lines(flags),
             growing=_growing(flags.growing),
+            only=_only(flags.only, source),
+            min_age=_moment(flags.min_age),
+            limit_rate=_rate(flags.limit_rate),
             own=find_own(source, base, place.folder, files, dest),
             own_files=(*files, *(Own(name, f"is {what}") for name, what in dest.items())),
             links=Links(flags.links),
@@ -212,6 +222,37 @@ def _growing(patterns: tuple[str, ...]) -> tuple[str, ...]:
         _refuse("--growing: the pattern is empty")
     make_filter(patterns)  # raises UsageError for one that it can't understand
     return patterns
+
+
+def _only(typed: tuple[str, ...], source: str) -> tuple[str, ...]:
+    """Paths in SRC, as they are known there; none: all of it."""
+    paths = [
+        os.path.relpath(text, source) if os.path.isabs(text) else os.path.normpath(text) for text in typed
+    ]
+    if not all(typed) or any(path == os.pardir or path.startswith("../") for path in paths):
+        _refuse("--only takes a path in SRC, written as it is from there: docs/letters")
+    return () if os.curdir in paths else tuple(paths)
+
+
+def _moment(text: str | None) -> float | None:
+    """Seconds."""
+    if text is None:
+        return None
+    match = re.fullmatch(_MOMENT, text)
+    if match is None:
+        _refuse("--min-age takes a time in seconds, minutes, hours or days, such as 30s, 5m, 2h or 1d")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _rate(text: str | None) -> float | None:
+    """Bytes a second."""
+    if text is None:
+        return None
+    match = re.fullmatch(_RATE, text)
+    rate = float(match[1]) * _SIZES[match[2].lower()] if match else 0
+    if rate < _LEAST_RATE:
+        _refuse("--limit-rate takes bytes a second, from 10k on: 500k, 2M, 1.5M")
+    return rate
 
 
 def _read_lines(name: str) -> list[str]:

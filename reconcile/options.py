@@ -53,6 +53,19 @@ _OPTIONS = [
         help="What is only added to, as *.log is: while that goes on, send what was in it; repeatable.",
     ),
     click.option(
+        "--only",
+        multiple=True,
+        metavar="PATH",
+        help="Nothing but this path in SRC and what is in it, this time: all else is neither touched nor "
+        "forgotten; repeatable.",
+    ),
+    click.option(
+        "--min-age",
+        metavar="TIME",
+        help="Leave to the next run what changed within the last 30s, 5m or 2h, say: files that may still be "
+        "written.",
+    ),
+    click.option(
         "--links",
         type=click.Choice([links.value for links in Links]),
         default=Links.KEEP.value,
@@ -267,6 +280,11 @@ _PATIENCE = [
         help=f"Longest pause before that.  [default: {_DEFAULTS.retry_max_wait:g}]",
     ),
     _TIMEOUT,
+    click.option(
+        "--limit-rate",
+        metavar="RATE",
+        help="Send no more than so many bytes a second, 500k or 2M, say; also where they are read back.",
+    ),
     click.option(
         "--fsync",
         type=click.Choice([choice.value for choice in Fsync]),

@@ -74,7 +74,7 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
             carry_out(this, last)
         problems = [*last.problems, *this.tally.problems, *this.cleanup]
         remember_device(job.state, job.source)
-        note_overdue(job.state, this.tally.undeleted)
-        note_growing(job.state, problems, this.source.grown)
-        failing = update(job.state, problems, reporter.say)
+        note_overdue(job.state, this.tally.undeleted, job.options.only)
+        note_growing(job.state, problems, this.source.grown, job.options.only)
+        failing = update(job.state, problems, reporter.say, only=job.options.only)
         return replace(this.result("run", plan, problems), failing=failing)

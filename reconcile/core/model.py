@@ -222,6 +222,7 @@ class Reason(StrEnum):
     VANISHED = "vanished"
     CHANGED = "changed"  # the source changed while it was read
     GROWING = "growing"  # the source grew while it was read
+    YOUNG = "young"  # it changed a moment ago, and waits
     SPECIAL = "special"  # FIFO, socket, device
     RESERVED = "reserved"  # a name that is ours
     LOOP = "loop"

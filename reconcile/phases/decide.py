@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+
+from msgspec.structs import replace
 
 from reconcile.apply.adopt import check_blank
 from reconcile.core import plan as planning
+from reconcile.core.chosen import at_or_below, leave_young
 from reconcile.core.diff import diff, fill, infer, unread
-from reconcile.core.errors import Refused
+from reconcile.core.errors import Refused, UsageError
 from reconcile.core.guard import count_rehashed, guard, guard_name, tell_gone
 from reconcile.core.job import Options, Since
 from reconcile.core.model import Change, DirectorySnapshot, Op, Plan, Problem, Reason, Stage
-from reconcile.core.paths import within
+from reconcile.core.paths import lookup, within
 from reconcile.phases.held import Held
 from reconcile.source.doubt import leave_alone, moved_meanwhile
 from reconcile.source.files import read_contents
@@ -78,13 +82,31 @@ def _find_changes(run: Held) -> list[Change]:
     """What differs, but for what can't be told; the first time that is looked at again."""
     options = run.job.options
     with run.phase("diff"):
-        changes = infer(diff(run.old, run.found, run.filter, options), options)
+        changes = infer(_choose(run, diff(run.old, run.found, run.filter, options)), options)
         if not run.looked_again:
             run.looked_again = True
             doubts = moved_meanwhile(changes, run.found, run.filter, run.source)
             run.found = leave_alone(run.found, doubts)
             if unknown := run.found.unknown:
                 changes = [change for change in changes if not within(change.path, unknown)]
+    return changes
+
+
+def _choose(run: Held, changes: Sequence[Change]) -> Sequence[Change]:
+    """Those that are for this run."""
+    only, min_age = run.job.options.only, run.job.options.min_age
+    if only:
+        for path in only:
+            if lookup(run.old.dirs, path) is None and lookup(run.found.dirs, path) is None:
+                raise UsageError(
+                    f"--only: {path!r} is not in SRC, or left out, and not known to be on DEST. Nothing was "
+                    "done. Write the path as it is from SRC on."
+                )
+        changes = at_or_below(changes, only)
+    if min_age is not None:
+        changes, notes = leave_young(changes, min_age, run.found.started_ns)
+        if not run.looked_again:
+            run.found = replace(run.found, notes=(*run.found.notes, *notes))
     return changes
 
 

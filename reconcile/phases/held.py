@@ -11,6 +11,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from reconcile.apply.connection import Connect, Retrying
+from reconcile.apply.paced import pace
 from reconcile.core.caps import as_kept, note_lacks
 from reconcile.core.errors import ReconcileError, amend
 from reconcile.core.filters import Filter
@@ -123,5 +124,5 @@ def hold(job: Job, reporter: Reporter, connect: Connect | None, stop: Stop, *, k
     scheme, memo = scheme_of(job.target), Memo(job.state, keeps=keeps)
     opener, caps, asked = scheme.make_opener(), scheme.recall_caps(job, memo), job.options
     job = replace(job, options=as_kept(asked, caps))
-    remote = Retrying(job, reporter, connect or opener, stop, memo)
+    remote = Retrying(job, pace(reporter, asked.limit_rate, stop), connect or opener, stop, memo)
     return Held(job, reporter, remote, stop, opener, caps, asked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
+from reconcile.core.chosen import is_at_or_below
 from reconcile.core.model import Problem, Reason
 from reconcile.state.small import recall, remember
 
@@ -17,10 +18,15 @@ def known_growing(folder: str) -> frozenset[str]:
     return frozenset(path for path, runs in _recall(folder).items() if runs >= ENOUGH)
 
 
-def note_growing(folder: str, problems: Iterable[Problem], grown: Collection[str]) -> None:
-    """Count the runs that failed; what was sent while it grew (``grown``) stays known. Never fails."""
+def note_growing(
+    folder: str, problems: Iterable[Problem], grown: Collection[str], only: Collection[str] = ()
+) -> None:
+    """Count the runs that failed; what was sent while it grew (``grown``) stays known. Never fails.
+
+    So does what was not looked at, where that was ``only`` at and below some paths.
+    """
     before = _recall(folder)
-    now = {path: runs for path, runs in before.items() if path in grown}
+    now = {p: runs for p, runs in before.items() if p in grown or not is_at_or_below(p, only)}
     for problem in problems:
         if problem.reason is Reason.GROWING:
             now[problem.path] = min(before.get(problem.path, 0) + 1, ENOUGH)

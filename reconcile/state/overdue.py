@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
 from reconcile.core.arrivals import lost
+from reconcile.core.chosen import is_at_or_below
 from reconcile.core.model import Action
 from reconcile.state.small import recall, remember
 
@@ -20,9 +21,11 @@ def read_overdue(folder: str) -> Mapping[str, int]:
         return {}
 
 
-def note_overdue(folder: str, undone: Iterable[Action]) -> None:
-    """Remember the deletes of this run that failed, in the place of those before."""
-    rows = [(action.path, lost(action)) for action in undone]
+def note_overdue(folder: str, undone: Iterable[Action], only: Collection[str] = ()) -> None:
+    """Remember the deletes of this run that failed, in the place of those before: ``only`` at these paths."""
+    before = read_overdue(folder)
+    rows = [row for row in before.items() if not is_at_or_below(row[0], only)]
+    rows += [(action.path, lost(action)) for action in undone]
     with suppress(OSError):
-        if rows or read_overdue(folder):
+        if rows or before:
             remember(folder, NAME, rows or None)

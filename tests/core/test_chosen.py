@@ -1,0 +1,198 @@
+"""A run of some paths, or of what is no longer written: all else is neither touched nor forgotten."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconcile.config import Flags, make_job
+from reconcile.core.chosen import at_or_below
+from reconcile.core.diff import diff, fill, infer, unread
+from reconcile.core.errors import UsageError
+from reconcile.core.job import Options, Result
+from reconcile.core.model import Action, Change, Entry, Kind, Op, Problem, Reason, Stage
+from reconcile.core.plan import make_plan as plan_from
+from reconcile.report import Recorder
+from reconcile.run import make_plan, run
+from reconcile.state.overdue import note_overdue, read_overdue
+from reconcile.state.trouble import recall_failing, update
+from tests.support.trees import Tree, assert_same_tree, read_tree
+from tests.support.world import PATHS, Steps, World, trees
+
+Go = Callable[..., Result]
+FILE, FOLDER = Entry(Kind.FILE, 0o644), Entry(Kind.DIR, 0o755)
+
+
+@pytest.fixture
+def go(source: Path, dest: Path, state: Path) -> Go:
+    """``go(command, flag=value)``: a run to a folder here, in this process."""
+
+    def go(command: Callable[..., Result] = run, **flags: Any) -> Result:
+        job = make_job(Flags(str(source), str(dest), state=str(state), **flags))
+        return command(job, Recorder(command.__name__))
+
+    return go
+
+
+def done(result: Result) -> list[str]:
+    return sorted(f"{action.op} {action.path}" for action in result.done)
+
+
+# --only
+
+
+def test_only_some_paths_are_brought_and_the_rest_comes_with_the_next_run(
+    go: Go, source: Path, dest: Path, tree: Callable[[Tree], Path]
+) -> None:
+    tree({"a": "a", "d": {"x": "x", "e": {"y": "y", "z": "z"}}, "gone": {"g": "g"}})
+    go(mirror=True)
+    tree({"a": "A!", "d": {"x": "X!", "e": {"y": "Y!", "new": "new"}}, "f": {"deep": {"er": "er", "no": ""}}})
+    (source / "d/e/z").unlink()
+    (source / "gone/g").unlink()
+    (source / "gone").rmdir()
+
+    planned = go(make_plan, mirror=True, only=("d/e", "f/deep/er"))
+    result = go(mirror=True, only=("d/e", str(source / "f/deep/er/")))
+    assert done(result) == done(planned)
+    assert done(result) == [
+        *("create d/e/new", "create f/deep/er", "delete d/e/z"),
+        *("mkdir f", "mkdir f/deep", "modify d/e/y"),
+    ]
+    assert (dest / "a").read_text() == "a"
+    assert (dest / "gone/g").exists()
+    assert go(mirror=True, only=("d/e",)).plan.empty
+    assert done(go(mirror=True)) == ["create f/deep/no", "delete gone", "modify a", "modify d/x"]
+    assert_same_tree(source, dest, ignore=[".reconcile"])
+    assert not go(mirror=True).connected
+
+
+def test_only_what_is_gone_is_deleted_and_no_more_of_the_folder_it_was_in(
+    go: Go, source: Path, dest: Path, tree: Callable[[Tree], Path]
+) -> None:
+    tree({"d": {"x": "x", "y": "y"}, "e": "e"})
+    go(mirror=True)
+    for name in ("x", "y"):
+        (source / "d" / name).unlink()
+    (source / "d").rmdir()
+    assert done(go(mirror=True, only=("d/x",))) == ["delete d/x"]
+    assert read_tree(dest, modes=False).keys() >= {"d", "d/y", "e"}
+    assert done(go(mirror=True)) == ["delete d"]
+
+
+@pytest.mark.parametrize("path", ["d/nothing", "a/b", "left-out"])
+def test_a_path_that_is_nowhere_is_a_slip(path: str, go: Go, tree: Callable[[Tree], Path]) -> None:
+    tree({"a": "", "d": {}, "left-out": ""})
+    go(exclude=("left-out",))
+    with pytest.raises(UsageError, match=r"--only: .* is not in SRC"):
+        go(only=("d", path), exclude=("left-out",))
+
+
+@pytest.mark.parametrize("path", ["", "..", "../a", "/", "/etc", "a/../../b"])
+def test_a_path_beside_the_folder_is_wrong_usage(path: str, go: Go) -> None:
+    with pytest.raises(UsageError, match="--only takes"):
+        go(only=(path,))
+
+
+def test_all_of_it_is_a_run_as_any(go: Go, tree: Callable[[Tree], Path]) -> None:
+    tree({"a": "", "d": {"x": ""}})
+    assert len(done(go(only=(".", "d")))) == 3
+    assert not go().connected
+
+
+def test_a_filter_that_changed_meanwhile_is_still_seen_by_the_next_run(
+    go: Go, source: Path, dest: Path, tree: Callable[[Tree], Path]
+) -> None:
+    tree({"d": {"x": "x", "keep": ""}, "e": {"y": ""}})
+    go(mirror=True)
+    go(mirror=True, exclude=("x",))
+    (source / "d/x").unlink()
+    go(mirror=True, only=("e",))  # the filter is no more, and d was not looked at
+    assert (dest / "d/x").exists()
+    assert done(go(mirror=True)) == ["delete d/x"]
+
+
+def test_what_was_not_looked_at_goes_on_failing(state: Path) -> None:
+    state.mkdir()
+    problems = [Problem(path, Stage.APPLY, Reason.DENIED, "no") for path in ("d/x", "b")]
+    update(str(state), problems, print)
+    update(str(state), [], print, only=("d",))
+    assert {path for path, _ in recall_failing(str(state))} == {"b"}
+    note_overdue(str(state), [Action(Op.DELETE, path, old=FILE) for path in ("d/x", "b")])
+    note_overdue(str(state), [], ("d",))
+    assert read_overdue(str(state)) == {"b": 1}
+
+
+@given(st.lists(PATHS, max_size=8), st.sets(PATHS, min_size=1, max_size=3))
+def test_of_what_is_above_only_directories_that_have_to_come(paths: list[str], tops: set[str]) -> None:
+    changes = [
+        Change(path, old, new)
+        for path in paths
+        for old in (None, FILE, FOLDER)
+        for new in (None, FILE, FOLDER)
+    ]
+    for change in at_or_below(changes, tops):
+        inside = any(f"{change.path}/".startswith(f"{top}/") for top in tops)
+        above = any(top.startswith(f"{change.path}/") for top in tops)
+        assert inside or (above and change.new is FOLDER and change.old is not FOLDER)
+
+
+@given(trees(), trees(), st.sets(PATHS, min_size=1, max_size=3))
+def test_a_partial_run_and_a_whole_one_come_to_the_same(first: Steps, second: Steps, tops: set[str]) -> None:
+    """And nothing outside changes with the partial one, but where a directory has to come."""
+    world, options = World(), Options(mirror=True)
+    world.edit(first)
+    world.reconcile(options)
+    before = dict(world.remote)
+    world.edit(second)
+
+    def partial(options: Options, scan: Any = None) -> Any:
+        found = scan or world.local.scan(())
+        changes = infer(at_or_below(diff(world.snapshot, found, world.filter, options), tops), options)
+        changes = infer(fill(changes, world.local.read(unread(changes)), set()), options)
+        return plan_from(world.snapshot, found, changes, options)
+
+    whole, world.plan = world.plan, partial  # type: ignore[method-assign]
+    world.reconcile(options)
+    world.check_snapshot()
+    for path, node in before.items():
+        inside = any(f"{path}/".startswith(f"{top}/") for top in tops)
+        makes_way = node.kind is not Kind.DIR and any(top.startswith(f"{path}/") for top in tops)
+        assert inside or makes_way or world.remote.get(path) == node
+    world.plan = whole  # type: ignore[method-assign]
+    world.snapshot = world.snapshot.__class__(world.snapshot.dirs)  # not settled
+    world.reconcile(options)
+    assert world.plan(options).empty
+
+
+# --min-age
+
+
+def test_what_is_still_written_waits(go: Go, source: Path, dest: Path, tree: Callable[[Tree], Path]) -> None:
+    tree({"old": "old", "young": "young", "d": {"young": ""}, "ahead": ""})
+    hour_ago = time.time() - 3600
+    os.utime(source / "old", (hour_ago, hour_ago))
+    os.utime(source / "ahead", (hour_ago + 10**6, hour_ago + 10**6))  # and its inode is new
+    result = go(min_age="5m", mirror=True)
+    assert done(result) == ["create old", "mkdir d"]
+    assert [note.path for note in result.notes] == ["ahead", "d/young", "young"]
+    assert not result.problems
+    os.utime(source / "young", (hour_ago, hour_ago))
+    assert done(go(min_age="5m", mirror=True)) == ["create young"]
+    (source / "young").write_text("written anew")
+    go(min_age="5m", mirror=True)
+    assert (dest / "young").read_text() == "young"
+    go(mirror=True)
+    assert_same_tree(source, dest, ignore=[".reconcile"])
+
+
+@pytest.mark.parametrize("age", ["", "5", "m", "-5m", "5 m", "5w", "1.5h"])
+def test_what_is_no_age_is_wrong_usage(age: str, go: Go) -> None:
+    with pytest.raises(UsageError, match="--min-age takes"):
+        go(min_age=age)
