@@ -110,13 +110,15 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     dest = scheme.folders(target, workdir)
     files = tuple(scheme.own_files(login))
     name = "" if flags.job is None else check_name(flags.job)
-    place = find_place(base, source, target, None if moved_from is None else _as_given(moved_from), name)
+    former = None if moved_from is None else _as_given(moved_from)
+    place = find_place(base, source, target, former, name, chosen=state is not None)
     return Job(
         source=place.source,
         target=target,
         state=place.folder,
         former=place.former,
         formerly=place.formerly,
+        likely=place.likely,
         name=name,
         options=Options(
             mirror=flags.mirror,

@@ -14,6 +14,7 @@ from reconcile.phases.decide import decide, decide_again, foresee_failing
 from reconcile.phases.held import hold
 from reconcile.phases.load import asks_the_remote, catch_up, load
 from reconcile.phases.look import look, mind_places, tell_contents
+from reconcile.phases.settle import settle
 from reconcile.source.way import open_root
 from reconcile.state.device import remember_device
 from reconcile.state.growing import note_growing
@@ -31,6 +32,7 @@ def make_plan(
 
     Raises the same errors as ``run``.
     """
+    job = settle(job, reporter)
     job = replace(job, state=job.former or job.state)
     with hold(job, reporter, connect, stop or Stop(), keeps=False) as this:
         look(this)
@@ -51,7 +53,7 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
     if ``stop`` asks for it.
     """
     os.close(open_root(job.source))  # a slip of the pen shall leave no folder behind
-    job = take_over_state(job)
+    job = take_over_state(settle(job, reporter))
     with (
         hold_lock(job.state, job.options.wait),
         hold(job, reporter, connect, stop or Stop(), keeps=True) as this,

@@ -135,6 +135,7 @@ class Job(Struct, frozen=True):
     login: object = None  # how to be let in there: what the kind of place makes of the flags for that
     former: str = ""  # folder with a state to be taken over, made under another name of SRC
     formerly: str = ""  # that name
+    likely: tuple[str, str] | None = None  # folder with a state that may be this job's, and the SRC it is of
     name: str = ""  # by which it is known wherever SRC is; "": by SRC
 
 

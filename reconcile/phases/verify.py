@@ -39,7 +39,8 @@ def verify(
     ``strict``: what is not ours counts as wrong. Takes no lock. Raises Refused where no run has ended yet,
     and where DEST is not the one that we know; Unreachable, ConnectionLost.
     """
-    job = replace(job, state=job.former or job.state)
+    former, formerly = job.likely or (job.former, job.formerly)
+    job = replace(job, state=former or job.state, formerly=formerly)
     with hold(job, reporter, connect, stop or Stop(), keeps=False) as this:
         old, leftover = _recall(this)
         this.old = old

@@ -9,7 +9,7 @@ had brought there without a name becomes the named job's.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -34,14 +34,22 @@ class Place(Struct, frozen=True):
     source: str
     former: str = ""  # folder that is to become ``folder``: made under another name of SRC
     formerly: str = ""  # that name
+    likely: tuple[str, str] | None = None  # another state that may be this job's, and the SRC it is of
 
 
 def find_place(
-    base: str, source: str, target: Target, moved_from: str | None = None, name: str = ""
+    base: str,
+    source: str,
+    target: Target,
+    moved_from: str | None = None,
+    name: str = "",
+    *,
+    chosen: bool = False,
 ) -> Place:
     """The place of the job that sends ``source`` to ``target``, by its name if it has one. Changes nothing.
 
-    ``moved_from``: where SRC was, if it was elsewhere. Raises UsageError if nothing is known of that.
+    ``moved_from``: where SRC was, if it was elsewhere. ``chosen``: the user has named ``base``. Raises
+    UsageError if nothing is known of ``moved_from``.
     """
     own = Place(job_folder(base, name or source, target), source)
     if has_snapshot(own.folder):
@@ -69,7 +77,7 @@ def find_place(
     plain = [other for other in same if other in by_path]
     if plain:
         return plain[0]
-    return same[0] if len(same) == 1 else own
+    return same[0] if len(same) == 1 else replace(own, likely=_likely(by_path, base, chosen))
 
 
 def _is_by_path(place: Place, base: str, target: Target) -> bool:
@@ -77,8 +85,23 @@ def _is_by_path(place: Place, base: str, target: Target) -> bool:
     return place.folder == job_folder(base, place.source, target)
 
 
+def _likely(others: Sequence[Place], base: str, chosen: bool) -> tuple[str, str] | None:
+    """The one state whose SRC is gone, or that alone is where the user says that it is."""
+    lost = [other for other in others if not os.path.lexists(other.source)]
+    if len(lost) != 1 and chosen and sum(1 for _ in _headers(base)) == 1:
+        lost = list(others)
+    return (lost[0].folder, lost[0].source) if len(lost) == 1 else None
+
+
 def find_others(base: str, target: Target) -> Iterator[Place]:
     """All that is known to have been sent to ``target``."""
+    for folder, header in _headers(base):
+        if header["target"] == str(target):
+            yield Place(folder, str(header["source"]))
+
+
+def _headers(base: str) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """Each job's folder, and what its snapshot says of itself."""
     try:
         names = sorted(os.listdir(base))
     except OSError:
@@ -86,8 +109,8 @@ def find_others(base: str, target: Target) -> Iterator[Place]:
     for name in names:
         folder = os.path.join(base, name)
         header = _header(folder)
-        if header is not None and header["target"] == str(target):
-            yield Place(folder, str(header["source"]))
+        if header is not None:
+            yield folder, header
 
 
 def is_elsewhere(job: Job, old: DirectorySnapshot) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
@@ -14,13 +15,13 @@ from reconcile.core.job import Job
 from reconcile.phases.verify import verify
 from reconcile.run import make_plan, run
 from tests.remotes.conformance import Heard
-from tests.support.trees import File, Tree, assert_same_tree, build_tree
+from tests.support.trees import Dir, File, Link, Tree, assert_same_tree, build_tree
 
 OLD = 1_600_000_000  # an mtime that no clock takes for now
 JobOf = Callable[..., Job]
 
 
-def pages(count: int, text: str = "page") -> Tree:
+def pages(count: int, text: str = "page") -> dict[str, object]:
     return {f"p{number}": File(f"{text} {number}", mtime=OLD) for number in range(count)}
 
 
@@ -111,3 +112,96 @@ def test_a_name_and_a_build_whose_files_have_other_names(tmp_path: Path, job_of:
         build_tree(where, {"index": hashed, folder: pages(9)})
     assert done(job_of(one, job="www"))["create"] == 19
     assert done(job_of(other, job="www")) == {"create": 9, "modify": 1, "move": 1}
+
+
+def said(job: Job) -> list[str]:
+    heard = Heard()
+    assert run(job, heard).plan.empty
+    return heard.said
+
+
+@pytest.mark.parametrize("stays", [False, True], ids=["it is gone", "it is there, and alone in --state"])
+def test_a_checkout_at_another_path(tmp_path: Path, state: Path, job_of: JobOf, stays: bool) -> None:
+    one, other = tmp_path / "AAA/0", tmp_path / "BBB/1"
+    given = {"mirror": True, "times": "ignore"}
+    assert done(job_of(built(one, pages(9)), **given)) == {"create": 9}
+    before = states(state)
+    built(other, {f"p{number}": f"page {number}" for number in range(9)})
+    if not stays:
+        rmtree(one)
+    assert planned(job_of(other, **given)) == {}
+    assert states(state) == before, "a plan changes nothing"
+    assert f"SRC moved from {str(one)!r} to {str(other)!r}: what was sent from there is known" in said(
+        job_of(other, **given)
+    )
+    assert len(states(state)) == 1
+    assert said(job_of(other, **given)) == [], "it is told once"
+
+
+def test_no_more_than_half_of_it_is_another_folder(tmp_path: Path, state: Path, job_of: JobOf) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    assert done(job_of(built(one, {**pages(4), "link": Link("x")}))) == {"create": 5}
+    rmtree(one)
+    built(other, {**pages(2), "p2": "page!2", "p3": "page!3", "more": Dir(pages(9, "x"))})
+    before = states(state)
+    for carry_out in (make_plan, run):
+        with pytest.raises(Refused, match=r"is of another SRC: '.*/one'"):
+            carry_out(job_of(other), Heard())
+    assert states(state) == before
+    built(other, {"link": Link("x")})
+    assert done(job_of(other))["modify"] == 2, "three of five"
+
+
+@pytest.mark.parametrize("stays", [False, True], ids=["both are gone", "both are there"])
+def test_two_that_it_may_be_are_none(tmp_path: Path, job_of: JobOf, stays: bool) -> None:
+    one, two = built(tmp_path / "one", pages(3)), built(tmp_path / "two", pages(3))
+    assert done(job_of(one)) == {"create": 3}
+    assert done(job_of(one, target=str(tmp_path / "elsewhere"))) == {"create": 3}
+    assert done(job_of(two, adopt_existing=True)) == {}
+    if not stays:
+        rmtree(one)
+        rmtree(two)
+    with pytest.raises(Refused, match="is of another SRC"):
+        run(job_of(built(tmp_path / "three", pages(3))), Heard())
+
+
+def test_one_of_two_that_is_gone(tmp_path: Path, state: Path, job_of: JobOf) -> None:
+    one, two = built(tmp_path / "one", pages(3)), built(tmp_path / "two", pages(3))
+    assert done(job_of(one)) == {"create": 3}
+    assert done(job_of(one, target=str(tmp_path / "elsewhere"))) == {"create": 3}
+    assert done(job_of(two, adopt_existing=True)) == {}
+    moved = one.rename(tmp_path / "moved")
+    assert done(job_of(moved)) == {}
+    assert done(job_of(two)) == {}
+    assert len(states(state)) == 3
+
+
+def test_another_dest_or_another_s_state_is_not_taken(tmp_path: Path, state: Path, job_of: JobOf) -> None:
+    one = built(tmp_path / "one", pages(3))
+    assert done(job_of(one)) == {"create": 3}
+    assert done(job_of(one, target=str(tmp_path / "elsewhere"))) == {"create": 3}
+    moved = one.rename(tmp_path / "moved")
+    assert done(job_of(moved, job="named", target=str(tmp_path / "third"))) == {"create": 3}
+    with pytest.raises(Refused):
+        run(job_of(moved, job="named"), Heard())
+    assert done(job_of(moved)) == {}
+    assert len(states(state)) == 3
+
+
+def test_what_moved_is_moved_in_dest_too_and_a_damaged_state_is_none(
+    tmp_path: Path, state: Path, job_of: JobOf
+) -> None:
+    one = built(tmp_path / "one", {"d": pages(3), "e": pages(9, "other")})
+    assert done(job_of(one, mirror=True))["create"] == 12
+    moved = one.rename(tmp_path / "moved")
+    (moved / "d").rename(moved / "f")
+    snapshot = next(state.glob("*/snapshot"))
+    whole = snapshot.read_bytes()
+    snapshot.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(Refused, match="is of another SRC"):
+        run(job_of(moved, mirror=True), Heard())
+    snapshot.write_bytes(whole)
+    checked = verify(job_of(moved), Heard()).checked
+    assert checked is not None
+    assert not checked.wrong
+    assert done(job_of(moved, mirror=True)) == {"move": 1}

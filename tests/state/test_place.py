@@ -84,12 +84,12 @@ def test_a_state_of_another_source(site: Site) -> None:
     build_tree(old, {"same": File("same", mtime=OLD), "page": File("page 0", mtime=OLD)})
     assert site(old).counts == {"create": 2}
     new = old.rename(site.folder / "new")
-    build_tree(new, {"more": "more"})
+    build_tree(new, {"more": "more", "page": "no more than half is the same"})
     refused = site(new)
     assert refused.code == REFUSED
     assert f"--moved-from '{old}'" in refused.document["message"]
-    assert site(new, "plan", "--moved-from", str(old)).counts == {"create": 1}
-    assert site(new, "run", "--moved-from", str(old)).counts == {"create": 1}
+    assert site(new, "plan", "--moved-from", str(old)).counts == {"create": 1, "modify": 1}
+    assert site(new, "run", "--moved-from", str(old)).counts == {"create": 1, "modify": 1}
     assert_same_tree(new, site.dest)
     assert len(site.states()) == 1
     assert site(new).counts == {}, "it lasts"
