@@ -18,7 +18,7 @@ from msgspec import Struct
 from reconcile.core.chmod import parse_chmod
 from reconcile.core.errors import UsageError
 from reconcile.core.filters import check_patterns, make_filter
-from reconcile.core.job import Fsync, Job, Links, OnDrift, OnStale, Options, Own, Perms, Target
+from reconcile.core.job import Fsync, Job, Links, Lock, OnDrift, OnStale, Options, Own, Perms, Target
 from reconcile.core.model import Kind
 from reconcile.home import absolute, expand_option, in_home
 from reconcile.remotes import parse_target, scheme_of
@@ -73,6 +73,7 @@ class Flags(Struct, frozen=True):
     moved_from: str | None = None
     job: str | None = None
     fsync: str = _DEFAULTS.fsync
+    lock: str = _DEFAULTS.lock
     retries: int = _DEFAULTS.retries
     retry_max_wait: float = _DEFAULTS.retry_max_wait
     timeout: float = _DEFAULTS.timeout
@@ -149,6 +150,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             check_mark=flags.check_mark,
             start_over=flags.start_over,
             fsync=Fsync(flags.fsync),
+            lock=Lock(flags.lock),
             retries=_retries(flags.retries),
             retry_max_wait=_seconds(flags.retry_max_wait, "--retry-max-wait"),
             timeout=_seconds(flags.timeout, "--timeout", least=1),

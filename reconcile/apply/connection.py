@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from reconcile.apply.levels import find_out
 from reconcile.apply.opening import Aside, Opening
 from reconcile.apply.steady import SteadyStore
+from reconcile.apply.turn import RemoteLock
 from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway, Unreachable, Untrusted
 from reconcile.core.job import Job, Reporter, Stop
 from reconcile.core.model import (
@@ -31,7 +32,7 @@ from reconcile.core.model import (
     Stats,
     Tag,
 )
-from reconcile.remotes import NOTHING, Memory, Remote, Store, scheme_of
+from reconcile.remotes import NOTHING, Lease, Memory, Remote, Store, scheme_of
 from reconcile.source.files import Source
 from reconcile.state.names import name_run
 
@@ -58,6 +59,7 @@ class Retrying:
         self._plan = NOTHING
         self._before_us: Iterable[Action] = ()  # what dead runs were about to do
         self._before = Stats()  # of connections before
+        self._lock: RemoteLock | None = None
         self._fruitless = 0  # losses in a row without an outcome, or content read back, between them
         self.was_open = False
         self.in_doubt = False  # a connection broke while it was prepared
@@ -148,6 +150,28 @@ class Retrying:
     def workdir(self) -> str:
         """See ``Remote``."""
         return self.open().workdir
+
+    def take_turn(self, lock: RemoteLock, lineage: str) -> None:
+        """Have the lock on the server from now on, over as many connections as it takes. Raises Locked."""
+        if self._lock is None:
+            lock.take(self, lineage)
+            self._lock = lock
+            self.open().mind(lock)
+        lock.check()
+
+    def end_turn(self, *, tell: bool) -> None:
+        """Let others have it. ``tell``: the connection is as it should be."""
+        if self._lock is not None:
+            lock, self._lock = self._lock, None
+            lock.release(self._remote.store if self._remote is not None and tell else None)
+
+    def mind(self, lease: Lease) -> None:
+        """See ``Remote``. Over this connection only: see ``take_turn``."""
+        self.open().mind(lease)
+
+    def fence(self, lineage: str) -> None:
+        """See ``Remote``."""
+        self._insist(lambda remote: remote.fence(lineage))
 
     def begin(
         self,
@@ -322,6 +346,11 @@ class Retrying:
     def _renew(self) -> None:
         self._hang_up()
         self._remote = self._open()
+        if self._lock is not None:
+            try:
+                self._lock.confirm(self._remote)
+            finally:  # if it is lost nothing more is asked for
+                self._remote.mind(self._lock)
         if self._footing is not None:
             self._begin_on(self._remote, self._footing, name_run(self._job.state), resume=True)
         elif self._sought is not None:

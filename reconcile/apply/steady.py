@@ -50,6 +50,10 @@ class SteadyStore:
         """See ``Store``."""
         return self._insist(lambda remote: remote.store.age(name))
 
+    def renew(self, name: str) -> bool:
+        """See ``Store``."""
+        return self._insist(lambda remote: remote.store.renew(name))
+
     def drop(self, name: str) -> bool:
         """See ``Store``."""
         return self._insist(lambda remote: remote.store.drop(name))

@@ -56,6 +56,13 @@ class Fsync(StrEnum):
     NEVER = "never"
 
 
+class Lock(StrEnum):
+    """Whom a run keeps from running at the same time."""
+
+    LOCAL = "local"  # who uses the same state on this machine
+    REMOTE = "remote"  # those of the same job on any machine, too
+
+
 class Target(Protocol):
     """A canonical DEST, of whatever kind. ``str`` of it is the URL that names the job."""
 
@@ -111,6 +118,7 @@ class Options(Struct, frozen=True):
     check_mark: bool = False  # look at the mark on the remote also where nothing is to be done
     start_over: bool = False  # as if there were no snapshot, and adopt
     fsync: Fsync = Fsync.AUTO
+    lock: Lock = Lock.LOCAL
     retries: int = 5  # reconnects in a row without progress
     retry_max_wait: float = 60.0  # seconds between two of them at most
     timeout: float = 60.0  # seconds without an answer after which the connection counts as lost

@@ -50,6 +50,7 @@ def carry_out(run: Held, plan: Plan) -> None:
 def _begin(run: Held, plan: Plan) -> Journal:
     """Who we are and what we intend: on disk before the first remote write."""
     run.connect()  # nothing is written, here or there, if it can't be reached
+    run.take_turn(run.old.lineage)
     with run.phase("commit"):
         if not run.old.serial:
             run.old = replace(run.old, serial=1)

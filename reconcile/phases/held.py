@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Self
 
 from msgspec import Struct, field
@@ -12,13 +12,15 @@ from msgspec.structs import replace
 
 from reconcile.apply.connection import Connect, Retrying
 from reconcile.apply.paced import pace
+from reconcile.apply.turn import RemoteLock
 from reconcile.core.caps import as_kept, note_lacks
-from reconcile.core.errors import ReconcileError, amend
+from reconcile.core.errors import ReconcileError, Unreachable, amend
 from reconcile.core.filters import Filter
 from reconcile.core.growing import note_grown
 from reconcile.core.guard import count_kept
-from reconcile.core.job import Job, Options, Reporter, Result, Stop
+from reconcile.core.job import Job, Lock, Options, Reporter, Result, Stop
 from reconcile.core.model import Caps, DirectorySnapshot, Plan, Problem, Scan, Tally
+from reconcile.core.turns import NAMELESS
 from reconcile.remotes import Opener, scheme_of
 from reconcile.source.files import Source
 from reconcile.source.own import refuse_shared, work_in_dest
@@ -49,6 +51,7 @@ class Held(Struct, eq=False):
     phases: dict[str, float] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
     stack: ExitStack = field(default_factory=ExitStack)
+    lock: RemoteLock | None = None  # None: others on other machines are not kept out
     _source: Source | None = None
 
     def __enter__(self) -> Self:
@@ -56,6 +59,8 @@ class Held(Struct, eq=False):
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.stack.close()
+        with suppress(ReconcileError):  # then it expires
+            self.remote.end_turn(tell=not isinstance(error, Unreachable))
         self.remote.close()
         if isinstance(error, ReconcileError) and (self.tally.done or self.recovered):
             amend(error, _DONE if self.tally.done else _PUT_IN_ORDER)
@@ -72,6 +77,13 @@ class Held(Struct, eq=False):
             self.remote.open()
         if self.job.options.remote_workdir is not None:  # by now it is known what ~ and links lead to
             refuse_shared(work_in_dest(self.remote.base, self.remote.workdir), self.source, self.filter)
+
+    def take_turn(self, lineage: str) -> None:
+        """Keep others out from now on, on whatever machine, if that is wanted. Comes before the first write
+        there. Raises Locked."""
+        if self.lock is not None:
+            with self.phase("lock"):
+                self.remote.take_turn(self.lock, lineage)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -125,4 +137,8 @@ def hold(job: Job, reporter: Reporter, connect: Connect | None, stop: Stop, *, k
     opener, caps, asked = scheme.make_opener(), scheme.recall_caps(job, memo), job.options
     job = replace(job, options=as_kept(asked, caps))
     remote = Retrying(job, pace(reporter, asked.limit_rate, stop), connect or opener, stop, memo)
-    return Held(job, reporter, remote, stop, opener, caps, asked)
+    is_shared = keeps and job.options.lock is Lock.REMOTE
+    lock = (
+        RemoteLock(job.name or NAMELESS, job.state, reporter, job.options.wait, stop) if is_shared else None
+    )
+    return Held(job, reporter, remote, stop, opener, caps, asked, lock=lock)

@@ -182,6 +182,8 @@ def _recover(run: Held, old: DirectorySnapshot, leftover: Leftover, *, repair: b
     run.reporter.say(f"the run before was interrupted; looking at {count:,} paths it left open")
     footing = footing_of(run.job, old, leftover)
     run.connect()
+    if repair:
+        run.take_turn(old.lineage)
     with run.phase("recover"):
         if not repair:
             return foresee(old, leftover, footing, run.remote, run.source)

@@ -85,11 +85,32 @@ class Store(Protocol):
     def age(self, name: str) -> int | None:
         """Seconds since it was put or claimed, by the clock of whoever holds it; None: it is not there."""
 
+    def renew(self, name: str) -> bool:
+        """Make it as young as what is put now, by the same clock. False: it is not there."""
+
     def drop(self, name: str) -> bool:
         """Let it go, with what was put there. True: it was there, and nobody else dropped it."""
 
     def drop_all(self, names: Iterable[str]) -> None:
         """Let go of those of them that are there."""
+
+
+class Lease(Protocol):
+    """A name in the store that stays ours as long as it is renewed."""
+
+    @property
+    def name(self) -> str:
+        """Which."""
+
+    def check(self) -> None:
+        """Comes before anything is asked. Raises what is to end that, ConnectionLost where a renewal is
+        overdue: it may be somebody else's by now."""
+
+    def is_due(self) -> bool:
+        """Whether it is to be renewed now. Once told, it is for a while no more."""
+
+    def renewed(self, names: Sequence[str] | None) -> None:
+        """It was, and these are in the store now. None: its name is not there any more."""
 
 
 class Remote(Protocol):
@@ -210,6 +231,14 @@ class Remote(Protocol):
 
         The mark gets this name, if it is given and that costs no time.
         """
+
+    def mind(self, lease: Lease) -> None:
+        """From now on ask nothing that it does not allow, and renew it when it is due, also in the middle of
+        what goes on, and as long as anything does."""
+
+    def fence(self, lineage: str) -> None:
+        """What runs of a job, also another one's than ours, have asked for and is not done yet shall not be
+        done any more, as far as that can be had: their folders get other names."""
 
     def close(self) -> None:
         """Close the connection; may be called twice."""

@@ -30,11 +30,24 @@ def is_lost(name: str, state: str) -> bool:
     dead ones: what these have staged is then sent again.
     """
     match = re.fullmatch(_NAMED, name)
-    if match is None or match[1] != _place_of(state) or _start_of(int(match[3], 16)) == int(match[4], 16):
+    if match is None or not has_died(name, state):
         return False
     base = os.path.dirname(state)
     others = set(os.listdir(base)) - {os.path.basename(state)}
     return match[2] not in map(_hash, others)
+
+
+def has_died(name: str, state: str) -> bool:
+    """Whether it is a run's of this machine that keeps its state beside ``state``, and the process is gone.
+
+    Of other machines, containers or boots, and where the system does not tell, nothing is known: False.
+    """
+    match = re.fullmatch(_NAMED, name)
+    return (
+        match is not None
+        and match[1] == _place_of(state)
+        and _start_of(int(match[3], 16)) != int(match[4], 16)
+    )
 
 
 def _place_of(state: str) -> str | None:

@@ -3,19 +3,44 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from reconcile.core.errors import ConnectionLost
 from reconcile.core.job import Options
 from reconcile.core.model import Footing
 from reconcile.remotes import Remote, Store
 from tests.remotes.conformance import Heard, OpenRemote
+from tests.support.processes import wait_for
 
 RIVALS = 3
 HOUR = 3600  # seconds
+
+
+class Watched:
+    """A lease that is due when it is told so."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.due = self.over = False
+        self.names: list[list[str] | None] = []
+        self.told = threading.Event()
+
+    def check(self) -> None:
+        if self.over:
+            raise ConnectionLost("it is overdue")
+
+    def is_due(self) -> bool:
+        due, self.due = self.due, False
+        return due
+
+    def renewed(self, names: Sequence[str] | None) -> None:
+        self.names.append(None if names is None else sorted(names))
+        self.told.set()
 
 
 class StoreConformance:
@@ -102,6 +127,20 @@ class StoreConformance:
         assert store.claim("lock")
         assert store.age("lock") in range(5)
 
+    def test_what_is_renewed_stays_what_it_is(self, rivals: Sequence[Remote]) -> None:
+        one, other, _ = (remote.store for remote in rivals)
+        assert not one.renew("f")
+        assert one.names() == []
+        assert one.put_new("f", b"1")
+        assert one.claim("g")
+        assert [other.renew("f"), one.renew("f"), one.renew("g")] == [True, True, True]
+        assert one.age("f") in range(5)
+        assert (other.get("f"), other.get("g"), other.names()) == (b"1", None, ["f", "g"])
+        assert not other.claim("g")
+        assert one.drop("f")
+        assert not other.renew("f")
+        assert other.names() == ["g"]
+
     def test_it_makes_dest_and_is_in_no_ones_way(self, rivals: Sequence[Remote]) -> None:
         first, second, third = rivals
         assert first.store.claim("lock")
@@ -122,3 +161,36 @@ class StoreConformance:
         list(remote.end())
         remote.close()
         assert not [said for said in heard.said if "job" in said]
+
+
+class LeaseConformance(StoreConformance):
+    """The same with what is held there while something goes on, where that takes any time."""
+
+    def test_a_lease_is_renewed_while_anything_goes_on(self, rivals: Sequence[Remote]) -> None:
+        remote, other, _ = rivals
+        assert other.store.claim("lock")
+        lease = Watched("lock")
+        remote.mind(lease)
+        for told in (["lock"], ["lock", "lock-2"], None):
+            if told is None:
+                assert other.store.drop("lock")
+            lease.due = True
+            wait_for(lambda: bool(list(remote.look(["f"]))) and lease.told.is_set(), "its renewal")
+            assert lease.names.pop() == told
+            lease.told.clear()
+            assert lease.names == []
+            if told == ["lock"]:
+                assert other.store.claim("lock-2")
+
+    def test_who_has_lost_its_lease_asks_for_nothing_more(self, rivals: Sequence[Remote]) -> None:
+        remote, other, _ = rivals
+        assert remote.store.put_new("before", b"1")
+        lease = Watched("before")
+        remote.mind(lease)
+        assert remote.store.get("before") == b"1"
+        lease.over = True
+        with pytest.raises(ConnectionLost, match="overdue"):
+            remote.store.put_new("late", b"1")
+        with pytest.raises(ConnectionLost):
+            list(remote.look(["f"]))
+        assert other.store.names() == ["before"]

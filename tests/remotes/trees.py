@@ -15,11 +15,11 @@ from reconcile.core.model import Action, Footing, Op, Publish
 from reconcile.core.paths import parking_place
 from reconcile.remotes import Remote, Store
 from tests.remotes.conformance import LINEAGE, OLD, RUN, Bench, Conformance, Heard, OpenRemote, goes_on, parks
-from tests.remotes.stores import HOUR, StoreConformance
+from tests.remotes.stores import HOUR, LeaseConformance
 from tests.support.trees import Dir, Fifo, File, build_tree, read_tree
 
 
-class TreeConformance(Conformance, StoreConformance):
+class TreeConformance(Conformance, LeaseConformance):
     """The whole suite for DEST as a folder, which the tests can get at: some of it is about what no remote
     shows, as modes beyond 0777, and what those run into that have died.
     """
@@ -142,6 +142,36 @@ class TreeConformance(Conformance, StoreConformance):
         os.utime(dest / ".reconcile/store/lock", (long_ago, long_ago))
         assert store.age("lock") in range(HOUR, HOUR + 60)
         assert store.names() == ["lock"]
+
+    def test_what_is_renewed_is_young_by_the_clock_over_there(self, store: Store, dest: Path) -> None:
+        assert store.put_new("lock", b"1")
+        long_ago = time.time() - HOUR
+        os.utime(dest / ".reconcile/store/lock", (long_ago, long_ago))
+        assert store.age("lock") in range(HOUR, HOUR + 60)
+        assert store.renew("lock")
+        assert store.age("lock") in range(5)
+        assert read_tree(dest / ".reconcile/store").keys() == {"lock", "lock/value"}
+
+    def test_what_runs_of_another_job_ask_for_late_comes_to_nothing(
+        self, bench: Bench, open_remote: OpenRemote
+    ) -> None:
+        bench.upload({"old": "1", "gone": "2", "first": ""})
+        bench.do(bench.delete("first"))
+        build_tree(bench.src, {"new": "3", "old": "4"})
+        other = open_remote(bench.dest, Options(), Heard())
+        for name in ("none", "../x", ".", "store", "a/b", ""):
+            other.fence(name)
+        before = bench.read_back()
+        other.fence(LINEAGE)
+        late = bench.perform(
+            bench.create("new"),
+            bench.modify("old"),
+            bench.delete("gone"),
+        )
+        assert [outcome.done for outcome in late] == [False, False, False]
+        assert bench.read_back() == before
+        assert [*(bench.dest / ".reconcile" / LINEAGE).glob("*.dead")]
+        other.close()
 
     def test_a_put_that_broke_off_holds_the_name_and_no_value(self, store: Store, dest: Path) -> None:
         build_tree(dest / ".reconcile/store", {"state": {"fresh": "half of"}})

@@ -38,7 +38,7 @@ from reconcile.core.model import (
     Stats,
 )
 from reconcile.core.paths import is_ours, join, parent
-from reconcile.remotes import NOTHING
+from reconcile.remotes import NOTHING, Lease
 from tests.support.tags import OpaqueTags, tag_for
 
 
@@ -251,6 +251,11 @@ class MemoryStore:
     def age(self, name: str) -> int | None:
         return self.clock - self.made[name] if name in self.values else None
 
+    def renew(self, name: str) -> bool:
+        if name in self.values:
+            self.made[name] = self.clock
+        return name in self.values
+
     def drop(self, name: str) -> bool:
         self.values.pop(name, None)
         return self.made.pop(name, None) is not None
@@ -297,6 +302,12 @@ class MemoryRemote(OpaqueTags):
 
     def is_torn(self) -> bool:
         return bool(self.parked)
+
+    def mind(self, lease: Lease) -> None:
+        """Nothing takes any time here."""
+
+    def fence(self, lineage: str) -> None:
+        """Nothing comes late."""
 
     def rescue(self, actions: Sequence[Action]) -> Iterator[Outcome]:  # noqa: ARG002 - the protocol's
         """Nothing is ever staged."""

@@ -37,7 +37,7 @@ from reconcile.core.model import (  # isort: split
 )
 
 from reconcile.core.paths import join
-from reconcile.remotes import FORGETFUL, Memory, Opener, Remote, plain
+from reconcile.remotes import FORGETFUL, Lease, Memory, Opener, Remote, plain
 from reconcile.remotes.urls import URL
 from reconcile.source.files import Source, SourceError, digest_of
 from tests.support.memory import MemoryStore
@@ -210,6 +210,12 @@ class Objects:
 
     def rescue(self, actions: Sequence[Action]) -> Iterator[Outcome]:  # noqa: ARG002
         return iter(())
+
+    def mind(self, lease: Lease) -> None:
+        pass
+
+    def fence(self, lineage: str) -> None:
+        pass
 
     def recognise(self, *_: object) -> Iterator[tuple[str, bool]]:
         return iter(())

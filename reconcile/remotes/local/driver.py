@@ -7,7 +7,7 @@ verbs do is in ``calls``.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from reconcile.core.job import Stop
@@ -40,6 +40,8 @@ class Disk:
         self._does = self._calls.by_verb
         self._stop: Stop | None = None
         self._give_up_at = 0.0
+        self._check: Callable[[], None] | None = None
+        self._beat: Callable[[], Recipe[None] | None] | None = None
         self._asked = 0
         self._brought = 0  # bytes
 
@@ -74,6 +76,18 @@ class Disk:
         """Run it: nothing is gained by waiting."""
         self._finish(recipe)
 
+    def mind(self, check: Callable[[], None], beat: Callable[[], Recipe[None] | None]) -> None:
+        """From now on ``check`` before each verb; a ``beat`` is run between two of them."""
+        self._check, self._beat = check, beat
+
+    def _mind(self) -> None:
+        """Before a verb."""
+        if self._check is not None and self._beat is not None:
+            self._check()
+            if (beat := self._beat()) is not None:
+                self._finish(beat)
+                self._check()
+
     def ask_for_channels(self, sizes: Iterable[int], most: int | None = None) -> int:  # noqa: ARG002
         """There is one way to a disk, whatever is coming."""
         return 0
@@ -102,6 +116,8 @@ class Disk:
                     answer = self._do_more(step)
                     continue
                 self._asked += 1
+                if self._check is not None:
+                    self._mind()
                 try:
                     answer = do(step)
                 except OSError as error:
@@ -126,6 +142,8 @@ class Disk:
         if do is None:
             return self._bring(step) if isinstance(step, Burst) else self._finish(step)
         self._asked += 1
+        if self._check is not None:
+            self._mind()
         try:
             return do(step)
         except OSError as error:
@@ -154,6 +172,8 @@ class Disk:
         if (data := put.read()) is None:
             return []
         self._asked += 1
+        if self._check is not None:
+            self._mind()
         self._brought += len(data)
         notable = self._calls.put(put, data)
         for verb in put.then if not notable or notable[0][0] is not verbs.OpenNew else ():

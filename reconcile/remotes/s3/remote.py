@@ -21,10 +21,11 @@ from reconcile.core.model import (
     Stats,
     Tag,
 )
-from reconcile.remotes import NOTHING, Memory
+from reconcile.remotes import NOTHING, Lease, Memory
 from reconcile.remotes.s3 import ability, folder, listing, reading, tags
 from reconcile.remotes.s3.failure import Refusal
 from reconcile.remotes.s3.headers import Headers
+from reconcile.remotes.s3.keeping import Keeper
 from reconcile.remotes.s3.keys import Keys
 from reconcile.remotes.s3.leftover import Uploads
 from reconcile.remotes.s3.level import Level
@@ -76,6 +77,7 @@ class S3Remote:
         self._found = folder.Found((), (), ())
         self._untold: list[tuple[str, int]] = []
         self._run = ""
+        self._keeper: Keeper | None = None
 
     @property
     def stats(self) -> Stats:
@@ -190,8 +192,18 @@ class S3Remote:
         if mark and self.marks:
             self.marks = folder.rename_mark(self._site, self.marks, mark)
 
+    def mind(self, lease: Lease) -> None:
+        """See ``Remote``."""
+        self._site.service.check = lease.check
+        self._keeper = Keeper(lease, self.store)
+
+    def fence(self, lineage: str) -> None:
+        """See ``Remote``. A bucket has no folders that could be renamed."""
+
     def close(self) -> None:
         """Let go of the threads, and remember what was learned of the server."""
+        if self._keeper is not None:
+            self._keeper.close()
         self._site.pool.close()
 
     def _refused(self, doing: str, refusal: Refusal) -> Unreachable:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -36,6 +36,10 @@ LONGEST = 30.0  # seconds of such a wait
 _NO_KEYS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
 
 
+def _allow() -> None:
+    """Anything may be asked at any time."""
+
+
 class Service:
     """A bucket's server. ``where``: how people know it."""
 
@@ -44,6 +48,7 @@ class Service:
         self._quick = quick
         self.bucket = bucket
         self.where = where
+        self.check: Callable[[], None] = _allow  # raises what keeps us from asking for more
         self._lock = threading.Lock()
         self._requests = self._sent = self._received = 0
         self._slow_until = 0.0
@@ -66,6 +71,7 @@ class Service:
     def put(self, key: str, body: bytes, **wanted: Any) -> Mapping[str, Any]:
         """The request of which there are most. See ``ask``."""
         if self._quick is not None and self._was_in and self._slow_until < time.monotonic():
+            self.check()
             reply = self._quick.put(key, body, wanted)
             if reply is not None:
                 self._count(reply, body)
@@ -83,6 +89,7 @@ class Service:
         body = wanted.get("Body", b"")
         for turn in range(PATIENCE + 1):
             self._wait_if_asked_to()
+            self.check()  # RACE: botocore may try once more by itself what was halted on its way
             try:
                 reply: Mapping[str, Any] = getattr(self._client, operation)(Bucket=self.bucket, **wanted)
             except ClientError as error:

@@ -41,6 +41,10 @@ class Channel(Protocol):
         """Close; may be called twice."""
 
 
+def _allow() -> None:
+    """Anything may be sent at any time."""
+
+
 class SftpChannel:
     """A channel with what waits to be sent on it (``out``, of ``size`` bytes) and what came in part.
 
@@ -54,6 +58,7 @@ class SftpChannel:
         self.sent = self.received = 0  # bytes
         self.unanswered = 0  # bytes of small files' content
         self.turn: deque[Callable[[None], None]] = deque()  # who waits until it takes more
+        self.check: Callable[[], None] = _allow  # raises what keeps us from sending more
         self._silence = silence
         self._decoder = wire.Decoder()
         self._cut: deque[memoryview] = deque()  # comes before ``out``: what the server did not take yet
@@ -114,6 +119,7 @@ class SftpChannel:
             return
         if self._torn:
             raise ConnectionLost("the connection was given up in the middle of a request")
+        self.check()  # RACE: what halts us between this and the next line halts us for too long to know
         self._torn = True  # until it is known how much was sent
         try:
             self.pipe.settimeout(self._silence)

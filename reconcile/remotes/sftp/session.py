@@ -72,6 +72,10 @@ def _ignore(_reply: object) -> None:
     """Nobody waits for it."""
 
 
+def _no_beat() -> None:
+    """There is nothing to be renewed."""
+
+
 class _Task:
     """A recipe under way: resumed with each answer. Its result goes to ``deliver``, or to ``end``."""
 
@@ -126,6 +130,7 @@ class Session:
         self._answered = 0  # bytes of content
         self._requests = 0
         self._greeting: wire.Reply | None = None  # that came along with other answers
+        self._beat: Callable[[], Recipe[None] | None] = _no_beat
         self._aside: list[Recipe[None]] = []  # what is asked along with the next that is
         self.round_trip = math.inf  # seconds: the shortest that an answer took so far
 
@@ -163,6 +168,8 @@ class Session:
             channel.flush()
         granted = [each.result() for each in coming]
         self._channels += [channel for channel in granted if channel is not None]
+        for channel in self._channels:
+            channel.check = self._first.check
         self._wait = wait if len(self._channels) > 1 else None
 
     def call(self, recipe: Recipe[T]) -> T:
@@ -173,6 +180,12 @@ class Session:
     def aside(self, recipe: Recipe[None]) -> None:
         """Run it along with what is asked next: that takes as many round trips as it does anyway."""
         self._aside.append(recipe)
+
+    def mind(self, check: Callable[[], None], beat: Callable[[], Recipe[None] | None]) -> None:
+        """From now on ``check`` before anything is sent, and run a ``beat`` whenever there is one."""
+        self._beat = beat
+        for channel in self._channels:
+            channel.check = check
 
     def run(self, recipes: Iterable[Recipe[T]], in_flight: int, stop: Stop | None = None) -> Iterator[T]:
         """Run recipes, at most ``in_flight`` at a time; results come as they are ready.
@@ -214,6 +227,7 @@ class Session:
                 while results:
                     yield results.popleft()
                 if live:
+                    self._begin_beat(live)
                     ready = self._ready() or self._await()
                     replies = self._receive(ready) if ready is not None else []
                     now, asked = time.monotonic(), self._requests
@@ -227,6 +241,11 @@ class Session:
             self._give_up()
             for task in live:
                 task.recipe.close()
+
+    def _begin_beat(self, live: set[_Task]) -> None:
+        if (beat := self._beat()) is not None:
+            self._aside.append(beat)
+            self._begin_aside(live)
 
     def _begin_aside(self, live: set[_Task]) -> None:
         for recipe in self._aside:

@@ -5,7 +5,7 @@ What may live here: the protocol alone. Drivers are in the wings of their protoc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 from reconcile.core.job import Stop
@@ -46,6 +46,10 @@ class Driver(Protocol):
 
     def aside(self, recipe: Recipe[None]) -> None:
         """Run it along with what is asked next: that takes as many round trips as it does anyway."""
+
+    def mind(self, check: Callable[[], None], beat: Callable[[], Recipe[None] | None]) -> None:
+        """From now on ``check`` before anything is asked, which raises what is to end it, and run a ``beat``
+        along with what goes on whenever there is one."""
 
     def ask_for_channels(self, sizes: Iterable[int], most: int | None = None) -> int:
         """Files of so many bytes are coming: how many more channels were asked for, in the background.

@@ -6,6 +6,7 @@ What may live here: finding it, and clearing a run's folder but for what is kept
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from reconcile.core.model import PARKED, Kind, Problem, Reason, Stage
 from reconcile.core.units import show_some
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.kept import Kept, count_kept, is_note
-from reconcile.remotes.tree.layout import PARKING, STAGING, inside
+from reconcile.remotes.tree.layout import PARKING, STAGING, STORE, inside
 from reconcile.remotes.tree.link import rename
 from reconcile.remotes.tree.listing import TOGETHER, Listing, list_directory
 from reconcile.remotes.tree.mark import job_folder, shown
@@ -27,6 +28,7 @@ from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import OK, Rename, Rmdir
 
 PARTS = STAGING, PARKING, TRASH
+_LINEAGE = r"[A-Za-z0-9][A-Za-z0-9-]{0,63}"
 LEFT = b"left"  # what had been parked and found no place: not taken over any more
 DEAD = b".dead"  # ends the name of a run's folder that was fenced off
 
@@ -97,6 +99,16 @@ def fence(driver: Driver, site: Site, ours: bytes, run: str, listing: Listing, k
         for folder, sound in driver.run((_is_as_made(site, folder) for folder in dead), TOGETHER)
         if sound
     ]
+
+
+def fence_off(driver: Driver, site: Site, lineage: str) -> None:
+    """The same of all runs of a job that may be another one's, and no more: the rest is for its own next run.
+
+    What is no name of a folder in ours is anybody's word, and is left alone.
+    """
+    if re.fullmatch(_LINEAGE, lineage) and lineage != os.fsdecode(STORE):
+        ours = job_folder(site, lineage)
+        fence(driver, site, ours, "", driver.call(list_directory(site, ours)), Kept())
 
 
 def _is_as_made(site: Site, folder: bytes) -> Recipe[tuple[bytes, bool]]:

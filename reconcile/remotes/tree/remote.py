@@ -23,10 +23,10 @@ from reconcile.core.model import (
     Stats,
     Tag,
 )
-from reconcile.remotes import NOTHING, Memory
+from reconcile.remotes import NOTHING, Lease, Memory
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.kept import Kept
-from reconcile.remotes.tree.leftovers import find_left
+from reconcile.remotes.tree.leftovers import fence_off, find_left
 from reconcile.remotes.tree.level import Level, at_a_time
 from reconcile.remotes.tree.listing import TOGETHER
 from reconcile.remotes.tree.mark import find_marks
@@ -184,6 +184,15 @@ class TreeRemote:
         """Purge the run's trash and remove its folder; the mark is renamed beside that."""
         look_at_others(self._driver, self._site, self._memory)
         yield from leave(self._driver, self._site, self._kept, mark)
+
+    def mind(self, lease: Lease) -> None:
+        """See ``Remote``."""
+        store = self.store
+        self._driver.mind(lease.check, lambda: store.beat(lease) if lease.is_due() else None)
+
+    def fence(self, lineage: str) -> None:
+        """See ``Remote``."""
+        fence_off(self._driver, self._site, lineage)
 
     def examine(self, run: str, stop: Stop) -> Iterator[Fact]:
         """See ``Examinable``."""

@@ -14,6 +14,7 @@ from typing import cast
 
 from reconcile.core.errors import Unreachable
 from reconcile.core.model import Kind
+from reconcile.remotes import Lease
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.failure import explain
 from reconcile.remotes.tree.folders import in_turn, make_shared
@@ -37,6 +38,7 @@ from reconcile.remotes.tree.verbs import (
     Remove,
     Rename,
     Rmdir,
+    Set,
     Status,
     Sync,
     Verb,
@@ -45,6 +47,7 @@ from reconcile.remotes.tree.verbs import (
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _VALUE, _FRESH = b"/value", b"/fresh"  # the latter goes on with what no other has
+_BEAT = b"/.beat"
 _GONE, _NOW = b".gone-", b".now-"  # begin what is no name
 
 _HTACCESS = b"""# reconcile: nothing in here is for the web
@@ -90,6 +93,14 @@ class TreeStore:
         """See ``Store``."""
         return self._driver.call(_age(self._site, self._at(name)))
 
+    def renew(self, name: str) -> bool:
+        """See ``Store``."""
+        place = self._at(name)
+        status = self._driver.call(_renew(place))
+        if status is not OK and not absent(status):
+            raise self._driver.call(_failure(self._site, place, "renew", status))
+        return status is OK
+
     def drop(self, name: str) -> bool:
         """See ``Store``."""
         return self._driver.call(_drop(self._site, self._at(name)))
@@ -98,6 +109,16 @@ class TreeStore:
         """See ``Store``."""
         for _ in self._driver.run((_drop(self._site, self._at(name)) for name in names), TOGETHER):
             pass
+
+    def beat(self, lease: Lease) -> Recipe[None]:
+        """Renew it, and tell it what is there. Where the server fails that is for the next beat."""
+        status = yield from _renew(self._at(lease.name))
+        if status is OK:
+            listing = yield from list_directory(self._site, _folder(self._site))
+            if listing.failed is None:
+                lease.renewed([name for name, _ in listing.names])
+        elif absent(status):
+            lease.renewed(None)
 
     def _at(self, name: str) -> bytes:
         if not _NAME.fullmatch(name):
@@ -215,6 +236,20 @@ def _age(site: Site, place: bytes) -> Recipe[int | None]:
     return max(0, clock.mtime - there.mtime)
 
 
+def _renew(place: bytes) -> Recipe[Status]:
+    """Something is made in it, and goes again, which makes it younger; where that does not, its time is set,
+    to what it is over there."""
+    inner = place + _BEAT
+    made, clock, _, there = yield [Mkdir(inner, 0o700), Lstat(inner), Rmdir(inner), Lstat(place)]
+    if isinstance(there, Status):
+        return there
+    if isinstance(clock, Status):
+        return clock if made is OK else made
+    if there.mtime >= clock.mtime:
+        return OK
+    return (yield from act(Set(place, None, clock.mtime)))
+
+
 def _drop(site: Site, place: bytes) -> Recipe[bool]:
     """Renamed first: of two who do it at once one alone did, and a new one is not touched."""
     gone = _unique(site, _GONE)
@@ -235,7 +270,8 @@ def _clear(site: Site, place: bytes) -> Recipe[Status]:
     *_, status = yield from in_turn(site, [Remove(place + _VALUE), Rmdir(place)])
     if status is not OK and not absent(status):
         listing = yield from list_directory(site, place)
-        yield [Remove(place + b"/" + os.fsencode(name)) for name, _ in listing.names]
+        inner = [place + b"/" + os.fsencode(name) for name, _ in listing.names]
+        yield [verb(path) for path in inner for verb in (Remove, Rmdir)]
         status = yield from act(Rmdir(place))
     return cast("Status", status)
 

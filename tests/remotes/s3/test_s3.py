@@ -14,13 +14,13 @@ from reconcile.config import Flags, make_job
 from reconcile.core.job import Options
 from reconcile.remotes import Remote, open_remote
 from tests.remotes.conformance import Conformance, Heard, OpenRemote, ThirdHand
-from tests.remotes.stores import StoreConformance
+from tests.remotes.stores import LeaseConformance
 from tests.support.s3 import S3, AtPrefix
 
 LACKS = frozenset({"bytes", "dirs", "links", "modes", "shadows", "times"})
 
 
-class OnServer(Conformance, StoreConformance):
+class OnServer(Conformance, LeaseConformance):
     """The suite on one server. DEST is below a prefix of its own for each test."""
 
     server: ClassVar[str]

@@ -20,7 +20,7 @@ from reconcile.core.job import Job, Options
 from reconcile.remotes import Remote
 from reconcile.remotes import open_remote as really_open
 from tests.remotes.conformance import Bench, Conformance, Heard, OpenRemote, ThirdHand
-from tests.remotes.stores import StoreConformance
+from tests.remotes.stores import LeaseConformance
 from tests.remotes.trees import TreeConformance
 from tests.support.servers import Missing, RealServer, start_server
 from tests.support.trees import Dir, File, Node, Tree
@@ -93,7 +93,7 @@ NO_PROOF = "by no time a file that moved is known to be ours"
 LATE = "for a while it shows the time of writing"
 
 
-class OnServer(Conformance, StoreConformance):
+class OnServer(Conformance, LeaseConformance):
     """``name``: one of ``SERVERS``."""
 
     name: ClassVar[str]
