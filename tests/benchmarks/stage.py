@@ -20,6 +20,7 @@ from tests.support.sshd import Endpoint, Sshd, start_sshd
 
 MEMORY = Path("/dev/shm")
 ENOUGH = 2 * 1024**3  # bytes free there, for the quick works
+AGAIN = 20  # tries to remove what somebody still writes to
 SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
@@ -119,5 +120,10 @@ def set_stage(*, full: bool, runs: int) -> Iterator[Stage]:
 
 
 def discard(path: Path) -> None:
-    """Remove a tree. ``rm`` takes a third of what shutil takes for a million files."""
-    subprocess.run(["rm", "-rf", "--", str(path)], check=True)
+    """Remove a tree. ``rm`` takes a third of what shutil takes for a million files.
+
+    Again where something came into it meanwhile: of a tool that was stopped the server may still be busy.
+    """
+    for again in reversed(range(AGAIN)):
+        if subprocess.run(["rm", "-rf", "--", str(path)], check=not again).returncode == 0:
+            break
