@@ -51,6 +51,8 @@ class Flags(Struct, frozen=True):
     exclude: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     exclude_from: tuple[str, ...] = ()
+    default_excludes: bool = False
+    delete_excluded: bool = False
     growing: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     min_age: str | None = None
@@ -100,6 +102,8 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     from reconcile.state.store import default_state_base
 
     _check_direction(flags.source, flags.target)
+    if flags.delete_excluded and not flags.mirror:
+        _refuse("--delete-excluded goes with --mirror: without that nothing is deleted")
     source = _as_given(flags.source)
     target, login = _how_to_reach(flags, interactive)
     scheme = scheme_of(target)
@@ -127,6 +131,8 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             keep_remote_links=flags.keep_remote_links,
             remote_workdir=workdir,
             filters=_filter_lines(flags),
+            default_excludes=flags.default_excludes,
+            delete_excluded=flags.delete_excluded,
             growing=_growing(flags.growing),
             only=_only(flags.only, source),
             min_age=_moment(flags.min_age),

@@ -47,6 +47,17 @@ _OPTIONS = [
         "--exclude-from", multiple=True, metavar="FILE", help="Read exclude patterns from FILE; repeatable."
     ),
     click.option(
+        "--default-excludes/--no-default-excludes",
+        default=False,
+        help="Leave out .git, .hg, .svn, .DS_Store and Thumbs.db, and tell how many; --include takes one "
+        "back in.",
+    ),
+    click.option(
+        "--delete-excluded",
+        is_flag=True,
+        help="With --mirror: delete on the remote also what this job has sent and leaves out by now.",
+    ),
+    click.option(
         "--growing",
         multiple=True,
         metavar="PATTERN",

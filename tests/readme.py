@@ -186,7 +186,7 @@ def _options(name: str) -> Iterator[click.Option]:
 def _spell(option: click.Option) -> str:
     """As it is typed, with what it takes. A bar would end the cell of a table."""
     if option.is_flag:
-        return ", ".join(option.opts)
+        return ", ".join([*option.opts, *option.secondary_opts])
     values = "|".join(option.type.choices) if isinstance(option.type, click.Choice) else option.metavar or "N"
     return f"{', '.join(option.opts)} {values}".replace("|", "\\|")
 

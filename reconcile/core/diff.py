@@ -100,7 +100,9 @@ def _is_same(known: Directory, found: Directory, options: Options) -> bool:
 
 
 def _is_settled(entry: Entry | None, options: Options) -> bool:
-    return entry is not None and (entry.excluded or (entry.retained and not options.mirror))
+    if entry is not None and entry.excluded:
+        return not options.delete_excluded
+    return entry is not None and entry.retained and not options.mirror
 
 
 def _diff_directory(
@@ -115,7 +117,7 @@ def _diff_directory(
             continue
         if old is None:
             yield Change(inside, None, new)
-        elif new is None and not filter.empty and filter.excludes(inside, old.kind is Kind.DIR):
+        elif new is None and _is_hidden(inside, old, filter, options):
             if not old.excluded:
                 yield Change(inside, old, replace(old, excluded=True))
         elif new is None:
@@ -123,6 +125,11 @@ def _diff_directory(
                 yield Change(inside, replace(old, excluded=False) if old.excluded else old, None)
         elif not _provably_same(old, new, options):
             yield Change(inside, old, new)
+
+
+def _is_hidden(path: str, old: Entry, filter: Filter, options: Options) -> bool:
+    """Whether what a scan did not find is left out, and stays where it is."""
+    return not (filter.empty or options.delete_excluded) and filter.excludes(path, old.kind is Kind.DIR)
 
 
 def _provably_same(old: Entry, new: Entry, options: Options) -> bool:

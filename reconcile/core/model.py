@@ -197,6 +197,7 @@ class Scan(Struct, frozen=True):
     unknown: frozenset[str] = frozenset()  # paths we could not look at: nothing at or below is touched
     mounts: frozenset[str] = frozenset()  # directories on another device than the one above them
     own: Mapping[str, str] = field(default_factory=dict)  # ours under whatever name, left out: what it is
+    left_out: Mapping[str, int] = field(default_factory=dict)  # by default, by name: how many
     entry_count: int = 0
 
     def walk(self) -> Iterator[tuple[str, Entry]]:

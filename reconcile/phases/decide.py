@@ -13,6 +13,7 @@ from reconcile.core.chosen import at_or_below, leave_young
 from reconcile.core.diff import diff, fill, infer, unread
 from reconcile.core.errors import Refused, UsageError
 from reconcile.core.guard import count_rehashed, guard, guard_name, tell_gone
+from reconcile.core.hidden import tell_newly_excluded
 from reconcile.core.job import Options, Since
 from reconcile.core.model import Change, DirectorySnapshot, Op, Plan, Problem, Reason, Stage
 from reconcile.core.paths import lookup, within
@@ -54,6 +55,8 @@ def decide(run: Held, first: DirectorySnapshot, spent: int | None = None) -> Pla
             raise
     if (gone := tell_gone(plan, run.old, run.found)) is not None:
         run.reporter.warn(gone)
+    if (hidden := tell_newly_excluded(plan, run.old, mirror=options.mirror)) is not None:
+        run.reporter.warn(hidden)
     if not run.old.serial and not options.adopt_existing:
         run.connect()  # which was under way beside all this
         with run.phase("survey"):

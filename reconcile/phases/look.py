@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from reconcile.core.filters import make_filter
 from reconcile.core.growing import Growing
+from reconcile.core.hidden import DEFAULT_EXCLUDES, tell_history, tell_left_out
 from reconcile.core.idle import idle_patterns
 from reconcile.core.job import Own
 from reconcile.core.model import (
@@ -37,7 +38,8 @@ def look(run: Held, *, sure_to_connect: bool = False) -> None:
     job, options = run.job, run.job.options
     with run.phase("scan"):
         root = os.path.realpath(job.source)  # once: it may be a link, and turn
-        lines = (*read_ignore_file(root), *options.filters)
+        always = DEFAULT_EXCLUDES if options.default_excludes else ()  # first: all else may take back in
+        lines = (*always, *read_ignore_file(root), *options.filters)
         own, work = options.own, work_in_dest(job.target.path, options.remote_workdir)
         run.filter = make_filter((*lines, *map(line_for, (*own, *work))))
         meanwhile = run.remote.open_soon if sure_to_connect else None
@@ -53,6 +55,8 @@ def look(run: Held, *, sure_to_connect: bool = False) -> None:
         run.found = replace(run.found, notes=(*run.found.notes, *note_own((*own, *work), source)))
     for idle in idle_patterns(chosen, (job.source, root), lambda name: source.look(name) is not None):
         run.reporter.say(idle)
+    if (left_out := tell_left_out(run.found.left_out)) is not None:
+        run.reporter.say(left_out)
 
 
 def _found_own(run: Held) -> tuple[Own, ...]:
@@ -74,5 +78,7 @@ def tell_contents(run: Held, plan: Plan) -> None:
     """What is not to be overlooked in what is to be sent: afterwards is too late."""
     for sparse in tell_sparse(plan, run.source):
         run.reporter.say(sparse)
+    if (history := tell_history(plan)) is not None:
+        run.reporter.say(history)
     for told in (*tell_sent_before((*run.job.options.own, *_found_own(run)), run.old), *tell_secrets(plan)):
         run.reporter.warn(told)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from stat import S_IFDIR, S_IFLNK, S_IFREG, S_ISDIR
 from types import MappingProxyType
@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from reconcile.core.errors import Refused
 from reconcile.core.filters import Filter
+from reconcile.core.hidden import DEFAULT_EXCLUDES
 from reconcile.core.job import Links, Options
 from reconcile.core.model import (
     PERMISSIONS,
@@ -99,6 +100,7 @@ def scan(
         unknown=frozenset(walk.unknown),
         mounts=frozenset(walk.mounts) | {point for point in points if point in walk.dirs},
         own=walk.own,
+        left_out=walk.left_out,
         entry_count=walk.entry_count,
     )
 
@@ -117,7 +119,11 @@ class _Walk:
         self.links_left_out = 0
         self._ours = ours
         self._inodes = frozenset(inode for _, inode, *_ in ours)
-        self._excludes = None if chosen.empty else chosen.excludes
+        self.left_out: Counter[str] = Counter()  # of what is excluded by default, by name
+        self._chosen = chosen
+        self._excludes: Callable[[str, bool], bool] | None = None if chosen.empty else chosen.excludes
+        if options.default_excludes:
+            self._excludes = self._exclude_and_count
         self._follow = options.links is Links.FOLLOW
         self._skip_links = options.links is Links.SKIP
         self._chmod = options.chmod
@@ -180,12 +186,14 @@ class _Walk:
         self.dirs, self.problems, self.notes, self.unknown, self.own = {}, [], [], set(), {}
         self.mounts = dict(self.mounts)  # some of these are still to be entered
         self.entry_count = self.links_left_out = 0
+        self.left_out = Counter()
         self._walk()
         told = [
             [(each.path, each.reason.value, each.message) for each in some]
             for some in (self.problems, self.notes)
         ]
-        yield [*told, list(self.unknown), self.mounts, self.own, self.entry_count, self.links_left_out]
+        counts = self.entry_count, self.links_left_out, self.left_out
+        yield [*told, list(self.unknown), self.mounts, self.own, *counts]
         for path, directory in self.dirs.items():
             yield [path, directory.raw]
 
@@ -197,7 +205,7 @@ class _Walk:
             self._frames = self._theirs
             self._go_on()
             return
-        problems, notes, unknown, mounts, own, entries, links = found.pop(0)
+        problems, notes, unknown, mounts, own, entries, links, left_out = found.pop(0)
         self.problems += [Problem(path, Stage.SCAN, Reason(why), text) for path, why, text in problems]
         self.notes += [Problem(path, Stage.SCAN, Reason(why), text) for path, why, text in notes]
         self.unknown.update(unknown)
@@ -205,6 +213,7 @@ class _Walk:
         self.own.update(own)
         self.entry_count += entries
         self.links_left_out += links
+        self.left_out.update(left_out)
         self.dirs.update((path, scanned(raw)) for path, raw in found)
 
     def close(self) -> None:
@@ -314,6 +323,14 @@ class _Walk:
         self.dirs[frame.path] = scanned(pack_stamps(rows))
         subdirectories.reverse()
         frame.pending = subdirectories
+
+    def _exclude_and_count(self, path: str, is_dir: bool) -> bool:
+        if not self._chosen.excludes(path, is_dir):
+            return False
+        name = path.rpartition("/")[2]
+        if name in DEFAULT_EXCLUDES:
+            self.left_out[name] += 1
+        return True
 
     def _adapt(self, rows: list[str | int]) -> None:
         """What is not to count is 0 in all rows, and modes are as they are to be sent."""
