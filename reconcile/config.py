@@ -82,6 +82,7 @@ class Flags(Struct, frozen=True):
     wait: float = _DEFAULTS.wait
     state: str | None = None
     remote_workdir: str | None = None
+    ours: tuple[Own, ...] = ()  # what else of ours is never sent, by paths in full
     reaching: Mapping[str, Any] = MappingProxyType({})  # the rest, which is for the scheme of DEST to know
 
 
@@ -113,7 +114,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     workdir = _remote_workdir(flags.remote_workdir)
     chmod = _DEFAULTS.chmod if flags.chmod is None else parse_chmod(flags.chmod)
     dest = scheme.folders(target, workdir)
-    files = tuple(scheme.own_files(login))
+    files = (*scheme.own_files(login), *flags.ours)
     name = "" if flags.job is None else check_name(flags.job)
     former = None if moved_from is None else _as_given(moved_from)
     place = find_place(base, source, target, former, name, chosen=state is not None)

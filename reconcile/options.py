@@ -15,9 +15,15 @@ from reconcile.core.job import Fsync, Links, OnDrift, OnStale, Options, Perms
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _DEFAULTS = Options()
 _DEST = click.argument("target", metavar="DEST")
+_JOBS = [
+    click.argument("names", nargs=-1, metavar="[JOB]... | SRC DEST"),
+    click.option(
+        "--config",
+        metavar="FILE",
+        help="The file of jobs.  [default: reconcile.toml here or in a folder above, or the user's]",
+    ),
+]
 _OPTIONS = [
-    click.argument("source", metavar="SRC"),
-    _DEST,
     click.option("--mirror", is_flag=True, help="Delete on the remote what was deleted here."),
     click.option(
         "--adopt-existing",
@@ -319,8 +325,8 @@ _PATIENCE = [
 
 
 def job_options(command: _Command) -> _Command:
-    """Give a command all of them."""
-    return _give(command, [*_OPTIONS, *_REACHING, *_PATIENCE])
+    """Give a command all of them, and what names its jobs."""
+    return _give(command, [*_JOBS, *_OPTIONS, *_REACHING, *_PATIENCE])
 
 
 def dest_options(command: _Command) -> _Command:

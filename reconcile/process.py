@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from msgspec import Struct, field
 
@@ -30,6 +30,13 @@ class Session(Struct, eq=False):
     reporter: Recorder | None = None  # as soon as it is known which
     ending: bool = False  # what is left to say takes no time, and is said once
     terminal: list[Any] | None = None  # how it was before a prompt hid what is typed
+    several: bool = False  # jobs are carried out, one after the other
+    to_do: bool = False  # something was planned, by one of them at least
+    out: TextIO | None = None  # in the place of stdout: what the job that is carried out says goes there
+    err: TextIO | None = None
+    # Called with the exit code where the process ends at once, after the reporter has said so: by a signal's
+    # handler, so they are to be short, and never to fail.
+    farewells: list[Callable[[int], object]] = field(default_factory=list)
 
     def may_ask(self) -> bool:
         """Whether somebody is there who may be asked for a secret: how the terminal is now is noted."""
@@ -94,6 +101,8 @@ def _leave(session: Session, signum: int) -> None:
 
             message = explain_interruption(Exit(128 + signum), reporter.so_far(), at_once=True)
             reporter.abandon(Exit(128 + signum), message)
+        for farewell in session.farewells:
+            farewell(128 + signum)
     finally:
         leave(128 + signum)
 

@@ -22,7 +22,7 @@ ROWS = (
     ("__main__",),
     ("cli",),
     ("commands",),
-    ("demo",),
+    ("demo", "jobs"),
     ("config", "options", "process", "report", "run", "serve"),
     ("phases",),
     ("apply",),
@@ -63,10 +63,10 @@ THIRD_PARTIES = {
     "cryptography": {"remotes.ssh", "serve"},
     "msgpack": {"source.fork", "state"},
     "xxhash": {"source.files", "state"},
-    "click": {"cli", "commands", "options"},
+    "click": {"cli", "commands", "jobs", "options"},
     "rich": {"report.terminal"},
     "pathspec": {"core.filters"},
-    "platformdirs": {"config", "state"},
+    "platformdirs": {"config", "jobs.file", "state"},
 }
 
 # What a pure module may use: nothing here knows a file, a clock, a process or chance.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from reconcile.commands.asked import carry_out_jobs, to_do_it
 from reconcile.config import make_flags, make_job
 from reconcile.core.errors import Exit
 from reconcile.options import job_options
@@ -38,11 +38,16 @@ def command(context: click.Context, /, dry_run: bool, **values: Any) -> int:
 def carry_out_job(
     context: click.Context, command: str, values: Mapping[str, Any], *, changes: Exit = Exit.OK
 ) -> int:
-    """Flags → job → result → exit code. ``changes`` is the exit code of a plan with something to do."""
+    """Flags → jobs → results → exit code. ``changes`` is the exit code of a plan with something to do."""
     session: Session = context.obj
-    job, reporter = begin_job(context, command, values)
-    reporter.to_do_it = _to_do_it(session.args)
-    return finish_job(session, job, reporter, command, changes=changes)
+
+    def carry_out(values: Mapping[str, Any]) -> int:
+        job, reporter = begin_job(context, command, values)
+        if not session.several:
+            reporter.to_do_it = to_do_it(session.args)
+        return finish_job(session, job, reporter, command, changes=changes)
+
+    return carry_out_jobs(context, command, values, carry_out)
 
 
 def finish_job(
@@ -62,6 +67,7 @@ def finish_job(
         code = Exit.PROBLEMS
     elif command == "plan" and not result.plan.empty:
         code = changes
+    session.to_do |= command == "plan" and not result.plan.empty
     session.ending = is_last
     reporter.finish(result, code)
     return code
@@ -73,8 +79,10 @@ def begin_job(context: click.Context, command: str, values: Mapping[str, Any]) -
     as_json, quiet, verbose = (flags.pop(name) for name in ("as_json", "quiet", "verbose"))
     if quiet and verbose:
         raise click.UsageError("--quiet and --verbose exclude each other", context)
-    reporter = make_reporter(command, as_json=as_json, quiet=quiet, verbose=verbose)
     session: Session = context.obj
+    reporter = make_reporter(
+        command, as_json=as_json, quiet=quiet, verbose=verbose, stdout=session.out, stderr=session.err
+    )
     session.reporter = reporter
     session.stop.check()
     job = make_job(make_flags(flags), interactive=session.may_ask())
@@ -82,10 +90,3 @@ def begin_job(context: click.Context, command: str, values: Mapping[str, Any]) -
     if not has_snapshot(job.state) and (hint := scheme_of(job.target).doubt(flags["target"])) is not None:
         reporter.say(hint)
     return job, reporter
-
-
-def _to_do_it(args: Sequence[str]) -> str:
-    """The command line that does what this one shows."""
-    only_shows = {"-n", "--dry-run", "--detailed-exitcode"}
-    words = ["run" if place == 0 else arg for place, arg in enumerate(args)]
-    return shlex.join(["reconcile", *(word for word in words if word not in only_shows)])

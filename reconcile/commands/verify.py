@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import replace
 
+from reconcile.commands.asked import carry_out_jobs
 from reconcile.commands.run import begin_job, finish_job
 from reconcile.core.compare import Fault, Finding, Reading
 from reconcile.core.errors import Exit, Refused, UsageError
@@ -62,17 +63,21 @@ def command(
             "--fix says what it does in words, and --json is one document; leave one of them out"
         )
     session: Session = context.obj
-    job, reporter = begin_job(context, "verify", values)
-    result = verify(job, reporter, reading, stop=session.stop, strict=strict or values["mirror"])
-    assert result.checked is not None
-    wrong = result.checked.wrong
-    code = Exit.PROBLEMS if wrong else Exit.OK
-    mends = any(each.fault is not Fault.FOREIGN for each in wrong)  # which is not ours to touch
-    if mends and not fix:
-        reporter.to_do_it = shlex.join(["reconcile", *_with_fix(session.args)])
-    session.ending = not (mends and fix)
-    reporter.finish(result, code)
-    return _mend(context, job, wrong, values, yes=yes) if mends and fix else code
+
+    def check(values: Mapping[str, Any]) -> int:
+        job, reporter = begin_job(context, "verify", values)
+        result = verify(job, reporter, reading, stop=session.stop, strict=strict or values["mirror"])
+        assert result.checked is not None
+        wrong = result.checked.wrong
+        code = Exit.PROBLEMS if wrong else Exit.OK
+        mends = any(each.fault is not Fault.FOREIGN for each in wrong)  # which is not ours to touch
+        if mends and not fix:
+            reporter.to_do_it = shlex.join(["reconcile", *_with_fix(session.args)])
+        session.ending = not (mends and fix)
+        reporter.finish(result, code)
+        return _mend(context, job, wrong, values, yes=yes) if mends and fix else code
+
+    return carry_out_jobs(context, "verify", values, check)
 
 
 def _with_fix(args: Sequence[str]) -> Sequence[str]:
@@ -101,7 +106,7 @@ def _mend(
 
 def _introduce(session: Session, job: Job, command: str, **how: bool) -> Recorder:
     """Somebody who tells of what follows the check: errors, too, from then on."""
-    session.reporter = reporter = make_reporter(command, **how)
+    session.reporter = reporter = make_reporter(command, stdout=session.out, stderr=session.err, **how)
     reporter.about(job.source, str(job.target))
     return reporter
 

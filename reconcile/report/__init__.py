@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TextIO
 
 from reconcile.report.outlet import Outlet
 from reconcile.report.plain import PlainReporter
@@ -18,10 +19,16 @@ __all__ = ["Outlet", "PlainReporter", "Recorder", "make_reporter"]
 
 
 def make_reporter(
-    command: str, *, as_json: bool = False, quiet: bool = False, verbose: bool = False
+    command: str,
+    *,
+    as_json: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
+    stdout: TextIO | None = None,
+    stderr: TextIO | None = None,
 ) -> Recorder:
-    """The one that fits: ``--json``, a terminal, or neither."""
-    out, err = Outlet(sys.stdout), Outlet(sys.stderr)
+    """The one that fits: ``--json``, a terminal, or neither. ``stdout``, ``stderr``: in their place."""
+    out, err = Outlet(stdout or sys.stdout), Outlet(stderr or sys.stderr)
     if as_json:
         from reconcile.report.json import JsonReporter
 
