@@ -175,6 +175,7 @@ def test_alone_it_shows_what_there_is(cli: Cli) -> None:
         (["run", "src", "dest"], "none of the forms"),
         (["run", "src", "sftp://me:hunter2@host/dest"], "password"),
         (["run", "src", "host:dest", "me:hunter2@host:dest"], "unexpected extra argument"),
+        (["run", "me:hunter2@host:dest", "src"], "none of the forms"),
         (["serve", "/does/not/exist"], "not a directory"),
         (["serve", ".", "--port", "70000"], "--port"),
     ],

@@ -174,7 +174,8 @@ def _put_together(context: click.Context, values: Mapping[str, Any], tables: Seq
     together = dict(values)
     origins: dict[str, Sequence[str | Table]] = {}
     for key, option in options.items():
-        assert option.name is not None
+        if option.name not in values:
+            continue  # the command's own affair, as --detailed-exitcode is
         layers = [(origin or variable_of(option), held[key]) for origin, held in said if key in held]
         if context.get_parameter_source(option.name) in _TYPED:
             layers.append((option.opts[0], values[option.name]))

@@ -14,7 +14,12 @@ import click
 
 PREFIX = "RECONCILE_"
 # For one run, or about what is typed itself: as a standing order these would be a trap.
-TYPED_ONLY = frozenset(("allow_mass_delete", "config", "dry_run", "job", "json", "moved_from", "start_over"))
+TYPED_ONLY = frozenset(
+    (
+        *("allow_mass_delete", "config", "dry_run", "job", "json", "moved_from", "only", "out", "plan"),
+        "start_over",
+    )
+)
 WORDS = frozenset(("-", "none", "remote"))  # which some options take in the place of a file
 _YES, _NO = frozenset(("1", "true", "yes", "on")), frozenset(("0", "false", "no", "off"))
 

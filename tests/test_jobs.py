@@ -1,0 +1,258 @@
+"""Jobs by their names, as a command line asks for them: which, in what manner, and what comes of several."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconcile.cli import main
+from reconcile.commands import find_command
+from reconcile.core.errors import Exit
+from reconcile.jobs.settings import TYPED_ONLY, settings_of
+from reconcile.report.several import summarise_jobs, worst
+from tests.support.processes import wait_for
+
+ROOT = Path(__file__).parents[1]
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with two jobs, where the command line is."""
+    folder = tmp_path / "project"
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / f"{name}.txt").write_text(name)
+    _write(
+        folder, '[jobs.one]\nsource = "a"\ntarget = "./to-a"\n[jobs.two]\nsource = "b"\ntarget = "./to-b"\n'
+    )
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PWD", str(folder))
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield folder
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
+    def call(*args: str) -> tuple[int, str, str]:
+        code = main(args)
+        sys.stdout.flush()
+        out, err = capfd.readouterr()
+        return int(code), out, err
+
+    return call
+
+
+def _write(folder: Path, text: str) -> None:
+    (folder / "reconcile.toml").write_text(text)
+    (folder / "reconcile.toml").chmod(0o644)
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} - {".reconcile"}
+
+
+def test_all_jobs_are_run_and_one_that_fails_stops_none(project: Path, cli: Cli) -> None:
+    (project / "a").rename(project / "c")
+    code, out, err = cli("run")
+    assert code == Exit.REFUSED
+    assert "── one ──\nreconcile: error: The source" in err
+    assert "── two ──\nreconcile: 1 created" in out
+    assert out.endswith("reconcile: 2 jobs: 1 done, 1 refused (one)\n")
+    assert _names(project / "to-b") == {"b.txt"}
+    (project / "c").rename(project / "a")
+    assert cli("run", "-q") == (0, "", "")
+    assert _names(project / "to-a") == {"a.txt"}
+
+
+def test_quiet_says_whose_problem_it_is(project: Path, cli: Cli) -> None:
+    (project / "a").rename(project / "c")
+    code, out, err = cli("run", "-q")
+    assert (code, out) == (Exit.REFUSED, "")
+    assert err.startswith("── one ──\n")
+    assert err.endswith("reconcile: 2 jobs: 1 done, 1 refused (one)\n")
+
+
+def test_some_jobs_from_a_folder_below(project: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project / "b")
+    monkeypatch.setenv("PWD", str(project / "b"))
+    code, out, err = cli("run", "two")
+    assert (code, err) == (0, "")
+    assert out.startswith("reconcile: 1 created")  # one alone needs no title
+    assert not (project / "to-a").exists()
+    (state,) = (project / "snapshots" / "two").iterdir()
+    assert (state / "snapshot").exists()
+    assert cli("verify", "two")[0] == 0
+    assert cli("run", "two", "two")[1].startswith("reconcile: nothing to do, no connection made")
+
+
+def test_a_plan_of_several_says_once_what_to_type(project: Path, cli: Cli) -> None:
+    code, out, _ = cli("plan", "one", "two", "--mirror")
+    assert code == 0
+    assert out.count("to do it") == 1
+    assert out.endswith("reconcile: 2 jobs: 2 planned\nreconcile: to do it: reconcile run one two --mirror\n")
+    assert cli("plan", "--detailed-exitcode")[0] == Exit.CHANGES
+    assert cli("run")[0] == 0
+    assert "to do it" not in cli("plan")[1]
+
+
+def test_one_document_of_several_jobs(project: Path, cli: Cli) -> None:
+    (project / "b").rename(project / "c")
+    code, out, err = cli("run", "--json")
+    body: dict[str, Any] = json.loads(out)
+    assert (code, err, out.count("\n")) == (Exit.REFUSED, "", 1)
+    assert (body["exit_code"], body["status"]) == (code, "problems")
+    assert [(each["job"], each["exit_code"]) for each in body["jobs"]] == [("one", 0), ("two", 4)]
+
+
+def test_a_name_that_is_no_job(project: Path, cli: Cli) -> None:
+    code, _, err = cli("run", "three")
+    assert code == Exit.USAGE
+    assert "there is no job 'three'" in err
+    assert "one, two" in err
+    code, _, err = cli("run", "a", "to-a")
+    assert code == Exit.USAGE
+    assert "written ./folder" in err
+    assert json.loads(cli("run", "three", "--json")[1])["exit_code"] == Exit.USAGE
+
+
+def test_nothing_is_begun_if_anything_in_the_file_is_wrong(project: Path, cli: Cli) -> None:
+    _write(project, (project / "reconcile.toml").read_text() + "mirro = true\n")
+    code, out, err = cli("run", "one")
+    assert (code, out) == (Exit.USAGE, "")
+    assert "reconcile.toml:7: mirro is no option; did you mean mirror?" in err
+    assert not (project / "to-a").exists()
+    assert cli("run", "a", "./to-a")[0] == 0  # SRC DEST asks no file
+
+
+def test_what_is_said_nearer_weighs_more(
+    project: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("x.tmp", "x.o", "x.e", "x.f"):
+        (project / "a" / name).write_text(name)
+    _write(
+        project,
+        '[defaults]\nexclude = ["*.tmp"]\nquiet = true\n'
+        '[jobs.one]\nsource = "a"\ntarget = "./to-a"\nexclude = ["*.o"]\nverbose = false\nmax_delete = "1"\n',
+    )
+    monkeypatch.setenv("RECONCILE_EXCLUDE", "*.e\n*.never")
+    assert cli("run", "one", "--exclude", "*.f") == (0, "", "")
+    assert _names(project / "to-a") == {"a.txt"}
+    assert "nothing to do" in cli("run", "one", "--exclude", "*.f", "-v")[1]  # over what the file says
+    monkeypatch.setenv("RECONCILE_MIRROR", "yes")
+    (project / "a" / "y").write_text("")
+    (project / "a" / "z").write_text("")
+    assert cli("run", "one")[0] == 0
+    for path in (project / "a").iterdir():
+        path.unlink()
+    assert cli("run", "one")[0] == Exit.REFUSED  # max_delete
+    monkeypatch.setenv("RECONCILE_MAX_DELETE", "100%")
+    (project / "a" / "y").write_text("")
+    assert cli("run", "one")[0] == 0
+    assert _names(project / "to-a") == {"y"}
+    monkeypatch.setenv("RECONCILE_LINKS", "some")
+    code, _, err = cli("run", "one")
+    assert code == Exit.USAGE
+    assert "RECONCILE_LINKS takes one of" in err
+
+
+def test_the_environment_counts_for_src_dest_too(
+    project: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECONCILE_STATE", str(project / "kept"))
+    monkeypatch.setenv("RECONCILE_QUIET", "1")
+    monkeypatch.setenv("RECONCILE_LINKS", "")  # says nothing
+    assert cli("run", "a", "./to-a") == (0, "", "")
+    assert _names(project / "kept")
+    monkeypatch.setenv("RECONCILE_START_OVER", "yes")  # as a standing order it would be a trap
+    assert "nothing to do, no connection" in cli("run", "a", "./to-a", "-v")[1]
+
+
+def test_what_is_ours_is_not_sent(project: Path, cli: Cli) -> None:
+    _write(
+        project, '[jobs.all]\nsource = "."\ntarget = "../out"\n[jobs.more]\nsource="a"\ntarget="../more"\n'
+    )
+    assert cli("run")[0] == 0
+    assert cli("run")[0] == 0
+    assert _names(project.parent / "out") == {"a", "b"}
+
+
+def test_a_job_goes_on_where_its_source_moves(project: Path, cli: Cli) -> None:
+    assert cli("run", "one")[0] == 0
+    (project / "a").rename(project / "moved")
+    text = (project / "reconcile.toml").read_text()
+    _write(project, text.replace('source = "a"', 'source = "moved"'))
+    assert "nothing to do" in cli("run", "one")[1]
+
+
+def test_a_config_elsewhere(project: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PWD", str(tmp_path))
+    assert "there is no reconcile.toml" in cli("run", "one", "two")[2]
+    assert cli("run", "one", "--config", "project/reconcile.toml")[0] == 0
+    monkeypatch.setenv("RECONCILE_CONFIG", str(project / "reconcile.toml"))
+    assert cli("run")[0] == 0
+    code, _, err = cli("run", "a", "./to-a", "--config", "project/reconcile.toml")
+    assert code == Exit.USAGE
+    assert "--config names a file of jobs" in err
+
+
+def test_a_signal_ends_all_of_them(project: Path) -> None:
+    _write(project, (project / "reconcile.toml").read_text().replace('"./to-a"', '"127.0.0.1:/x"'))
+    command = [
+        sys.executable,
+        "-m",
+        "reconcile",
+        "run",
+        "--json",
+        "--transport",
+        "ssh",
+        "--ssh-config",
+        "none",
+    ]
+    command += ["--ssh-command", f"sh -c 'touch {project}/called; exec sleep 60'"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+    ) as process:
+        wait_for((project / "called").exists, "the client", 60)
+        process.terminate()
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == Exit.TERMINATED
+    body = json.loads(out)
+    assert [(each["job"], each["exit_code"]) for each in body["jobs"]] == [("one", 143)]
+    assert body["not_begun"] == ["two"]
+    assert not (project / "to-b").exists()
+
+
+def test_the_exit_code_of_several() -> None:
+    order = (129, 1, 2, 6, 4, 5, 3, 10, 0)
+    for place in range(len(order)):
+        assert worst(reversed(order[place:])) == order[place]
+    assert worst([130, 1]) == 130
+    assert worst([143, 1]) == 143
+    assert worst([]) == 0
+
+
+def test_the_summary_of_several() -> None:
+    ended = {"a": 0, "b": 3, "c": 6, "d": 143}
+    said = "5 jobs: 1 done, 1 unreachable (c), 1 with problems (b), 1 terminated (d), 1 not begun (e)"
+    assert summarise_jobs("run", "abcde", ended) == said
+
+
+def test_every_option_of_run_is_a_setting_or_typed() -> None:
+    command = find_command("run")
+    keys = settings_of(command)
+    assert {"mirror", "max_delete", "exclude", "state", "identity", "as_json"} - keys.keys() == {"as_json"}
+    typed = {str(option.name) for option in command.params} - {"names"}
+    assert typed - {option.name for option in keys.values()} <= TYPED_ONLY | {"as_json"}
