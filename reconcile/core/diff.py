@@ -14,6 +14,7 @@ from reconcile.core.filters import Filter
 from reconcile.core.job import Options
 from reconcile.core.model import Change, Directory, DirectorySnapshot, Entry, Kind, Scan, Stamp
 from reconcile.core.paths import join, lookup, within
+from reconcile.core.settings import fingerprint
 
 
 def same_stamp(one: Stamp | None, other: Stamp | None) -> bool:
@@ -56,14 +57,6 @@ def same_meta(old: Entry, new: Entry, options: Options) -> bool:
     if options.keeps_mode(old.kind) and old.wished_mode != new.mode:
         return False
     return old.kind is Kind.DIR or not options.keep_times or old.mtime == new.mtime
-
-
-def fingerprint(options: Options, filter: Filter) -> str:
-    """Names the options under which equal bytes of a directory mean that nothing is to be done."""
-    files, dirs = options.keeps_mode(Kind.FILE), options.keeps_mode(Kind.DIR)
-    modes = files if files is dirs else (files, dirs)
-    kept = (modes, options.keep_times, options.links, options.ignore_inode, options.ignore_ctime)
-    return repr((*map(str, kept), filter.lines))
 
 
 def diff(old: DirectorySnapshot, scan: Scan, filter: Filter, options: Options) -> list[Change]:

@@ -23,6 +23,7 @@ class Filter(Struct, frozen=True, eq=False):
     """Says which paths are not to be looked at. Made by :func:`make_filter`."""
 
     lines: tuple[str, ...] = ()
+    own: int = 0  # how many of them, at the end, are about what is ours
     _rules: Sequence[_Rule] = ()  # the last one first
     _known: dict[str, bool] = field(default_factory=lambda: {"": False})
 
@@ -61,10 +62,12 @@ class Filter(Struct, frozen=True, eq=False):
         return False
 
 
-def make_filter(lines: Sequence[str]) -> Filter:
-    """Compile gitignore lines, in order. Raises UsageError for a line that is no pattern."""
+def make_filter(lines: Sequence[str], own: Sequence[str] = ()) -> Filter:
+    """Compile gitignore lines, in order, the last of them ``own``. Raises UsageError for one that is no
+    pattern."""
+    lines = (*lines, *own)
     rules = [rule for line in lines if (rule := _compile(line)) is not None]
-    return Filter(tuple(lines), rules[::-1])
+    return Filter(lines, len(own), rules[::-1])
 
 
 def check_patterns(lines: Sequence[str], file: str) -> None:

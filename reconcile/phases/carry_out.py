@@ -8,11 +8,11 @@ from contextlib import closing
 from msgspec.structs import replace
 
 from reconcile.apply.levels import apply
-from reconcile.core.diff import fingerprint
 from reconcile.core.errors import Refused, Unreachable
 from reconcile.core.fold import Fold
 from reconcile.core.marks import name_mark
 from reconcile.core.model import Plan
+from reconcile.core.settings import fingerprint
 from reconcile.phases.held import Held
 from reconcile.phases.load import footing_of
 from reconcile.source.own import tell_keys

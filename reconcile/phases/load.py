@@ -16,6 +16,7 @@ from reconcile.core.marks import BEFORE, serial_of
 from reconcile.core.model import Action, DirectorySnapshot, Entry, Footing, Op
 from reconcile.core.order import touched
 from reconcile.core.paths import lookup, within
+from reconcile.core.settings import fingerprint, tell_changed
 from reconcile.phases.held import Held
 from reconcile.state.journal import Leftover, discard_journal, read_journal
 from reconcile.state.lock import find_run
@@ -44,6 +45,7 @@ def load(run: Held, *, repair: bool) -> DirectorySnapshot:
                 save_snapshot(run.job.state, old)
         if old is not None and at_work is None:
             leftover = left_open(run.job.state, old)
+        _tell_settings(run, old)
     if old is None and not run.job.options.adopt_existing:
         return blank(run.job)  # see ``plan``
     if old is None:
@@ -60,6 +62,13 @@ def load(run: Held, *, repair: bool) -> DirectorySnapshot:
     if run.job.options.refresh:
         old = _refresh(run, old, repair=repair)
     return old
+
+
+def _tell_settings(run: Held, old: DirectorySnapshot | None) -> None:
+    """What this run undoes of what the one before has set, or the other way round."""
+    now, asked = (fingerprint(options, run.filter) for options in (run.job.options, run.asked))
+    if old is not None and (told := tell_changed(old.settled, now, asked)) is not None:
+        run.reporter.say(told)
 
 
 def recall(job: Job) -> DirectorySnapshot | None:

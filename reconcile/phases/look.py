@@ -41,13 +41,13 @@ def look(run: Held, *, sure_to_connect: bool = False) -> None:
         always = DEFAULT_EXCLUDES if options.default_excludes else ()  # first: all else may take back in
         lines = (*always, *read_ignore_file(root), *options.filters)
         own, work = options.own, work_in_dest(job.target.path, options.remote_workdir)
-        run.filter = make_filter((*lines, *map(line_for, (*own, *work))))
+        run.filter = make_filter(lines, [*map(line_for, (*own, *work))])
         meanwhile = run.remote.open_soon if sure_to_connect else None
         ours = identify_own(job.state, options.own_files)
         run.found = scan(root, run.filter, options, meanwhile, ours)
         if run.found.own:
             own = (*own, *_found_own(run))
-            run.filter = make_filter((*lines, *map(line_for, (*own, *work))))
+            run.filter = make_filter(lines, [*map(line_for, (*own, *work))])
         may_grow = Growing(options.growing, known_growing(job.state))
         source = run._source = run.stack.enter_context(Source(root, options.links, may_grow, options.chmod))
         chosen = make_filter(lines)

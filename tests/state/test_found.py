@@ -205,3 +205,17 @@ def test_what_moved_is_moved_in_dest_too_and_a_damaged_state_is_none(
     assert checked is not None
     assert not checked.wrong
     assert done(job_of(moved, mirror=True)) == {"move": 1}
+
+
+def test_other_settings_are_told_once(tmp_path: Path, job_of: JobOf) -> None:
+    src = built(tmp_path / "src", {**pages(3), ".reconcileignore": "*.map\n"})
+    assert done(job_of(src))["create"] == 4
+    assert said(job_of(src)) == []
+    told = "the run before this had other settings: --times keep, now ignore; with the pattern '*.log'"
+    other = {"times": "ignore", "exclude": ("*.log",)}
+    for _ in range(2):
+        heard = Heard()
+        make_plan(job_of(src, **other), heard)
+        assert heard.said == [told]
+    assert said(job_of(src, **other)) == [told]
+    assert said(job_of(src, **other)) == []

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from reconcile.core.diff import diff, fingerprint
+from reconcile.core.diff import diff
 from reconcile.core.filters import Filter
 from reconcile.core.job import Options
 from reconcile.core.model import NS, UNKNOWN_MODE, DirectorySnapshot, Entry, Kind, Scan, Stamp
+from reconcile.core.settings import fingerprint
 from reconcile.remotes.tree.tags import note
 from reconcile.state.entries import pack_entry, unpack_entry
 from reconcile.state.rows import PackedDirectory, pack_directory, pack_stamps, scanned

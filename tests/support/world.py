@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reconcile.apply.connection import Retrying
 from reconcile.apply.levels import apply
 from reconcile.core.caps import as_kept
-from reconcile.core.diff import diff, fill, fingerprint, infer, unread
+from reconcile.core.diff import diff, fill, infer, unread
 from reconcile.core.filters import Filter, make_filter
 from reconcile.core.fold import fold
 from reconcile.core.job import Job, Options, Stop
@@ -29,6 +29,7 @@ from reconcile.core.model import (
     Scan,
 )
 from reconcile.core.plan import make_plan
+from reconcile.core.settings import fingerprint
 from reconcile.remotes import FORGETFUL
 from reconcile.remotes.ssh.target import SshTarget
 from reconcile.report import Recorder
