@@ -269,6 +269,25 @@ _REACHING = [  # DEST: what other commands need as well
         help="OpenSSH's client, with options it is always given.  [default: ssh]",
     ),
 ]
+_TOLD = [  # who hears of a run
+    click.option(
+        "--ping",
+        metavar="URL",
+        help="A check of healthchecks.io or the like: told when a run starts, and whether it went well.",
+    ),
+    click.option(
+        "--before",
+        metavar="CMD",
+        help="What the shell runs here before the run. If it fails the run is not made.",
+    ),
+    click.option("--after", metavar="CMD", help="The same after the run, however that ended."),
+    click.option(
+        "--on-success",
+        metavar="CMD",
+        help="The same when the run went well; how it went is on its stdin, and in RECONCILE_RUN_*.",
+    ),
+    click.option("--on-failure", metavar="CMD", help="The same when it did not."),
+]
 _TIMEOUT = click.option(
     "--timeout",
     type=float,
@@ -326,7 +345,7 @@ _PATIENCE = [
 
 def job_options(command: _Command) -> _Command:
     """Give a command all of them, and what names its jobs."""
-    return _give(command, [*_JOBS, *_OPTIONS, *_REACHING, *_PATIENCE])
+    return _give(command, [*_JOBS, *_OPTIONS, *_REACHING, *_PATIENCE[:-3], *_TOLD, *_PATIENCE[-3:]])
 
 
 def dest_options(command: _Command) -> _Command:

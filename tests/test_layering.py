@@ -23,7 +23,7 @@ ROWS = (
     ("cli",),
     ("commands",),
     ("demo", "jobs"),
-    ("config", "options", "process", "report", "run", "serve"),
+    ("config", "options", "process", "report", "run", "serve", "told"),
     ("phases",),
     ("apply",),
     ("remotes.local", "remotes.s3", "remotes.sftp"),
@@ -224,7 +224,8 @@ def test_third_parties_keep_their_place(module: str) -> None:
 
 PURE = [
     *(module for module in MODULES if module.startswith("core.")),
-    *("report.words", "report.plans", "report.document", "report.meter", "report.checkup"),
+    *("report.words", "report.plans", "report.document", "report.meter", "report.checkup", "report.endings"),
+    "report.endings",
 ]
 
 

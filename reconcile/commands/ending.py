@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconcile.core.errors import Exit, Interrupted, ReconcileError
+from reconcile.told import find_monitor
 
 if TYPE_CHECKING:
     from reconcile.process import Session
@@ -40,6 +41,8 @@ def fail(error: BaseException, session: Session) -> int:
         reporter = session.reporter = make_reporter(
             command, as_json="--json" in options, stdout=session.out, stderr=session.err
         )
+        if options[:1] == ("run",) and command == "run":
+            find_monitor(args, reporter)
     status, code, message = _explain(error, reporter)
     reporter.fail(status, code, message)
     if (

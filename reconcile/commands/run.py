@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,12 +15,15 @@ from reconcile.options import job_options
 from reconcile.remotes import scheme_of
 from reconcile.report import make_reporter
 from reconcile.run import make_plan, run
+from reconcile.state.history import note_run
 from reconcile.state.store import has_snapshot
+from reconcile.told import TELLING, find_companion, tell_monitor
 
 if TYPE_CHECKING:
     from reconcile.core.job import Job
     from reconcile.process import Session
     from reconcile.report import Recorder
+    from reconcile.told.hooks import Companion
 
 
 @click.command("run")
@@ -45,7 +49,8 @@ def carry_out_job(
         job, reporter = begin_job(context, command, values)
         if not session.several:
             reporter.to_do_it = to_do_it(session.args)
-        return finish_job(session, job, reporter, command, changes=changes)
+        companion = None if command == "plan" else find_companion(job, reporter, values)
+        return finish_job(session, job, reporter, command, changes=changes, companion=companion)
 
     return carry_out_jobs(context, command, values, carry_out)
 
@@ -58,10 +63,18 @@ def finish_job(
     *,
     changes: Exit = Exit.OK,
     is_last: bool = True,
+    companion: Companion | None = None,
 ) -> int:
-    """Job → result → exit code. Unless it ``is_last`` something else comes after it."""
-    carry_out = make_plan if command == "plan" else run
-    result = carry_out(job, reporter, stop=session.stop)
+    """Job → result → exit code. Unless it ``is_last`` something else comes after it.
+
+    ``companion``: runs what goes beside it.
+    """
+    if command == "plan":
+        result = make_plan(job, reporter, stop=session.stop)
+    else:
+        reporter.at_end.insert(0, partial(note_run, job.state))
+        carry_out = partial(run, job, reporter, stop=session.stop)
+        result = carry_out() if companion is None else companion.carry_out(carry_out)
     code = Exit.OK
     if result.problems:
         code = Exit.PROBLEMS
@@ -85,6 +98,9 @@ def begin_job(context: click.Context, command: str, values: Mapping[str, Any]) -
     )
     session.reporter = reporter
     session.stop.check()
+    telling = {name: flags.pop(name) for name in TELLING}
+    if telling["ping"] and command == "run":
+        tell_monitor(telling["ping"], reporter)
     job = make_job(make_flags(flags), interactive=session.may_ask())
     reporter.about(job.source, str(job.target))
     if not has_snapshot(job.state) and (hint := scheme_of(job.target).doubt(flags["target"])) is not None:

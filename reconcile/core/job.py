@@ -183,6 +183,17 @@ class Result(Struct, frozen=True):
         return [action for action in actions if not action.parks]
 
 
+class Ending(Struct, frozen=True):
+    """How a command came to its end, well or not: for whoever is told once all is done."""
+
+    result: Result  # if it broke off, what is known of it
+    status: str  # ok, problems, or how it broke off: refused, unreachable, interrupted and so on
+    exit_code: int
+    message: str = ""  # why it broke off, and what to do; empty: it did not
+    said: Sequence[str] = ()  # what was told once, by the way
+    at_once: bool = False  # told by a signal's handler, and the process ends with that
+
+
 class Stop(Struct):
     """Whether somebody asked the run to end. A signal handler sets it, the run looks at it.
 

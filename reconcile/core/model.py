@@ -214,6 +214,7 @@ class Stage(StrEnum):
     APPLY = "apply"
     RECOVER = "recover"
     CLEANUP = "cleanup"  # what could not be removed
+    AFTER = "after"  # the user's own command after the run
 
 
 class Reason(StrEnum):

@@ -21,22 +21,22 @@ class JsonReporter(Recorder):
         self.out = out
         self._printed = False
 
-    def finish(self, result: Result, exit_code: int) -> None:
+    def show_end(self, result: Result, exit_code: int) -> None:
         self._print(result, "problems" if result.problems else "ok", exit_code)
 
     def examined(self, checkup: Checkup, exit_code: int) -> None:
         self._print_checkup(checkup, "ok" if checkup.healthy else "problems", exit_code)
 
-    def fail(self, status: str, exit_code: int, message: str) -> None:
+    def show_failure(self, status: str, exit_code: int, message: str) -> None:
         so_far = self.so_far()
         if so_far.command == "doctor":
             self._print_checkup(Checkup(so_far.target), status, exit_code, message)
         else:
             self._print(so_far, status, exit_code, message)
 
-    def abandon(self, exit_code: int, message: str) -> None:
+    def show_abandoned(self, exit_code: int, message: str) -> None:
         if not self._printed:
-            self.fail("interrupted", exit_code, message)
+            self.show_failure("interrupted", exit_code, message)
 
     def unheard(self) -> str:
         return self.out.lost

@@ -70,7 +70,7 @@ class PlainReporter(Recorder):
         if achieved is not None and not achieved.parks:
             self.show(plans.describe(achieved))
 
-    def finish(self, result: Result, exit_code: int) -> None:
+    def show_end(self, result: Result, exit_code: int) -> None:
         self.close()
         if result.checked is not None:
             self._show_check(result.checked, result.target)
@@ -118,7 +118,7 @@ class PlainReporter(Recorder):
         if checked.wrong and self.to_do_it:
             self.print_next(words.show_message(self.to_do_it), "mend")
 
-    def fail(self, status: str, exit_code: int, message: str) -> None:
+    def show_failure(self, status: str, exit_code: int, message: str) -> None:
         self.close()
         result = self.so_far()
         self.print_problems(result.problems)
@@ -136,7 +136,7 @@ class PlainReporter(Recorder):
         if not self.quiet:
             self.err.force(f"reconcile: note: {words.PATIENCE}\n")
 
-    def abandon(self, exit_code: int, message: str) -> None:
+    def show_abandoned(self, exit_code: int, message: str) -> None:
         self.err.force(f"reconcile: error: {message}\n")
 
     def unheard(self) -> str:

@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
 from reconcile.core.checkup import Checkup
-from reconcile.core.job import Result
+from reconcile.core.job import Ending, Result
 from reconcile.core.model import Outcome, Plan, Tally
 from reconcile.report import words
 
@@ -23,6 +24,7 @@ class Recorder:
         self.said: list[tuple[str, str]] = []  # phase, message
         self.phases: dict[str, float] = {}
         self.to_do_it = ""  # the command line that does what was planned
+        self.at_end: list[Callable[[Ending], None]] = []  # who is told how it ended, once that was shown
         self._phase = "start"
         self._began = self._phase_began = time.monotonic()
 
@@ -74,18 +76,43 @@ class Recorder:
 
     def finish(self, result: Result, exit_code: int) -> None:
         """The run came to its end."""
+        self.show_end(result, exit_code)
+        self._tell_end(result, "problems" if result.problems else "ok", exit_code)
+
+    def fail(self, status: str, exit_code: int, message: str) -> None:
+        """The run broke off. ``message`` says why and what to do."""
+        self.show_failure(status, exit_code, message)
+        self._tell_end(self.so_far(), status, exit_code, message)
+
+    def abandon(self, exit_code: int, message: str) -> None:
+        """The process ends at once, and may be in the middle of anything: called by a signal's handler."""
+        self.show_abandoned(exit_code, message)
+        self._tell_end(self.so_far(), "interrupted", exit_code, message, at_once=True)
+
+    def _tell_end(
+        self, result: Result, status: str, exit_code: int, message: str = "", *, at_once: bool = False
+    ) -> None:
+        """Once, whatever comes after it."""
+        told, self.at_end = self.at_end, []
+        said = [text for _, text in self.said]
+        ending = Ending(result, status, int(exit_code), message, said, at_once)
+        for tell in told:
+            tell(ending)
+
+    def show_end(self, result: Result, exit_code: int) -> None:
+        """What ``finish`` shows."""
+
+    def show_failure(self, status: str, exit_code: int, message: str) -> None:
+        """What ``fail`` shows."""
+
+    def show_abandoned(self, exit_code: int, message: str) -> None:
+        """What ``abandon`` shows."""
 
     def examined(self, checkup: Checkup, exit_code: int) -> None:
         """What was found out of DEST, where that was all that was asked for."""
 
-    def fail(self, status: str, exit_code: int, message: str) -> None:
-        """The run broke off. ``message`` says why and what to do."""
-
     def ask_patience(self) -> None:
         """A signal asked the run to end, and it will soon: called by the signal's handler."""
-
-    def abandon(self, exit_code: int, message: str) -> None:
-        """The process ends at once, and may be in the middle of anything: called by a signal's handler."""
 
     def unheard(self) -> str:
         """Why what stdout was asked for did not arrive there; empty if it did, or was not asked for."""

@@ -88,9 +88,9 @@ class TerminalReporter(PlainReporter):
         self.out.force("\r\x1b[K")  # the progress display is drawn again below
         super().ask_patience()
 
-    def abandon(self, exit_code: int, message: str) -> None:
+    def show_abandoned(self, exit_code: int, message: str) -> None:
         self.out.force("\r\x1b[K\x1b[?25h")  # away with the progress display, back with the cursor
-        super().abandon(exit_code, message)
+        super().show_abandoned(exit_code, message)
 
     def _show_status(self, what: str) -> None:
         """It stands still: with rich's thread to turn it, a scan could not be shared with another process."""

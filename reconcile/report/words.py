@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from reconcile.core.errors import Exit
 from reconcile.core.job import Result, Since
-from reconcile.core.model import Action, Kind, Op, Problem, Reason
+from reconcile.core.model import Action, Kind, Op, Problem, Reason, Stage
 from reconcile.core.units import show_bytes, show_duration
 
 PROBLEMS = 20  # lines; more of them are only counted
@@ -185,7 +185,9 @@ def _cause(problem: Problem) -> tuple[Reason, str]:
 def _problem_line(alike: Sequence[Problem], failing: Mapping[str, Since]) -> str:
     first = alike[0]
     message = show_message(first.message)
-    if len(alike) == 1:
+    if first.stage is Stage.AFTER:  # it is about no path
+        line = message
+    elif len(alike) == 1:
         line = f"{show_name(first.path)}: {message}"
     else:
         names = ", ".join(show_name(problem.path) for problem in alike[:EXAMPLES])

@@ -1,0 +1,194 @@
+"""What became of each run of a job: a line for each, which later ones never change.
+
+Two files of lines of JSON, each with the version of its form. ``history`` has a line for every run, and
+``actions`` one for each that did something, with all it did up to a limit. Once a file is long it becomes
+``NAME.1``, in the place of the one before, and a new one is begun. Like all small things here it is nothing
+that a run relies on: what can't be written is lost, what can't be read is passed over.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from types import MappingProxyType
+
+from msgspec import Struct, ValidationError, convert, to_builtins
+
+from reconcile.core.job import Ending
+from reconcile.core.model import Action, Kind, Op
+from reconcile.state.private import open_ours
+
+VERSION = 1
+RUNS, ACTIONS = "history", "actions"
+LIMITS = {RUNS: 1_000_000, ACTIONS: 4_000_000}  # bytes: a longer file is put aside
+MOST = 10_000  # actions of one run that are kept
+PROBLEMS = 20  # of one run
+_BEFORE = ".1"  # what was put aside
+_APPEND = os.O_RDWR | os.O_APPEND | os.O_CREAT
+_PATIENCE = 1.0  # seconds for another run that writes just now
+_PAUSE = 0.01  # seconds between two looks whether it has done so
+_ENOUGH = 16_384  # bytes, from the end, in which a line begins: hardly one is longer
+_NONE: Mapping[str, int] = MappingProxyType({})
+
+
+class Run(Struct, frozen=True, omit_defaults=True):
+    """One of them. Bytes are of contents."""
+
+    n: int  # they are counted from 1
+    began: float  # seconds since the epoch
+    seconds: float
+    status: str
+    exit_code: int
+    v: int = 0
+    counts: Mapping[str, int] = _NONE  # by Op, if not 0
+    entries: Mapping[str, int] = _NONE  # the same, with all that is in directories
+    sent: int = 0
+    avoided: int = 0
+    found: int = 0  # entries in SRC; 0: it was not looked at
+    kept: int = 0  # gone here, and kept there
+    problems: int = 0
+    paths: Sequence[tuple[str, str]] = ()  # of the first problems: path, message
+    message: str = ""  # why it broke off
+    source: str = ""
+    target: str = ""
+
+
+class Deed(Struct, frozen=True, omit_defaults=True):
+    """One action, for people."""
+
+    op: Op
+    path: str
+    origin: str = ""  # where it moved from
+    is_dir: bool = False
+    size: int = 0  # bytes that were sent
+    entries: int = 1
+
+
+def note_run(folder: str, ending: Ending) -> None:
+    """Add a run, unless its job has left no folder: then there is nothing yet to have a history. Never fails.
+
+    May be called out of a signal's handler.
+    """
+    with suppress(OSError), _alone(folder):
+        runs = os.path.join(folder, RUNS)
+        run = _describe(ending, _last_number(runs) + 1)
+        _append(runs, to_builtins(run))
+        if done := ending.result.done:
+            deeds = to_builtins([_deed(action) for action in done[:MOST]])
+            left = len(done) - len(deeds)
+            _append(os.path.join(folder, ACTIONS), {"n": run.n, "v": VERSION, "left": left, "done": deeds})
+
+
+def read_runs(folder: str) -> list[Run]:
+    """All that are known, the oldest first. What is damaged, or of a later version, is passed over."""
+    runs = []
+    for line in _read_lines(folder, RUNS):
+        with suppress(ValueError, ValidationError):
+            run = convert(json.loads(line), Run)
+            if run.v == VERSION:
+                runs.append(run)
+    return runs
+
+
+def read_deeds(folder: str, number: int) -> tuple[list[Deed], int] | None:
+    """What one run did, and how many more it did than were noted; None: not kept (any more)."""
+    start = f'{{"n":{number},'.encode()
+    for line in _read_lines(folder, ACTIONS):
+        if line.startswith(start):
+            with suppress(ValueError, ValidationError, LookupError, TypeError):
+                body = json.loads(line)
+                if body["v"] == VERSION:
+                    return convert(body["done"], list[Deed]), int(body["left"])
+    return None
+
+
+def _describe(ending: Ending, number: int) -> Run:
+    result, done = ending.result, ending.result.done
+    counts: Counter[str] = Counter()
+    entries: Counter[str] = Counter()
+    for action in done:
+        counts[action.op.value] += 1
+        entries[action.op.value] += action.entries
+    return Run(
+        n=number,
+        v=VERSION,
+        began=round(time.time() - result.duration_s, 3),
+        seconds=round(result.duration_s, 3),
+        status=ending.status,
+        exit_code=ending.exit_code,
+        counts=counts,
+        entries=entries if entries != counts else _NONE,
+        sent=sum(action.bytes for action in done),
+        avoided=result.plan.bytes_avoided,
+        found=result.entries,
+        kept=result.kept,
+        problems=len(result.problems),
+        paths=[(problem.path, problem.message) for problem in result.problems[:PROBLEMS]],
+        message=ending.message,
+        source=result.source,
+        target=result.target,
+    )
+
+
+def _deed(action: Action) -> Deed:
+    origin = (action.source if action.home is None else action.home) if action.op is Op.MOVE else None
+    return Deed(action.op, action.path, origin or "", action.kind is Kind.DIR, action.bytes, action.entries)
+
+
+@contextmanager
+def _alone(folder: str) -> Iterator[None]:
+    """While no other run writes here, but for one that is halted. Raises OSError if there is no folder."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        give_up = time.monotonic() + _PATIENCE
+        while time.monotonic() < give_up:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(_PAUSE)
+            except OSError:  # there are none on this file system
+                break
+            else:
+                break
+        yield
+    finally:
+        os.close(fd)
+
+
+def _last_number(path: str) -> int:
+    """Of the last run; 0 if there is none."""
+    for name in (path, path + _BEFORE):
+        with suppress(OSError), open(open_ours(name), "rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            for size in (_ENOUGH, end):
+                file.seek(max(end - size, 0))
+                if numbers := re.findall(rb'^{"n":([0-9]{1,15}),', file.read(), re.MULTILINE):
+                    return int(numbers[-1])
+    return 0
+
+
+def _append(path: str, body: object) -> None:
+    """A line more; if a full disk has torn the last one, after its end. Raises OSError."""
+    line = json.dumps(body, separators=(",", ":")).encode() + b"\n"
+    fd = open_ours(path, _APPEND)
+    try:
+        if (size := os.fstat(fd).st_size) > LIMITS[os.path.basename(path)]:
+            os.replace(path, path + _BEFORE)
+            os.close(fd)
+            fd, size = open_ours(path, _APPEND), 0
+        torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+        os.write(fd, b"\n" + line if torn else line)
+    finally:
+        os.close(fd)
+
+
+def _read_lines(folder: str, name: str) -> Iterator[bytes]:
+    for each in (name + _BEFORE, name):
+        with suppress(OSError), open(open_ours(os.path.join(folder, each)), "rb") as file:
+            yield from file

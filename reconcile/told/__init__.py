@@ -1,0 +1,52 @@
+"""Who is told of a run besides who looks on: a monitor by its URL, and commands of the user's own.
+
+What may live here: that, and nothing that decides what becomes of a run, but for the command before it.
+Nothing of it is imported for a run that is told to nobody.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from reconcile.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from reconcile.core.job import Job
+    from reconcile.report import Recorder
+    from reconcile.told.hooks import Companion
+
+HOOKS = ("before", "after", "on_success", "on_failure")
+TELLING = ("ping", *HOOKS)  # the options
+
+
+def tell_monitor(url: str, reporter: Recorder) -> None:
+    """Ping that a run begins, and have it pinged how it ends. Raises UsageError for a URL that is none."""
+    from reconcile.told.ping import Ping
+
+    ping = Ping(url, reporter.say)
+    reporter.at_end.append(ping.end)
+    ping.start()
+
+
+def find_monitor(args: Sequence[str], reporter: Recorder) -> None:
+    """Have it pinged that a run was not even begun, if flags that were not understood name whom."""
+    from reconcile.told.ping import Ping, find_url
+
+    if (url := find_url(args, os.environ)) is not None:
+        with suppress(UsageError):  # it is no URL: which may be what is told just now
+            reporter.at_end.append(Ping(url, reporter.say).end)
+
+
+def find_companion(job: Job, reporter: Recorder, values: Mapping[str, Any]) -> Companion | None:
+    """Who runs what goes beside the run, if anything does; he is told how it ends."""
+    commands = {name: values[name] or "" for name in HOOKS}
+    if not any(commands.values()):
+        return None
+    from reconcile.told.hooks import Companion, Hooks
+
+    companion = Companion(Hooks(**commands), job, reporter.warn)
+    reporter.at_end.append(companion.end)
+    return companion
