@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from msgspec import Struct, field
 
+from reconcile.ci import in_ci
 from reconcile.core.errors import Exit, Interrupted
 from reconcile.core.job import Stop
 from reconcile.leaving import leave
@@ -40,7 +41,7 @@ class Session(Struct, eq=False):
 
     def may_ask(self) -> bool:
         """Whether somebody is there who may be asked for a secret: how the terminal is now is noted."""
-        if sys.stdin is None or not sys.stdin.isatty():
+        if sys.stdin is None or not sys.stdin.isatty() or in_ci():
             return False
         import termios
 
@@ -65,7 +66,9 @@ def make_safe() -> None:
 
 
 def heed_signals(session: Session) -> None:
-    """The first interrupt, terminate or hang-up asks the run to end (see ``Stop``); the second ends it.
+    """The first interrupt, terminate or hang-up asks the run to end (see ``Stop``); a second one ends it.
+
+    But for terminate after interrupt: what cancels jobs of a CI sends both, and a save may be under way.
 
     A job that has nothing under way ends with the first. Its handler raises nothing: an exception
     out of a handler may strike within an import or a destructor, where Python swallows it and
@@ -73,16 +76,19 @@ def heed_signals(session: Session) -> None:
     """
     every = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     heeded = [each for each in every if signal.getsignal(each) is not signal.SIG_IGN]
+    asked: list[int] = []
 
     def heed(signum: int, _: FrameType | None) -> None:
         stop, reporter = session.stop, session.reporter
         idle = reporter is not None and not stop.graceful and not session.ending
-        if stop.requested or idle:
+        goes_on = not stop.requested or (asked == [signal.SIGINT] and signum == signal.SIGTERM)
+        if idle or not goes_on:
             for each in heeded:  # should the farewell take long, another one needs nothing of ours
                 signal.signal(each, signal.SIG_DFL)
             _leave(session, signum)
-        stop.requested = signum
-        if session.ending:
+        asked.append(signum)
+        stop.requested = stop.requested or signum
+        if session.ending or len(asked) > 1:
             return
         if reporter is None:
             raise Interrupted(signum)  # if it is swallowed, the job's first step is to check

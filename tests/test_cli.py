@@ -452,6 +452,21 @@ def test_the_first_signal_asks_and_the_second_ends(as_json: bool) -> None:
         assert (farewell, done.stdout) == (f"reconcile: error: {words}", "")
 
 
+def test_what_a_ci_sends_to_cancel_a_job_aborts_no_save() -> None:
+    """An interrupt, and 7.5 s later terminate. Both are what asks; more of either ends it."""
+    script = BUSY.replace("SIGHUP", "SIGINT").replace('print("never")', "signal.raise_signal(signal.SIGTERM)")
+    script = script.replace(
+        "signal.raise_signal(signal.SIGTERM)", "signal.raise_signal(signal.SIGTERM)\nprint('saved')", 1
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "saved\n"
+    assert done.returncode == 143
+    assert done.stderr.count(PATIENCE) == 1
+    assert f"asked to stop by {signal.SIGINT.value}" in done.stderr
+
+
 UNHEARD = """
 import signal
 from reconcile.process import Session, heed_signals

@@ -31,7 +31,7 @@ ROWS = (
     ("remotes",),
     ("source",),
     ("state",),
-    ("home", "leaving"),
+    ("ci", "home", "leaving"),
     ("core",),
 )
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from reconcile.core.checkup import Checkup
 from reconcile.core.job import Result
@@ -48,7 +49,7 @@ class JsonReporter(Recorder):
 
         self._printed = True
         body = checkups.document(checkup, status=status, exit_code=exit_code, notes=self._notes())
-        self.out.line(json.dumps(body if message is None else body | {"message": message}))
+        self.out.line(_dump(body if message is None else body | {"message": message}))
 
     def _notes(self) -> list[dict[str, str]]:
         return [{"path": "", "stage": phase, "reason": "said", "message": text} for phase, text in self.said]
@@ -62,4 +63,9 @@ class JsonReporter(Recorder):
                 result.command == "run" and result.connected
             ):  # how much went over a connection that broke was not counted
                 body |= {"requests": None, "bytes_sent": None, "bytes_received": None}
-        self.out.line(json.dumps(body))
+        self.out.line(_dump(body))
+
+
+def _dump(body: dict[str, Any]) -> str:
+    """In one line, without what GitHub's runner takes for a command wherever it stands in a line."""
+    return json.dumps(body).replace("##[", "#\\u0023[")

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from reconcile.ci import in_ci
 from reconcile.core.checkup import Checkup
 from reconcile.core.compare import Checked
 from reconcile.core.job import Result, Since
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from reconcile.report.checkup import Row
 
 TELL_EVERY_S = 30.0  # seconds between two lines of a long run that nobody watches
+IN_CI_EVERY_S = 10.0  # where somebody may, and silence looks like a hang
 LONG = 110  # characters of a line that is read with ease
 NOT_COUNTED: Mapping[str, Since] = MappingProxyType({})  # a run that broke off counts no problems
 
@@ -36,7 +38,8 @@ class PlainReporter(Recorder):
         self.out, self.err = out, err
         self.quiet, self.verbose = quiet, verbose
         self.meter = Meter(Plan(), (), 0.0)
-        self.due = time.monotonic() + TELL_EVERY_S  # when to say again how things stand
+        self.every = IN_CI_EVERY_S if in_ci() else TELL_EVERY_S
+        self.due = time.monotonic() + self.every  # when to say again how things stand
 
     def planned(self, plan: Plan, tally: Tally) -> None:
         super().planned(plan, tally)
@@ -54,7 +57,7 @@ class PlainReporter(Recorder):
     def advance(self) -> None:
         """Something went on: a long run says now and then how it stands."""
         now = time.monotonic()
-        self.due = now + TELL_EVERY_S
+        self.due = now + self.every
         if not self.quiet:
             self.err.line(f"reconcile: {self.meter.tell(now)}")
 
