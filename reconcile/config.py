@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, NoReturn
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from reconcile.core.chmod import parse_chmod
 from reconcile.core.errors import UsageError
@@ -100,7 +102,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     """
     from reconcile.source.own import find_own  # late: these bring msgpack
     from reconcile.state.place import find_place
-    from reconcile.state.store import default_state_base
+    from reconcile.state.store import default_state_base, has_snapshot
 
     _check_direction(flags.source, flags.target)
     if flags.delete_excluded and not flags.mirror:
@@ -118,6 +120,10 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     name = "" if flags.job is None else check_name(flags.job)
     former = None if moved_from is None else _as_given(moved_from)
     place = find_place(base, source, target, former, name, chosen=state is not None)
+    if flags.ours and not place.former and not has_snapshot(place.folder):  # a job of a file, and new there
+        with suppress(UsageError):  # a user without a home has no state there
+            before = find_place(default_state_base(), source, target, name=name)
+            place = replace(place, former=before.former, formerly=before.formerly)
     return Job(
         source=place.source,
         target=target,

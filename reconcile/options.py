@@ -348,6 +348,11 @@ def job_options(command: _Command) -> _Command:
     return _give(command, [*_JOBS, *_OPTIONS, *_REACHING, *_PATIENCE[:-3], *_TOLD, *_PATIENCE[-3:]])
 
 
+def names_options(command: _Command) -> _Command:
+    """Give a command what names its jobs, and ``--json``: it only looks at what is known of them here."""
+    return _give(command, [*_JOBS, _JSON])
+
+
 def dest_options(command: _Command) -> _Command:
     """Give a command DEST, and of the options those that say how to reach it."""
     return _give(command, [_DEST, *_REACHING, _TIMEOUT, _JSON])

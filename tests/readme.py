@@ -57,7 +57,9 @@ def make_blocks() -> dict[str, str]:
         return {
             **_run_session(Path(folder), server),
             "run_options": _list_options("run"),
-            "other_options": _list_options("plan", "verify", "doctor", "trust", "serve", but="run"),
+            "other_options": _list_options(
+                "plan", "verify", "init", "config", "doctor", "trust", "serve", but="run"
+            ),
             "servers": doctors.table(json.loads(doctors.KEPT.read_text())),
             "speed": _compare(json.loads(RESULTS.read_text())),
         }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -256,3 +258,139 @@ def test_every_option_of_run_is_a_setting_or_typed() -> None:
     assert {"mirror", "max_delete", "exclude", "state", "identity", "as_json"} - keys.keys() == {"as_json"}
     typed = {str(option.name) for option in command.params} - {"names"}
     assert typed - {option.name for option in keys.values()} <= TYPED_ONLY | {"as_json"}
+
+
+# What is in force, and who says so
+
+
+def test_config_show_tells_who_says_what(project: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECONCILE_LINKS", "skip")
+    monkeypatch.setenv("API_TOKEN", "hunter2")
+    _write(
+        project,
+        '[defaults]\nexclude = ["*.tmp"]\n\n[jobs.one]\nsource = "a"\ntarget = "host:x"\nretries = 7\n'
+        'profile = "x-${API_TOKEN}"\npassword_command = "echo hunter2"\n'
+        '[jobs.two]\ninherit = "one"\ntarget = "./to"\n',
+    )
+    code, out, err = cli("config", "show", "two", "--exclude", "*.o", "--retries", "3")
+    assert (code, err) == (0, "")
+    rows = {line.partition("=")[0].strip(): line.partition("=")[2] for line in out.splitlines()[2:]}
+    said = {key: " ".join(row.split()) for key, row in rows.items()}
+    assert out.splitlines()[:2] == [f"# {project}/reconcile.toml", "[jobs.two]"]
+    assert said["source"] == f'"{project}/a" # [jobs.one], line 5'
+    assert said["target"] == f'"{project}/to" # [jobs.two], line 12'
+    assert said["exclude"] == '["*.tmp", "*.o"] # [defaults], line 2; --exclude'
+    assert said["retries"] == "3 # --retries"
+    assert said["links"] == '"skip" # RECONCILE_LINKS'
+    assert said["fsync"] == '"auto" # built in'
+    assert said["state"] == f'"{project}/snapshots/two" # built in'
+    assert said["profile"] == '"***" # [jobs.one], line 8'
+    assert said["password_command"] == '"echo ***" # [jobs.one], line 9'
+    document = json.loads(cli("config", "show", "--json")[1])
+    assert [each["job"] for each in document["jobs"]] == ["one", "two"]
+    assert {"key": "retries", "value": 7, "from": ["[jobs.one], line 7"]} in document["jobs"][0]["settings"]
+    assert "hunter2" not in out + json.dumps(document)
+    assert "hunter2" not in cli("config", "show")[1]
+
+
+def test_config_show_of_src_dest(project: Path, cli: Cli) -> None:
+    code, out, _ = cli("config", "show", "a", "./b", "--mirror")
+    assert code == 0
+    assert re.search(r"mirror += true +# --mirror", out)
+    assert cli("config")[0] == Exit.USAGE
+
+
+# A job is written
+
+
+def test_init_writes_what_was_typed_and_it_runs(project: Path, cli: Cli) -> None:
+    (project / "reconcile.toml").unlink()
+    (project / ".gitignore").write_text("/out")
+    (project / "list").write_text("*.tmp\n")
+    (project / "a" / "x.tmp").write_text("")
+    typed = ("--mirror", "--exclude", "${x}", "--exclude-from", "list", "--retries", "0", "--keep", "30d")
+    code, out, err = cli("init", "a", "./out", *typed)
+    assert (code, err) == (0, "")
+    assert out == (
+        f"reconcile: wrote [jobs.a] to {project}/reconcile.toml\n"
+        f"reconcile: added snapshots/ to {project}/.gitignore\n"
+        "reconcile: next: reconcile plan a\n"
+    )
+    text = (project / "reconcile.toml").read_text()
+    assert '[jobs.a]\nsource = "a"\ntarget = "./out"\nmirror = true\nexclude = ["$${x}"]\n' in text
+    assert '\nexclude_from = ["./list"]\n' in text
+    assert (project / ".gitignore").read_text() == "/out\nsnapshots/\n"
+    assert cli("run")[0] == 0
+    assert _names(project / "out") == {"a.txt"}
+    before = text.replace("retries = 0", "retries = 0 # mine")
+    _write(project, before)
+    assert cli("init", "b", "me@host:b", "--name", "other")[0] == 0
+    assert (project / "reconcile.toml").read_text().startswith(before)
+    assert 'source = "b"\ntarget = "me@host:b"\n' in (project / "reconcile.toml").read_text()
+    assert (project / ".gitignore").read_text() == "/out\nsnapshots/\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["a"], "Missing argument 'DEST'"),
+        ([], "Missing argument 'SRC'"),
+        (["a", "dest"], "none of the forms"),
+        (["a", "me:pw@host:x"], "DEST holds a password"),
+        (["a", "./out", "--name", "one"], "there is a job 'one'"),
+        (["a", "./out", "--name", "../x"], "--name takes a name"),
+        (["a", "./out", "more"], "unexpected extra argument"),
+        (["a\udcff", "./out", "--name", "x"], "is no UTF-8"),
+    ],
+)
+def test_init_leaves_all_as_it_was_where_it_refuses(
+    project: Path, cli: Cli, args: list[str], words: str
+) -> None:
+    before = (project / "reconcile.toml").read_text()
+    code, _, err = cli("init", *args)
+    assert code == Exit.USAGE
+    assert words in err
+    assert (project / "reconcile.toml").read_text() == before
+    assert {path.name for path in project.iterdir()} == {"a", "b", "reconcile.toml"}
+
+
+def test_init_asks_on_a_terminal_and_shows_the_first_plan(project: Path) -> None:
+    (project / "reconcile.toml").unlink()
+    said = in_terminal(project, ["init"], b"a\n./out\ny\nphotos\n")
+    assert b"wrote [jobs.photos]" in said
+    assert b"a.txt" in said
+    assert b"reconcile run photos" in said
+    text = (project / "reconcile.toml").read_text()
+    assert '[jobs.photos]\nsource = "a"\ntarget = "./out"\nmirror = true\n' in text
+    assert not (project / "out").exists()
+
+
+def in_terminal(folder: Path, args: list[str], typed: bytes) -> bytes:
+    """What the command line shows to somebody who types."""
+    keyboard, screen = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PWD": str(folder), "TERM": "xterm"}
+    command = [sys.executable, "-m", "reconcile", *args]
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdin=screen, stdout=screen, stderr=screen
+    ) as process:
+        os.close(screen)
+        os.write(keyboard, typed)
+        said = b""
+        try:
+            while some := os.read(keyboard, 65536):
+                said += some
+        except OSError:
+            pass  # the other end was closed
+    os.close(keyboard)
+    assert process.returncode == 0, said
+    return said
+
+
+def test_what_was_sent_without_a_file_is_known_to_the_job(project: Path, cli: Cli, home: Path) -> None:
+    assert cli("run", "a", "./to-a")[0] == 0
+    code, out, _ = cli("run", "one")
+    assert code == 0
+    assert "nothing to do" in out
+    (state,) = (project / "snapshots" / "one").iterdir()
+    assert (state / "snapshot").exists()
+    assert "nothing to do, no connection made" in cli("run", "one")[1]

@@ -6,7 +6,17 @@ from importlib import import_module
 
 import click
 
-NAMES = ("run", "plan", "verify", "doctor", "trust", "serve", "demo")  # in the order of the help
+NAMES = (
+    "run",
+    "plan",
+    "verify",
+    "init",
+    "config",
+    "doctor",
+    "trust",
+    "serve",
+    "demo",
+)  # in the order of the help
 
 
 class Commands(click.Group):

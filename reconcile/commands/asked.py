@@ -36,9 +36,12 @@ class Asked(Struct, frozen=True):
     file: JobFile | None = None
 
 
-def find_asked(context: click.Context, values: Mapping[str, Any]) -> list[Asked]:
-    """The jobs that are asked for, one at least. Raises UsageError, and Refused for an unsafe file."""
-    values = dict(values)
+def find_asked(context: click.Context, values: Mapping[str, Any], *, whole: bool = False) -> list[Asked]:
+    """The jobs that are asked for, one at least. Raises UsageError, and Refused for an unsafe file.
+
+    ``whole``: with all that a run of them would be told, though the command has no such options.
+    """
+    values = (_built_in() if whole else {}) | dict(values)
     names, config = values.pop("names"), values.pop("config")
     if _is_pair(names):
         if config is not None:
@@ -166,9 +169,24 @@ def _of_file(context: click.Context, values: Mapping[str, Any], file: JobFile, j
     return Asked(job.name, {**asked.values, "state": state, "ours": ours}, asked.origins, file)
 
 
+def _built_in() -> dict[str, Any]:
+    """What a run is told by nobody."""
+    from reconcile.commands import find_command
+
+    command = find_command("run")
+    return {
+        str(option.name): option.type_cast_value(context, option.get_default(context))
+        for context in [click.Context(command)]
+        for option in command.params
+        if isinstance(option, click.Option)
+    }
+
+
 def _put_together(context: click.Context, values: Mapping[str, Any], tables: Sequence[Table]) -> Asked:
     """What is in force of what the tables, the environment and the flags say."""
-    options = settings_of(context.command)
+    from reconcile.commands import find_command
+
+    options = settings_of(find_command("run"))
     said: list[tuple[str | Table, Mapping[str, Any]]] = [(table, table.values) for table in tables]
     said.append(("", read_environment(options, os.environ)))
     together = dict(values)

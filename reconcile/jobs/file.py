@@ -62,6 +62,7 @@ class JobFile(Struct, frozen=True):
     path: str
     text: str
     jobs: Mapping[str, Entry]
+    tables: frozenset[str]  # names of all its [jobs.NAME], also of those that are only inherited from
     is_users: bool  # the one in the user's config folder
 
     @property
@@ -79,7 +80,7 @@ def find_file(named: str | None) -> str | None:
     if named is not None:
         path = absolute(expand_option(named, "--config"))
         if not os.path.lexists(path):
-            raise UsageError(f"--config: there is no {_show(path)}")
+            raise UsageError(f"--config: there is no {show_path(path)}")
         return path
     folder = absolute(".")
     while True:
@@ -115,7 +116,7 @@ def read_file(path: str, command: click.Command) -> JobFile:
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"at line (\d+)", str(error))
         number = line[1] if line is not None else text.count("\n") + 1
-        raise UsageError(f"{_show(path)}:{number}: this is no TOML: {error}") from None
+        raise UsageError(f"{show_path(path)}:{number}: this is no TOML: {error}") from None
     reading = _Reading(path, text, settings_of(command))
     jobs = reading.read(document)
     if reading.mistakes:
@@ -125,13 +126,13 @@ def read_file(path: str, command: click.Command) -> JobFile:
         raise UsageError(
             "\n  ".join(
                 [
-                    f"nothing was done: {_show(path)} has {_count(len(mistakes), 'mistake')}",
-                    *(f"{_show(path)}:{line}: {what}" for line, what in told),
+                    f"nothing was done: {show_path(path)} has {_count(len(mistakes), 'mistake')}",
+                    *(f"{show_path(path)}:{line}: {what}" for line, what in told),
                     *([f"… and {more} more"] if more else []),
                 ]
             )
         )
-    return JobFile(path, text, jobs, is_users=path == users_file())
+    return JobFile(path, text, jobs, frozenset(document.get("jobs", ())), is_users=path == users_file())
 
 
 class _Reading:
@@ -263,22 +264,22 @@ def _read_text(path: str) -> str:
         with open(fd, "rb") as file:
             info = os.fstat(fd)
             if not stat.S_ISREG(info.st_mode):
-                raise UsageError(f"{_show(path)} is no file")
+                raise UsageError(f"{show_path(path)} is no file")
             if (why := why_unsafe(info)) is not None:
                 raise Refused(
-                    f"{_show(path)} {why}: what it says could be somebody else's, commands among it. Nothing "
-                    f"was done. If it is as it should be: chmod go-w {_show(path)}, as its owner."
+                    f"{show_path(path)} {why}: what it says, commands among it, could be somebody else's. "
+                    f"Nothing was done. If it is as it should be: chmod go-w {show_path(path)}, as its owner."
                 )
             data = file.read(_LARGE + 1)
     except OSError as error:
-        raise UsageError(f"{_show(path)} can't be read: {error.strerror}") from None
+        raise UsageError(f"{show_path(path)} can't be read: {error.strerror}") from None
     if len(data) > _LARGE:
-        raise UsageError(f"{_show(path)} is larger than 1 MiB; it is none of ours")
+        raise UsageError(f"{show_path(path)} is larger than 1 MiB; it is none of ours")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise UsageError(f"{_show(path)}:{line}: this is no UTF-8") from None
+        raise UsageError(f"{show_path(path)}:{line}: this is no UTF-8") from None
 
 
 def why_unsafe(info: os.stat_result) -> str | None:
@@ -312,7 +313,8 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _show(path: str) -> str:
+def show_path(path: str) -> str:
+    """For a message: nothing in it acts on a terminal, and the home folder is ``~``."""
     shown = repr(path)[1:-1]
     home = in_home("~")
     return f"~{shown.removeprefix(home)}" if home and shown.startswith(f"{home}/") else shown

@@ -128,6 +128,7 @@ def take_over_state(job: Job) -> Job:
         return job
     with hold_lock(job.former, job.options.wait):
         try:
+            os.makedirs(os.path.dirname(job.state), mode=0o700, exist_ok=True)
             os.rename(job.former, job.state)
         except OSError:  # something is there already: it serves where it is
             return replace(job, state=job.former)
