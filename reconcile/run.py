@@ -14,6 +14,7 @@ from reconcile.phases.decide import decide, decide_again, foresee_failing
 from reconcile.phases.held import hold
 from reconcile.phases.load import asks_the_remote, catch_up, load
 from reconcile.phases.look import look, mind_places, tell_contents
+from reconcile.phases.reviewed import check_there
 from reconcile.phases.settle import settle
 from reconcile.source.way import open_root
 from reconcile.state.device import remember_device
@@ -64,19 +65,23 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
         first = this.old
         plan = last = decide(this, first)
         tell_contents(this, plan)
+        if job.reviewed is not None:
+            check_there(this, plan)
         try:
             carry_out(this, plan)
         except Stale as stale:
+            if job.reviewed is not None:
+                raise
             this.old = first = catch_up(this, this.old, stale, repair=True)
             plan = last = decide(this, first)
             carry_out(this, plan)
         surprised = this.tally.surprised or this.tally.immovable
-        if surprised and (again := decide_again(this, first)) is not None:
+        if surprised and job.reviewed is None and (again := decide_again(this, first)) is not None:
             last = again
             carry_out(this, last)
         problems = [*last.problems, *this.tally.problems, *this.cleanup]
         remember_device(job.state, job.source)
-        note_overdue(job.state, this.tally.undeleted, job.options.only)
-        note_growing(job.state, problems, this.source.grown, job.options.only)
-        failing = update(job.state, problems, reporter.say, only=job.options.only)
+        note_overdue(job.state, this.tally.undeleted, job.scope)
+        note_growing(job.state, problems, this.source.grown, job.scope)
+        failing = update(job.state, problems, reporter.say, scope=job.scope)
         return replace(this.result("run", plan, problems), failing=failing)

@@ -24,9 +24,9 @@ def at_or_below(changes: Iterable[Change], tops: Collection[str]) -> list[Change
     ]
 
 
-def is_at_or_below(path: str, tops: Collection[str]) -> bool:
-    """Whether a run of these paths alone has looked at this one. None of them: it has looked at all."""
-    return not tops or within(path, tops)
+def is_in_scope(path: str, scope: Collection[str] | None) -> bool:
+    """Whether a run that looks at and below these paths has looked at this one. None: it looks at all."""
+    return scope is None or within(path, scope)
 
 
 def leave_young(

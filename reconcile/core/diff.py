@@ -177,12 +177,12 @@ def _infer(
     return change
 
 
-def unread(changes: Iterable[Change]) -> list[tuple[str, Entry]]:
+def unread(changes: Iterable[Change], *, all_of_it: bool = False) -> list[tuple[str, Entry]]:
     """The local files and links that must be read before the plan can be made.
 
     A file is hashed if only its stamp changed, or if it could be a file that
     vanished elsewhere (same size), or is to be deleted there: that waits for it, then.
-    All others are hashed while they are sent.
+    All others are hashed while they are sent, unless it is to be known beforehand what ``all_of_it`` holds.
     """
     changes = list(changes)
     sizes = {
@@ -193,18 +193,29 @@ def unread(changes: Iterable[Change]) -> list[tuple[str, Entry]]:
         and (movable(change.old) or (change.old.retained and change.new is None))
         and not same_content(change.old, change.new)
     }
-    return [(change.path, change.new) for change in changes if change.new and _is_unread(change, sizes)]
+    return [
+        (change.path, change.new)
+        for change in changes
+        if change.new is not None and _is_unknown(change) and (all_of_it or _matters(change, sizes))
+    ]
 
 
-def _is_unread(change: Change, sizes: Container[int]) -> bool:
-    old, new = change.old, change.new
-    assert new is not None
-    if new.excluded:
+def _is_unknown(change: Change) -> bool:
+    """Whether nobody has read yet what it shall hold."""
+    new = change.new
+    if new is None or new.excluded:
         return False
     if new.kind is Kind.SYMLINK:
         return new.link is None
-    if new.kind is not Kind.FILE or new.digest is not None or same_content(old, new):
-        return False
+    return new.kind is Kind.FILE and new.digest is None and not same_content(change.old, new)
+
+
+def _matters(change: Change, sizes: Container[int]) -> bool:
+    """Whether the plan depends on that."""
+    old, new = change.old, change.new
+    assert new is not None
+    if new.kind is not Kind.FILE:
+        return True
     if old is not None and old.kind is Kind.FILE and old.digest is not None and old.size == new.size:
         return True
     return new.size in sizes

@@ -5,7 +5,7 @@ Pure, as :mod:`reconcile.core.model`, which has what a run moves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -135,6 +135,14 @@ class Options(Struct, frozen=True):
         return self.perms(kind) is Perms.KEEP
 
 
+class Reviewed(Struct, frozen=True):
+    """A plan that somebody has looked at: this is to be done, and nothing else."""
+
+    lineage: str  # of the state that it was made on; "": there was none
+    serial: int
+    actions: Sequence[Action]
+
+
 class Job(Struct, frozen=True):
     """One source, one target and how to reconcile them."""
 
@@ -147,6 +155,15 @@ class Job(Struct, frozen=True):
     formerly: str = ""  # that name
     likely: tuple[str, str] | None = None  # folder with a state that may be this job's, and the SRC it is of
     name: str = ""  # by which it is known wherever SRC is; "": by SRC
+    reviewed: Reviewed | None = None  # do this, or nothing
+    exact: bool = False  # read all that is to be sent before the plan is made: it says what that holds
+
+    @property
+    def scope(self) -> Collection[str] | None:
+        """The paths at and below which a run looks; None: everywhere."""
+        if self.reviewed is None:
+            return self.options.only or None
+        return {path for action in self.reviewed.actions for path in (action.path, action.subject)}
 
 
 class Since(Struct, frozen=True):
@@ -175,6 +192,7 @@ class Result(Struct, frozen=True):
     unsynced: int = 0  # files acknowledged, but not known to be on the server's disk
     kept: int = 0  # entries gone here that stay there
     checked: Checked | None = None  # what was verified, where that was asked for
+    footing: tuple[str, int] = ("", 0)  # lineage and serial of the state that it was made on
 
     @property
     def done(self) -> Sequence[Action]:

@@ -87,7 +87,7 @@ def _commit(run: Held, truth: Fold) -> None:
     new = truth.onto(run.old)
     if run.marks not in ((), new.marks):
         new = replace(new, marks=run.marks)
-    settled = run.old.settled if run.job.options.only else fingerprint(run.job.options, run.filter)
+    settled = run.old.settled if run.job.scope is not None else fingerprint(run.job.options, run.filter)
     if new is run.old and new.serial and new.settled == settled:
         return
     new = replace(new, source=run.job.source)  # from where the job of that name came last

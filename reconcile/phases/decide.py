@@ -17,6 +17,7 @@ from reconcile.core.hidden import tell_newly_excluded
 from reconcile.core.job import Options, Since
 from reconcile.core.model import Change, DirectorySnapshot, Op, Plan, Problem, Reason, Stage
 from reconcile.core.paths import lookup, within
+from reconcile.core.reviewed import check_same, leave_others
 from reconcile.phases.held import Held
 from reconcile.source.doubt import leave_alone, moved_meanwhile
 from reconcile.source.files import read_contents
@@ -36,13 +37,16 @@ def decide(run: Held, first: DirectorySnapshot, spent: int | None = None) -> Pla
     if any(_is_sure(change, options) for change in changes):
         run.remote.open_soon()
     with run.phase("hash"):
-        contents, problems = read_contents(run.source, unread(changes))
+        wanted = unread(changes, all_of_it=run.job.exact)
+        contents, problems = read_contents(run.source, wanted)
     with run.phase("diff"):
         changes = infer(fill(changes, contents, {problem.path for problem in problems}), options)
         moves, careful = not run.tally.immovable, not run.filter.empty
         plan = planning.make_plan(
             run.old, run.found, changes, options, problems, caps=run.caps, moves=moves, careful=careful
         )
+        if run.job.reviewed is not None:
+            check_same(run.job.reviewed.actions, plan)
         if is_elsewhere(run.job, run.old):
             guard_name(plan, run.old, run.job, changes)
         other_device = is_other_device(run.job.state, run.job.source)
@@ -97,6 +101,8 @@ def _find_changes(run: Held) -> list[Change]:
 
 def _choose(run: Held, changes: Sequence[Change]) -> Sequence[Change]:
     """Those that are for this run."""
+    if run.job.reviewed is not None:
+        return leave_others(changes, run.job.reviewed.actions)
     only, min_age = run.job.options.only, run.job.options.min_age
     if only:
         for path in only:

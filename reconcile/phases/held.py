@@ -48,6 +48,7 @@ class Held(Struct, eq=False):
     looked_again: bool = False
     marks: tuple[str, ...] = ()  # on the remote since this run has renamed it
     recovered: bool = False  # what an interrupted run had left
+    footing: tuple[str, int] = ("", 0)  # lineage and serial of the snapshot as it was read
     phases: dict[str, float] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
     stack: ExitStack = field(default_factory=ExitStack)
@@ -123,6 +124,7 @@ class Held(Struct, eq=False):
             phases=self.phases,
             entries=self.found.entry_count,
             unsynced=self.remote.stats.unsynced,
+            footing=self.footing,
             kept=self._kept(plan if command == "plan" else Plan()),
         )
 

@@ -16,6 +16,7 @@ from reconcile.core.marks import BEFORE, serial_of
 from reconcile.core.model import Action, DirectorySnapshot, Entry, Footing, Op
 from reconcile.core.order import touched
 from reconcile.core.paths import lookup, within
+from reconcile.core.reviewed import check_footing
 from reconcile.core.settings import fingerprint, tell_changed
 from reconcile.phases.held import Held
 from reconcile.state.journal import Leftover, discard_journal, read_journal
@@ -24,6 +25,11 @@ from reconcile.state.names import name_run
 from reconcile.state.place import recall_workdir
 from reconcile.state.private import check_folder
 from reconcile.state.store import read_snapshot, save_snapshot
+
+_TO_BE_ENDED = (
+    "A run was interrupted, and what became of it is to be found out before a plan can be relied upon. "
+    "Nothing was done. 'reconcile run' does that, and goes on; plan again after it."
+)
 
 
 def load(run: Held, *, repair: bool) -> DirectorySnapshot:
@@ -39,6 +45,7 @@ def load(run: Held, *, repair: bool) -> DirectorySnapshot:
             run.reporter.say(f"a run of this job is at work{at_work}; this plan is from before it")
         if not run.job.options.start_over:
             old = recall(run.job)
+        run.footing = ("", 0) if old is None else (old.lineage, old.serial)
         if old is not None and old.source != run.job.source and not run.job.name:
             old = replace(old, source=run.job.source)
             if repair:  # the link by which it was found may turn
@@ -46,6 +53,7 @@ def load(run: Held, *, repair: bool) -> DirectorySnapshot:
         if old is not None and at_work is None:
             leftover = left_open(run.job.state, old)
         _tell_settings(run, old)
+        _check_reviewed(run, leftover)
     if old is None and not run.job.options.adopt_existing:
         return blank(run.job)  # see ``plan``
     if old is None:
@@ -74,6 +82,14 @@ def _tell_settings(run: Held, old: DirectorySnapshot | None) -> None:
 def recall(job: Job) -> DirectorySnapshot | None:
     """What the job has saved last; None: nothing yet. Raises what ``read_snapshot`` does."""
     return read_snapshot(job.state, job.source, job.target, job.formerly, by_name=bool(job.name))
+
+
+def _check_reviewed(run: Held, leftover: Leftover | None) -> None:
+    """Raises Refused where a plan that is to be relied upon does not fit what is known."""
+    if (reviewed := run.job.reviewed) is not None:
+        check_footing((reviewed.lineage, reviewed.serial), run.footing)
+    if leftover is not None and run.job.exact:
+        raise Refused(_TO_BE_ENDED)
 
 
 def left_open(state: str, old: DirectorySnapshot) -> Leftover | None:

@@ -52,6 +52,7 @@ def look(run: Held, *, sure_to_connect: bool = False) -> None:
         source = run._source = run.stack.enter_context(Source(root, options.links, may_grow, options.chmod))
         chosen = make_filter(lines)
         refuse_shared(work, source, chosen)
+        source.exact = job.reviewed is not None
         run.found = replace(run.found, notes=(*run.found.notes, *note_own((*own, *work), source)))
     for idle in idle_patterns(chosen, (job.source, root), lambda name: source.look(name) is not None):
         run.reporter.say(idle)

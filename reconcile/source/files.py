@@ -61,6 +61,7 @@ class Source:
         self._flags = _FILE if self._follow else _FILE | os.O_NOFOLLOW
         self._chmod = chmod  # stamps have the modes that it makes
         self._may_grow = may_grow  # whether what was in a file may be sent while more is added to it
+        self.exact = False  # whether nothing may be sent but what was scanned
         self.grown: set[str] = set()  # files of which that was read
         self.keys: set[str] = set()  # files that were read and are private keys
         self._way = Way(open_root(root), follow=self._follow)
@@ -268,7 +269,9 @@ def stamp_of(entry: Entry) -> Stamp:
 
 
 def as_it_is_now(source: Source, path: str, wish: Entry) -> Entry | None:
-    """The wish for a file that changed since the scan; None if there is no such file any more."""
+    """The wish for a file that changed since the scan; None if it is none, or must not be another."""
+    if source.exact:
+        return None
     try:
         stamp = source.stamp(path)
     except SourceError:

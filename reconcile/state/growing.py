@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
-from reconcile.core.chosen import is_at_or_below
+from reconcile.core.chosen import is_in_scope
 from reconcile.core.model import Problem, Reason
 from reconcile.state.small import recall, remember
 
@@ -19,14 +19,14 @@ def known_growing(folder: str) -> frozenset[str]:
 
 
 def note_growing(
-    folder: str, problems: Iterable[Problem], grown: Collection[str], only: Collection[str] = ()
+    folder: str, problems: Iterable[Problem], grown: Collection[str], scope: Collection[str] | None = None
 ) -> None:
     """Count the runs that failed; what was sent while it grew (``grown``) stays known. Never fails.
 
-    So does what was not looked at, where that was ``only`` at and below some paths.
+    So does what was not looked at, as it is out of ``scope``.
     """
     before = _recall(folder)
-    now = {p: runs for p, runs in before.items() if p in grown or not is_at_or_below(p, only)}
+    now = {p: runs for p, runs in before.items() if p in grown or not is_in_scope(p, scope)}
     for problem in problems:
         if problem.reason is Reason.GROWING:
             now[problem.path] = min(before.get(problem.path, 0) + 1, ENOUGH)

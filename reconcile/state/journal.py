@@ -2,8 +2,7 @@
 
     magic "RECONJNL" · format version, 4 bytes, big-endian · frames
 
-A frame is the length of its payload (4 bytes), xxh3-64 of the payload (8 bytes),
-and the payload, msgpack. The first is the header, then come the plan's actions,
+What a frame is tells ``frames``. The first is the header, then come the plan's actions,
 then outcomes as they happen. Intent is fsynced; outcomes are not, as what has
 none is looked for on the remote. A torn tail is what a crash leaves: it is ignored.
 """
@@ -11,7 +10,6 @@ none is looked for on the remote. A torn tail is what a crash leaves: it is igno
 from __future__ import annotations
 
 import os
-import struct
 import time
 from array import array
 from bisect import bisect_left
@@ -19,14 +17,13 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain, islice
 from typing import Any, BinaryIO
 
-import msgpack  # type: ignore[import-untyped]
-import xxhash
 from msgspec import Struct
 
 from reconcile.core.errors import ReconcileError, Refused
 from reconcile.core.model import Action, Outcome
 from reconcile.state.actions import pack_action, pack_outcome, unpack_action, unpack_outcome
 from reconcile.state.former import unpack_action_1, unpack_outcome_1
+from reconcile.state.frames import frame, payloads
 from reconcile.state.private import create
 from reconcile.state.store import make_folder, read_file, sync_folder
 
@@ -37,10 +34,7 @@ _READERS = {1: (unpack_action_1, unpack_outcome_1), FORMAT: (unpack_action, unpa
 
 FLUSH_EVERY = 0.05  # seconds
 _PREFIX = len(MAGIC) + 4
-_FRAME = struct.Struct(">I8s")
 _ACTIONS_A_FRAME = 1000
-# Kept: making one takes as long as packing.
-_pack = msgpack.Packer(autoreset=True, unicode_errors="surrogateescape").pack
 
 
 class Leftover(Struct, frozen=True):
@@ -87,7 +81,7 @@ class Journal:
     def begin(self, marks: Sequence[str]) -> None:
         """Append what marks the remote has, now that the first action begins: there once an outcome is."""
         try:
-            self._file.write(_frame({"began": list(marks)}))
+            self._file.write(frame({"began": list(marks)}))
         except OSError as error:
             raise _unwritable(self._path, error) from error
 
@@ -101,7 +95,7 @@ class Journal:
         """
         now = time.monotonic()
         try:
-            self._file.write(_frame(pack_outcome(self._numbers.of(outcome.action), outcome)))
+            self._file.write(frame(pack_outcome(self._numbers.of(outcome.action), outcome)))
             self._recorded += not outcome.again
             if now > self._flushed + FLUSH_EVERY or self._recorded in self._level_ends:
                 self._file.flush()
@@ -176,10 +170,10 @@ def begin_journal(
         fd = create(fresh)
         file = open(fd, "wb", buffering=1 << 16)  # noqa: SIM115 — the journal holds it open
         try:
-            file.write(MAGIC + FORMAT.to_bytes(4, "big") + _frame(header))
+            file.write(MAGIC + FORMAT.to_bytes(4, "big") + frame(header))
             actions = chain.from_iterable(levels)
             while packed := [pack_action(action) for action in islice(actions, _ACTIONS_A_FRAME)]:
-                file.write(_frame(packed))
+                file.write(frame(packed))
             file.flush()
             os.fsync(fd)
             os.replace(fresh, path)
@@ -207,9 +201,9 @@ def read_journal(folder: str) -> Leftover | None:
         raise _damaged(path, "its beginning is damaged")
     if version > FORMAT:
         raise _newer(path, version)
-    payloads = _payloads(data)
+    frames = payloads(data, _PREFIX)
     try:
-        return _load(path, version, next(payloads, None), payloads)
+        return _load(path, version, next(frames, None), frames)
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise _damaged(path, "what is in it makes no sense") from error
 
@@ -265,21 +259,3 @@ def _unwritable(path: str, error: OSError) -> ReconcileError:
         "the remote by the next run. Make room or correct the permissions there, or choose another folder "
         "with --state."
     )
-
-
-def _frame(payload: object) -> bytes:
-    packed: bytes = _pack(payload)
-    return _FRAME.pack(len(packed), xxhash.xxh3_64_digest(packed)) + packed
-
-
-def _payloads(data: bytes) -> Iterator[Any]:
-    """The payloads of all whole frames; the first that is not ends them."""
-    at = _PREFIX
-    while at + _FRAME.size <= len(data):
-        length, checksum = _FRAME.unpack_from(data, at)
-        at += _FRAME.size
-        packed = data[at : at + length]
-        at += length
-        if len(packed) < length or xxhash.xxh3_64_digest(packed) != checksum:
-            return
-        yield msgpack.unpackb(packed, unicode_errors="surrogateescape", strict_map_key=False)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
 from reconcile.core.arrivals import lost
-from reconcile.core.chosen import is_at_or_below
+from reconcile.core.chosen import is_in_scope
 from reconcile.core.model import Action
 from reconcile.state.small import recall, remember
 
@@ -21,10 +21,10 @@ def read_overdue(folder: str) -> Mapping[str, int]:
         return {}
 
 
-def note_overdue(folder: str, undone: Iterable[Action], only: Collection[str] = ()) -> None:
-    """Remember the deletes of this run that failed, in the place of those before: ``only`` at these paths."""
+def note_overdue(folder: str, undone: Iterable[Action], scope: Collection[str] | None = None) -> None:
+    """Remember the deletes of this run that failed, in the place of those before it that are in ``scope``."""
     before = read_overdue(folder)
-    rows = [row for row in before.items() if not is_at_or_below(row[0], only)]
+    rows = [row for row in before.items() if not is_in_scope(row[0], scope)]
     rows += [(action.path, lost(action)) for action in undone]
     with suppress(OSError):
         if rows or before:

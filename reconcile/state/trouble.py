@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from reconcile.core.chosen import is_at_or_below
+from reconcile.core.chosen import is_in_scope
 from reconcile.core.job import Since
 from reconcile.core.model import Problem, Stage
 from reconcile.state.small import recall, remember
@@ -19,11 +19,11 @@ def update(
     say: Callable[[str], None],
     *,
     day: str | None = None,
-    only: Collection[str] = (),
+    scope: Collection[str] | None = None,
 ) -> Mapping[str, Since]:
     """Count the problems of a run that came to its end; what has none any more is forgotten.
 
-    What was not looked at, where that was ``only`` at and below some paths, is counted as it was.
+    What was not looked at, as it is out of ``scope``, is counted as it was.
 
     Returns since when each path of ``problems`` has been failing, this run counted;
     the longest, if it fails in several stages. ``day`` is today unless given. Never
@@ -35,7 +35,7 @@ def update(
         before = {}
         say("the count of earlier problems was damaged; it begins anew")
     start = Since(day or time.strftime("%Y-%m-%d"), 0)
-    now = {key: since for key, since in before.items() if not is_at_or_below(key[0], only)}
+    now = {key: since for key, since in before.items() if not is_in_scope(key[0], scope)}
     for problem in problems:
         since = before.get((problem.path, problem.stage), start)
         now[problem.path, problem.stage] = Since(since.day, since.runs + 1)

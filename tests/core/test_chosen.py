@@ -122,7 +122,7 @@ def test_what_was_not_looked_at_goes_on_failing(state: Path) -> None:
     state.mkdir()
     problems = [Problem(path, Stage.APPLY, Reason.DENIED, "no") for path in ("d/x", "b")]
     update(str(state), problems, print)
-    update(str(state), [], print, only=("d",))
+    update(str(state), [], print, scope=("d",))
     assert {path for path, _ in recall_failing(str(state))} == {"b"}
     note_overdue(str(state), [Action(Op.DELETE, path, old=FILE) for path in ("d/x", "b")])
     note_overdue(str(state), [], ("d",))

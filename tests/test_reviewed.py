@@ -1,0 +1,348 @@
+"""A plan that was looked at is carried out as it was, or not at all, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from reconcile.config import Flags, make_job
+from reconcile.core.errors import ReconcileError, Refused, UsageError
+from reconcile.core.job import Job, Result, Reviewed
+from reconcile.core.model import Action, Op
+from reconcile.report import Recorder
+from reconcile.run import make_plan, run
+from reconcile.state.journal import begin_journal
+from reconcile.state.saved import Saved, read_plan, save_plan
+from tests.support.trees import File, Link, Tree, assert_same_tree, build_tree, read_tree
+
+OLD = 1_600_000_000
+BEFORE: Tree = {
+    "changes": File("one", mtime=OLD),
+    "mode": File("#!", mtime=OLD),
+    "link": Link("changes"),
+    "goes": File("gone", mtime=OLD),
+    "gone": {"a": File("a", mtime=OLD), "b": File("b", mtime=OLD)},
+    "old": {"x": File("x" * 50, mtime=OLD), "y": File("y" * 60, mtime=OLD)},
+    "same": {"s": File("stays", mtime=OLD), "t": File("t", mtime=OLD)},
+    "was-file": File("f", mtime=OLD),
+}
+
+
+class World:
+    """SRC, DEST and the state, and what was planned for them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.source, self.dest, self.folder = folder / "source", folder / "dest", folder
+        self.job = self.make_job(self.source)
+        build_tree(self.source, BEFORE)
+        run(self.job, Recorder("run"))
+        self.edit()
+        self.saved = folder / "a.plan"
+        planned = self.plan()
+        assert len(list(planned.plan.actions)) == 9
+        self.save(planned)
+
+    def make_job(self, source: Path, state: str = "state") -> Job:
+        flags = Flags(str(source), str(self.dest), state=str(self.folder / state), mirror=True, job="web")
+        return make_job(flags)
+
+    def edit(self) -> None:
+        """Something of each kind."""
+        (self.source / "changes").write_text("two, which is more")
+        (self.source / "mode").chmod(0o755)
+        (self.source / "link").unlink()
+        (self.source / "link").symlink_to("mode")
+        (self.source / "goes").unlink()
+        shutil.rmtree(self.source / "gone")
+        (self.source / "old").rename(self.source / "moved")
+        (self.source / "was-file").unlink()
+        (self.source / "was-file").mkdir()
+        (self.source / "was-file/new").write_text("new")
+
+    def plan(self) -> Result:
+        return make_plan(replace(self.job, exact=True), Recorder("plan"))
+
+    def save(self, planned: Result) -> None:
+        reviewed = Reviewed(*planned.footing, list(planned.plan.actions))
+        save_plan(str(self.saved), Saved(planned.source, planned.target, {"mirror": True}, reviewed))
+
+    def run(self, job: Job | None = None) -> Result:
+        reviewed = read_plan(str(self.saved)).reviewed
+        return run(replace(job or self.job, reviewed=reviewed, exact=True), Recorder("run"))
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+Step = Callable[[World], object]
+
+
+def put(path: str, content: str) -> Step:
+    return lambda world: (world.folder / path).write_text(content)
+
+
+def put_unseen(path: str, content: str) -> Step:
+    """Another content of the same size, with the time it had."""
+
+    def step(world: World) -> None:
+        file = world.folder / path
+        info = file.stat()
+        assert info.st_size == len(content)
+        file.write_text(content)
+        os.utime(file, ns=(info.st_atime_ns, info.st_mtime_ns))
+
+    return step
+
+
+def drop(path: str) -> Step:
+    def step(world: World) -> None:
+        place = world.folder / path
+        if place.is_dir():
+            shutil.rmtree(place)
+        else:
+            place.unlink()
+
+    return step
+
+
+def chmod(path: str, mode: int) -> Step:
+    return lambda world: os.chmod(world.folder / path, mode)
+
+
+def move(path: str, to: str) -> Step:
+    return lambda world: os.rename(world.folder / path, world.folder / to)
+
+
+def touch(path: str) -> Step:
+    return lambda world: os.utime(world.folder / path)
+
+
+def replace_by(path: str, by: Step) -> Step:
+    def step(world: World) -> None:
+        drop(path)(world)
+        by(world)
+
+    return step
+
+
+def link(path: str, to: str) -> Step:
+    return replace_by(path, lambda world: os.symlink(to, world.folder / path))
+
+
+def copied(path: str) -> Step:
+    """Another inode with the same content, mode and time."""
+
+    def step(world: World) -> None:
+        copy = world.folder / "copy"
+        shutil.copy2(world.folder / path, copy)
+        copy.rename(world.folder / path)
+
+    return step
+
+
+def run_again(world: World) -> None:
+    run(world.job, Recorder("run"))
+
+
+def begun(world: World) -> None:
+    """A run broke off just after it had written down what it intends."""
+    planned = world.plan()
+    begin_journal(world.job.state, *planned.footing, 0, planned.plan.levels).close()
+
+
+def by_another_machine(world: World) -> None:
+    """All of SRC is copied: no inode, change time or folder is the same, and of some the time is not."""
+    shutil.copytree(world.source, world.folder / "checkout", symlinks=True)
+    for path in (world.folder / "checkout").rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            os.utime(path)
+    shutil.rmtree(world.source)
+    (world.folder / "checkout").rename(world.source)
+
+
+REFUSED: dict[str, tuple[Step, str]] = {
+    "a changed file": (put_unseen("source/changes", "TWO, WHICH IS MORE"), "'changes' holds something else"),
+    "its size": (put("source/changes", "3"), "'changes' holds something else"),
+    "as it was before": (put("source/changes", "one"), "'changes' would not be changed"),
+    "gone": (drop("source/changes"), "'changes' would be deleted by now, and not changed"),
+    "a link": (link("source/changes", "x"), "'changes' is a symlink by now"),
+    "a FIFO": (
+        replace_by("source/changes", lambda world: os.mkfifo(world.source / "changes")),
+        "'changes' would be deleted by now, and not changed",
+    ),
+    "a new file": (put_unseen("source/was-file/new", "NEW"), "'was-file/new' holds something else"),
+    "a new file is gone": (drop("source/was-file/new"), "'was-file/new' would not be created"),
+    "its mode": (chmod("source/was-file/new", 0o600), "'was-file/new' has mode 600 by now, and not 644"),
+    "another mode": (chmod("source/mode", 0o700), "'mode' has mode 700 by now, and not 755"),
+    "the mode before": (chmod("source/mode", 0o644), "'mode' would not be given another mode"),
+    "a link leads elsewhere": (link("source/link", "goes"), "'link' is a link to elsewhere"),
+    "a deleted file is back": (put("source/goes", "back"), "'goes' would be changed by now, and not deleted"),
+    "a deleted folder is back": (lambda w: (w.source / "gone").mkdir(), "'gone' would not be deleted"),
+    "a moved folder is back": (move("source/moved", "source/old"), "'moved' would not be moved here"),
+    "moved elsewhere": (move("source/moved", "source/away"), "'moved' would not be moved here"),
+    "new in what is moved": (put("source/moved/z", "z"), "'moved/z' would be created, which was not planned"),
+    "changed in what is moved": (put("source/moved/x", "other"), "'moved"),
+    "a new folder is a file": (
+        replace_by("source/was-file", put("source/was-file", "f")),
+        "'was-file' would not be deleted any more",
+    ),
+    "another run": (run_again, "a run was made since"),
+    "a run was interrupted": (begun, "A run was interrupted"),
+    "no state": (drop("state"), "made on another state"),
+    "changed there": (put("dest/changes", "theirs"), "'changes' is not as it was left there"),
+    "gone there": (drop("dest/changes"), "'changes' is gone there"),
+    "new there": (put("dest/moved", "theirs"), "'moved' is there, and was not"),
+    "deleted, and changed there": (put("dest/goes", "theirs"), "'goes' is not as it was left there"),
+    "changed in what is deleted": (put("dest/gone/a", "theirs"), "'gone/a' is not as it was left there"),
+    "changed there in what is moved": (put("dest/old/x", "theirs"), "'old/x' is not as it was left there"),
+    "what is moved is gone there": (drop("dest/old"), "'old' is gone there"),
+    "a link leads elsewhere there": (link("dest/link", "/"), "'link' is not as it was left there"),
+}
+UNAFFECTED: dict[str, Step] = {
+    "nothing": lambda _: None,
+    "another inode": copied("source/changes"),
+    "another time": touch("source/changes"),
+    "another time of a new file": touch("source/was-file/new"),
+    "another time in what is moved": touch("source/moved/x"),
+    "another time of what stays": touch("source/same/s"),
+    "another machine": by_another_machine,
+    "changed elsewhere": put("source/same/s", "other"),
+    "new elsewhere": put("source/same/n", "n"),
+    "new in a new folder": put("source/was-file/later", "n"),
+    "gone elsewhere": drop("source/same/t"),
+    "changed there elsewhere": put("dest/same/s", "theirs"),
+    "new there elsewhere": put("dest/theirs", "theirs"),
+    "not ours in what is deleted there": put("dest/gone/theirs", "theirs"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_not_as_it_was_is_refused_and_nothing_is_done(name: str, world: World) -> None:
+    change, why = REFUSED[name]
+    change(world)
+    before = read_tree(world.dest)
+    with pytest.raises(Refused) as refused:
+        world.run()
+    assert why in str(refused.value)
+    assert "Nothing was done." in str(refused.value)
+    assert read_tree(world.dest) == before
+    if name != "a run was interrupted":
+        with pytest.raises(Refused):  # the second time, too
+            world.run()
+
+
+@pytest.mark.parametrize("name", UNAFFECTED)
+def test_what_is_no_difference_does_not_keep_it_from_being_done(name: str, world: World) -> None:
+    UNAFFECTED[name](world)
+    planned = what(read_plan(str(world.saved)).reviewed.actions)
+    left = read_tree(world.dest / "same")
+    result = world.run()
+    assert not result.problems
+    assert what(result.ended) == planned
+    assert (world.dest / "changes").read_text() == "two, which is more"
+    assert not (world.dest / "goes").exists()
+    assert read_tree(world.dest / "same") == left  # which was not planned
+    run(world.job, Recorder("run"))
+    if "there" not in name:
+        assert_same_tree(world.source, world.dest, ignore=[".reconcile"])
+
+
+def what(actions: Iterable[Action]) -> set[tuple[Op, str]]:
+    """All but times, which follow the content."""
+    return {(a.op, a.path) for a in actions if a.op is not Op.SETMETA or a.path == "mode"}
+
+
+def test_a_plan_is_carried_out_once(world: World) -> None:
+    world.run()
+    with pytest.raises(Refused, match="a run was made since"):
+        world.run()
+
+
+def test_a_first_run_is_planned_and_carried_out(tmp_path: Path, world: World) -> None:
+    world.job, world.dest = replace(world.job, state=str(tmp_path / "fresh")), tmp_path / "elsewhere"
+    flags = Flags(str(world.source), str(world.dest), state=str(tmp_path / "fresh"))
+    world.job = make_job(flags)
+    world.save(world.plan())
+    assert not world.dest.exists()
+    world.run()
+    assert_same_tree(world.source, world.dest, ignore=[".reconcile"])
+    assert run(world.job, Recorder("run")).plan.empty
+
+
+def test_nothing_to_do_is_a_plan_too(world: World) -> None:
+    run(world.job, Recorder("run"))
+    world.save(world.plan())
+    assert not world.run().connected
+    (world.source / "changes").write_text("later")
+    assert not world.run().ended
+
+
+def test_a_file_that_changes_while_it_is_sent_is_not_sent_as_it_is_then(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Meddling(Recorder):
+        def planned(self, *_: object) -> None:
+            (world.source / "changes").write_text("changed after all was looked at")
+
+    job = replace(world.job, reviewed=read_plan(str(world.saved)).reviewed, exact=True)
+    result = run(job, Meddling("run"))
+    assert [problem.path for problem in result.problems] == ["changes"]
+    assert (world.dest / "changes").read_text() == "one"
+
+
+# The file
+
+
+def test_a_plan_file_is_for_nobody_else_and_replaced_whole(world: World) -> None:
+    assert stat.S_IMODE(world.saved.stat().st_mode) == 0o600
+    world.saved.chmod(0o644)
+    world.save(world.plan())
+    assert stat.S_IMODE(world.saved.stat().st_mode) == 0o600
+    assert [path.name for path in world.folder.glob("*.plan*")] == ["a.plan"]
+    saved = read_plan(str(world.saved))
+    assert (saved.source, saved.target, saved.flags) == (
+        str(world.source),
+        str(world.job.target),
+        {"mirror": True},
+    )
+
+
+@pytest.mark.parametrize("damage", ["", "RECONPLN", "not a plan", "cut", "flipped", "longer", "newer"])
+def test_what_is_no_plan_of_ours_is_wrong_usage(damage: str, world: World) -> None:
+    data = world.saved.read_bytes()
+    flipped = bytearray(data)
+    flipped[len(data) // 2] ^= 1
+    damaged = {
+        "cut": data[:-1],
+        "flipped": bytes(flipped),
+        "longer": data + data[12:],
+        "newer": data[:8] + (2).to_bytes(4, "big") + data[12:],
+    }.get(damage, damage.encode())
+    world.saved.write_bytes(damaged)
+    with pytest.raises(UsageError, match="--plan"):
+        read_plan(str(world.saved))
+
+
+def test_every_byte_of_a_plan_file_counts(world: World) -> None:
+    data = world.saved.read_bytes()
+    for at in range(0, len(data), 7):
+        flipped = bytearray(data)
+        flipped[at] ^= 0x10
+        world.saved.write_bytes(bytes(flipped))
+        with pytest.raises(UsageError):
+            read_plan(str(world.saved))
+
+
+def test_what_can_not_be_written_or_read_is_told(world: World) -> None:
+    with pytest.raises(ReconcileError, match="can't be saved"):
+        save_plan(str(world.folder / "nowhere/a.plan"), read_plan(str(world.saved)))
+    with pytest.raises(UsageError, match="can't be read"):
+        read_plan(str(world.folder / "nothing"))
