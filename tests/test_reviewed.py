@@ -1,20 +1,26 @@
-"""A plan that was looked at is carried out as it was, or not at all, whatever happens meanwhile."""
+"""A plan that was looked at is carried out as it was, or not at all, whatever happens meanwhile.
+
+Of the core: ``reviewed``.
+"""
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import signal
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from reconcile.cli import main
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import ReconcileError, Refused, UsageError
 from reconcile.core.job import Job, Result, Reviewed
-from reconcile.core.model import Action, Op
+from reconcile.core.model import NS, Action, Entry, Kind, Op, Stamp
 from reconcile.report import Recorder
 from reconcile.run import make_plan, run
 from reconcile.state.journal import begin_journal
@@ -22,6 +28,7 @@ from reconcile.state.saved import Saved, read_plan, save_plan
 from tests.support.trees import File, Link, Tree, assert_same_tree, build_tree, read_tree
 
 OLD = 1_600_000_000
+FLAGS = {"mirror": True, "exclude": ("a", "b"), "max_delete": None}
 BEFORE: Tree = {
     "changes": File("one", mtime=OLD),
     "mode": File("#!", mtime=OLD),
@@ -70,7 +77,7 @@ class World:
 
     def save(self, planned: Result) -> None:
         reviewed = Reviewed(*planned.footing, list(planned.plan.actions))
-        save_plan(str(self.saved), Saved(planned.source, planned.target, {"mirror": True}, reviewed))
+        save_plan(str(self.saved), Saved((planned.source, planned.target), FLAGS, reviewed))
 
     def run(self, job: Job | None = None) -> Result:
         reviewed = read_plan(str(self.saved)).reviewed
@@ -308,11 +315,35 @@ def test_a_plan_file_is_for_nobody_else_and_replaced_whole(world: World) -> None
     assert stat.S_IMODE(world.saved.stat().st_mode) == 0o600
     assert [path.name for path in world.folder.glob("*.plan*")] == ["a.plan"]
     saved = read_plan(str(world.saved))
-    assert (saved.source, saved.target, saved.flags) == (
-        str(world.source),
-        str(world.job.target),
-        {"mirror": True},
-    )
+    assert saved.names == (str(world.source), str(world.job.target))
+    assert saved.flags == FLAGS
+
+
+GOLDEN = Path(__file__).parent / "golden" / "plan-v1"
+
+
+def golden_plan() -> Saved:
+    """Each sort of action, names that are no text, and all that an entry may have."""
+    stamp = Stamp(5, 3, OLD * NS, OLD * NS, 0o100644)
+    file = Entry(Kind.FILE, 0o644, 3, OLD * NS, bytes(range(16)), stamp=stamp)
+    folder, symlink = Entry(Kind.DIR, 0o755), Entry(Kind.SYMLINK, 0o777, link="a\udcff")
+    actions = [
+        Action(Op.MOVE, "archive", new=folder, source="2023", moved=folder, entries=61, reason="moved"),
+        Action(Op.MKDIR, "new", new=folder, reason="new"),
+        Action(Op.CREATE, "new/\udcff", new=file, reason="new"),
+        Action(Op.MODIFY, "link", new=symlink, old=file, keep=True, reason="was a file"),
+        Action(Op.SETMETA, "run.sh", new=replace(file, mode=0o755), old=file, reason="mode"),
+        Action(Op.DELETE, "gone", old=folder, members=(("a", file),), entries=2, reason="deleted"),
+    ]
+    names = ("/home/me/site", "sftp://me@example.org/srv/www")
+    return Saved(names, FLAGS, Reviewed("8f14e45f-ceea-467f-a0e6-3b5d0b1f5d2a", 7, actions))
+
+
+def test_the_golden_plan_is_read_and_written_as_ever(tmp_path: Path) -> None:
+    """To make it for another format: give ``GOLDEN`` another name, and save ``golden_plan()`` there, once."""
+    assert read_plan(str(GOLDEN)) == golden_plan()
+    save_plan(str(tmp_path / "plan"), golden_plan())
+    assert (tmp_path / "plan").read_bytes() == GOLDEN.read_bytes()
 
 
 @pytest.mark.parametrize("damage", ["", "RECONPLN", "not a plan", "cut", "flipped", "longer", "newer"])
@@ -346,3 +377,79 @@ def test_what_can_not_be_written_or_read_is_told(world: World) -> None:
         save_plan(str(world.folder / "nowhere/a.plan"), read_plan(str(world.saved)))
     with pytest.raises(UsageError, match="can't be read"):
         read_plan(str(world.folder / "nothing"))
+
+
+# The command line
+
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str]) -> Iterator[Cli]:
+    """Exit code, stdout and stderr of a command line, in this process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+
+    def call(*args: object) -> tuple[int, str, str]:
+        code = main([str(arg) for arg in args])
+        out, err = capfd.readouterr()
+        return int(code), out, err
+
+    yield call
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_the_last_line_of_a_plan_carries_it_out(cli: Cli, source: Path, dest: Path, state: Path) -> None:
+    build_tree(source, {"a": "a", "left": "out"})
+    plan = source / "a.plan"  # where it would be sent
+    typed = ("--state", state, "--mirror", "--exclude", "left", "--wait", "1.5")
+    code, out, err = cli("plan", source, dest, *typed, "--out", plan)
+    assert (code, err) == (0, "")
+    *_, last = out.splitlines()
+    words = shlex.split(last.removeprefix("reconcile: to do it: reconcile "))
+    assert words == ["run", "--plan", str(plan), "--state", str(state), "--wait", "1.5"]
+    assert not dest.exists()
+
+    build_tree(source, {"later": "not planned"})
+    code, out, err = cli(*words, "-n")
+    assert (code, err) == (0, "")
+    assert "1 to create, 0 to change, 0 to move, 0 to delete" in out
+    code, out, err = cli(*words)
+    assert (code, err) == (0, "")
+    assert out.startswith("reconcile: 1 created")
+    assert {path for path in os.listdir(dest) if path != ".reconcile"} == {"a"}
+
+    code, out, err = cli(*words)
+    assert (code, out) == (4, "")
+    assert "it is of a first run, and one was made since" in err
+    for strange in (("--exclude", "a"), ("--links", "skip")):
+        code, out, err = cli(*words, *strange)
+        assert (code, f"{strange[0]} is not as it was" in err) == (2, True)
+    assert cli(*words, "--exclude", "left")[0] == 4
+
+
+def test_the_plan_of_a_job_is_carried_out_by_its_name(
+    cli: Cli, tmp_path: Path, source: Path, dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_tree(source, {"a": "a"})
+    job = f'source = "{source}"\ntarget = "{dest}"\nmirror = true\n'
+    (tmp_path / "reconcile.toml").write_text(f"[jobs.web]\n{job}[jobs.other]\n{job}")
+    monkeypatch.chdir(tmp_path)
+    assert cli("plan", "--out", "x.plan")[0] == 2  # of which one?
+    assert cli("plan", "web", "--out", "x.plan")[0] == 0
+    assert read_plan("x.plan").names == ("web",)
+    code, out, _ = cli("run", "--plan", "x.plan")
+    assert (code, out.startswith("reconcile: 1 created")) == (0, True)
+    assert (tmp_path / "snapshots" / "web").is_dir()
+
+
+def test_a_plan_holds_no_secrets(cli: Cli, source: Path, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_tree(source, {"a": "hunter2"})
+    monkeypatch.setenv("SITE_PASSWORD", "hunter2")
+    state = str(source.parent / "state")
+    cli("plan", source, dest, "--state", state, "--out", source.parent / "x.plan")
+    held = (source.parent / "x.plan").read_bytes()
+    assert b"hunter2" not in held
+    flags = read_plan(str(source.parent / "x.plan")).flags
+    assert not {name for name in flags if "password" in name or "passphrase" in name or "identity" in name}

@@ -13,8 +13,14 @@ from reconcile.options import job_options
 
 @click.command("plan")
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 10 if there are changes.")
+@click.option(
+    "--out",
+    metavar="FILE",
+    help="Save the plan: 'reconcile run --plan FILE' then does exactly this, or nothing.",
+)
 @job_options
 @click.pass_context
-def command(context: click.Context, /, detailed_exitcode: bool, **values: Any) -> int:
+def command(context: click.Context, /, detailed_exitcode: bool, out: str | None, **values: Any) -> int:
     """Show what run would do. Changes nothing, here or there."""
-    return carry_out_job(context, "plan", values, changes=Exit.CHANGES if detailed_exitcode else Exit.OK)
+    changes = Exit.CHANGES if detailed_exitcode else Exit.OK
+    return carry_out_job(context, "plan", values, changes=changes, out=out)

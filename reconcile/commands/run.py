@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import replace
 
 from reconcile.commands.asked import carry_out_jobs, to_do_it
+from reconcile.commands.reviewed import leave_out, recall, saver, to_apply
 from reconcile.config import make_flags, make_job
 from reconcile.core.errors import Exit
 from reconcile.options import job_options
@@ -20,7 +22,7 @@ from reconcile.state.store import has_snapshot
 from reconcile.told import TELLING, find_companion, tell_monitor
 
 if TYPE_CHECKING:
-    from reconcile.core.job import Job
+    from reconcile.core.job import Job, Result
     from reconcile.process import Session
     from reconcile.report import Recorder
     from reconcile.told.hooks import Companion
@@ -28,29 +30,52 @@ if TYPE_CHECKING:
 
 @click.command("run")
 @click.option("-n", "--dry-run", is_flag=True, help="The same as plan.")
+@click.option(
+    "--plan",
+    metavar="FILE",
+    help="Do what 'reconcile plan --out FILE' has shown and saved, or nothing: 4 is the exit code where "
+    "something is not as it was then.",
+)
 @job_options
 @click.pass_context
-def command(context: click.Context, /, dry_run: bool, **values: Any) -> int:
+def command(context: click.Context, /, dry_run: bool, plan: str | None, **values: Any) -> int:
     """Bring DEST up to SRC: send what is new or changed, move what was moved.
 
     SRC/z/a becomes DEST/z/a; DEST and its parents are made. What was deleted here stays there unless
     --mirror is given.
     """
-    return carry_out_job(context, "plan" if dry_run else "run", values)
+    return carry_out_job(context, "plan" if dry_run else "run", values, plan=plan)
 
 
 def carry_out_job(
-    context: click.Context, command: str, values: Mapping[str, Any], *, changes: Exit = Exit.OK
+    context: click.Context,
+    command: str,
+    values: Mapping[str, Any],
+    *,
+    changes: Exit = Exit.OK,
+    out: str | None = None,
+    plan: str | None = None,
 ) -> int:
-    """Flags → jobs → results → exit code. ``changes`` is the exit code of a plan with something to do."""
+    """Flags → jobs → results → exit code. ``changes`` is the exit code of a plan with something to do.
+
+    ``out``: where it is saved. ``plan``: one that was saved, and is to be done.
+    """
     session: Session = context.obj
+    reviewed = None
+    if plan is not None:
+        reviewed, values = recall(context, plan, values)
 
     def carry_out(values: Mapping[str, Any]) -> int:
-        job, reporter = begin_job(context, command, values)
+        saved = out or plan
+        if saved and session.several:
+            raise click.UsageError("a plan is saved, and carried out, of one job: name it", context)
+        job, reporter = begin_job(context, command, leave_out(values, saved) if saved else values)
         if not session.several:
-            reporter.to_do_it = to_do_it(session.args)
+            reporter.to_do_it = to_apply(context, out) if out else to_do_it(session.args)
+        job = replace(job, reviewed=reviewed, exact=saved is not None)
         companion = None if command == "plan" else find_companion(job, reporter, values)
-        return finish_job(session, job, reporter, command, changes=changes, companion=companion)
+        save = saver(out, values) if out else None
+        return finish_job(session, job, reporter, command, changes=changes, companion=companion, save=save)
 
     return carry_out_jobs(context, command, values, carry_out)
 
@@ -64,6 +89,7 @@ def finish_job(
     changes: Exit = Exit.OK,
     is_last: bool = True,
     companion: Companion | None = None,
+    save: Callable[[Job, Result], None] | None = None,
 ) -> int:
     """Job → result → exit code. Unless it ``is_last`` something else comes after it.
 
@@ -81,6 +107,8 @@ def finish_job(
     elif command == "plan" and not result.plan.empty:
         code = changes
     session.to_do |= command == "plan" and not result.plan.empty
+    if save is not None:
+        save(job, result)
     session.ending = is_last
     reporter.finish(result, code)
     return code

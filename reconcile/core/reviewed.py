@@ -51,7 +51,9 @@ def check_footing(reviewed: tuple[str, int], stored: tuple[str, int]) -> None:
     if reviewed == stored:
         return
     lineage, serial = reviewed
-    if stored[0] != lineage:
+    if not lineage:
+        why = "it is of a first run, and one was made since"
+    elif stored[0] != lineage:
         why = "it was made on another state: of another job, or of one that has begun anew since"
     elif stored[1] > serial:
         why = f"a run was made since (it is of serial {serial}, and the state of {stored[1]} by now)"
@@ -63,12 +65,10 @@ def check_footing(reviewed: tuple[str, int], stored: tuple[str, int]) -> None:
 def changed(where: str, differences: Mapping[str, str]) -> Refused:
     """What is to be said of paths that are not as they were, with why."""
     told = [f"{path or './'!r} {why}" for path, why in list(differences.items())[:_NAMED]]
-    count = len(differences)
-    more = f", and {count - _NAMED:,} more" if count > _NAMED else ""
-    what = "1 path is" if count == 1 else f"{count:,} paths are"
+    more = f", and {len(differences) - _NAMED:,} more" if len(differences) > _NAMED else ""
     return Refused(
-        f"{where} is not as it was when this was planned; {what} not as the plan has it: {', '.join(told)}"
-        f"{more}. Nothing was done. Plan again."
+        f"{where} is not as it was when this was planned: {', '.join(told)}{more}. Nothing was done. "
+        "Plan again."
     )
 
 

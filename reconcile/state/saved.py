@@ -32,8 +32,7 @@ _ACTIONS_A_FRAME = 1000
 class Saved(Struct, frozen=True):
     """A plan as it was saved, with what it was made of."""
 
-    source: str
-    target: str
+    names: tuple[str, ...]  # of what: a job, or SRC and DEST
     flags: Mapping[str, Any]  # those that make a plan what it is, by the names of the options
     reviewed: Reviewed
 
@@ -42,8 +41,7 @@ def save_plan(path: str, saved: Saved) -> None:
     """Put it in the place of whatever is there, all at once. Raises ReconcileError if that can't be done."""
     actions = list(saved.reviewed.actions)
     header = {
-        "source": saved.source,
-        "target": saved.target,
+        "names": list(saved.names),
         "flags": dict(saved.flags),
         "lineage": saved.reviewed.lineage,
         "serial": saved.reviewed.serial,
@@ -97,7 +95,13 @@ def _load(frames: Iterator[Any]) -> Saved:
     if len(actions) != header["actions"]:
         raise ValueError("it ends early")
     reviewed = Reviewed(str(header["lineage"]), int(header["serial"]), actions)
-    return Saved(str(header["source"]), str(header["target"]), dict(header["flags"]), reviewed)
+    flags = {str(name): _as_typed(value) for name, value in header["flags"].items()}
+    return Saved(tuple(map(str, header["names"])), flags, reviewed)
+
+
+def _as_typed(value: Any) -> Any:
+    """What may be given several times is a tuple."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _frames(actions: Iterable[Action]) -> Iterable[bytes]:
