@@ -59,6 +59,7 @@ class Flags(Struct, frozen=True):
     only: tuple[str, ...] = ()
     min_age: str | None = None
     limit_rate: str | None = None
+    last: tuple[str, ...] = ()
     links: str = Links.KEEP
     times: str = "keep"
     perms: str = Perms.KEEP
@@ -140,10 +141,11 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             filters=_filter_lines(flags),
             default_excludes=flags.default_excludes,
             delete_excluded=flags.delete_excluded,
-            growing=_growing(flags.growing),
             only=_only(flags.only, source),
             min_age=_moment(flags.min_age),
             limit_rate=_rate(flags.limit_rate),
+            growing=_patterns(flags.growing, "--growing"),
+            last=_patterns(flags.last, "--last"),
             own=find_own(source, base, place.folder, files, dest),
             own_files=(*files, *(Own(name, f"is {what}") for name, what in dest.items())),
             links=Links(flags.links),
@@ -234,9 +236,9 @@ def _filter_lines(flags: Flags) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _growing(patterns: tuple[str, ...]) -> tuple[str, ...]:
+def _patterns(patterns: tuple[str, ...], option: str) -> tuple[str, ...]:
     if not all(pattern.strip() for pattern in patterns):
-        _refuse("--growing: the pattern is empty")
+        _refuse(f"{option}: the pattern is empty")
     make_filter(patterns)  # raises UsageError for one that it can't understand
     return patterns
 

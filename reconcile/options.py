@@ -83,6 +83,13 @@ _OPTIONS = [
         "written.",
     ),
     click.option(
+        "--last",
+        multiple=True,
+        metavar="PATTERN",
+        help="Documents that name others, and so come after all else, as *.html, index.* and .htaccess do "
+        "anyway; '!*.html' takes back; repeatable.",
+    ),
+    click.option(
         "--links",
         type=click.Choice([links.value for links in Links]),
         default=Links.KEEP.value,

@@ -22,7 +22,7 @@ def arriving(uploads: Iterable[Action], unread: Iterable[tuple[str, Entry]]) -> 
     Content that nobody has read yet is told by size and time: no proof, but reason enough to wait.
     """
     found: dict[object, list[str]] = defaultdict(list)
-    for path, new in [*((a.path, a.new) for a in uploads if a.bytes and a.new is not None), *unread]:
+    for path, new in [*((a.path, a.new) for a in uploads if a.size and a.new is not None), *unread]:
         found[new.digest or (new.size, new.mtime_ns)].append(path)
     return found
 

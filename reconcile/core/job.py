@@ -15,6 +15,7 @@ from reconcile.core.chmod import Chmod
 from reconcile.core.compare import Checked
 from reconcile.core.errors import Interrupted
 from reconcile.core.model import Action, Kind, Outcome, Plan, Problem, Stats, Tally
+from reconcile.core.told import as_told
 
 
 class Links(StrEnum):
@@ -100,6 +101,7 @@ class Options(Struct, frozen=True):
     only: tuple[str, ...] = ()  # paths: nothing but these and what is in them; none: all
     min_age: float | None = None  # seconds: a file that changed since waits for another run
     limit_rate: float | None = None  # bytes of content a second, at most
+    last: tuple[str, ...] = ()  # gitignore lines: documents that come after what they name, beside a site's
     own: tuple[Own, ...] = ()  # left out whatever the filters say
     own_files: tuple[Own, ...] = ()  # the same, wherever they are: they may be in SRC by another name
     links: Links = Links.KEEP
@@ -198,7 +200,7 @@ class Result(Struct, frozen=True):
     def done(self) -> Sequence[Action]:
         """The counted actions: planned ones for a plan, finished ones for a run."""
         actions = self.plan.actions if self.command == "plan" else self.ended
-        return [action for action in actions if not action.parks]
+        return [action for action in as_told(self.plan, actions) if not action.parks]
 
 
 class Ending(Struct, frozen=True):

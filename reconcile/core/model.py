@@ -308,8 +308,8 @@ class Action(Struct, frozen=True, gc=False):
     path: str
     new: Entry | None = None  # what ``path`` shall hold; None for a delete
     old: Entry | None = None  # what we believe ``path`` holds now
-    source: str | None = None  # moves: where the content is now
-    moved: Entry | None = None  # moves: what we believe ``source`` holds
+    source: str | None = None  # moves: where the content is now; a new file: where it is on the remote, too
+    moved: Entry | None = None  # what we believe ``source`` holds
     home: str | None = None  # moves out of a parking place: where it was before
     members: tuple[tuple[str, Entry], ...] = ()  # subtree delete: all we know below ``path``, relative to it
     keep: bool = False  # what ``path`` holds goes to the trash and stays there
@@ -340,10 +340,15 @@ class Action(Struct, frozen=True, gc=False):
 
     @property
     def bytes(self) -> int:
-        """Content bytes that have to be sent."""
+        """Content bytes that have to be sent, as far as is known."""
+        return self.size if self.source is None else 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the content that an upload brings, whether they have to be sent or not."""
         new, op = self.new, self.op
-        sends = new is not None and new.kind is _FILE and (op is _CREATE or op is _MODIFY)
-        return new.size if sends and new is not None else 0
+        brings = new is not None and new.kind is _FILE and (op is _CREATE or op is _MODIFY)
+        return new.size if brings and new is not None else 0
 
 
 class Outcome(Struct, frozen=True, gc=False):
@@ -428,6 +433,7 @@ class Plan(Struct, frozen=True):
     twins: Mapping[str, Sequence[str]] = MappingProxyType({})  # see ``find_twins``
     gone: int = 0  # entries newly gone here, which stay there
     back: int = 0  # entries that were gone here and stayed there, and now don't
+    twice: bool = False  # some of what moves is at both its places for a while: see ``told``
 
     @property
     def actions(self) -> Iterator[Action]:

@@ -65,15 +65,17 @@ def pair(
     caps: Caps = Caps(),
     *,
     moves: bool = True,
+    folders: bool = True,
 ) -> Pairing:
     """Find the ``moves`` among ``changes``, whose contents are filled in as far as they are known.
 
-    Where a remote copies, and renames nothing, a file moves so: nothing is sent. A directory does not.
+    Where a remote copies, and renames nothing, a file moves so: nothing is sent. A directory does not;
+    nor does it without ``folders``: each file in it does.
     """
     changes = [change for change in changes if not (change.new is not None and change.new.excluded)]
     if not (moves and (caps.rename or caps.copy)):
         return _relocate(old, scan, changes, Moves())
-    whole = caps.rename and caps.dirs
+    whole = folders and caps.rename and caps.dirs
     dirs = _pair_directories(old, scan, changes, mirror) if whole else dict[str, str]()
     pairing = _relocate(old, scan, changes, Moves(dirs))
     return replace(pairing, moves=Moves(dirs, dict(_pair_files(pairing))))

@@ -7,7 +7,7 @@ and metadata of files, then the remaining deletions, then modes of directories.
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from msgspec import Struct, field
@@ -17,6 +17,7 @@ from reconcile.core.arrivals import arriving, keep_back, wait
 from reconcile.core.caps import note_copies, note_moves, without_directories
 from reconcile.core.diff import same_content, same_meta
 from reconcile.core.job import Options
+from reconcile.core.last import bring_again, brings_one, comes_last, in_turn, leaves_whole, twice_there
 from reconcile.core.linked import leave_links
 from reconcile.core.model import (
     Action,
@@ -32,7 +33,7 @@ from reconcile.core.model import (
     Scan,
     Stage,
 )
-from reconcile.core.moves import Pairing, pair
+from reconcile.core.moves import Moves, Pairing, pair
 from reconcile.core.order import order, touched
 from reconcile.core.paths import Inside, ancestors, below, lookup, parent, within
 from reconcile.core.room import is_another, must_be_kept, note_carried, note_kept
@@ -58,10 +59,17 @@ def make_plan(
     one action at most. ``problems`` are passed on. Without ``moves``, as where the
     remote refused some, or has none by its ``caps``, what would have been one is an upload and a delete.
     ``careful``: filters hide things from us, so that a directory is looked into before it is renamed.
+    Where documents are among them that name others, what they name comes before them, and goes after: see
+    ``last``.
     """
     changes, forgotten, notes = leave_links(changes)
     pairing = pair(old, scan, changes, options.mirror, caps, moves=moves)
-    draft = _Draft(old, pairing, options, careful=careful)
+    is_last = comes_last(options.last)
+    twice: Mapping[str, str] = {}
+    if has_document := brings_one(pairing, is_last):
+        pairing = pair(old, scan, changes, options.mirror, caps, moves=moves, folders=False)
+        twice, pairing = twice_there(pairing), replace(pairing, moves=Moves())
+    draft = _Draft(old, pairing, options, careful=careful, twice=twice)
     draft.restamped.update(forgotten)
     draft.notes += notes
     if moves and not (caps.rename or caps.copy):
@@ -74,7 +82,8 @@ def make_plan(
     draft.classify()
     structure = draft.structure()
     draft.await_arrivals(structure, ((path, e) for p in problems if (e := lookup(scan.dirs, path := p.path))))
-    levels = [level for level in [*structure, draft.uploads, draft.deletes, *draft.last] if level]
+    uploads = in_turn(draft.uploads, is_last) if has_document else [draft.uploads]
+    levels = [level for level in [*structure, *uploads, draft.deletes, *draft.last] if level]
     if caps.copy and not caps.rename:
         draft.notes += note_copies(action for level in levels for action in level)
     if not caps.dirs:
@@ -94,6 +103,7 @@ def make_plan(
         twins=find_twins(old, scan, chain.from_iterable(levels)),
         gone=draft.gone,
         back=draft.back,
+        twice=bool(twice),
     )
 
 
@@ -116,6 +126,11 @@ class _Draft(Struct, eq=False):
     gone: int = 0
     back: int = 0
     careful: bool = False
+    twice: Mapping[str, str] = field(default_factory=dict)  # see ``last.twice_there``
+    leaving: frozenset[str] = frozenset()  # the old paths of these
+
+    def __post_init__(self) -> None:
+        self.leaving = frozenset(self.twice.values())
 
     def classify(self) -> None:
         """Decide for each path which action it costs, parents first."""
@@ -173,7 +188,9 @@ class _Draft(Struct, eq=False):
     def _vanish(self, path: str, origin: str, old: Entry) -> None:
         if old.excluded or any(top in self.cleared for top in ancestors(path)):
             return
-        if not self.options.mirror:
+        if self._moves_away(path, old):
+            self.deletes.append(self._delete(path, origin, old, "moved"))
+        elif not self.options.mirror:
             self.gone += not old.retained
             self._hold_true(path, origin, replace(old, retained=True))
         elif old.kind is Kind.DIR and any(entry.excluded for _, entry in self._members(origin)):
@@ -184,12 +201,23 @@ class _Draft(Struct, eq=False):
         else:
             self.deletes.append(self._delete(path, origin, old, "deleted"))
 
+    def _moves_away(self, path: str, old: Entry) -> bool:
+        """Whether what vanishes is at another place then, all of it: so it goes without a mirror, too."""
+        if not self.leaving or self.options.mirror:
+            return False
+        return path in self.leaving or (old.kind is Kind.DIR and leaves_whole(self.old, path, self.leaving))
+
     def _bring(self, path: str, origin: str, old: Entry | None, new: Entry) -> None:
         if old is not None and (old.kind is Kind.DIR) != (new.kind is Kind.DIR):
             self.steps.append(self._delete(path, origin, old, f"is now a {new.kind}", blocking=True))
             old = None
         if new.kind is Kind.DIR:
             self._bring_directory(path, origin, old, new)
+        elif old is None and (at := self.twice.get(path)) is not None:
+            moved = self._entry(at)
+            self.bytes_avoided += moved.size
+            new = replace(new, digest=new.digest or moved.digest)
+            self.uploads.append(bring_again(Action(Op.CREATE, path, new=new), at, moved))
         elif old is None:
             self.uploads.append(Action(Op.CREATE, path, new=new, reason="new"))
         elif not same_content(old, new):
@@ -298,7 +326,7 @@ class _Draft(Struct, eq=False):
             old=old,
             source=origin,
             members=tuple(members),
-            keep=must_be_kept(self.options, old, None, (entry for _, entry in members)),
+            keep=reason != "moved" and must_be_kept(self.options, old, None, (entry for _, entry in members)),
             whole=blocking,
             entries=1 + len(members),
             reason=reason,

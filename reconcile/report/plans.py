@@ -8,6 +8,7 @@ from types import MappingProxyType
 from msgspec import Struct
 
 from reconcile.core.model import UNKNOWN_MODE, Action, Kind, Op, Plan
+from reconcile.core.told import as_told
 from reconcile.core.units import show_bytes
 from reconcile.report.words import show_message, show_name
 
@@ -119,7 +120,7 @@ def list_plan(plan: Plan, *, limit: int | None = LINES) -> tuple[list[Line], lis
     If the first have more than ``limit`` lines the longest of the three are folded by directory, each by
     itself. What is deleted is not, below ``DELETED`` lines: it is what nobody may overlook.
     """
-    *parts, deleted = _split(action for action in plan.actions if not action.parks)
+    *parts, deleted = _split(action for action in as_told(plan) if not action.parks)
     rooms = [len(part) for part in parts] if limit is None else _share(limit, [len(part) for part in parts])
     lines = [line for part, room in zip(parts, rooms, strict=True) for line in _list(part, room)]
     return lines, _list(deleted, len(deleted) if limit is None else DELETED)

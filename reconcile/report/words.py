@@ -143,7 +143,8 @@ def explain_interruption(code: Exit, result: Result, *, at_once: bool = False) -
     if at_once:
         return f"{how} at once; the next run finds out what became of what was under way, and goes on"
     planned = sum(1 for action in result.plan.actions if not action.parks)
-    left = f" ({planned - len(result.done):,} of {planned:,} steps are left)" if planned else ""
+    done = sum(1 for action in result.ended if not action.parks)
+    left = f" ({planned - done:,} of {planned:,} steps are left)" if planned else ""
     return f"{how}; what was acknowledged is remembered, and the next run goes on from there{left}"
 
 

@@ -250,6 +250,10 @@ class Bench:
         moved = self.held[source]
         return Action(Op.MOVE, path, moved, self.held.get(path), source, moved, **more)  # type: ignore[arg-type]
 
+    def again(self, source: str, path: str) -> Action:
+        """A new file whose content is on the remote already."""
+        return Action(Op.CREATE, path, self.wish(path), source=source, moved=self.held[source])
+
     def has(self, what: str) -> bool:
         """Whether the remote does not lack it."""
         return what not in self.lacks
@@ -1015,6 +1019,45 @@ class Conformance:
             build_tree(bench.src, {"e": {"e": {}}})
             level += map(bench.mkdir, ("e", "e/e"))
         return level
+
+    def test_what_is_there_already_is_there_twice(self, bench: Bench) -> None:
+        size = 300_000  # bytes: more than one request takes
+        bench.upload({"a": File("small", mtime=OLD), "big": File(b"b" * size, mtime=OLD), "d": {}})
+        (bench.src / "a").rename(bench.src / "d/a")
+        (bench.src / "big").rename(bench.src / "d/big")
+        bench.do(bench.again("a", "d/a"), bench.again("big", "d/big"))
+        assert bench.holds("a", "small")
+        assert bench.holds("d/a", "small")
+        bench.do(bench.delete("a"), bench.delete("big"))
+        bench.same()
+        bench.end()
+
+    @pytest.mark.parametrize("why", ["other content", "gone", "another mode", "another time", "taken"])
+    def test_what_is_not_there_as_it_should_be_is_sent(self, bench: Bench, why: str) -> None:
+        bench.upload({"a": File("ours", mtime=OLD), "d": {}})
+        (bench.src / "a").rename(bench.src / "d/a")
+        match why:
+            case "other content":
+                bench.there.build({"a": File("theirs, which is longer", mtime=OLD + 5)})
+            case "gone":
+                bench.there.remove("a")
+            case "another mode":
+                (bench.src / "d/a").chmod(0o600)
+            case "another time":
+                os.utime(bench.src / "d/a", (OLD + 9, OLD + 9))
+            case _:
+                bench.there.build({"d": {"a": File("theirs, in the way", mtime=OLD + 5)}})
+        bench.do(bench.again("a", "d/a"))
+        assert bench.holds("d/a", "ours")
+        left = bench.read_back()
+        if why in ("another mode", "another time"):
+            assert bench.holds("a", "ours")
+            (outcome,) = bench.perform(bench.delete("a"))  # it is as we left it: nothing of it was changed
+            assert outcome.done
+            assert not bench.kept()
+            bench.same()
+        elif why == "other content":
+            assert left["a"].content == digest_of(b"theirs, which is longer")
 
     def test_nothing_is_seen_before_all_is_staged(
         self, bench: Bench, open_remote: OpenRemote, dest: Path

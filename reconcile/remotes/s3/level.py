@@ -5,7 +5,7 @@ What may live here: what is true of actions as a whole. How each of them is done
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ from reconcile.remotes.s3.drift import UNLOOKED, There
 from reconcile.remotes.s3.failure import Refusal, explain, problem
 from reconcile.remotes.s3.keys import unfit
 from reconcile.remotes.s3.listing import survey
-from reconcile.remotes.s3.move import Copied, ended, move
+from reconcile.remotes.s3.move import Copied, bring_again, ended, move
 from reconcile.remotes.s3.multipart import Parts, Sent
 from reconcile.remotes.s3.pool import Pool, Room
 from reconcile.remotes.s3.site import Site
@@ -74,6 +74,7 @@ class Level(Struct, eq=False):
         if not self.site.ability.keeps_slashes and any(action.op is Op.MKDIR for action in left):
             self.site.say_once(NO_MARKERS)
         yield from self._run(self._bring_out())
+        uploads = yield from self._copy(uploads)
         yield from self._send(uploads)
         yield from self._move([action for action in left if action.op is Op.MOVE])
         rest = [action for action in left if not _sends(action) and action.op is not Op.MOVE]
@@ -89,7 +90,7 @@ class Level(Struct, eq=False):
         for action in actions:
             is_sure = can.puts_new if action.old is None else can.puts_over and not action.keep
             # Not all servers that heed conditions on a PUT do so where an upload in parts is completed.
-            is_sure &= action.bytes < multipart.FROM and not self.staged
+            is_sure &= action.size < multipart.FROM and not self.staged
             if _sends(action) and not is_sure:
                 wanted.append(action.path)
             elif action.op is Op.DELETE and action.kind is not Kind.DIR:
@@ -123,8 +124,8 @@ class Level(Struct, eq=False):
 
     def _send(self, actions: Sequence[Action]) -> Iterator[Outcome]:
         """Small files by turns, and large ones beside them, a few at a time."""
-        large = [action for action in actions if action.bytes >= multipart.FROM]
-        small = [action for action in actions if action.bytes < multipart.FROM]
+        large = [action for action in actions if action.size >= multipart.FROM]
+        small = [action for action in actions if action.size < multipart.FROM]
         yield from self._run(self._put(small))
         parts = Parts(self.site)
         for result in self._beside(
@@ -132,6 +133,17 @@ class Level(Struct, eq=False):
         ):
             if result is not None:
                 yield result
+
+    def _copy(self, actions: Sequence[Action]) -> Generator[Outcome, None, list[Action]]:
+        """What the bucket has at another key. Returns what has to be sent."""
+        left = [action for action in actions if action.source is None]
+        there = (partial(bring_again, self.site, action) for action in actions if action.source is not None)
+        for action, outcome in self.site.pool.run(there, self.stop):
+            if outcome is None:
+                left.append(action)
+            else:
+                yield outcome
+        return left
 
     def _put(self, actions: Sequence[Action]) -> Iterator[Callable[[], Result]]:
         for action in actions:

@@ -79,6 +79,27 @@ def _move(site: Site, action: Action, looked: dict[str, Shown | None]) -> Copied
     return Copied(action, held, Doomed(source, here))
 
 
+def bring_again(site: Site, action: Action) -> tuple[Action, Outcome | None]:
+    """A new file whose content is at another key, too: copied by the server. None: it has to be sent.
+
+    RACE: what comes there since we looked is overwritten.
+    """
+    new, moved, origin = action.new, action.moved, action.source
+    assert new is not None
+    assert moved is not None
+    assert origin is not None
+    source, target = site.keys.of(origin), site.keys.of(action.path)
+    try:
+        here = head(site.service, source)
+        if here is None or not is_left(here, moved) or head(site.service, target) is not None:
+            return action, None
+        headers = site.headers.of_copy(origin, action.path, new, new.digest)
+        shown = copy(site, source, here, target, headers)
+    except Refusal:
+        return action, None
+    return action, Outcome(action, {action.path: as_kept(new, shown, new.digest)})
+
+
 def ended(copied: Copied) -> Outcome:
     """The outcome, once it is deleted where it was."""
     action = copied.action

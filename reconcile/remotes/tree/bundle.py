@@ -92,7 +92,8 @@ def _go_together(site: Site, path: str, group: Sequence[Action]) -> bool:
 
 
 def _is_small(site: Site, action: Action) -> bool:
-    return action.op is Op.CREATE and action.kind is Kind.FILE and action.bytes <= site.block
+    is_new = action.op is Op.CREATE and action.kind is Kind.FILE and action.source is None
+    return is_new and action.bytes <= site.block
 
 
 def _split(actions: Sequence[Action], most: int) -> Iterator[Sequence[Action]]:

@@ -66,8 +66,8 @@ def what_fits(site: Site, actions: Sequence[Action]) -> Recipe[list[Action]]:
     if isinstance(space, Status) or space.read_only or space.out_of_inodes:
         return []
     room, fitting = space.bytes, []
-    for action in sorted(actions, key=lambda action: action.bytes):
-        room -= action.bytes + OVERHEAD
+    for action in sorted(actions, key=lambda action: action.size):
+        room -= action.size + OVERHEAD
         if room < 0:
             break
         fitting.append(action)

@@ -143,7 +143,7 @@ class Level:
                 continue
             action = outcome.action
             if _sends_a_file(action):
-                self._site.memory.unsynced += not self._site.syncs(action.bytes)
+                self._site.memory.unsynced += not self._site.syncs(action.size)
                 note_published(self._site, action)
             yield outcome
 
@@ -162,7 +162,7 @@ class Level:
     def _to_stage(self, action: Action) -> Recipe[Outcome | None]:
         if (trouble := trouble_above(self._site, action)) is not None:
             return _blocked(self._site, action, trouble)
-        self._spread.take(wait=action.bytes >= SPREAD_FROM)
+        self._spread.take(wait=action.size >= SPREAD_FROM)
         return self._stage(action)
 
     def _stage(self, action: Action) -> Recipe[Outcome | None]:
@@ -191,8 +191,8 @@ class Level:
         bundles, in_step, left = make_bundles(self._site, actions)
         if not bundles and not in_step:
             return left
-        large = [action for action in left if action.bytes > self._site.block]
-        left = [action for action in left if action.bytes <= self._site.block]
+        large = [action for action in left if action.size > self._site.block]
+        left = [action for action in left if action.size <= self._site.block]
         most = min(IN_STEP, self._at_a_time)
         bundler = Bundler(self._site, self._source, self._sent, most)
         self._spread.take(wait=False)
@@ -280,7 +280,7 @@ class Level:
             case Op.CREATE | Op.MODIFY:
                 if id(action) in self._staged:
                     return self._bring_out(action)
-                self._spread.take(wait=action.bytes >= SPREAD_FROM)
+                self._spread.take(wait=action.size >= SPREAD_FROM)
                 return upload(site, action, self._source, self._sent)
             case Op.MKDIR:
                 return make_directory(site, action)

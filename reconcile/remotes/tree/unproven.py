@@ -29,10 +29,10 @@ def note_published(site: Site, action: Action) -> None:
 def look_again(site: Site, action: Action) -> Recipe[Outcome | None]:
     """What takes back the outcome that was told of an upload, if the file came out short."""
     there = yield from look(site, site.layout.at(action.path))
-    if not isinstance(there, Attrs) or there.size == action.bytes:
+    if not isinstance(there, Attrs) or there.size == action.size:
         return None  # gone, or replaced: not by us
     assert action.new is not None
-    text = f"{site.who} took {action.bytes:,} bytes and holds {there.size:,}; the next run sends it again"
+    text = f"{site.who} took {action.size:,} bytes and holds {there.size:,}; the next run sends it again"
     held = replace(action.new, size=there.size, digest=None, stamp=None, tag=None)
     held = replace(held, tag=note(there.size, there.mtime, held))
     return Outcome(action, {action.path: held}, problem(action.path, Reason.FAILED, text), again=True)

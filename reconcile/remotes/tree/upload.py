@@ -30,6 +30,7 @@ from reconcile.remotes.tree.publish import STANDS, judge, publish
 from reconcile.remotes.tree.purge import sweep
 from reconcile.remotes.tree.refusal import BAD_NAME, NO_RENAME, Why, why_not_published
 from reconcile.remotes.tree.rescue import staging_place
+from reconcile.remotes.tree.second_name import Named, name_again
 from reconcile.remotes.tree.site import Site, absent, problem, wire_time
 from reconcile.remotes.tree.steps import Batch, Burst, Notable, Recipe, Room
 from reconcile.remotes.tree.verbs import (
@@ -88,6 +89,10 @@ def stage(
     assert action.new is not None
     if (held_up := not_sent(site, action.path)) is not None:
         return Outcome(action, problem=held_up)
+    if action.source is not None:
+        named: Named | None = yield from name_again(site, action)
+        if named is not None:
+            return Staged(action, action, named.held, named.place, None)
     staged = yield from _stage(site, action, action.new, source, sent, looks=looks)
     if isinstance(staged, Outcome) and staged.problem is not None and staged.problem.reason in AGAIN:
         again = as_it_is_now(source, action.path, action.new)

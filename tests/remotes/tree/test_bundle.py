@@ -13,9 +13,9 @@ from reconcile.core.job import Job, Options
 from reconcile.core.model import Footing, Reason
 from reconcile.remotes import Remote, open_remote
 from reconcile.state.memo import Memo
-from tests.remotes.conformance import LINEAGE, Bench, Heard
+from tests.remotes.conformance import LINEAGE, OLD, Bench, Heard
 from tests.support.sshd import Sshd
-from tests.support.trees import Dir, Link, assert_same_tree, build_tree
+from tests.support.trees import Dir, File, Link, assert_same_tree, build_tree
 
 
 @pytest.fixture
@@ -149,3 +149,35 @@ def test_directories_in_directories_and_links_go_their_own_way(bench: Bench) -> 
     bench.upload({"a": {**files(5), "b": {**files(5), "c": {}}, "l": Link("f1")}, "e": files(5)})
     bench.same()
     bench.end()
+
+
+def test_what_is_there_already_is_not_sent(bench: Bench) -> None:
+    build_tree(bench.src, {"old": {f"f{n}": f"content {n}" for n in range(50)}, "new": {}})
+    bench.do(bench.mkdir("old"), bench.mkdir("new"))
+    bench.do(*(bench.create(f"old/f{n}") for n in range(50)))
+    for n in range(50):
+        (bench.src / f"old/f{n}").rename(bench.src / f"new/f{n}")
+    bench.watch(lambda path: pytest.fail(f"{path} is read"))
+    bench.do(*(bench.again(f"old/f{n}", f"new/f{n}") for n in range(50)))
+    assert all((bench.dest / f"new/f{n}").samefile(bench.dest / f"old/f{n}") for n in range(50))
+    bench.do(*(bench.delete(f"old/f{n}") for n in range(50)))
+    bench.end()
+    bench.same()
+
+
+def test_nothing_outside_gets_a_second_name_through_a_link_above(bench: Bench, tmp_path: Path) -> None:
+    build_tree(bench.src, {"old": {"f": File("ours", mtime=OLD)}})
+    bench.do(bench.mkdir("old"))
+    bench.do(bench.create("old/f"))
+    outside = tmp_path / "outside"
+    (bench.dest / "old").rename(outside)
+    (outside / "f").write_text("evil")  # as long, and as old
+    os.utime(outside / "f", (OLD, OLD))
+    (bench.dest / "old").symlink_to(outside)
+    second = Bench(bench.open_remote, bench.src, bench.dest, Options(), "second")
+    second.held = bench.held
+    (bench.src / "old/f").rename(bench.src / "f")
+    second.do(second.again("old/f", "f"))
+    assert second.holds("f", "ours")
+    assert not (bench.dest / "f").samefile(outside / "f")
+    second.remote.close()

@@ -1,0 +1,98 @@
+"""A site is deployed, and the run is killed at one request: whoever reads DEST then misses nothing.
+
+That is what is there after each request; and the next run brings it to its end. ``make test`` takes a few
+requests, ``make torture`` each.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import TORTURE
+from tests.faults.failures import Failures
+from tests.faults.runner import Runner
+from tests.faults.scenario import copy
+from tests.support.command import Ran
+from tests.support.faults import Fault
+from tests.support.sshd import Sshd, start_sshd
+from tests.support.trees import assert_same_tree
+from tests.support.website import missed, versions, write_site
+
+SAMPLE = 3
+MIRROR = ("--mirror", "--allow-mass-delete")
+
+
+class Deployed:
+    """A site on a server, in its first version, and the second one here."""
+
+    def __init__(self, folder: Path, sshd: Sshd, runner: Runner) -> None:
+        self.sshd, self.runner = sshd, runner
+        self.source, self.dest, self.state = (folder / name for name in ("source", "dest", "state"))
+        self.saved = folder / "saved"
+        self.saved.mkdir()
+        self.source.mkdir()
+        write_site(self.source, 1)
+        self.run()
+        for path in (self.dest, self.state):
+            copy(path, self.saved / path.name)
+        write_site(self.source, 2)
+
+    def restore(self) -> None:
+        """The server and the state as they were before the second version."""
+        for path in (self.dest, self.state):
+            shutil.rmtree(path)
+            copy(self.saved / path.name, path)
+        self.sshd.arm()
+
+    def run(self, *flags: str) -> Ran:
+        """Deploy."""
+        job = [str(self.source), self.sshd.url(self.dest), "--state", str(self.state)]
+        return self.runner.run("run", *job, *self.sshd.endpoint.flags(), "--json", *flags)
+
+    def count_requests(self, *flags: str) -> int:
+        """That a deploy takes which goes well."""
+        self.restore()
+        self.sshd.requests()
+        ran = self.run(*flags)
+        assert ran.code == 0, ran.out + ran.err
+        return self.sshd.requests().total
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory, runner: Runner) -> Iterator[Deployed]:
+    folder = tmp_path_factory.mktemp("deployed")
+    (folder / "sshd").mkdir()
+    with start_sshd(folder / "sshd", with_shim=True) as sshd:
+        yield Deployed(folder, sshd, runner)
+
+
+@pytest.mark.parametrize("flags", [(), MIRROR], ids=["kept", "mirrored"])
+def test_a_reader_misses_nothing_after_any_request(
+    deployed: Deployed, tally: Counter[str], flags: tuple[str, ...]
+) -> None:
+    count = deployed.count_requests(*flags)
+    failures = Failures(tally)
+
+    def attempt() -> None:
+        deployed.restore()
+        deployed.sshd.arm(Fault("kill", at, pid_file=str(deployed.runner.pid_file)))
+        deployed.run(*flags)
+        assert not missed(deployed.dest)
+        tally["kill points of a deploy"] += 1
+        deployed.sshd.arm()
+        ran = deployed.run(*flags)
+        assert ran.code == 0, ran.out + ran.err
+        assert not missed(deployed.dest)
+        assert versions(deployed.dest) == {"2"}
+        if flags:
+            assert_same_tree(deployed.source, deployed.dest)
+
+    points = range(1, count + 1) if TORTURE else (count * (n + 1) // (SAMPLE + 1) for n in range(SAMPLE))
+    for at in points:
+        failures.attempt(f"kill {at}", attempt)
+    failures.demand_none()
