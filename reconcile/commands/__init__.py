@@ -12,6 +12,8 @@ NAMES = (
     "verify",
     "init",
     "config",
+    "status",
+    "history",
     "doctor",
     "trust",
     "serve",

@@ -112,7 +112,12 @@ def _describe(ending: Ending, number: int) -> Run:
     result, done = ending.result, ending.result.done
     counts: Counter[str] = Counter()
     entries: Counter[str] = Counter()
+    made: set[str] = set()
     for action in done:
+        if action.op is Op.SETMETA and action.path in made:  # once a directory is filled: it counts as made
+            continue
+        if action.op is Op.MKDIR:
+            made.add(action.path)
         counts[action.op.value] += 1
         entries[action.op.value] += action.entries
     return Run(

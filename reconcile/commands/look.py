@@ -1,0 +1,30 @@
+"""What commands have in common that only look at jobs: which they are, without a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from reconcile.commands.asked import find_asked
+from reconcile.config import make_flags, make_job
+from reconcile.core.job import Job
+from reconcile.told import TELLING
+
+_OF_OUTPUT = ("as_json", "quiet", "verbose")
+
+
+def find_jobs(context: click.Context, values: Mapping[str, Any]) -> list[Job]:
+    """The jobs that are asked for, as ``run`` would be told of them. Raises UsageError."""
+    return [make_job(make_flags(_without(asked.values))) for asked in find_asked(context, values)]
+
+
+def folder_of(job: Job) -> str:
+    """Where its state is now: also if a run would take it over from elsewhere."""
+    return job.former or job.state
+
+
+def _without(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What says how a job is carried out, without who is told of it."""
+    return {name: value for name, value in values.items() if name not in (*_OF_OUTPUT, *TELLING)}

@@ -1,0 +1,166 @@
+"""``status``: how jobs stand, and whether they have run at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+from msgspec.structs import replace
+
+from reconcile.commands.asked import find_job_file
+from reconcile.commands.look import find_jobs, folder_of
+from reconcile.core.errors import Exit, Refused, Unreachable, UsageError
+from reconcile.core.job import Job
+from reconcile.options import job_options
+from reconcile.report import past
+from reconcile.state.history import read_runs
+from reconcile.state.lock import find_run
+from reconcile.state.standing import find_known, is_unfinished, size_of
+from reconcile.state.store import default_state_base
+from reconcile.state.trouble import recall_failing
+
+if TYPE_CHECKING:
+    from reconcile.process import Session
+
+_AGE = r"([0-9]{1,6})([smhdw])"
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_PATHS = 5  # that fail, and are named
+
+
+@click.command("status")
+@click.option(
+    "--max-age",
+    metavar="AGE",
+    help="Exit with 3 if a job has not gone well for so long, 26h or 8d, or never did: with -q it says "
+    "nothing else.",
+)
+@click.option(
+    "--remote",
+    is_flag=True,
+    help="Connect, and look: whether DEST is as it was left, and who is at work there.",
+)
+@job_options
+@click.pass_context
+def command(context: click.Context, /, max_age: str | None, remote: bool, **values: Any) -> int:
+    """Show how jobs stand: the last run, what fails, when the next one is due.
+
+    Makes no connection without --remote. Takes the flags of run. Without a name it shows all jobs of
+    reconcile.toml; where there is none, all that have run by SRC and DEST.
+    """
+    most, now = _seconds(max_age), time.time()
+    standings = _find_standings(context, values, remote=remote)
+    old = [each for each in standings if most is not None and _is_older(each, most, now)]
+    code = Exit.PROBLEMS if old else Exit.OK
+    if values["as_json"]:
+        jobs = [past.standing_document(each, now, too_old=each in old) for each in standings]
+        status = "problems" if old else "ok"
+        click.echo(json.dumps({"version": 1, "status": status, "exit_code": int(code), "jobs": jobs}))
+        return code
+    if not values["quiet"]:
+        for line in _lines(standings, now, in_full=values["verbose"]):
+            click.echo(line)
+    for each in old:
+        click.echo(f"reconcile: problem: {_tell_age(each, now)}", err=True)
+    return code
+
+
+def _find_standings(
+    context: click.Context, values: Mapping[str, Any], *, remote: bool
+) -> Sequence[past.Standing]:
+    if not values["names"] and find_job_file(values["config"]) is None:
+        if remote:
+            raise UsageError("--remote needs to know which job: name it, or SRC and DEST")
+        base = os.path.abspath(values["state"] or default_state_base())
+        return [_stand("", source, target, folder) for folder, source, target in find_known(base)]
+    standings = []
+    for job in find_jobs(context, values):
+        there: Sequence[str] = ()
+        try:
+            there = _look_there(context, job, values) if remote else ()
+        except Unreachable as error:
+            there = (str(error),)
+        standings.append(_stand(job.name, job.source, str(job.target), folder_of(job), there))
+    return standings
+
+
+def _stand(name: str, source: str, target: str, folder: str, there: Sequence[str] = ()) -> past.Standing:
+    failing = recall_failing(folder)
+    return past.Standing(
+        name=name,
+        source=source,
+        target=target,
+        folder=folder,
+        runs=read_runs(folder),
+        size=size_of(folder),
+        at_work=find_run(folder),
+        unfinished=is_unfinished(folder),
+        failing=[(path, since.day, since.runs) for (path, _), since in [*failing.items()][:_PATHS]],
+        there=there,
+    )
+
+
+def _look_there(context: click.Context, job: Job, values: Mapping[str, Any]) -> Sequence[str]:
+    """What is found on DEST, in words."""
+    from reconcile.apply.turn import find_holder
+    from reconcile.core.turns import NAMELESS
+    from reconcile.phases.load import footing_of
+    from reconcile.remotes import open_remote
+    from reconcile.report import make_reporter
+    from reconcile.state.store import read_snapshot
+
+    session: Session = context.obj
+    session.reporter = reporter = make_reporter("status", as_json=values["as_json"])
+    reporter.about(job.source, str(job.target))
+    folder = folder_of(job)
+    snapshot = read_snapshot(folder, job.source, job.target, job.formerly)
+    reporter.phase("connect")
+    remote = open_remote(job, reporter)
+    try:
+        told = []
+        if snapshot is not None:
+            try:
+                remote.check(footing_of(replace(job, state=folder), snapshot))
+                told.append("as it was left, by its mark")
+            except Refused as error:
+                told.append(str(error).replace(" Nothing was done.", ""))
+        if remote.is_torn():
+            told.append("a run is at work, or broke off: something is moved aside")
+        if (holder := find_holder(remote.store, job.name or NAMELESS)) is not None:
+            told.append(f"locked{holder}")
+        return told or ["nothing of ours"]
+    finally:
+        remote.close()
+        reporter.close()
+
+
+def _lines(standings: Sequence[past.Standing], now: float, *, in_full: bool) -> Sequence[str]:
+    if not standings:
+        return ["no job is known: reconcile run SRC DEST is the first"]
+    if len(standings) > 1 and not in_full:
+        return [*past.list_standings(standings, now)]
+    return [line for each in standings for line in past.describe_standing(each, now)]
+
+
+def _is_older(standing: past.Standing, most: float, now: float) -> bool:
+    age = standing.age(now)
+    return age is None or age > most
+
+
+def _tell_age(standing: past.Standing, now: float) -> str:
+    age = standing.age(now)
+    how = "has never gone well" if age is None else f"has not gone well for {past.show_age(age)}"
+    return f"{standing.title} {how}"
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    match = re.fullmatch(_AGE, text)
+    if match is None:
+        raise UsageError("--max-age takes an age in minutes, hours, days or weeks, such as 90m, 26h or 8d")
+    return int(match[1]) * _UNITS[match[2]]

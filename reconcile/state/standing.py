@@ -1,0 +1,53 @@
+"""What the folder of a job tells of it while nobody is at work there. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from reconcile.state.journal import NAME as JOURNAL
+from reconcile.state.private import open_ours
+from reconcile.state.snapshot import read_header
+from reconcile.state.store import NAME as SNAPSHOT
+
+_ENOUGH = 64 * 1024  # bytes in which a snapshot's header is
+_DEEP = 2  # folders below the base in which a job's is: those of named jobs are in one of their own
+
+
+def is_unfinished(folder: str) -> bool:
+    """Whether a run broke off in the middle."""
+    return os.path.lexists(os.path.join(folder, JOURNAL))
+
+
+def size_of(folder: str) -> int:
+    """Bytes of all files in it."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(root, name)).st_size
+            except OSError:
+                pass  # a run has removed it just now
+    return total
+
+
+def find_known(base: str, deep: int = _DEEP) -> Iterator[tuple[str, str, str]]:
+    """The folder, SRC and DEST of every job that has run with its state in ``base``."""
+    try:
+        folders = sorted(entry.path for entry in os.scandir(base) if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return
+    for folder in folders:
+        header = _read_header(os.path.join(folder, SNAPSHOT))
+        if header is not None:
+            yield folder, str(header["source"]), str(header["target"])
+        elif deep > 1:
+            yield from find_known(folder, deep - 1)
+
+
+def _read_header(path: str) -> dict[str, object] | None:
+    try:
+        with open(open_ours(path), "rb") as file:
+            return read_header(file.read(_ENOUGH))
+    except OSError:
+        return None
