@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from reconcile.core.job import Fsync, Links, OnDrift, OnStale, Options, Perms
+from reconcile.core.job import Fsync, Links, Lock, OnDrift, OnStale, Options, Perms
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _DEFAULTS = Options()
@@ -337,6 +337,14 @@ _PATIENCE = [
         "files of 1 MiB and more), all files, or none.",
     ),
     click.option(
+        "--lock",
+        type=click.Choice([choice.value for choice in Lock]),
+        default=_DEFAULTS.lock.value,
+        show_default=True,
+        help="Keep out other runs of this job that use the same state here, or on the server those of all "
+        "machines. A run with nothing to do takes none there.",
+    ),
+    click.option(
         "--wait",
         type=float,
         default=_DEFAULTS.wait,
@@ -363,6 +371,11 @@ def names_options(command: _Command) -> _Command:
 def dest_options(command: _Command) -> _Command:
     """Give a command DEST, and of the options those that say how to reach it."""
     return _give(command, [_DEST, *_REACHING, _TIMEOUT, _JSON])
+
+
+def place_options(command: _Command) -> _Command:
+    """The same for one that says little."""
+    return _give(command, [_DEST, *_REACHING, _TIMEOUT])
 
 
 def trust_options(command: _Command) -> _Command:

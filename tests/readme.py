@@ -58,7 +58,17 @@ def make_blocks() -> dict[str, str]:
             **_run_session(Path(folder), server),
             "run_options": _list_options("run"),
             "other_options": _list_options(
-                "plan", "verify", "status", "history", "init", "config", "doctor", "trust", "serve", but="run"
+                "plan",
+                "verify",
+                "status",
+                "history",
+                "init",
+                "config",
+                "doctor",
+                "unlock",
+                "trust",
+                "serve",
+                but="run",
             ),
             "servers": doctors.table(json.loads(doctors.KEPT.read_text())),
             "speed": _compare(json.loads(RESULTS.read_text())),

@@ -157,6 +157,8 @@ class Retrying:
             lock.take(self, lineage)
             self._lock = lock
             self.open().mind(lock)
+        elif lock.is_late():  # files were read meanwhile, say
+            self._insist(lock.confirm)
         lock.check()
 
     def end_turn(self, *, tell: bool) -> None:

@@ -58,6 +58,7 @@ class RemoteLock:
         self._number = 0  # of our turn; 0: it is somebody else's
         self._renewed = 0.0  # by our clock: when the last renewal that was answered was asked for
         self._asked = 0.0  # when the last one was
+        self._confirming = False
         self._lost: Locked | None = None
 
     @property
@@ -96,13 +97,24 @@ class RemoteLock:
             time.sleep(pause)
             pause = min(2 * pause, _POLL[1])
 
+    def is_late(self) -> bool:
+        """Whether it was not renewed for so long that it has to be confirmed before anything is asked."""
+        return bool(self._number) and _now() - self._renewed > turns.LATE
+
     def confirm(self, remote: Remote) -> None:
-        """Over a new connection: whether the turn is still ours; if it may have expired, take the next one.
+        """Whether the turn is still ours; if it may have expired, take the next one.
 
         Raises Locked where it is somebody else's.
         """
         if not self._number:
             return
+        self._confirming = True
+        try:
+            self._confirm(remote)
+        finally:
+            self._confirming = False
+
+    def _confirm(self, remote: Remote) -> None:
         store, began = remote.store, _now()
         names = store.names()
         turn = last_turn(names, self._job)
@@ -133,7 +145,8 @@ class RemoteLock:
         """See ``Lease``. Raises Locked where somebody else has come after us."""
         if self._lost is not None:
             raise self._lost
-        if self._number and (gap := _now() - self._renewed) > turns.LATE:
+        if self.is_late() and not self._confirming:
+            gap = _now() - self._renewed
             raise ConnectionLost(
                 f"the lock on the server was not renewed for {gap:.0f} s; was this machine asleep?"
             )
@@ -141,7 +154,7 @@ class RemoteLock:
     def is_due(self) -> bool:
         """See ``Lease``."""
         now = _now()
-        if not self._number or now - self._asked < turns.RENEWAL:
+        if not self._number or self._confirming or now - self._asked < turns.RENEWAL:
             return False
         self._asked = now
         return True

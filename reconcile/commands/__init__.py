@@ -15,6 +15,7 @@ NAMES = (
     "status",
     "history",
     "doctor",
+    "unlock",
     "trust",
     "serve",
     "demo",

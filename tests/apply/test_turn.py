@@ -232,6 +232,25 @@ def test_who_was_halted_and_is_still_the_last_takes_the_next_turn(dest: Path, ru
             second.take()
 
 
+def test_who_was_busy_and_asks_for_its_turn_again_needs_no_new_connection(
+    dest: Path, runners: list[Runner]
+) -> None:
+    first, *_ = runners
+    first.take()
+    with asleep(turns.LATE + 1):
+        first.take()
+        assert first.lock.number == 2
+    make_old(dest)
+    with asleep(turns.EXPIRY + turns.LATE + 7):
+        first.take()
+        assert first.lock.number == 3
+        assert first.may_write()
+    assert first.heard.said == []
+    sit(dest, number=4)
+    with asleep(2 * (turns.EXPIRY + turns.LATE)), pytest.raises(Locked, match="no longer ours"):
+        first.take()
+
+
 def test_who_was_halted_while_another_came_writes_nothing_more(dest: Path, runners: list[Runner]) -> None:
     first, second, third = runners
     sit(dest)

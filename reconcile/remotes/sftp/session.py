@@ -345,12 +345,15 @@ class Session:
         filling.resume(filling.answers)
 
     def _draw(self) -> None:
-        """Send content, many small files and file after file, until there is no room."""
+        """Send content, many small files and file after file, until there is no room, or for so long."""
+        until = time.monotonic() + TICK  # content may be slow to come, or be held up on purpose
         for channel in self._channels:
             while channel.turn and self._has_room(channel):
                 channel.turn.popleft()(None)
+                if time.monotonic() > until:
+                    return
         most = self._burst_room()
-        while self._bursts and self._outstanding < most:
+        while self._bursts and self._outstanding < most and time.monotonic() < until:
             burst = self._bursts[0]
             if burst.failed:
                 burst.stop()
