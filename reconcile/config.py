@@ -47,6 +47,7 @@ class Flags(Struct, frozen=True):
 
     source: str
     target: str
+    ci: bool = False  # a profile: what it stands for is among the others by now
     mirror: bool = False
     adopt_existing: bool = False
     keep_remote_links: bool = False

@@ -24,6 +24,12 @@ _JOBS = [
     ),
 ]
 _OPTIONS = [
+    click.option(
+        "--ci",
+        is_flag=True,
+        help="For a job of a CI: --times ignore, --chmod D755,F644, --check-mark and --default-excludes, "
+        "where nothing else is said of these.",
+    ),
     click.option("--mirror", is_flag=True, help="Delete on the remote what was deleted here."),
     click.option(
         "--adopt-existing",

@@ -168,6 +168,29 @@ def test_what_is_said_nearer_weighs_more(
     assert "RECONCILE_LINKS takes one of" in err
 
 
+def test_a_profile_counts_less_than_all_that_is_said(
+    project: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "a" / ".git").mkdir()
+    (project / "a" / "a.txt").chmod(0o600)
+    here = ("--state", str(project / "state"))
+    code, _, err = cli("run", "--ci", "a", "./to-a", *here)
+    assert code == 0
+    assert "left out: 1 .git" in err
+    there = project / "to-a" / "a.txt"
+    assert there.stat().st_mode & 0o777 == 0o644
+    os.utime(project / "a" / "a.txt", (1, 1))
+    out = cli("run", "--ci", "a", "./to-a", *here)[1]
+    assert "nothing to do (1 entry unchanged)" in out  # connected, to look at the mark
+    assert cli("run", "--ci", "a", "./to-a", *here, "--chmod", "F604", "--times", "keep")[0] == 0
+    assert (there.stat().st_mode & 0o777, there.stat().st_mtime) == (0o604, 1)
+    monkeypatch.setenv("RECONCILE_CI", "true")
+    monkeypatch.setenv("RECONCILE_CHMOD", "F640")
+    assert cli("run", "a", "./to-a", *here, "--no-default-excludes")[0] == 0
+    assert there.stat().st_mode & 0o777 == 0o640
+    assert _names(project / "to-a") == {"a.txt", ".git"}
+
+
 def test_the_environment_counts_for_src_dest_too(
     project: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

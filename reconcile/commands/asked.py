@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from reconcile.commands.ending import fail, own_up
 from reconcile.core.errors import Exit
-from reconcile.jobs.settings import add_value, read_environment, settings_of, variable_of
+from reconcile.jobs.settings import IN_CI, add_value, read_environment, settings_of, variable_of
 from reconcile.report.several import Documents, Titled, summarise_jobs, worst
 
 if TYPE_CHECKING:
@@ -204,6 +204,11 @@ def _put_together(context: click.Context, values: Mapping[str, Any], tables: Seq
             value = add_value(option, value, each)
         together[option.name] = value
         origins[key] = [origin for origin, _ in (layers if value is not layers[-1][1] else layers[-1:])]
+    if together.get("ci"):
+        for key, value in IN_CI.items():
+            if key in options and key not in origins:
+                together[options[key].name or key] = value
+                origins[key] = ["--ci"]
     _settle_loudness(context, together)
     return Asked("", together, origins)
 

@@ -20,6 +20,13 @@ TYPED_ONLY = frozenset(
         "start_over",
     )
 )
+# What --ci stands for: a checkout has new times, and the modes of whoever made it, and its machine forgets.
+IN_CI: Mapping[str, Any] = {
+    "times": "ignore",
+    "chmod": "D755,F644",
+    "check_mark": True,
+    "default_excludes": True,
+}
 WORDS = frozenset(("-", "none", "remote"))  # which some options take in the place of a file
 _YES, _NO = frozenset(("1", "true", "yes", "on")), frozenset(("0", "false", "no", "off"))
 

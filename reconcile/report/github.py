@@ -66,13 +66,13 @@ class GithubReporter(PlainReporter):
     def print_error(self, text: str) -> None:
         self.err.command("error", text, title=_TITLE)
 
-    def finish(self, result: Result, exit_code: int) -> None:
-        super().finish(result, exit_code)
+    def show_end(self, result: Result, exit_code: int) -> None:
+        super().show_end(result, exit_code)
         if result.checked is None:
             self._tell_others(result, "")
 
-    def fail(self, status: str, exit_code: int, message: str) -> None:
-        super().fail(status, exit_code, message)
+    def show_failure(self, status: str, exit_code: int, message: str) -> None:
+        super().show_failure(status, exit_code, message)
         self._tell_others(self.so_far(), message)
 
     def _tell_others(self, result: Result, message: str) -> None:

@@ -11,7 +11,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconcile.core.job import Result
@@ -90,6 +90,7 @@ def test_no_name_and_no_word_is_a_command(evil: str) -> None:
 
 
 @given(path=WORDS, word=WORDS)
+@settings(max_examples=30, deadline=None)
 def test_none_at_all_is(path: str, word: str) -> None:
     commands_in(tell(path, word))
 
