@@ -10,7 +10,6 @@ import click
 from msgspec.structs import replace
 
 from reconcile.commands.asked import carry_out_jobs, to_do_it
-from reconcile.commands.reviewed import leave_out, recall, saver, to_apply
 from reconcile.config import make_flags, make_job
 from reconcile.core.errors import Exit
 from reconcile.options import job_options
@@ -61,12 +60,13 @@ def carry_out_job(
     ``out``: where it is saved. ``plan``: one that was saved, and is to be done.
     """
     session: Session = context.obj
-    reviewed = None
+    reviewed, saved = None, out or plan
+    if saved is not None:
+        from reconcile.commands.reviewed import leave_out, recall, saver, to_apply
     if plan is not None:
         reviewed, values = recall(context, plan, values)
 
     def carry_out(values: Mapping[str, Any]) -> int:
-        saved = out or plan
         if saved and session.several:
             raise click.UsageError("a plan is saved, and carried out, of one job: name it", context)
         job, reporter = begin_job(context, command, leave_out(values, saved) if saved else values)

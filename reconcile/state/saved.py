@@ -9,7 +9,6 @@ things, too. How to log in is not in it.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -47,7 +46,7 @@ def save_plan(path: str, saved: Saved) -> None:
         "serial": saved.reviewed.serial,
         "actions": len(actions),
     }
-    fresh = f"{path}.{secrets.token_hex(4)}"
+    fresh = f"{path}.{os.urandom(4).hex()}"
     try:
         try:
             with open(create(fresh), "wb") as file:
