@@ -170,18 +170,18 @@ def test_files_that_can_not_be_written_end_nothing(
 
 def test_a_summary_never_takes_more_than_github_does(files: tuple[Path, Path]) -> None:
     wide = f"{'&' * 250}/{'<' * 250}/" + "\udcff" * 250
-    long = [f"{number:04}/{wide}" for number in range(2000)]
+    long = [f"{number:04}/{wide}" for number in range(300)]
     actions = [Action(Op.DELETE, path, old=Entry(Kind.FILE, 0o644, size=1)) for path in long]
-    problems = [problem(path, f"{'<' * 4000} {path}") for path in long]
+    problems = [problem(path, f"{'<' * 2000} {path}") for path in long]
     result = Result("run", "/src", "sftp://host/d", Plan(), actions, problems=problems)
-    for room in (LIMIT, 100_000, 3_000, 1_000, 100, 0, -5):
+    for room in (100_000, 3_000, 1_000, 100, 0, -5):
         text = write_summary(result, "&" * 1000, room=room)
         assert len(text.encode("utf-8", "backslashreplace")) <= max(room, 0)
         assert text.count("<pre>") == text.count("</pre>") == text.count("</details>")
         assert text.count("lines more, which are in the log") <= text.count("<pre>")
     summary, _ = files
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        for _ in range(8):
+        for _ in range(3):
             make_reporter("run").finish(result, 3)
     assert LIMIT // 2 < summary.stat().st_size <= LIMIT
 
