@@ -22,6 +22,7 @@ from reconcile.core.errors import UsageError
 from reconcile.core.filters import check_patterns, make_filter
 from reconcile.core.job import Fsync, Job, Links, Lock, OnDrift, OnStale, Options, Own, Perms, Target
 from reconcile.core.model import Kind
+from reconcile.core.turns import NAMELESS
 from reconcile.home import absolute, expand_option, in_home
 from reconcile.remotes import parse_target, scheme_of
 from reconcile.remotes.urls import URL, fold_path
@@ -36,6 +37,7 @@ _RATE = r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([kKmMgG]?)"
 _SIZES = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}  # bytes
 _LEAST_RATE = 10_000  # bytes a second; with less, a server may take us for dead
 _DEFAULTS = Options()
+REMOTE = "remote"  # for a folder of state: it lies at DEST
 _LONG = 1_000_000.0  # seconds; more is a slip of the finger, and too much for some clocks
 
 
@@ -112,14 +114,19 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     source = _as_given(flags.source)
     target, login = _how_to_reach(flags, interactive)
     scheme = scheme_of(target)
-    state = _expand(flags.state, "--state")
+    shared = flags.state == REMOTE
+    if shared:
+        _check_shared(flags)
+    state = None if shared else _expand(flags.state, "--state")
     base = default_state_base() if state is None else os.path.abspath(state)
     moved_from = _expand(flags.moved_from, "--moved-from")
     workdir = _remote_workdir(flags.remote_workdir)
     chmod = _DEFAULTS.chmod if flags.chmod is None else parse_chmod(flags.chmod)
     dest = scheme.folders(target, workdir)
     files = (*scheme.own_files(login), *flags.ours)
-    name = "" if flags.job is None else check_name(flags.job)
+    name = check_name(flags.job) if flags.job is not None else (NAMELESS if shared else "")
+    if shared:
+        base = os.path.join(base, REMOTE)
     former = None if moved_from is None else _as_given(moved_from)
     place = find_place(base, source, target, former, name, chosen=state is not None)
     if flags.ours and not place.former and not has_snapshot(place.folder):  # a job of a file, and new there
@@ -133,6 +140,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
         former=place.former,
         formerly=place.formerly,
         likely=place.likely,
+        shared=shared,
         name=name,
         options=Options(
             mirror=flags.mirror,
@@ -166,7 +174,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             check_mark=flags.check_mark,
             start_over=flags.start_over,
             fsync=Fsync(flags.fsync),
-            lock=Lock(flags.lock),
+            lock=Lock.REMOTE if shared else Lock(flags.lock),
             retries=_retries(flags.retries),
             retry_max_wait=_seconds(flags.retry_max_wait, "--retry-max-wait"),
             timeout=_seconds(flags.timeout, "--timeout", least=1),
@@ -184,6 +192,16 @@ def make_visit(flags: Flags, *, interactive: bool = False) -> Job:
         timeout=_seconds(flags.timeout, "--timeout", least=1),
     )
     return Job(source="", target=target, state="", options=options, login=login)
+
+
+def _check_shared(flags: Flags) -> None:
+    if os.path.lexists(REMOTE):
+        _refuse(
+            f"--state {REMOTE} keeps the state at DEST, and there is a folder of that name here: write "
+            f"--state ./{REMOTE} if that is meant, or run from another folder"
+        )
+    if flags.moved_from is not None:
+        _refuse(f"--moved-from means nothing with --state {REMOTE}: it goes by --job, wherever SRC is")
 
 
 def _how_to_reach(flags: Flags, interactive: bool) -> tuple[Target, object]:

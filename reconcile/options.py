@@ -183,7 +183,10 @@ _OPTIONS = [
     click.option("--ignore-inode", is_flag=True, help="For file systems whose inode numbers change."),
     click.option("--ignore-ctime", is_flag=True, help="For file systems whose change times lie."),
     click.option(
-        "--state", metavar="DIR", help="Where snapshots are kept.  [default: the user's state directory]"
+        "--state",
+        metavar="DIR|remote",
+        help="Where snapshots are kept: in DIR, or at DEST, under the name that --job gives, for runs from "
+        "any machine (each then connects).  [default: the user's state directory]",
     ),
     click.option(
         "--remote-workdir", metavar="PATH", help="Our folder with DEST.  [default: .reconcile in DEST]"

@@ -7,11 +7,12 @@ import os
 from msgspec.structs import replace
 
 from reconcile.apply.connection import Connect
-from reconcile.core.errors import Stale
+from reconcile.core.errors import Overtaken, Stale
 from reconcile.core.job import Job, Reporter, Result, Stop
+from reconcile.core.model import Plan
 from reconcile.phases.carry_out import carry_out
 from reconcile.phases.decide import decide, decide_again, foresee_failing
-from reconcile.phases.held import hold
+from reconcile.phases.held import Held, hold
 from reconcile.phases.load import asks_the_remote, catch_up, load
 from reconcile.phases.look import look, mind_places, tell_contents
 from reconcile.phases.reviewed import check_there
@@ -59,29 +60,41 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
         hold_lock(job.state, job.options.wait),
         hold(job, reporter, connect, stop or Stop(), keeps=True) as this,
     ):
-        look(this, sure_to_connect=not has_snapshot(job.state) or asks_the_remote(job.options))
-        this.old = load(this, repair=True)
-        mind_places(this, repair=True)
-        first = this.old
-        plan = last = decide(this, first)
-        tell_contents(this, plan)
-        if job.reviewed is not None:
-            check_there(this, plan)
+        may_wait = has_snapshot(job.state) and not asks_the_remote(job.options) and not job.shared
+        look(this, sure_to_connect=not may_wait)
         try:
-            carry_out(this, plan)
-        except Stale as stale:
-            if job.reviewed is not None:
-                raise
-            this.old = first = catch_up(this, this.old, stale, repair=True)
-            plan = last = decide(this, first)
-            carry_out(this, plan)
-        surprised = this.tally.surprised or this.tally.immovable
-        if surprised and job.reviewed is None and (again := decide_again(this, first)) is not None:
-            last = again
-            carry_out(this, last)
+            plan, last = _bring_up(this)
+        except Overtaken:  # which can't be twice: the lock is ours by now
+            reporter.say("another run of this job has ended meanwhile: the plan is made anew")
+            plan, last = _bring_up(this)
         problems = [*last.problems, *this.tally.problems, *this.cleanup]
         remember_device(job.state, job.source)
         note_overdue(job.state, this.tally.undeleted, job.scope)
         note_growing(job.state, problems, this.source.grown, job.scope)
         failing = update(job.state, problems, reporter.say, scope=job.scope)
         return replace(this.result("run", plan, problems), failing=failing)
+
+
+def _bring_up(this: Held) -> tuple[Plan, Plan]:
+    """Load, decide, and carry out; the plan, and the last one if another had to be made."""
+    reviewed = this.job.reviewed
+    this.old = load(this, repair=True)
+    mind_places(this, repair=True)
+    first = this.old
+    plan = last = decide(this, first)
+    tell_contents(this, plan)
+    if reviewed is not None:
+        check_there(this, plan)
+    try:
+        carry_out(this, plan)
+    except Stale as stale:
+        if reviewed is not None:
+            raise
+        this.old = first = catch_up(this, this.old, stale, repair=True)
+        plan = last = decide(this, first)
+        carry_out(this, plan)
+    surprised = this.tally.surprised or this.tally.immovable
+    if surprised and reviewed is None and (again := decide_again(this, first)) is not None:
+        last = again
+        carry_out(this, last)
+    return plan, last

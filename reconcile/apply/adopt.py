@@ -37,14 +37,15 @@ def blank(job: Job) -> DirectorySnapshot:
     )
 
 
-def check_blank(job: Job, remote: Remote, others: Sequence[str] = ()) -> None:
+def check_blank(job: Job, remote: Remote, others: Sequence[str] = (), names: Sequence[str] = ()) -> None:
     """Raises Refused if the remote is not empty after all.
 
-    ``others``: the sources of other jobs that are known to send there.
+    ``others``: the sources of other jobs that are known to send there; ``names``: of jobs whose state is
+    there.
     """
     first = next(remote.walk(""), None)  # one is enough: the rest is not listed
     if first is not None:
-        raise Refused(_full_remote(str(job.target), first[0], others))
+        raise Refused(_full_remote(job, first[0], others, names))
 
 
 def take_over(
@@ -238,7 +239,7 @@ def drifted(old: DirectorySnapshot, remote: Remote, options: Options) -> dict[st
     return effects
 
 
-def _full_remote(target: str, first: str, others: Sequence[str]) -> str:
+def _full_remote(job: Job, first: str, others: Sequence[str], names: Sequence[str]) -> str:
     known = "and no snapshot tells where that came from. Nothing was done."
     if others:
         names = " and ".join(map(repr, others))
@@ -246,8 +247,12 @@ def _full_remote(target: str, first: str, others: Sequence[str]) -> str:
             f"and what is remembered of it is of another SRC: {names}. Nothing was done. If SRC was moved "
             f"from there, run once with --moved-from {shlex.quote(others[0])}: nothing is sent again then."
         )
+    if job.shared:
+        known = f"and it has no state of a job {job.name!r}. Nothing was done."
+    if names:
+        known += f" There is one of {' and '.join(map(repr, names))}: if that is this, say so with --job."
     return (
-        f"{target} already holds something ({first!r} for one), {known} "
+        f"{job.target} already holds something ({first!r} for one), {known} "
         "If this is where the folder belongs, run once with --adopt-existing: "
         "what is equal counts as sent, what differs is kept in the trash on the remote "
         "before it is replaced, and nothing else there is touched. "

@@ -69,6 +69,15 @@ class Locked(ReconcileError):
     status = "locked"
 
 
+class Overtaken(Locked):
+    """Another run has saved the state that this one has read: before this one has done anything."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Another run of this job has saved its state meanwhile. Nothing was done. Run again."
+        )
+
+
 class Unreachable(ReconcileError):
     """The remote can't be reached or refuses us. Nothing is lost."""
 

@@ -156,6 +156,7 @@ class Job(Struct, frozen=True):
     former: str = ""  # folder with a state to be taken over, made under another name of SRC
     formerly: str = ""  # that name
     likely: tuple[str, str] | None = None  # folder with a state that may be this job's, and the SRC it is of
+    shared: bool = False  # its state lies at DEST, and ``state`` has a copy of it
     name: str = ""  # by which it is known wherever SRC is; "": by SRC
     reviewed: Reviewed | None = None  # do this, or nothing
     exact: bool = False  # read all that is to be sent before the plan is made: it says what that holds

@@ -35,6 +35,11 @@ def is_ours(path: str) -> bool:
     return path.startswith(OURS)
 
 
+def is_plain(path: str) -> bool:
+    """Whether it leads to a place below the base, and is written in the one way that it is here."""
+    return "\0" not in path and {"", ".", ".."}.isdisjoint(path.split("/"))
+
+
 def parking_place(number: int) -> str:
     """Where something is that made way for others, and has yet to go on."""
     return f"{PARKED}/{number}"

@@ -16,11 +16,10 @@ from reconcile.core.settings import fingerprint
 from reconcile.phases.held import Held
 from reconcile.phases.load import footing_of
 from reconcile.source.own import tell_keys
-from reconcile.state.journal import Journal, begin_journal, discard_journal
+from reconcile.state.journal import Journal, begin_journal
 from reconcile.state.names import name_run
 from reconcile.state.place import remember_workdir
 from reconcile.state.rows import pack_directory
-from reconcile.state.store import save_snapshot
 from reconcile.state.trouble import awaits_cleanup
 
 
@@ -29,7 +28,8 @@ def carry_out(run: Held, plan: Plan) -> None:
     truth = Fold(run.old, plan.restamped, run.trusted_ns, pack_directory)
     run.stop.graceful = True
     try:
-        if not plan.empty or not run.old.serial or awaits_cleanup(run.job.state):
+        begins = not plan.empty or not run.old.serial or awaits_cleanup(run.job.state)
+        if begins:
             with closing(_begin(run, plan)) as journal:
                 _apply(run, plan, journal, truth)
         elif run.recovered:  # which was all there was to do
@@ -37,8 +37,8 @@ def carry_out(run: Held, plan: Plan) -> None:
         if run.stop.requested and any(action.parks for action in plan.actions):
             run.stop.check()  # something may still be parked: the journal knows
         with run.phase("commit"):
-            _commit(run, truth)
-            discard_journal(run.job.state)
+            _commit(run, truth, is_news=begins)
+            run.settle()
         run.stop.check()
     finally:
         run.stop.graceful = False
@@ -52,12 +52,15 @@ def _begin(run: Held, plan: Plan) -> Journal:
     run.connect()  # nothing is written, here or there, if it can't be reached
     run.take_turn(run.old.lineage)
     with run.phase("commit"):
-        if not run.old.serial:
+        if is_new := not run.old.serial:
             run.old = replace(run.old, serial=1)
-            save_snapshot(run.job.state, run.old)
+            run.keep(run.old, is_news=False)  # it goes along with what is intended
         old = run.old
         marks = [name_mark(old.serial + 1, uuid.uuid4().hex[:12]) for _ in ("it begins", "it ends")]
-        return begin_journal(run.job.state, old.lineage, old.serial, run.trusted_ns, plan.levels, marks)
+        journal = begin_journal(run.job.state, old.lineage, old.serial, run.trusted_ns, plan.levels, marks)
+        if run.shared is not None:
+            run.shared.intend(journal, old, is_new=is_new)
+        return journal
 
 
 def _apply(run: Held, plan: Plan, journal: Journal, truth: Fold) -> None:
@@ -70,7 +73,8 @@ def _apply(run: Held, plan: Plan, journal: Journal, truth: Fold) -> None:
             run.remote.begin(footing, name_run(run.job.state), plan)
         except (Refused, Unreachable):
             if not run.remote.in_doubt and not {begins, ends}.intersection(run.remote.marks):
-                journal.discard()  # nothing was interrupted: it did not begin
+                journal.close()
+                run.settle()  # nothing was interrupted: it did not begin
             raise
         remember_workdir(run.job.state, run.remote.workdir)
         journal.begin(run.remote.marks)
@@ -79,11 +83,13 @@ def _apply(run: Held, plan: Plan, journal: Journal, truth: Fold) -> None:
             truth.follow(outcome)
             run.tally.add(outcome)
             run.reporter.outcome(outcome)
+            if run.shared is not None and journal.is_between_levels:
+                run.shared.tell(journal)
         run.cleanup = list(run.remote.end(ends))
         run.marks = run.remote.marks if {begins, ends}.intersection(run.remote.marks) else run.old.marks
 
 
-def _commit(run: Held, truth: Fold) -> None:
+def _commit(run: Held, truth: Fold, *, is_news: bool) -> None:
     new = truth.onto(run.old)
     if run.marks not in ((), new.marks):
         new = replace(new, marks=run.marks)
@@ -91,5 +97,6 @@ def _commit(run: Held, truth: Fold) -> None:
     if new is run.old and new.serial and new.settled == settled:
         return
     new = replace(new, source=run.job.source)  # from where the job of that name came last
-    run.old = replace(new, serial=run.old.serial + 1, taken_ns=run.found.started_ns, settled=settled)
-    save_snapshot(run.job.state, run.old)
+    serial = run.old.serial + (is_news or run.shared is None)  # one that others have is the same there
+    run.old = replace(new, serial=serial, taken_ns=run.found.started_ns, settled=settled)
+    run.keep(run.old, is_news=is_news)

@@ -65,7 +65,8 @@ def decide(run: Held, first: DirectorySnapshot, spent: int | None = None) -> Pla
         run.connect()  # which was under way beside all this
         with run.phase("survey"):
             others = [place.source for place in find_others(os.path.dirname(run.job.state), run.job.target)]
-            check_blank(run.job, run.remote, others)
+            names = [] if run.shared is None else run.shared.find_others()
+            check_blank(run.job, run.remote, others, names)
     for directory in run.found.dirs.values():
         directory.forget()
     return plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -24,7 +24,12 @@ from reconcile.core.turns import NAMELESS
 from reconcile.remotes import Opener, scheme_of
 from reconcile.source.files import Source
 from reconcile.source.own import refuse_shared, work_in_dest
+from reconcile.state.journal import discard_journal
 from reconcile.state.memo import Memo
+from reconcile.state.store import save_snapshot
+
+if TYPE_CHECKING:  # for most runs nothing of it is needed
+    from reconcile.phases.shared import Shared
 
 _DONE = "What was done before that stays, and the next run knows of it."
 _PUT_IN_ORDER = "Nothing was done but to put in order what the interrupted run had left."
@@ -53,6 +58,7 @@ class Held(Struct, eq=False):
     began: float = field(default_factory=time.monotonic)
     stack: ExitStack = field(default_factory=ExitStack)
     lock: RemoteLock | None = None  # None: others on other machines are not kept out
+    shared: Shared | None = None  # the state that lies at DEST, if it does
     _source: Source | None = None
 
     def __enter__(self) -> Self:
@@ -81,10 +87,33 @@ class Held(Struct, eq=False):
 
     def take_turn(self, lineage: str) -> None:
         """Keep others out from now on, on whatever machine, if that is wanted. Comes before the first write
-        there. Raises Locked."""
-        if self.lock is not None:
+        there. Raises Locked, and Overtaken where what is known by now is of before."""
+        if self.shared is None:
+            self._lock(lineage)
+        else:
+            self.shared.secure(lineage)
+
+    def _lock(self, lineage: str) -> None:
+        if self.lock is not None and self.lock.number:
+            self.remote.take_turn(self.lock, lineage)
+        elif self.lock is not None:
             with self.phase("lock"):
                 self.remote.take_turn(self.lock, lineage)
+
+    def keep(self, snapshot: DirectorySnapshot, *, is_news: bool = True) -> None:
+        """Save what DEST holds. Unless it ``is_news``, DEST has it already, for who looks from elsewhere."""
+        if self.shared is None:
+            save_snapshot(self.job.state, snapshot)
+        elif is_news:
+            self.shared.publish(snapshot)
+        else:
+            self.shared.keep(snapshot)
+
+    def settle(self) -> None:
+        """All that was intended is known to have come to its end: the snapshot has it."""
+        if self.shared is not None:
+            self.shared.give_up()
+        discard_journal(self.job.state)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -135,6 +164,11 @@ class Held(Struct, eq=False):
 
 def hold(job: Job, reporter: Reporter, connect: Connect | None, stop: Stop, *, keeps: bool) -> Held:
     """All that a run of the job needs; nothing is open yet. ``keeps``: what it learns is remembered."""
+    stack = ExitStack()
+    if job.shared and not keeps:
+        from reconcile.phases.shared import borrow_copy
+
+        job = replace(job, state=stack.enter_context(borrow_copy(job.state)))
     scheme, memo = scheme_of(job.target), Memo(job.state, keeps=keeps)
     opener, caps, asked = scheme.make_opener(), scheme.recall_caps(job, memo), job.options
     job = replace(job, options=as_kept(asked, caps))
@@ -143,4 +177,9 @@ def hold(job: Job, reporter: Reporter, connect: Connect | None, stop: Stop, *, k
     lock = (
         RemoteLock(job.name or NAMELESS, job.state, reporter, job.options.wait, stop) if is_shared else None
     )
-    return Held(job, reporter, remote, stop, opener, caps, asked, lock=lock)
+    held = Held(job, reporter, remote, stop, opener, caps, asked, lock=lock, stack=stack)
+    if job.shared:
+        from reconcile.phases.shared import Shared
+
+        held.shared = Shared(job, remote, reporter.say, held._lock)
+    return held

@@ -19,7 +19,7 @@ from reconcile.core.paths import lookup, within
 from reconcile.core.reviewed import check_footing
 from reconcile.core.settings import fingerprint, tell_changed
 from reconcile.phases.held import Held
-from reconcile.state.journal import Leftover, discard_journal, read_journal
+from reconcile.state.journal import Leftover, read_journal
 from reconcile.state.lock import find_run
 from reconcile.state.names import name_run
 from reconcile.state.place import recall_workdir
@@ -37,23 +37,7 @@ def load(run: Held, *, repair: bool) -> DirectorySnapshot:
 
     Without ``repair`` nothing is changed, neither here nor there.
     """
-    with run.phase("load"):
-        check_folder(run.job.state)
-        old = leftover = None
-        at_work = None if repair else find_run(run.job.state)
-        if at_work is not None:
-            run.reporter.say(f"a run of this job is at work{at_work}; this plan is from before it")
-        if not run.job.options.start_over:
-            old = recall(run.job)
-        run.footing = ("", 0) if old is None else (old.lineage, old.serial)
-        if old is not None and old.source != run.job.source and not run.job.name:
-            old = replace(old, source=run.job.source)
-            if repair:  # the link by which it was found may turn
-                save_snapshot(run.job.state, old)
-        if old is not None and at_work is None:
-            leftover = left_open(run.job.state, old)
-        _tell_settings(run, old)
-        _check_reviewed(run, leftover)
+    old, leftover = _recall(run, repair=repair)
     if old is None and not run.job.options.adopt_existing:
         return blank(run.job)  # see ``plan``
     if old is None:
@@ -61,7 +45,7 @@ def load(run: Held, *, repair: bool) -> DirectorySnapshot:
     try:
         if leftover is not None:
             old = _recover(run, old, leftover, repair=repair)
-        elif asks_the_remote(run.job.options):
+        elif asks_the_remote(run.job.options) and run.shared is None:  # that was looked at there as well
             _look_at_mark(run, footing_of(run.job, old))
     except Stale as stale:
         if leftover is not None:  # what it left open is seen in the listing
@@ -77,6 +61,29 @@ def _tell_settings(run: Held, old: DirectorySnapshot | None) -> None:
     now, asked = (fingerprint(options, run.filter) for options in (run.job.options, run.asked))
     if old is not None and (told := tell_changed(old.settled, now, asked)) is not None:
         run.reporter.say(told)
+
+
+def _recall(run: Held, *, repair: bool) -> tuple[DirectorySnapshot | None, Leftover | None]:
+    """What was saved last, and what a run has left since that broke off."""
+    if run.shared is not None:
+        run.connect()
+    with run.phase("load"):
+        check_folder(run.job.state)
+        at_work = None if repair else find_run(run.job.state)
+        if run.shared is not None:
+            run.shared.fetch(repair=repair)
+        if at_work is not None:
+            run.reporter.say(f"a run of this job is at work{at_work}; this plan is from before it")
+        old = None if run.job.options.start_over else recall(run.job)
+        run.footing = ("", 0) if old is None else (old.lineage, old.serial)
+        if old is not None and old.source != run.job.source and not run.job.name:
+            old = replace(old, source=run.job.source)
+            if repair:  # the link by which it was found may turn
+                save_snapshot(run.job.state, old)
+        leftover = left_open(run.job.state, old) if old is not None and at_work is None else None
+        _tell_settings(run, old)
+        _check_reviewed(run, leftover)
+        return old, leftover
 
 
 def recall(job: Job) -> DirectorySnapshot | None:
@@ -129,7 +136,7 @@ def catch_up(run: Held, old: DirectorySnapshot, stale: Stale, *, repair: bool) -
     run.reporter.warn(f"{stale.why}; DEST is listed, and what is not as it was left comes again")
     new = _refresh(run, old, stale.marks, repair=repair)
     if repair:
-        discard_journal(run.job.state)
+        run.settle()
     return new
 
 
@@ -147,6 +154,8 @@ def _set_right(run: Held, *, repair: bool) -> Callable[[str], bool]:
     The journal stays until there is another: should this run break off, too, it still names what is in doubt.
     """
     job = run.job
+    if run.shared is not None and run.shared.is_unknown:
+        return anywhere
     try:
         leftover = read_journal(job.state)
         old = recall(job) if leftover is not None else None
@@ -193,7 +202,7 @@ def _refresh(
     new = fold(old, [], seen, run.trusted_ns)
     new = replace(new, serial=serial, settled="", marks=marks or old.marks)
     if repair:  # known for good, whatever becomes of this run
-        save_snapshot(run.job.state, new)
+        run.keep(new)
     return new
 
 
@@ -216,8 +225,8 @@ def _recover(run: Held, old: DirectorySnapshot, leftover: Leftover, *, repair: b
         marks = run.remote.marks if footing.fresh in run.remote.marks else footing.marks
         new = recover(old, leftover, run.remote, run.source)
         new = replace(new, serial=old.serial + 1, settled="", marks=marks)
-        save_snapshot(run.job.state, new)
+        run.keep(new)
         if not run.job.options.start_over:
-            discard_journal(run.job.state)
+            run.settle()
         run.recovered = True
         return new

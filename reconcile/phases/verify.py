@@ -55,7 +55,7 @@ def verify(
             findings = list(compare(old, there, this.remote, this.job.options.keeps_mode))
         checked = Checked(tuple(findings), sum(1 for _ in old.walk()), strict=strict)
         if reading is not None:
-            checked = _read_back(this, old, checked, reading)
+            checked = _read_back(this, old, checked, reading, job.state)
         return replace(this.result("verify", Plan(), ()), checked=checked)
 
 
@@ -65,6 +65,9 @@ def _recall(run: Held) -> tuple[DirectorySnapshot, Leftover | None]:
     Raises Refused if nothing is known.
     """
     job, leftover = run.job, None
+    if run.shared is not None:
+        run.remote.open()
+        run.shared.fetch(repair=False)
     with run.phase("load"):
         check_folder(job.state)
         old = recall(job)
@@ -80,13 +83,14 @@ def _recall(run: Held) -> tuple[DirectorySnapshot, Leftover | None]:
         return old, leftover
 
 
-def _read_back(run: Held, old: DirectorySnapshot, checked: Checked, reading: Reading) -> Checked:
-    """Compare content, too; what is another is added to the findings."""
+def _read_back(run: Held, old: DirectorySnapshot, checked: Checked, reading: Reading, memory: str) -> Checked:
+    """Compare content, too; what is another is added to the findings. ``memory``: where it is noted which
+    file was the last."""
     findings = list(checked.findings)
     wrong = {each.path for each in findings if each.fault is not Fault.MODE}
     files = [(path, entry) for path, entry in old.walk() if _can_be_read(entry) and path not in wrong]
     files.sort(key=lambda each: each[0])
-    turn = _take_turn(run, files, reading)
+    turn = _take_turn(memory, files, reading)
     with run.phase("verify"):
         read = read_bytes = 0
         for path, entry, digest in _read(run, turn, reading.seconds):
@@ -96,7 +100,7 @@ def _read_back(run: Held, old: DirectorySnapshot, checked: Checked, reading: Rea
                 findings.append(Finding(path, fault, entry))
     if reading != Reading():
         with suppress(OSError):  # then the same ones are read the next time
-            small.remember(run.job.state, VERIFIED, turn[read - 1][0] if read else None)
+            small.remember(memory, VERIFIED, turn[read - 1][0] if read else None)
     findings.sort(key=lambda each: each.path)
     return replace(
         checked, findings=tuple(findings), read=read, read_bytes=read_bytes, unread=len(files) - read
@@ -108,14 +112,14 @@ def _can_be_read(entry: Entry) -> bool:
 
 
 def _take_turn(
-    run: Held, files: Sequence[tuple[str, Entry]], reading: Reading
+    memory: str, files: Sequence[tuple[str, Entry]], reading: Reading
 ) -> Sequence[tuple[str, Entry]]:
     """Those that are next: after the one that was the last the time before, and round from the first."""
     if reading == Reading():
         return files
     last = ""
     with suppress(ValueError):
-        last = small.recall(run.job.state, VERIFIED) or ""
+        last = small.recall(memory, VERIFIED) or ""
     begin = next((place for place, (path, _) in enumerate(files) if path > last), 0)
     return [*files[begin:], *files[:begin]][: math.ceil(len(files) * reading.share)]
 

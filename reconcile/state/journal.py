@@ -20,11 +20,13 @@ from typing import Any, BinaryIO
 from msgspec import Struct
 
 from reconcile.core.errors import ReconcileError, Refused
+from reconcile.core.marks import is_mark
 from reconcile.core.model import Action, Outcome
+from reconcile.core.paths import is_plain
 from reconcile.state.actions import pack_action, pack_outcome, unpack_action, unpack_outcome
 from reconcile.state.former import unpack_action_1, unpack_outcome_1
 from reconcile.state.frames import frame, payloads
-from reconcile.state.private import create
+from reconcile.state.private import create, open_ours
 from reconcile.state.store import make_folder, read_file, sync_folder
 
 NAME = "journal"
@@ -76,6 +78,7 @@ class Journal:
         self._numbers = _Numbers(levels)
         self._level_ends = set(accumulate(map(len, levels)))
         self._recorded = 0
+        self._told = 0  # bytes
         self._flushed = time.monotonic()
 
     def begin(self, marks: Sequence[str]) -> None:
@@ -105,17 +108,29 @@ class Journal:
         except OSError as error:
             raise _unwritable(self._path, error) from error
 
+    @property
+    def is_between_levels(self) -> bool:
+        """Whether a level has ended, and another is to begin."""
+        return self._recorded in self._level_ends and self._recorded < max(self._level_ends)
+
+    def take_news(self) -> bytes:
+        """What was appended since this was asked the last time, or all. Raises ReconcileError."""
+        try:
+            self._file.flush()
+            with open(open_ours(self._path), "rb") as file:
+                file.seek(self._told)
+                news = file.read()
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+        self._told += len(news)
+        return news
+
     def close(self) -> None:
         """Close and leave it for the next run to recover."""
         try:
             self._file.close()
         except OSError:
             pass  # outcomes that got lost are looked for on the remote
-
-    def discard(self) -> None:
-        """The snapshot holds it all: the journal is no longer needed."""
-        self.close()
-        discard_journal(os.path.dirname(self._path))
 
 
 class _Numbers:
@@ -196,6 +211,47 @@ def read_journal(folder: str) -> Leftover | None:
     data = read_file(path, "journal", "Make it readable for this user.")
     if data is None:
         return None
+    return _parse(data, path)
+
+
+def put_journal(folder: str, data: bytes, name: str, ways_out: str) -> None:
+    """Put what a run elsewhere has left behind where ``read_journal`` finds it, but where more of it is here.
+
+    It may be anybody's: raises Refused, of what is called ``name``, if it is none, or its paths lead out.
+    """
+    path = os.path.join(folder, NAME)
+    try:
+        left = _parse(data, path)
+        paths = [path for action in left.actions for path in _paths_of(action)]
+        paths += [path for outcome in left.outcomes for path in outcome.effects]
+        if not all(map(is_plain, paths)) or not all(map(is_mark, (*left.marks, *(left.began or ())))):
+            raise _damaged(path, "a path or a mark in it is none")
+    except Refused as refused:
+        version = int.from_bytes(data[len(MAGIC) : _PREFIX], "big")
+        why = f"was written by a newer reconcile (format {version})" if version > FORMAT else "is damaged"
+        raise Refused(f"{name}: the journal of an interrupted run {why}. {ways_out}") from refused
+    here = read_file(path, "journal", "Make it readable for this user.")
+    if here is not None and here.startswith(data):
+        return
+    fresh = f"{path}.new"
+    try:
+        with open(create(fresh), "wb") as file:
+            file.write(data)
+        os.replace(fresh, path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def discard_journal(folder: str) -> None:
+    """Remove the journal, if there is one."""
+    try:
+        os.unlink(os.path.join(folder, NAME))
+        sync_folder(folder)
+    except FileNotFoundError:
+        pass
+
+
+def _parse(data: bytes, path: str) -> Leftover:
     version = int.from_bytes(data[len(MAGIC) : _PREFIX], "big")
     if not data.startswith(MAGIC) or version == 0:
         raise _damaged(path, "its beginning is damaged")
@@ -208,13 +264,11 @@ def read_journal(folder: str) -> Leftover | None:
         raise _damaged(path, "what is in it makes no sense") from error
 
 
-def discard_journal(folder: str) -> None:
-    """Remove the journal, if there is one."""
-    try:
-        os.unlink(os.path.join(folder, NAME))
-        sync_folder(folder)
-    except FileNotFoundError:
-        pass
+def _paths_of(action: Action) -> Iterator[str]:
+    yield action.path
+    yield from (path for path in (action.source, action.home) if path is not None)
+    yield from (name for name, _ in action.members)
+    yield from action.carried
 
 
 def _load(path: str, version: int, header: Any, payloads: Iterator[Any]) -> Leftover:

@@ -80,27 +80,27 @@ def _pieces(header: dict[str, Any], dirs: Mapping[str, Directory]) -> Iterator[b
         yield packer.pack(path) + packer.pack(packed.raw) + packer.pack(packed.facts)
 
 
-def load(data: bytes, name: str = "The snapshot") -> DirectorySnapshot:
-    """The snapshot whose file holds ``data``; ``name`` is what messages call it.
+def load(data: bytes, name: str = "The snapshot", ways_out: str = _WAYS_OUT) -> DirectorySnapshot:
+    """The snapshot whose file holds ``data``; ``name`` is what messages call it, ``ways_out`` their end.
 
     Raises Refused, with the ways out, if a single bit is not as it was written,
     or if a newer program wrote it.
     """
     if not data.startswith(MAGIC):
-        raise Refused(f"{name} is no snapshot of reconcile, or its beginning was overwritten. {_WAYS_OUT}")
+        raise Refused(f"{name} is no snapshot of reconcile, or its beginning was overwritten. {ways_out}")
     content = memoryview(data)[:-_TRAILER]
     if len(content) < _PREFIX or xxhash.xxh3_128_digest(content) != data[-_TRAILER:]:
-        raise Refused(f"{name} is damaged: its checksum does not match its content. {_WAYS_OUT}")
+        raise Refused(f"{name} is damaged: its checksum does not match its content. {ways_out}")
     version = int.from_bytes(content[len(MAGIC) : _PREFIX], "big")
     if not 0 < version <= FORMAT:
         raise Refused(
             f"{name} was written by a newer reconcile (format {version}; this one reads up to {FORMAT}). "
-            f"Use that version, or a later one. {_WAYS_OUT}"
+            f"Use that version, or a later one. {ways_out}"
         )
     try:
         return _parse(content[_PREFIX:])
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
-        raise Refused(f"{name} holds what no snapshot can hold ({error}). {_WAYS_OUT}") from error
+        raise Refused(f"{name} holds what no snapshot can hold ({error}). {ways_out}") from error
 
 
 def read_header(beginning: bytes) -> dict[str, Any] | None:

@@ -89,6 +89,29 @@ def read_snapshot(
     return snapshot
 
 
+def read_copy(folder: str) -> DirectorySnapshot | None:
+    """The snapshot that is a copy of one elsewhere; None if there is none, or none that can be used."""
+    try:
+        with open(open_ours(os.path.join(folder, NAME)), "rb") as file:
+            return load(file.read())
+    except (OSError, Refused):
+        return None
+
+
+def forget_snapshot(folder: str) -> None:
+    """Nothing is known any more. Raises ReconcileError if that can't be."""
+    for name in (NAME, BACKUP):
+        try:
+            os.unlink(os.path.join(folder, name))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise ReconcileError(
+                f"The snapshot in {_show(folder)} can't be removed: {error.strerror}. Nothing was done. "
+                "Correct the permissions there."
+            ) from error
+
+
 def read_file(path: str, what: str, way_out: str) -> bytes | None:
     """A file of ours, or None if there is none. Raises ReconcileError if it can't be read."""
     try:

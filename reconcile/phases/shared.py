@@ -1,0 +1,338 @@
+"""The state of a job that lies at DEST: fetched before a run, published after. ``job.state`` has a copy.
+
+    job-<job>.is-<lineage>        claimed: what the states there are of
+    job-<job>.<number>.state      a snapshot without stamps; the last two stay
+    job-<job>.<number>.intent     what a run was about to do that began from that one
+    job-<job>.<number>.part-<n>   what became of it, as far as that was known between two of its levels
+
+All are names in the remote's store, which are made once: of two who save a state, or begin from one, a single
+one wins. What a state says is true once the next is there, or with what is found of its intent. Nothing is
+put there but under the lock, which is taken late: to look takes none, nor has a run with nothing to do.
+
+What may live here: what there is at DEST, which of it counts, and in what order it changes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from tempfile import TemporaryDirectory
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from reconcile.apply.turn import describe
+from reconcile.core.bare import with_stamps_of, without_stamps
+from reconcile.core.errors import Locked, Overtaken, Refused
+from reconcile.core.job import Job
+from reconcile.core.model import DirectorySnapshot
+from reconcile.core.turns import last_turn, name_turn, read_holder
+from reconcile.remotes import Remote, Store
+from reconcile.state import small
+from reconcile.state.journal import Journal, discard_journal, put_journal
+from reconcile.state.parcel import WAYS_OUT, pack, unpack
+from reconcile.state.snapshot import dump, load
+from reconcile.state.store import forget_snapshot, read_copy, save_snapshot
+
+COPY = "copy"  # in the state folder: which state at DEST the snapshot beside it is of
+
+_SNAPSHOT, _JOURNAL = "snapshot", "journal"  # in a parcel
+_NUMBER = "[0-9]{1,18}"
+_NAMES = (
+    rf"(?P<state>{_NUMBER})\.state|(?P<intent>{_NUMBER})\.intent|(?P<of>{_NUMBER})\.part-(?P<part>{_NUMBER})"
+    r"|is-(?P<lineage>[0-9a-f-]{36})"
+)
+_ATTEMPTS = 3
+
+
+class _There(Struct, frozen=True):
+    """What a job has at DEST, by the names there."""
+
+    states: frozenset[int]
+    intents: frozenset[int]
+    parts: frozenset[tuple[int, int]]  # of which, and which in turn
+    lineages: frozenset[str]
+
+
+class Shared:
+    """What a run knows of it. ``take_turn``, told a lineage, has the lock from then on, or raises Locked."""
+
+    def __init__(
+        self, job: Job, remote: Remote, say: Callable[[str], None], take_turn: Callable[[str], None]
+    ) -> None:
+        self.is_unknown = False  # what is there can't be used, and is to be forgotten
+        self._job = job
+        self._remote = remote
+        self._say = say
+        self._take_turn = take_turn
+        self._is_ours = False  # the lock
+        self._names: set[str] = set()  # the job's own, without what they all begin with
+        self._number = 0  # of the state that the copy here is of
+        self._parts = 0  # of the intent of this run
+
+    @property
+    def _store(self) -> Store:
+        return self._remote.store
+
+    @property
+    def _called(self) -> str:
+        return f"The state of the job {self._job.name!r} at DEST"
+
+    def fetch(self, *, repair: bool) -> None:
+        """Bring the copy here up to what is at DEST.
+
+        Raises Refused for what can't be read, what a newer program wrote, and what is older than the copy.
+        Without ``repair`` nothing changes at DEST, whatever has broken off.
+        """
+        start_over = self._job.options.start_over
+        if repair and start_over:
+            self._secure("")
+        try:
+            self._bring(repair=repair)
+        except Refused:
+            if not start_over:
+                raise
+            self.is_unknown = True
+            self._number = max(*_read(self._names).states, _recall(self._job.state)[1], 0)
+            self._forget_copy()
+
+    def secure(self, lineage: str) -> None:
+        """Have the lock from now on. Raises Locked, and Overtaken if what was fetched is of before."""
+        if not self._is_ours:
+            known = set(self._names)
+            self._secure(lineage)
+            if self._names != known:
+                raise Overtaken
+
+    def intend(self, journal: Journal, base: DirectorySnapshot, *, is_new: bool) -> None:
+        """Put there what is going to be done. ``is_new``: what it begins from is not there yet."""
+        self.give_up()  # what was of a state that is not to be known any more
+        files = {_JOURNAL: journal.take_news()} | ({_SNAPSHOT: _dumped(base)} if is_new else {})
+        self._parts = 0
+        self._put(f"{self._number}.intent", pack(files))
+        self._note(base)
+
+    def tell(self, journal: Journal) -> None:
+        """Put there what became of it so far: before anything is begun that may hide that."""
+        self._parts += 1
+        self._put(f"{self._number}.part-{self._parts}", pack({_JOURNAL: journal.take_news()}))
+
+    def publish(self, snapshot: DirectorySnapshot) -> None:
+        """Save a snapshot there, and then here."""
+        self.secure(snapshot.lineage)
+        if (mark := f"is-{snapshot.lineage}") not in self._names:
+            self._store.claim(self._prefix + mark)
+            self._names.add(mark)
+        self._put(f"{self._number + 1}.state", pack({_SNAPSHOT: _dumped(snapshot)}))
+        self._number += 1
+        save_snapshot(self._job.state, snapshot)
+        self._note(snapshot)
+        self._tidy(mark)
+
+    def keep(self, snapshot: DirectorySnapshot) -> None:
+        """Save here what is as true as what is there."""
+        save_snapshot(self._job.state, snapshot)
+        self._note(snapshot)
+
+    def give_up(self) -> None:
+        """Nothing more can come of what was intended."""
+        there = _read(self._names)
+        if self._is_ours and self._number in there.intents:
+            self._drop([f"{self._number}.intent", *_parts_of(there, self._number)])
+
+    def find_others(self) -> list[str]:
+        """Names of other jobs that have their state at DEST."""
+        found = (re.fullmatch(r"job-(.+)\.[0-9]+\.state", name) for name in self._store.names())
+        return sorted({match[1] for match in found if match is not None} - {self._job.name})
+
+    @property
+    def _prefix(self) -> str:
+        return f"job-{self._job.name}."
+
+    def _secure(self, lineage: str) -> None:
+        self._take_turn(lineage)
+        self._is_ours = True
+        self._look()
+
+    def _look(self) -> _There:
+        names = (name for name in self._store.names() if name.startswith(self._prefix))
+        names = (name.removeprefix(self._prefix) for name in names)
+        self._names = {name for name in names if re.fullmatch(_NAMES, name)}
+        return _read(self._names)
+
+    def _bring(self, *, repair: bool) -> None:
+        known, last = _recall(self._job.state)
+        there = _read(self._names) if self._is_ours else self._look()
+        number, value = self._find_newest(there, known, last)
+        void = {n for n in there.states if n > number}  # taken by who died before there was a value
+        if repair and not self._is_ours and (void or number in there.intents):
+            self._secure(next(iter(there.lineages), ""))
+            return self._bring(repair=repair)
+        self._check_age(there, known, last, number)
+        if repair and void:
+            self._drop([f"{n}.state" for n in void])
+        self._number = number
+        if value is not None:
+            self._save_copy(unpack(value, self._called), known)
+        elif not number and not there.intents:
+            self._forget_copy()
+        return self._bring_intent(there)
+
+    def _find_newest(
+        self, there: _There, known: DirectorySnapshot | None, last: int
+    ) -> tuple[int, bytes | None]:
+        """The newest state that has a value, and that, unless the copy here is of it. 0: there is none."""
+        for number in sorted(there.states, reverse=True):
+            if known is not None and number == last and there.lineages == {known.lineage}:
+                return number, None
+            if (value := self._store.get(f"{self._prefix}{number}.state")) is not None:
+                return number, value
+        return 0, None
+
+    def _check_age(self, there: _There, known: DirectorySnapshot | None, last: int, number: int) -> None:
+        """Raises Refused if the copy here is of a later state than there is at DEST."""
+        if number >= last:
+            return
+        if not number:
+            raise Refused(
+                f"No state of the job {self._job.name!r} is at DEST any more, and it has had {last} that are "
+                f"known of here, in {self._job.state!r}. Was DEST wiped, is it not mounted, or is our folder "
+                "elsewhere now (--remote-workdir)? Nothing was done. If DEST is to be filled anew, run once "
+                "with --start-over, which forgets what was known, and adopts what is there."
+            )
+        if known is not None and known.lineage not in there.lineages:
+            self._say("the state at DEST was begun anew since it was last seen from here")
+        elif not self._job.options.refresh:
+            raise Refused(
+                f"DEST is older than what is known of it here: state {number} of the job {self._job.name!r} "
+                f"is there, and state {last} was seen. It was restored from a backup, or rolled back. "
+                "Nothing was done. If that was on purpose, run once with --refresh, which takes the state "
+                "that is there, lists DEST, and brings again what is not as it was left."
+            )
+
+    def _bring_intent(self, there: _There) -> None:
+        """The journal of a run that broke off, if there is one: the one here if that has more to tell."""
+        number, folder = self._number, self._job.state
+        value = self._store.get(f"{self._prefix}{number}.intent") if number in there.intents else None
+        if value is None:
+            discard_journal(folder)
+            return
+        if not self._is_ours:
+            self._tell_holder()
+        files = unpack(value, self._called)
+        if _SNAPSHOT in files:
+            self._save_copy(files, _recall(folder)[0])
+        told = files.get(_JOURNAL, b"")
+        for part in _parts_of(there, number):
+            if (value := self._store.get(self._prefix + part)) is None:
+                break
+            told += unpack(value, self._called).get(_JOURNAL, b"")
+        put_journal(folder, told, self._called, WAYS_OUT)
+
+    def _tell_holder(self) -> None:
+        """Whose turn it is. Whether that one is dead can't be told without writing."""
+        turn = last_turn(self._store.names(), self._job.name)
+        holder = (
+            None if turn.is_over else read_holder(self._store.get(name_turn(self._job.name, turn.number)))
+        )
+        if holder is not None:
+            self._say(
+                f"a run of this job has begun and not ended ({describe(holder)}); if it is still at work, "
+                "what it is about to do shows here as left open"
+            )
+
+    def _save_copy(self, files: Mapping[str, bytes], known: DirectorySnapshot | None) -> None:
+        """A snapshot from DEST as if it had been made here, with the stamps that still hold."""
+        there = load(files.get(_SNAPSHOT, b""), self._called, WAYS_OUT)
+        there = replace(there, target=str(self._job.target))
+        if known is not None and (known.lineage, known.serial) == (there.lineage, there.serial):
+            there = known
+        elif known is not None:
+            there = with_stamps_of(there, known)
+        self.keep(there)
+
+    def _note(self, snapshot: DirectorySnapshot) -> None:
+        with suppress(OSError):  # then it is fetched again
+            small.remember(self._job.state, COPY, [snapshot.lineage, snapshot.serial, self._number])
+
+    def _forget_copy(self) -> None:
+        discard_journal(self._job.state)
+        forget_snapshot(self._job.state)
+
+    def _put(self, what: str, value: bytes) -> None:
+        """Raises Locked if another run was there first, or has taken the lock over."""
+        self._take_turn("")
+        name = self._prefix + what
+        for _ in range(_ATTEMPTS):
+            if self._store.put_new(name, value):
+                self._names.add(what)
+                return
+            there = self._store.get(name)
+            if there is not None:
+                break
+            self._store.drop(name)  # of one who died while he put it there: the lock is ours
+        raise Locked(
+            f"Another run of the job {self._job.name!r} has gone on at DEST in the place of this one. "
+            "Nothing was done. Run again."
+        )
+
+    def _tidy(self, mark: str) -> None:
+        """Let go of what nobody needs any more."""
+        there, number = _read(self._names), self._number
+        gone = [f"{n}.state" for n in there.states if n < number - 1]
+        gone += [f"{n}.intent" for n in there.intents if n < number]
+        gone += [f"{n}.part-{part}" for n, part in there.parts if n < number]
+        gone += [f"is-{lineage}" for lineage in there.lineages if f"is-{lineage}" != mark]
+        self._drop(gone)
+
+    def _drop(self, names: Sequence[str]) -> None:
+        if names:
+            self._store.drop_all([self._prefix + name for name in names])
+            self._names.difference_update(names)
+
+
+def _read(names: Iterable[str]) -> _There:
+    found = [match for name in names if (match := re.fullmatch(_NAMES, name)) is not None]
+    return _There(
+        states=frozenset(int(match["state"]) for match in found if match["state"]),
+        intents=frozenset(int(match["intent"]) for match in found if match["intent"]),
+        parts=frozenset((int(match["of"]), int(match["part"])) for match in found if match["part"]),
+        lineages=frozenset(match["lineage"] for match in found if match["lineage"]),
+    )
+
+
+def _parts_of(there: _There, number: int) -> list[str]:
+    return [f"{number}.part-{part}" for n, part in sorted(there.parts) if n == number]
+
+
+def _recall(folder: str) -> tuple[DirectorySnapshot | None, int]:
+    """The snapshot here, if it is known of what state at DEST it is; and the number of that."""
+    try:
+        told = small.recall(folder, COPY)
+    except ValueError:
+        told = None
+    match told:
+        case [str(lineage), int(serial), int(number)]:
+            known = read_copy(folder)
+            is_it = known is not None and (known.lineage, known.serial) == (lineage, serial)
+            return known if is_it else None, number
+        case _:
+            return None, 0
+
+
+@contextmanager
+def borrow_copy(folder: str) -> Iterator[str]:
+    """Another folder with what is in that one, for who only looks: it goes at the end."""
+    with TemporaryDirectory(prefix="reconcile-") as borrowed:
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False):
+                    shutil.copyfile(entry.path, os.path.join(borrowed, entry.name))
+        yield borrowed
+
+
+def _dumped(snapshot: DirectorySnapshot) -> bytes:
+    return b"".join(dump(without_stamps(snapshot)))
