@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PYTHON
 
-.PHONY: demo test torture check bench bench-full clean
+.PHONY: demo test torture check bench bench-full screens clean
 
 demo: $(INSTALLED)  ## show everything on a server of its own, then clean up
 	$(BIN)/reconcile demo
@@ -32,6 +32,9 @@ bench: $(VENV)/.bench  ## some three minutes: beside rsync and rclone
 
 bench-full: $(VENV)/.bench  ## the long one
 	$(BIN)/python -m tests.benchmarks --full
+
+screens: $(INSTALLED)  ## what people see, as pictures in build/screens, to be looked at
+	$(BIN)/python -m tests.screens build/screens
 
 clean:  ## everything that can be made again
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -37,7 +37,11 @@ _WAITING = {
 
 
 class TerminalReporter(PlainReporter):
-    """Colours and a progress display, by rich. Names are printed as plain text, never as markup."""
+    """Colours and a progress display, by rich. Names are printed as plain text, never as markup.
+
+    What is told in sentences is broken between words; what is a name, or to be typed, by the terminal alone:
+    it can be copied in one piece.
+    """
 
     def __init__(
         self, command: str, out: Outlet, err: Outlet, *, quiet: bool = False, verbose: bool = False
@@ -166,18 +170,20 @@ class TerminalReporter(PlainReporter):
             self.print_note(words.show_message(message))
 
     def print_note(self, text: str) -> None:
-        self.console.print(f"note: {text}", style="dim")
+        self.console.print(f"note: {text}", style="dim", soft_wrap=False)
 
     def print_problems(self, problems: Sequence[Problem], failing: Mapping[str, Since] = NOT_COUNTED) -> None:
         from rich.text import Text
 
         for line in words.fold_problems(problems, failing):
-            self.errors.print(Text("problem: ", "bold red").append(line, "default not bold"))
+            text = Text("problem: ", "bold red").append(line, "default not bold")
+            self.errors.print(text, soft_wrap=False)
 
     def print_summary(self, text: str, *, well: bool) -> None:
-        self.console.print(text, style="bold" if well else "bold yellow")
+        self.console.print(text, style="bold" if well else "bold yellow", soft_wrap=False)
 
-    def print_error(self, text: str) -> None:
+    def print_error(self, message: str) -> None:
         from rich.text import Text
 
-        self.errors.print(Text("reconcile: error: ", "bold red").append(text, "default not bold"))
+        text = Text("reconcile: error: ", "bold red").append(message, "default not bold")
+        self.errors.print(text, soft_wrap=False)
