@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from reconcile.commands import find_command
+from reconcile.commands import NAMES, find_command
 from reconcile.serve.server import Server
 from tests import doctors
 from tests.benchmarks.table import seconds
@@ -58,17 +58,7 @@ def make_blocks() -> dict[str, str]:
             **_run_session(Path(folder), server),
             "run_options": _list_options("run"),
             "other_options": _list_options(
-                "plan",
-                "verify",
-                "status",
-                "history",
-                "init",
-                "config",
-                "doctor",
-                "unlock",
-                "trust",
-                "serve",
-                but="run",
+                *(name for name in NAMES if name not in ("run", "demo")), but="run"
             ),
             "servers": doctors.table(json.loads(doctors.KEPT.read_text())),
             "speed": _compare(json.loads(RESULTS.read_text())),

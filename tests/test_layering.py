@@ -23,7 +23,7 @@ ROWS = (
     ("cli",),
     ("commands",),
     ("demo", "jobs"),
-    ("config", "options", "process", "report", "run", "serve", "told"),
+    ("config", "options", "process", "report", "run", "schedule", "serve", "told"),
     ("phases",),
     ("apply",),
     ("remotes.local", "remotes.s3", "remotes.sftp"),

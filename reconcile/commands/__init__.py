@@ -14,6 +14,7 @@ NAMES = (
     "config",
     "status",
     "history",
+    "schedule",
     "doctor",
     "unlock",
     "trust",

@@ -20,11 +20,11 @@ _LAST = 20  # runs that are shown
 
 
 @click.command("history")
-@click.option("-n", "--last", type=click.IntRange(min=1), default=_LAST, metavar="COUNT",
+@click.option("-n", "--count", type=click.IntRange(min=1), default=_LAST, metavar="N",
               help=f"Show so many runs.  [default: {_LAST}]")  # fmt: skip
 @job_options
 @click.pass_context
-def command(context: click.Context, /, last: int, **values: Any) -> int:
+def command(context: click.Context, /, count: int, **values: Any) -> int:
     """Show what became of the runs of a job; with a number after it, all that one run did.
 
     Takes the flags of run, and makes no connection.
@@ -34,12 +34,12 @@ def command(context: click.Context, /, last: int, **values: Any) -> int:
     if number is not None and len(jobs) != 1:
         raise UsageError("a run has its number in one job: name that, too")
     if values["as_json"]:
-        click.echo(json.dumps(_document(jobs, last, number)))
+        click.echo(json.dumps(_document(jobs, count, number)))
         return Exit.OK
     for place, job in enumerate(jobs):
         if len(jobs) > 1:
             click.echo(f"{'' if not place else chr(10)}{job.name}")
-        for line in _lines(job, last, number):
+        for line in _lines(job, count, number):
             click.echo(line)
     return Exit.OK
 
@@ -52,11 +52,11 @@ def _split(names: Sequence[str]) -> tuple[tuple[str, ...], int | None]:
     return tuple(names), None
 
 
-def _lines(job: Job, last: int, number: int | None) -> Sequence[str]:
+def _lines(job: Job, count: int, number: int | None) -> Sequence[str]:
     now, folder = time.time(), folder_of(job)
     runs = read_runs(folder)
     if number is None:
-        return [*past.list_runs(runs[-last:], now)] if runs else ["no run is known"]
+        return [*past.list_runs(runs[-count:], now)] if runs else ["no run is known"]
     for run in runs:
         if run.n == number:
             noted = read_deeds(folder, number)
@@ -65,12 +65,12 @@ def _lines(job: Job, last: int, number: int | None) -> Sequence[str]:
     raise _unknown(number)
 
 
-def _document(jobs: Sequence[Job], last: int, number: int | None) -> dict[str, Any]:
+def _document(jobs: Sequence[Job], count: int, number: int | None) -> dict[str, Any]:
     told = []
     for job in jobs:
         folder = folder_of(job)
         runs = read_runs(folder)
-        chosen = runs[-last:] if number is None else [run for run in runs if run.n == number]
+        chosen = runs[-count:] if number is None else [run for run in runs if run.n == number]
         if number is not None and not chosen:
             raise _unknown(number)
         documents = [

@@ -17,7 +17,7 @@ _OF_OUTPUT = ("as_json", "quiet", "verbose")
 
 def find_jobs(context: click.Context, values: Mapping[str, Any]) -> list[Job]:
     """The jobs that are asked for, as ``run`` would be told of them. Raises UsageError."""
-    return [make_job(make_flags(_without(asked.values))) for asked in find_asked(context, values)]
+    return [make_job(make_flags(without_telling(asked.values))) for asked in find_asked(context, values)]
 
 
 def folder_of(job: Job) -> str:
@@ -25,6 +25,6 @@ def folder_of(job: Job) -> str:
     return job.former or job.state
 
 
-def _without(values: Mapping[str, Any]) -> Mapping[str, Any]:
+def without_telling(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """What says how a job is carried out, without who is told of it."""
     return {name: value for name, value in values.items() if name not in (*_OF_OUTPUT, *TELLING)}

@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,10 +17,12 @@ from reconcile.commands.asked import find_job_file
 from reconcile.commands.look import find_jobs, folder_of
 from reconcile.core.errors import Exit, Refused, Unreachable, UsageError
 from reconcile.core.job import Job
+from reconcile.core.timetable import minutes_until
 from reconcile.options import job_options
 from reconcile.report import past
 from reconcile.state.history import read_runs
 from reconcile.state.lock import find_run
+from reconcile.state.schedule import recall_schedule
 from reconcile.state.standing import find_known, is_unfinished, size_of
 from reconcile.state.store import default_state_base
 from reconcile.state.trouble import recall_failing
@@ -101,7 +104,19 @@ def _stand(name: str, source: str, target: str, folder: str, there: Sequence[str
         unfinished=is_unfinished(folder),
         failing=[(path, since.day, since.runs) for (path, _), since in [*failing.items()][:_PATHS]],
         there=there,
+        due=_find_due(folder),
     )
+
+
+def _find_due(folder: str) -> float | None:
+    """When the next run is due, in seconds since the epoch, by this machine's clock; None: not known."""
+    table = recall_schedule(folder)
+    if table is None:
+        return None
+    now = datetime.now().astimezone()
+    left = minutes_until(table, now.weekday(), now.hour * 60 + now.minute)
+    wall = now.replace(second=0, microsecond=0, tzinfo=None) + timedelta(minutes=left)
+    return wall.timestamp()  # as the clock on the wall then shows it, also if summer ends meanwhile
 
 
 def _look_there(context: click.Context, job: Job, values: Mapping[str, Any]) -> Sequence[str]:
