@@ -7,7 +7,7 @@ action never blocks the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -20,14 +20,24 @@ from reconcile.remotes import Remote
 from reconcile.source.files import Source
 
 
-def apply(plan: Plan, remote: Remote, source: Source, stop: Stop) -> Iterator[Outcome]:
+def apply(
+    plan: Plan,
+    remote: Remote,
+    source: Source,
+    stop: Stop,
+    between: Callable[[], None] = lambda: None,
+) -> Iterator[Outcome]:
     """Carry out ``plan``. Outcomes come as they happen, each once.
 
+    ``between`` is called when a level has ended and before the next begins: only then, and not with an
+    outcome, the remote is free to be asked something else.
     Once ``stop`` is requested no action is begun any more, and those under way are
     brought to their end. Raises ``ConnectionLost``; what has no outcome by then is unknown.
     """
     failed = _Failed(problem.path for problem in plan.problems)
-    for level in plan.levels:
+    for number, level in enumerate(plan.levels):
+        if number:
+            between()
         ready, held_up = failed.sort_out(level)
         stranded: list[Outcome] = []
         for action, culprit in held_up:

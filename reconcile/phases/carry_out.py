@@ -78,13 +78,16 @@ def _apply(run: Held, plan: Plan, journal: Journal, truth: Fold) -> None:
             raise
         remember_workdir(run.job.state, run.remote.workdir)
         journal.begin(run.remote.marks)
-        for outcome in apply(plan, run.remote, run.source, run.stop):
+
+        def between() -> None:
+            if run.shared is not None and journal.is_between_levels:
+                run.shared.tell(journal)
+
+        for outcome in apply(plan, run.remote, run.source, run.stop, between):
             journal.record(outcome)
             truth.follow(outcome)
             run.tally.add(outcome)
             run.reporter.outcome(outcome)
-            if run.shared is not None and journal.is_between_levels:
-                run.shared.tell(journal)
         run.cleanup = list(run.remote.end(ends))
         run.marks = run.remote.marks if {begins, ends}.intersection(run.remote.marks) else run.old.marks
 

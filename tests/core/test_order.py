@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -123,6 +124,29 @@ def attempt(world: World, failing: frozenset[str]) -> MemoryRemote:
 def carry_out(plan: Plan, remote: MemoryRemote) -> list[Outcome]:
     line = Retrying(JOB, SILENT, lambda _job, _reporter, _memory: remote, Stop(), FORGETFUL)
     return list(apply(plan, line, None, Stop()))  # type: ignore[arg-type]  # nothing is read from disk
+
+
+class OneQuestionAtATime(MemoryRemote):
+    """As a session is: until a level has come to its end it can be asked nothing else."""
+
+    busy = False
+
+    def perform(self, *args: Any, **more: Any) -> Iterator[Outcome]:
+        self.busy = True
+        yield from super().perform(*args, **more)
+        self.busy = False
+
+
+def test_between_levels_the_remote_can_be_asked_something_else() -> None:
+    world = shuffled(ROTATED, set())
+    plan = world.plan(MIRROR)
+    remote = OneQuestionAtATime(world.remote, world.local)
+    line = Retrying(JOB, SILENT, lambda _job, _reporter, _memory: remote, Stop(), FORGETFUL)
+    asked: list[bool] = []
+    outcomes = apply(plan, line, None, Stop(), lambda: asked.append(remote.busy))  # type: ignore[arg-type]
+    assert_done(list(outcomes))
+    assert asked == [False] * (len(plan.levels) - 1)
+    assert asked
 
 
 def folded(world: World, plan: Plan, outcomes: list[Outcome]) -> DirectorySnapshot:
