@@ -80,7 +80,7 @@ def _apply(run: Held, plan: Plan, journal: Journal, truth: Fold) -> None:
         journal.begin(run.remote.marks)
 
         def between() -> None:
-            if run.shared is not None and journal.is_between_levels:
+            if run.shared is not None:
                 run.shared.tell(journal)
 
         for outcome in apply(plan, run.remote, run.source, run.stop, between):

@@ -108,11 +108,6 @@ class Journal:
         except OSError as error:
             raise _unwritable(self._path, error) from error
 
-    @property
-    def is_between_levels(self) -> bool:
-        """Whether a level has ended, and another is to begin."""
-        return self._recorded in self._level_ends and self._recorded < max(self._level_ends)
-
     def take_news(self) -> bytes:
         """What was appended since this was asked the last time, or all. Raises ReconcileError."""
         try:

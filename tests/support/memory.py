@@ -273,6 +273,7 @@ class MemoryRemote(OpaqueTags):
     local: LocalTree
     failing: frozenset[str] = frozenset()
     performed: list[Action] = field(default_factory=list)
+    busy: bool = False  # with a level, whose outcomes have not all been told
     caps: Caps = Caps(replace=True)
     stats: Stats = Stats()
     marks: tuple[str, ...] = ()
@@ -321,6 +322,11 @@ class MemoryRemote(OpaqueTags):
         publish: object = None,  # noqa: ARG002 — the protocol's; nobody looks in between
     ) -> Iterator[Outcome]:
         """One level; later actions go first, as they are said to be independent: but for directories."""
+        self.busy = True
+        yield from self._perform(actions)
+        self.busy = False
+
+    def _perform(self, actions: Sequence[Action]) -> Iterator[Outcome]:
         making = [action for action in actions if action.op is Op.MKDIR]
         for action in [*(action for action in reversed(actions) if action.op is not Op.MKDIR), *making]:
             try:

@@ -117,7 +117,14 @@ class World:
         plan = self.plan(options)
         remote = self.remote_type(self.remote, self.local, failing, caps=self.caps)
         line = Retrying(JOB, SILENT, lambda _job, _reporter, _memory: remote, Stop(), FORGETFUL)
-        outcomes = list(apply(plan, line, None, Stop()))  # type: ignore[arg-type]  # nothing is read from disk
+        outcomes: list[Outcome] = []
+
+        def between() -> None:
+            assert not remote.busy, "something is asked of the remote in the middle of a level"
+            assert {id(action) for action in remote.performed} <= {id(each.action) for each in outcomes}
+
+        for outcome in apply(plan, line, None, Stop(), between):  # type: ignore[arg-type]  # no file is read
+            outcomes.append(outcome)  # noqa: PERF402 - it is looked at in between
         assert failing or not remote.parked, "something was left parked"
         remote.set_aside()
         dirs = fold(self.snapshot, outcomes, plan.restamped, self.local.clock * 10**9 + 10**9).dirs
