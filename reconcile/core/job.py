@@ -136,6 +136,11 @@ class Options(Struct, frozen=True):
         """Whether such an entry shall have the very mode on the remote that it has here."""
         return self.perms(kind) is Perms.KEEP
 
+    @property
+    def piece(self) -> int:
+        """Bytes that may go out at once: those of a quarter of a second, as all else waits meanwhile."""
+        return 1 << 62 if self.limit_rate is None else max(1, int(self.limit_rate / 4))
+
 
 class Reviewed(Struct, frozen=True):
     """A plan that somebody has looked at: this is to be done, and nothing else."""

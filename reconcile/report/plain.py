@@ -116,7 +116,8 @@ class PlainReporter(Recorder):
         lines = findings.list_findings(checked.findings, limit=None if self.verbose else plans.LINES)
         if lines:
             self.print_legend(f"({plans.explain_signs(lines, findings.MEANINGS)})")
-        self._show_all(lines)
+        for line in plans.align(lines, self.width):
+            self.show(line)
         self.print_summary(findings.summarise_check(checked, target), well=not checked.wrong)
         if checked.wrong and self.to_do_it:
             self.print_next(words.show_message(self.to_do_it), "mend")
@@ -152,13 +153,12 @@ class PlainReporter(Recorder):
             return
         self.print_title(f"{words.show_name(result.source)} → {words.show_name(result.target)}")
         self.print_legend(f"({plans.explain_signs([*lines, *deleted])})")
-        self._show_all(lines)
+        aligned = plans.align([*lines, *deleted], self.width)
+        for line in aligned[: len(lines)]:
+            self.show(line)
         if deleted:
             self.print_title("To delete there:", warns=True)
-            self._show_all(deleted)
-
-    def _show_all(self, lines: Sequence[plans.Line]) -> None:
-        for line in plans.align(lines, self.width):
+        for line in aligned[len(lines) :]:
             self.show(line)
 
     def print_title(self, text: str, *, warns: bool = False) -> None:

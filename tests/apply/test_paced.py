@@ -6,13 +6,15 @@ import signal
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from reconcile.apply import paced
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import UsageError
-from reconcile.core.job import Stop
+from reconcile.core.job import Options, Stop
 from reconcile.report import Recorder
 from reconcile.run import run
+from tests.support.jobs import JobTo
 
 
 class Clock:
@@ -38,10 +40,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 class Heard(Recorder):
     """Counts what was sent."""
 
-    total = 0
+    total = largest = 0
 
     def sent(self, count: int, path: str) -> None:  # noqa: ARG002 - as of any reporter
         self.total += count
+        self.largest = max(self.largest, count)
 
 
 def test_what_is_sent_takes_the_time_it_may(clock: Clock) -> None:
@@ -79,6 +82,21 @@ def test_a_run_is_held_up(source: Path, dest: Path, state: Path, clock: Clock) -
     run(make_job(flags), Recorder("run"))
     assert clock.now - 1000 == pytest.approx(4.0, abs=0.6)
     assert (dest / "film").stat().st_size == 1_000_000
+
+
+@pytest.mark.parametrize("rate", [40_000, 100_000])
+def test_nothing_holds_up_all_else_for_long(
+    rate: float, source: Path, job_to: JobTo, clock: Clock, dest: Path, state: Path
+) -> None:
+    """A lock on the server has to be renewed meanwhile, and answers have to be taken."""
+    (source / "film").write_bytes(b"x" * 1_000_000)
+    options = Options(limit_rate=rate)
+    for job in (job_to(options=options), make_job(Flags(str(source), str(dest), state=str(state)))):
+        heard = Heard("run")
+        run(replace(job, options=options), heard)
+        assert heard.total == 1_000_000
+        assert heard.largest == rate / 4
+    assert clock.now - 1000 == pytest.approx(2 * 1_000_000 / rate, rel=0.1)
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def open_folder(job: Job, reporter: Reporter, memory: Memory) -> Remote:
         can=CAN,
         tells_limits=True,
         handles=HANDLES,
-        block=BLOCK,
+        block=min(BLOCK, job.options.piece),
         version=version,
         quirks=unpack(memory.recall(), version, _SYSTEMS),
         claims_openssh=True,

@@ -99,6 +99,7 @@ def _look_around(
         is_lost=partial(is_lost, state=job.state),
         can=can,
         tells_limits=AskLimits in can,
+        block=min(BLOCK, job.options.piece),
         version=version,
         quirks=unpack(memory.recall(), version, new),
         claims_openssh=claims,
@@ -122,4 +123,5 @@ def _ask_for_limits(site: Site) -> Recipe[None]:
         return
     site.handles = limits.handles - RESERVE if limits.handles else HANDLES
     if limits.write and limits.packet:
-        site.block = max(BLOCK, min(limits.write, limits.packet - 1024, LARGEST_BLOCK))
+        block = max(BLOCK, min(limits.write, limits.packet - 1024, LARGEST_BLOCK))
+        site.block = min(block, site.options.piece)
