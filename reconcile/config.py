@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from reconcile.core.chmod import parse_chmod
 from reconcile.core.errors import UsageError
 from reconcile.core.filters import check_patterns, make_filter
-from reconcile.core.job import Fsync, Job, Links, Lock, OnDrift, OnStale, Options, Own, Perms, Target
+from reconcile.core.job import AdoptBy, Fsync, Job, Links, Lock, OnDrift, OnStale, Options, Own, Perms, Target
 from reconcile.core.model import Kind
 from reconcile.core.turns import NAMELESS
 from reconcile.home import absolute, expand_option, in_home
@@ -52,6 +52,8 @@ class Flags(Struct, frozen=True):
     ci: bool = False  # a profile: what it stands for is among the others by now
     mirror: bool = False
     adopt_existing: bool = False
+    adopt_by: str = _DEFAULTS.adopt_by
+    adopt_orphans: bool = False
     keep_remote_links: bool = False
     exclude: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
@@ -145,6 +147,8 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
         options=Options(
             mirror=flags.mirror,
             adopt_existing=flags.adopt_existing or flags.start_over,
+            adopt_by=AdoptBy(flags.adopt_by),
+            adopt_orphans=_adopt_orphans(flags),
             keep_remote_links=flags.keep_remote_links,
             remote_workdir=workdir,
             filters=_filter_lines(flags),
@@ -332,6 +336,12 @@ def _seconds(value: float, option: str, *, least: float = 0) -> float:
     if not least <= value <= _LONG:  # never true of a NaN
         _refuse(f"{option} takes a number of seconds, from {least:g} to {_LONG:.0f}")
     return value
+
+
+def _adopt_orphans(flags: Flags) -> bool:
+    if flags.adopt_orphans and not flags.mirror:
+        _refuse("--adopt-orphans has what only DEST holds deleted there, which nothing is without --mirror")
+    return flags.adopt_orphans
 
 
 def check_name(text: str, what: str = "--job") -> str:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from reconcile.core.job import Fsync, Links, Lock, OnDrift, OnStale, Options, Perms
+from reconcile.core.job import AdoptBy, Fsync, Links, Lock, OnDrift, OnStale, Options, Perms
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _DEFAULTS = Options()
@@ -36,6 +36,19 @@ _OPTIONS = [
         is_flag=True,
         help="First run against a folder that holds files: equal size and time, or equal content, counts as "
         "sent, files that differ are kept in the trash there and replaced, nothing else is touched.",
+    ),
+    click.option(
+        "--adopt-by",
+        type=click.Choice([choice.value for choice in AdoptBy]),
+        default=_DEFAULTS.adopt_by.value,
+        show_default=True,
+        help="With that, what makes a file of equal size count as sent: an equal time; that or, where it is "
+        "another or times are ignored, equal content, read back; or nothing more.",
+    ),
+    click.option(
+        "--adopt-orphans",
+        is_flag=True,
+        help="With --mirror: list DEST, and delete what SRC does not have, whoever put it there. Once.",
     ),
     click.option(
         "--keep-remote-links",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 
 from reconcile.core.ends import as_known
 from reconcile.core.errors import Refused
-from reconcile.core.job import Job, Options
+from reconcile.core.job import AdoptBy, Job, Options
 from reconcile.core.linked import foreign_link
 from reconcile.core.model import (
     DIRECTORY,
@@ -26,8 +27,10 @@ from reconcile.core.model import (
 )
 from reconcile.core.observe import Tags, held, intended, matches
 from reconcile.core.paths import ancestors, parent
+from reconcile.core.units import show_bytes
 from reconcile.remotes import Remote
-from reconcile.source.files import Source, new_hash, read_contents
+from reconcile.source.files import Source, digest_of, new_hash, read_contents
+from reconcile.state.readback import ReadBack
 
 
 def blank(job: Job) -> DirectorySnapshot:
@@ -55,10 +58,15 @@ def take_over(
     remote: Remote,
     say: Callable[[str], None],
     in_doubt: Callable[[str], bool],
-) -> DirectorySnapshot:
-    """The first snapshot of a job whose remote is full already. ``say`` is told what may take long.
+    known: ReadBack,
+    *,
+    reads: bool,
+) -> tuple[DirectorySnapshot, Mapping[str, Seen]]:
+    """The first snapshot of a job whose remote is full already, and all that is there.
 
-    ``in_doubt``: the paths at which equal size and time prove nothing.
+    ``say`` is told what may take long. ``in_doubt``: the paths at which equal size and time prove nothing.
+    ``known``: what a run that broke off has read back. Without what ``reads`` nothing is read, here or
+    there, and what would be is taken to be the same.
     """
     there = _walk(remote)
     if there and remote.is_torn():
@@ -69,15 +77,24 @@ def take_over(
     contents = read_contents(source, links)[0]
     wanted |= contents
     there |= as_known(there, contents.items())
+    by, keeps_times = job.options.adopt_by, job.options.keep_times and remote.caps.times
     adopted = adopt(there, wanted, remote, in_doubt)
     doubtful = [(p, wanted[p]) for p, entry in adopted.items() if _looks_alike(entry, wanted[p])]
-    adopted |= _same_content(doubtful, there, source, remote, say)
+    if by is AdoptBy.SIZE:
+        enough = [each for each in doubtful if not in_doubt(each[0])]
+        doubtful = [each for each in doubtful if in_doubt(each[0])]
+        ours = read_contents(source, enough)[0] if reads else _presume(enough)
+        adopted |= {path: _as_there(entry, there[path], remote) for path, entry in ours.items()}
+    if by is not AdoptBy.TIME or not keeps_times:  # where none are kept they show nothing
+        compare = _same_content if reads else _foresee_same
+        adopted |= compare(doubtful, there, source, remote, say, known)
     names: dict[str, dict[str, Entry]] = {"": {}}
     for path, entry in adopted.items():
         if entry.kind is Kind.DIR:
             names.setdefault(path, {})
         names.setdefault(parent(path), {})[path.rpartition("/")[2]] = entry
-    return replace(blank(job), dirs={path: PlainDirectory(entries) for path, entries in names.items()})
+    dirs = {path: PlainDirectory(entries) for path, entries in names.items()}
+    return replace(blank(job), dirs=dirs), there
 
 
 def anywhere(path: str) -> bool:  # noqa: ARG001 - as any doubt
@@ -120,27 +137,62 @@ def _looks_alike(entry: Entry, new: Entry) -> bool:
     return entry.foreign and entry.kind is new.kind is Kind.FILE and entry.size == new.size
 
 
+_UNPROVEN = "files there have the size of ours, and no time that proves them to be the same"
+_WITHOUT = "--adopt-by size does without"
+
+
 def _same_content(
     doubtful: Sequence[tuple[str, Entry]],
     there: Mapping[str, Seen],
     source: Source,
     remote: Remote,
     say: Callable[[str], None],
+    known: ReadBack,
 ) -> dict[str, Entry]:
-    """Those of which the remote holds what we do: read back."""
+    """Those of which the remote holds what we do: read back, the smallest first, for what is known by then
+    stays known."""
     if not doubtful:
         return {}
     ours = read_contents(source, doubtful)[0]
     told = dict(remote.recognise([(path, new, there[path]) for path, new in ours.items()], source))
-    unknown = [(path, new.size) for path, new in ours.items() if path not in told]
+    for path, new in ours.items():
+        if path not in told and (digest := known.recall(path, there[path].tag)) is not None:
+            told[path] = digest == new.digest
+    unknown = sorted((new.size, path) for path, new in ours.items() if path not in told)
     if unknown:
+        total = show_bytes(sum(size for size, _ in unknown))
+        say(f"{len(unknown):,} {_UNPROVEN}: they are read back and compared ({total}); {_WITHOUT}")
+    for path, digest in read_digests(remote, [(path, size) for size, path in unknown]):
+        if digest is not None:
+            known.note(path, there[path].tag, digest)
+            told[path] = digest == ours[path].digest
+    return {path: _as_there(ours[path], there[path], remote) for path, same in told.items() if same}
+
+
+def _foresee_same(
+    doubtful: Sequence[tuple[str, Entry]],
+    there: Mapping[str, Seen],
+    source: Source,  # noqa: ARG001 - as of who reads
+    remote: Remote,
+    say: Callable[[str], None],
+    known: ReadBack,
+) -> dict[str, Entry]:
+    """All of them: what a run would find out takes as long here. It is told how much that is."""
+    sizes = [new.size for path, new in doubtful if known.recall(path, there[path].tag) is None]
+    if sizes:
         say(
-            f"{len(unknown):,} files there have the size of ours, and no time that proves them to be the "
-            f"same: they are read back and compared ({sum(size for _, size in unknown):,} bytes)"
+            f"{len(sizes):,} {_UNPROVEN}: run compares what they hold, reading back up to "
+            f"{show_bytes(sum(sizes))}, and sends those that differ, which are not in this plan; {_WITHOUT}"
         )
-    same = [path for path, digest in read_digests(remote, unknown) if digest and digest == ours[path].digest]
-    same += [path for path, is_same in told.items() if is_same]
-    return {path: held(_as_old(ours[path], there[path]), there[path], remote) for path in same}
+    return {
+        path: replace(_as_there(new, there[path], remote), stamp=new.stamp)
+        for path, new in _presume(doubtful).items()
+    }
+
+
+def _presume(files: Sequence[tuple[str, Entry]]) -> dict[str, Entry]:
+    """With digests that are nobody's, in the place of those that nothing has read."""
+    return {path: replace(new, digest=digest_of(b"\0" + os.fsencode(path))) for path, new in files}
 
 
 def read_digests(
@@ -163,9 +215,9 @@ def read_digests(
         yield path, None if left else hasher.digest()
 
 
-def _as_old(ours: Entry, seen: Seen) -> Entry:
-    """Our entry with the time that is shown."""
-    return replace(ours, mtime_ns=(seen.mtime or 0) * NS, stamp=None)
+def _as_there(ours: Entry, seen: Seen, tags: Tags) -> Entry:
+    """Our entry with the time and mode that are shown."""
+    return held(replace(ours, mtime_ns=(seen.mtime or 0) * NS, stamp=None), seen, tags)
 
 
 def _foreign(seen: Seen, kind: Kind, tags: Tags) -> Entry:
@@ -213,12 +265,15 @@ def _is_file(seen: Seen | None) -> bool:
     return seen is not None and seen.kind is Kind.FILE
 
 
-def drifted(old: DirectorySnapshot, remote: Remote, options: Options) -> dict[str, Entry | None]:
+def drifted(
+    old: DirectorySnapshot, there: Mapping[str, Seen | None], remote: Remote, options: Options
+) -> dict[str, Entry | None]:
     """Effects on the snapshot: what the remote does not hold as we left it is dropped, a mode is as it is.
+
+    ``there``: see ``look_at_all``.
 
     A link in the place of a directory is known as such from then on, where such are to stay.
     """
-    there = look_at_all(old, remote)
     effects: dict[str, Entry | None] = {}
     for path, entry in old.walk():
         seen = there.get(path)

@@ -49,6 +49,14 @@ class OnStale(StrEnum):
     REFUSE = "refuse"
 
 
+class AdoptBy(StrEnum):
+    """What shows that a file which DEST holds already is the one here, if its size is equal."""
+
+    TIME = "time"  # its time; where times are not kept, as with CONTENT
+    CONTENT = "content"  # its time, if times are kept, and else what it holds, read back
+    SIZE = "size"  # no more
+
+
 class Fsync(StrEnum):
     """Whether the server is asked to bring published files to its disk (fsync@openssh.com)."""
 
@@ -92,6 +100,8 @@ class Options(Struct, frozen=True):
 
     mirror: bool = False
     adopt_existing: bool = False
+    adopt_by: AdoptBy = AdoptBy.CONTENT
+    adopt_orphans: bool = False  # what DEST holds and SRC does not is known from now on: a mirror deletes it
     keep_remote_links: bool = False  # where there is a directory here
     remote_workdir: str | None = None
     filters: tuple[str, ...] = ()  # gitignore lines in order: excludes, then includes as "!"

@@ -236,6 +236,7 @@ class Reason(StrEnum):
     PREREQUISITE = "prerequisite"
     MISSING = "missing"
     STAYS = "stays"  # it is not ours to move
+    ORPHAN = "orphan"  # DEST holds it, and SRC does not
     KEPT = "kept"  # it stays, or makes room and goes to the part of the trash that is not purged
     IMMOVABLE = "immovable"  # the remote does not rename it to there
     FAILED = "failed"

@@ -16,8 +16,8 @@ PREFIX = "RECONCILE_"
 # For one run, or about what is typed itself: as a standing order these would be a trap.
 TYPED_ONLY = frozenset(
     (
-        *("allow_mass_delete", "config", "dry_run", "job", "json", "moved_from", "only", "out", "plan"),
-        "start_over",
+        *("adopt_orphans", "allow_mass_delete", "config", "dry_run", "job", "json", "moved_from", "only"),
+        *("out", "plan", "start_over"),
     )
 )
 # What --ci stands for: a checkout has new times, and the modes of whoever made it, and its machine forgets.

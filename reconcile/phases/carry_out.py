@@ -19,6 +19,7 @@ from reconcile.source.own import tell_keys
 from reconcile.state.journal import Journal, begin_journal
 from reconcile.state.names import name_run
 from reconcile.state.place import remember_workdir
+from reconcile.state.readback import forget
 from reconcile.state.rows import pack_directory
 from reconcile.state.trouble import awaits_cleanup
 
@@ -39,6 +40,8 @@ def carry_out(run: Held, plan: Plan) -> None:
         with run.phase("commit"):
             _commit(run, truth, is_news=begins)
             run.settle()
+            if run.job.options.adopt_existing:
+                forget(run.job.state)
         run.stop.check()
     finally:
         run.stop.graceful = False

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from msgspec.structs import replace
 
-from reconcile.apply.adopt import anywhere, blank, drifted, nowhere, take_over
+from reconcile.apply.adopt import anywhere, blank, drifted, look_at_all, nowhere, take_over
+from reconcile.apply.orphans import find_orphans, know_orphans, note_orphans, tell_orphans
 from reconcile.apply.recover import foresee, recover
+from reconcile.core.chosen import is_in_scope
 from reconcile.core.errors import ReconcileError, Refused, Stale
 from reconcile.core.fold import fold
 from reconcile.core.job import Job, OnStale, Options
 from reconcile.core.marks import BEFORE, serial_of
-from reconcile.core.model import Action, DirectorySnapshot, Entry, Footing, Op
+from reconcile.core.model import Action, DirectorySnapshot, Entry, Footing, Op, Seen
 from reconcile.core.order import touched
 from reconcile.core.paths import lookup, within
 from reconcile.core.reviewed import check_footing
@@ -24,6 +26,7 @@ from reconcile.state.lock import find_run
 from reconcile.state.names import name_run
 from reconcile.state.place import recall_workdir
 from reconcile.state.private import check_folder
+from reconcile.state.readback import ReadBack
 from reconcile.state.store import read_snapshot, save_snapshot
 
 _TO_BE_ENDED = (
@@ -51,7 +54,7 @@ def load(run: Held, *, repair: bool) -> DirectorySnapshot:
         if leftover is not None:  # what it left open is seen in the listing
             old = fold(old, leftover.outcomes, {}, leftover.trusted_ns)
         return catch_up(run, old, stale, repair=repair)
-    if run.job.options.refresh:
+    if run.job.options.refresh or run.job.options.adopt_orphans:
         old = _refresh(run, old, repair=repair)
     return old
 
@@ -109,7 +112,7 @@ def left_open(state: str, old: DirectorySnapshot) -> Leftover | None:
 
 def asks_the_remote(options: Options) -> bool:
     """Whether it takes a connection before there is a plan."""
-    return options.refresh or options.check_mark or options.start_over
+    return options.refresh or options.check_mark or options.start_over or options.adopt_orphans
 
 
 def footing_of(job: Job, old: DirectorySnapshot, leftover: Leftover | None = None) -> Footing:
@@ -143,9 +146,32 @@ def catch_up(run: Held, old: DirectorySnapshot, stale: Stale, *, repair: bool) -
 def _adopt(run: Held, *, repair: bool) -> DirectorySnapshot:
     """Take DEST as it is: what a run was about to move when it broke off is not known by its look."""
     in_doubt = _set_right(run, repair=repair) if run.job.options.start_over else nowhere
+    reads = repair or run.job.exact  # such a plan has to know
     run.connect()
     with run.phase("survey"):
-        return take_over(run.job, run.found, run.source, run.remote, run.reporter.say, in_doubt)
+        with ReadBack(run.job.state, keeps=repair) as known:
+            say = run.reporter.say
+            new, there = take_over(
+                run.job, run.found, run.source, run.remote, say, in_doubt, known, reads=reads
+            )
+        return _with_orphans(run, new, there)
+
+
+def _with_orphans(run: Held, old: DirectorySnapshot, there: Mapping[str, Seen | None]) -> DirectorySnapshot:
+    """What the remote holds and SRC does not is known too, if it may be deleted. Else it is told.
+
+    Not saved before the guard has seen it: should that be against it, it is nothing of ours.
+    """
+    options = run.job.options
+    orphans = find_orphans(there, old, run.found, run.filter)
+    if options.adopt_orphans:
+        chosen = {path: seen for path, seen in orphans.items() if is_in_scope(path, run.job.scope)}
+        return fold(old, [], know_orphans(chosen, run.remote), run.trusted_ns)
+    notes = note_orphans(orphans)
+    run.found = replace(run.found, notes=(*run.found.notes, *notes))
+    for told in tell_orphans(notes, orphans):
+        run.reporter.say(told)
+    return old
 
 
 def _set_right(run: Held, *, repair: bool) -> Callable[[str], bool]:
@@ -193,17 +219,17 @@ def _refresh(
     run.connect()
     with run.phase("survey"):
         options = run.job.options
-        seen = drifted(old, run.remote, options)
+        there = look_at_all(old, run.remote)
+        seen = drifted(old, there, run.remote, options)
         held = ((path, lookup(old.dirs, path)) for path in options.again if path not in seen)
         seen |= {path: _as_foreign(entry) for path, entry in held if entry is not None}
-    if not seen and not marks:
-        return old
-    serial = max(old.serial, *map(serial_of, marks or old.marks or (BEFORE,))) + 1
-    new = fold(old, [], seen, run.trusted_ns)
-    new = replace(new, serial=serial, settled="", marks=marks or old.marks)
-    if repair:  # known for good, whatever becomes of this run
-        run.keep(new)
-    return new
+    if seen or marks:
+        serial = max(old.serial, *map(serial_of, marks or old.marks or (BEFORE,))) + 1
+        new = fold(old, [], seen, run.trusted_ns)
+        old = replace(new, serial=serial, settled="", marks=marks or old.marks)
+        if repair:  # known for good, whatever becomes of this run
+            run.keep(old)
+    return _with_orphans(run, old, there) if options.adopt_orphans else old
 
 
 def _as_foreign(entry: Entry) -> Entry:

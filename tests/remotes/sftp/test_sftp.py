@@ -13,7 +13,7 @@ from typing import cast
 import pytest
 from msgspec.structs import replace
 
-from reconcile.apply.adopt import drifted
+from reconcile.apply.adopt import drifted, look_at_all
 from reconcile.core.errors import ConnectionLost, Refused, Unreachable
 from reconcile.core.job import Fsync, Job, Options, Stop
 from reconcile.core.model import DirectorySnapshot, Entry, Footing, Kind, PlainDirectory, Publish, Reason
@@ -353,7 +353,7 @@ class TestBound:
         old = DirectorySnapshot({path: PlainDirectory(entries) for path, entries in names.items()})
         (dest / "d").chmod(0o311)
         try:
-            found = drifted(old, bench.remote, Options())
+            found = drifted(old, look_at_all(old, bench.remote), bench.remote, Options())
             assert found == dict.fromkeys(("d/g", "h", "k")) | {"d": Entry(Kind.DIR, 0o311)}
             assert [said for said in bench.heard.said if "does not list" in said] == bench.heard.said
         finally:
