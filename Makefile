@@ -11,6 +11,7 @@ demo: $(INSTALLED)  ## show everything on a server of its own, then clean up
 
 test: $(INSTALLED)  ## all tests, against a real sshd and the embedded server
 	-@.ci/install-openssh
+	-@.ci/install-shells
 	-@.ci/install-servers $(VENV)/servers
 	-@.ci/install-s3-servers
 	$(BIN)/python -m pytest -n auto

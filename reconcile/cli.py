@@ -6,6 +6,7 @@ shall be quick. With ``--json`` every way out prints exactly one document on std
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ import click
 
 from reconcile import __version__
 from reconcile.commands import Commands
+from reconcile.commands.completion import VARIABLE, complete
 from reconcile.commands.ending import fail, own_up
 from reconcile.core.errors import Exit
 from reconcile.process import Session, heed_signals, make_safe
@@ -22,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; nothing is raised."""
     args = list(sys.argv[1:] if argv is None else argv)
     make_safe()
+    if VARIABLE in os.environ:
+        return complete(commands, os.environ)
     session = Session(args=tuple(args))  # click takes from the list what it has read
     try:
         heed_signals(session)
@@ -68,11 +72,14 @@ def commands(context: click.Context) -> None:
       reconcile plan SRC DEST      show what would be done
       reconcile run  SRC DEST      do it
       reconcile verify SRC DEST    compare DEST with what was left there
+      reconcile init SRC DEST      give that a name, in a file of jobs: reconcile run NAME
       reconcile demo               see it work, here and now
 
     DEST is sftp://[user@]host[:port]/path, sftp://host/~/path or user@host:path, or a folder here:
     /a/folder, ./a/folder or file:///a/folder.
     """  # noqa: D301 - click takes the \\b for "do not wrap this"
     if context.invoked_subcommand is None:
-        click.echo(context.get_help())
+        from reconcile.commands.greeting import greet
+
+        click.echo("\n".join(greet()))
         context.exit(Exit.USAGE)

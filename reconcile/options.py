@@ -6,17 +6,30 @@ What may live here: what is typed and how it is told of. What it means is ``conf
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from reconcile.core.job import AdoptBy, Fsync, Links, Lock, OnDrift, OnStale, Options, Perms
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _DEFAULTS = Options()
 _DEST = click.argument("target", metavar="DEST")
+
+
+def _complete_names(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Names of jobs, for a shell, and a file's name. Then the context holds who knows them."""
+    from click.shell_completion import CompletionItem
+
+    names = [name for name in context.obj(context.params.get("config")) if name.startswith(begun)]
+    return [*map(CompletionItem, names), *([] if names else [CompletionItem(begun, type="file")])]
+
+
 _JOBS = [
-    click.argument("names", nargs=-1, metavar="[JOB]... | SRC DEST"),
+    click.argument("names", nargs=-1, metavar="[JOB]... | SRC DEST", shell_complete=_complete_names),
     click.option(
         "--config",
         metavar="FILE",

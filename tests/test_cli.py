@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,11 +20,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from reconcile import __version__
 from reconcile.cli import main
-from reconcile.commands import NAMES
+from reconcile.commands import NAMES, find_command
 from reconcile.demo import compare
 from reconcile.report.words import PATIENCE, show_name
 from reconcile.serve.server import Server
@@ -144,11 +146,91 @@ def test_every_option_has_help(cli: Cli, command: str) -> None:
             assert re.search(r"\S  +\S", line.strip()) or re.match(r" {20,}\S", below), line
 
 
-def test_alone_it_shows_what_there_is(cli: Cli) -> None:
-    code, out, _ = cli()
-    assert code == 2
+def test_alone_it_says_what_it_is_and_what_to_type_next(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PWD", str(tmp_path))
+    code, out, err = cli()
+    assert (code, err) == (2, "")
+    assert out.index("\n\n") == out.index("\n\n  reconcile plan SRC DEST  ")
+    assert out[: out.index("\n\n")].count("\n") == 2
+    (tmp_path / "reconcile.toml").write_text('[jobs.one]\nsource = "a"\ntarget = "./b"\n')
+    (tmp_path / "reconcile.toml").chmod(0o644)
+    assert "what would be done for one of " in cli()[1]
+    (tmp_path / "reconcile.toml").write_text("[jobs.one]\n")
+    assert "reconcile.toml:1: [jobs.one] has no source and target" in cli()[1]
+
+
+def test_the_help_has_all_commands(cli: Cli) -> None:
+    code, out, _ = cli("--help")
+    assert code == 0
     assert "reconcile plan SRC DEST" in out
     assert all(f"\n  {command} " in out for command in NAMES)
+
+
+@pytest.mark.parametrize("command", [name for name in NAMES if name != "demo"])
+def test_every_help_has_three_examples(cli: Cli, command: str) -> None:
+    """On top, and as wide as a screen."""
+    text = cli(command, "--help")[1].partition("Options:")[0]
+    examples = re.findall(rf"^    (?:\S.*)?reconcile {command}\b.*$", text, re.MULTILINE)
+    assert len(examples) == 3
+    assert all(len(example) <= 80 for example in examples)
+
+
+def test_the_options_of_a_job_are_told_in_groups(cli: Cli) -> None:
+    titles = ("What is sent", "Deleting", "The server", "Caution", "Output")
+    for command in ("run", "plan", "verify", "init"):
+        out = cli(command, "--help")[1]
+        assert sorted(titles, key=lambda title: out.index(f"\n{title}:\n")) == list(titles)
+        for parameter in find_command(command).params:
+            if isinstance(parameter, click.Option):
+                assert out.count(f"{parameter.opts[-1]}") >= 1
+        for option, title in (("--mirror", 1), ("--exclude", 0), ("--identity", 2), ("--refresh", 3)):
+            place = out.index(f"\n  {option} ")
+            assert out.index(f"\n{titles[title]}:\n") < place < out.index(f"\n{titles[title + 1]}:\n")
+
+
+# Completion
+
+_ASK = {  # what a shell runs to complete the line
+    "bash": 'eval "$(reconcile completion bash)"; COMP_WORDS=(LINE); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); '
+    "_reconcile_completion reconcile; printf '%s\\n' \"${COMPREPLY[@]}\"",
+    "zsh": 'autoload -U compinit; compinit -u -D; eval "$(reconcile completion zsh)"; words=(LINE); '
+    "CURRENT=${#words}; compadd() { print -rl -- $completions }; "
+    "_describe() { print -rl -- ${completions_with_descriptions%%:*} }; _reconcile_completion",
+    "fish": "reconcile completion fish | source; complete -C 'LINE' | cut -f1",
+}
+
+
+@pytest.mark.parametrize("shell", _ASK)
+def test_a_shell_completes_commands_options_and_jobs(
+    shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not here")
+    (tmp_path / "reconcile.toml").write_text(
+        '[jobs.photos]\nsource = "a"\ntarget = "./b"\n[jobs.phone]\nsource = "a"\ntarget = "./c"\n'
+    )
+    (tmp_path / "reconcile.toml").chmod(0o644)
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment |= {"PWD": str(tmp_path), "PYTHONPATH": str(ROOT)}
+
+    def complete(line: str) -> set[str]:
+        done = subprocess.run(
+            [shell, "-c", _ASK[shell].replace("LINE", line)],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stderr == ""
+        return set(done.stdout.split())
+
+    assert complete("reconcile ver") == {"verify"}
+    assert complete("reconcile run pho") == {"photos", "phone"}
+    assert complete("reconcile plan --mirror --max-del") == {"--max-delete"}
 
 
 # Wrong usage

@@ -348,6 +348,8 @@ def test_init_writes_what_was_typed_and_it_runs(project: Path, cli: Cli) -> None
     before = text.replace("retries = 0", "retries = 0 # mine")
     _write(project, before)
     assert cli("init", "b", "me@host:b", "--name", "other")[0] == 0
+    assert cli("init", "third", "b", "me@host:c")[0] == 0
+    assert '[jobs.third]\nsource = "b"\ntarget = "me@host:c"\n' in (project / "reconcile.toml").read_text()
     assert (project / "reconcile.toml").read_text().startswith(before)
     assert 'source = "b"\ntarget = "me@host:b"\n' in (project / "reconcile.toml").read_text()
     assert (project / ".gitignore").read_text() == "/out\nsnapshots/\n"
@@ -362,7 +364,7 @@ def test_init_writes_what_was_typed_and_it_runs(project: Path, cli: Cli) -> None
         (["a", "me:pw@host:x"], "DEST holds a password"),
         (["a", "./out", "--name", "one"], "there is a job 'one'"),
         (["a", "./out", "--name", "../x"], "--name takes a name"),
-        (["a", "./out", "more"], "unexpected extra argument"),
+        (["a", "./out", "more", "./x"], "unexpected extra argument"),
         (["a\udcff", "./out", "--name", "x"], "is no UTF-8"),
     ],
 )

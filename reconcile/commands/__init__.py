@@ -18,6 +18,7 @@ NAMES = (
     "doctor",
     "unlock",
     "trust",
+    "completion",
     "serve",
     "demo",
 )  # in the order of the help

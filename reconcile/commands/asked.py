@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -219,13 +219,3 @@ def _settle_loudness(context: click.Context, together: dict[str, Any]) -> None:
         typed = [name for name in (one, other) if context.get_parameter_source(name) in _TYPED]
         if typed == [one]:
             together[other] = False
-
-
-def complete_names(context: click.Context, _: click.Parameter, begun: str) -> Iterator[str]:
-    """The jobs whose names begin so, for the shell."""
-    try:
-        file = find_job_file(context.params.get("config"))
-    except Exception:  # noqa: BLE001 - what is wrong is told by the command itself
-        return
-    if file is not None:
-        yield from (name for name in file.jobs if name.startswith(begun))

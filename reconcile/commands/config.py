@@ -11,6 +11,7 @@ import click
 
 from reconcile.commands import find_command
 from reconcile.commands.asked import Asked, find_asked
+from reconcile.commands.help import Grouped
 from reconcile.core.errors import Exit
 from reconcile.jobs.settings import settings_of
 from reconcile.jobs.writing import spell
@@ -40,15 +41,20 @@ def command(context: click.Context) -> None:
         context.exit(Exit.USAGE)
 
 
-@command.command("show")
+@command.command("show", cls=Grouped)
 @job_options
 @click.pass_context
 def show(context: click.Context, /, **values: Any) -> int:
     """Print what is in force of a job, and where each value comes from.
 
+    \b
+      reconcile config show                     of all jobs
+      reconcile config show photos              of one
+      reconcile config show photos --mirror     and with a flag
+
     A flag wins over RECONCILE_* in the environment, that over the job's own table, that over those that it
     inherits from and [defaults], and these over what is built in. Secrets are not shown.
-    """
+    """  # noqa: D301 - click takes the \\b for "do not wrap this"
     asked = find_asked(context, values)
     shown = {each.name: list(_settings(each)) for each in asked}
     if values["as_json"]:

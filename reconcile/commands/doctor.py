@@ -29,10 +29,15 @@ if TYPE_CHECKING:
 def command(context: click.Context, /, as_json: bool, **values: Any) -> int:
     """Show what a job may expect of DEST: the way there, the server, and what it does.
 
+    \b
+      reconcile doctor me@nas:photos
+      reconcile doctor sftp://me@nas:2222/~/photos --password-env NAS
+      reconcile doctor /mnt/usb/photos
+
     What can't be known from its words is tried, in a folder of our own in DEST, which goes again. A DEST
     that is not there is not made. Exits with 0 if a job gets all that it may ask for, with 3 if not, with
     6 if DEST can't be reached.
-    """
+    """  # noqa: D301 - click takes the \\b for "do not wrap this"
     reporter = make_reporter("doctor", as_json=as_json)
     session: Session = context.obj
     session.reporter = reporter

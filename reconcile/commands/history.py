@@ -27,8 +27,13 @@ _LAST = 20  # runs that are shown
 def command(context: click.Context, /, count: int, **values: Any) -> int:
     """Show what became of the runs of a job; with a number after it, all that one run did.
 
+    \b
+      reconcile history                      of all jobs
+      reconcile history photos               of one
+      reconcile history photos 118           what its run 118 did
+
     Takes the flags of run, and makes no connection.
-    """
+    """  # noqa: D301 - click takes the \\b for "do not wrap this"
     names, number = _split(values["names"])
     jobs = find_jobs(context, {**values, "names": names})
     if number is not None and len(jobs) != 1:

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from reconcile.commands import find_command
 from reconcile.commands.asked import carry_out_jobs
+from reconcile.commands.help import Grouped
 from reconcile.commands.run import begin_job, finish_job
 from reconcile.config import check_name, make_flags, make_job
 from reconcile.core.errors import Exit, UsageError
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _SITE: Mapping[str, Any] = {"default_excludes": True, "chmod": "D755,F644", "times": "ignore"}
 
 
-@click.command("init")
+@click.command("init", cls=Grouped)
 @click.option("--name", metavar="NAME", help="What the job is called.  [default: the name of SRC]")
 @click.option("--site", is_flag=True, help="For web sites: without .git and the like, readable for all.")
 @click.option("--user", is_flag=True, help="Into the user's own file, ~/.config/reconcile.toml.")
@@ -41,15 +42,19 @@ def command(context: click.Context, /, name: str | None, site: bool, user: bool,
 
     \b
       reconcile init                                     asks what to send where
-      reconcile init ~/photos me@nas:photos --mirror     writes it, with all flags that are given
+      reconcile init ~/photos me@nas:photos --mirror     writes that
       reconcile init public web:/srv/www --site
 
-    A file that is there gets one job more, and stays as it is otherwise. On a terminal the first plan of
+    The name may also come first: init NAME SRC DEST. A file that is there gets one job more, and stays as
+    it is otherwise. On a terminal the first plan of
     the job is shown, which tells whether the server lets you in.
     """  # noqa: D301 - click takes the \\b for "do not wrap this"
     session: Session = context.obj
     asking = session.may_ask() and not values["as_json"] and not values["quiet"]
-    source, target, asked = _what_to_send(context, values["names"], asking=asking)
+    names = values["names"]
+    if len(names) == 3 and name is None and ("/" in names[2] or ":" in names[2]):
+        name, *names = names
+    source, target, asked = _what_to_send(context, names, asking=asking)
     if user:
         path = users_file()
         if path is None or values["config"]:

@@ -10,6 +10,7 @@ import click
 from msgspec.structs import replace
 
 from reconcile.commands.asked import carry_out_jobs, to_do_it
+from reconcile.commands.help import Grouped
 from reconcile.config import make_flags, make_job
 from reconcile.core.errors import Exit
 from reconcile.options import job_options
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from reconcile.told.hooks import Companion
 
 
-@click.command("run")
+@click.command("run", cls=Grouped)
 @click.option("-n", "--dry-run", is_flag=True, help="The same as plan.")
 @click.option(
     "--plan",
@@ -40,9 +41,14 @@ if TYPE_CHECKING:
 def command(context: click.Context, /, dry_run: bool, plan: str | None, **values: Any) -> int:
     """Bring DEST up to SRC: send what is new or changed, move what was moved.
 
+    \b
+      reconcile run ~/photos me@nas:photos    a folder to a server
+      reconcile run                           all jobs of reconcile.toml
+      reconcile run photos --mirror           one of them, with a flag more
+
     SRC/z/a becomes DEST/z/a; DEST and its parents are made. What was deleted here stays there unless
     --mirror is given.
-    """
+    """  # noqa: D301 - click takes the \\b for "do not wrap this"
     return carry_out_job(context, "plan" if dry_run else "run", values, plan=plan)
 
 

@@ -63,8 +63,13 @@ def command(
 ) -> int:
     """Show what starts a job by the clock: for cron, systemd, Windows, GitHub and GitLab.
 
+    \b
+      reconcile schedule                          of all jobs, daily at 03:15
+      reconcile schedule photos --weekly 'sun 03:15' --for cron
+      reconcile schedule photos --every 15m --install
+
     Takes the flags of run, which are part of what is started. Changes nothing without --install or --off.
-    """
+    """  # noqa: D301 - click takes the \\b for "do not wrap this"
     asked = find_asked(context, values)
     jobs = [make_job(make_flags(without_telling(each.values))) for each in asked]
     table = _read_table(daily, weekly, every)

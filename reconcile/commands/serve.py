@@ -29,8 +29,13 @@ def command(
 ) -> int:
     """Serve DIR by SFTP, for trying things out. Not for production.
 
+    \b
+      reconcile serve /tmp/there
+      reconcile serve /tmp/there --port 2222 --user me
+      reconcile serve /tmp/there --authorized-keys ~/.ssh/authorized_keys
+
     Ends with Ctrl-C. Without a password or keys given, a random password is made and printed.
-    """
+    """  # noqa: D301 - click takes the \\b for "do not wrap this"
     try:
         state: str | None = default_state_base()
     except UsageError:  # a user without a home: the host key is made anew each time

@@ -52,9 +52,14 @@ _PATHS = 5  # that fail, and are named
 def command(context: click.Context, /, max_age: str | None, remote: bool, **values: Any) -> int:
     """Show how jobs stand: the last run, what fails, when the next one is due.
 
+    \b
+      reconcile status                       all jobs
+      reconcile status photos --remote       one, with a look at the server
+      reconcile status --max-age 26h -q      exits with 3 if one is late
+
     Makes no connection without --remote. Takes the flags of run. Without a name it shows all jobs of
     reconcile.toml; where there is none, all that have run by SRC and DEST.
-    """
+    """  # noqa: D301 - click takes the \\b for "do not wrap this"
     most, now = _seconds(max_age), time.time()
     standings = _find_standings(context, values, remote=remote)
     old = [each for each in standings if most is not None and _is_older(each, most, now)]

@@ -42,9 +42,14 @@ _HOST = re.compile(r"(?:(.*)@)?(\[[^\]]*\]|[^:/@\[\]]*)(?::([0-9]*))?")
 def command(context: click.Context, /, host: str, yes_if: Sequence[str], replace: bool, **values: Any) -> int:
     """Show the key of HOST, and write it down once you say that it is the right one.
 
+    \b
+      reconcile trust nas.example.org
+      reconcile trust nas.example.org:2222 --yes-if SHA256:…
+      reconcile trust nas.example.org --replace      it has another key now
+
     HOST is a name as for ssh, with a user or a port if need be, or a DEST. Compare the fingerprint with
     what the server's own console or its administrator says. Exits with 4 if it is not trusted.
-    """
+    """  # noqa: D301 - click takes the \\b for "do not wrap this"
     pins = [pin for text in yes_if for pin in parse_pins(text, "--yes-if")]
     session: Session = context.obj
     flags = make_flags({"source": "", "target": _as_dest(host), **values})

@@ -29,9 +29,14 @@ if TYPE_CHECKING:
 def command(context: click.Context, /, job: str | None, holder: str | None, **values: Any) -> int:
     """Tell who holds the lock on the server (--lock remote), and with its --id take it away.
 
+    \b
+      reconcile unlock me@host:/srv/www --job www
+      reconcile unlock me@host:/srv/www --job www --id ID
+      reconcile unlock s3://bucket/www
+
     A lock that is not renewed for five minutes needs none of this. A run that is alive does nothing more
     once its lock is taken, and exits with 5. Exits with 5, too, if a lock is held and stays.
-    """
+    """  # noqa: D301 - click takes the \\b for "do not wrap this"
     name = NAMELESS if job is None else check_name(job)
     session: Session = context.obj
     session.reporter = make_reporter("unlock")

@@ -11,6 +11,7 @@ import click
 from msgspec.structs import replace
 
 from reconcile.commands.asked import carry_out_jobs
+from reconcile.commands.help import Grouped
 from reconcile.commands.run import begin_job, finish_job
 from reconcile.core.compare import Fault, Finding, Reading
 from reconcile.core.errors import Exit, Refused, UsageError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-@click.command("verify")
+@click.command("verify", cls=Grouped)
 @click.option("--strict", is_flag=True, help="What is not ours counts as wrong, as it does with --mirror.")
 @click.option("--deep", is_flag=True, help="Read back all files, and compare what is in them.")
 @click.option(
@@ -54,9 +55,14 @@ def command(
 ) -> int:
     """Compare DEST with what was left there, and change nothing.
 
+    \b
+      reconcile verify photos               is all there, as it was left?
+      reconcile verify photos --sample 2%   read back 2% of the content, too
+      reconcile verify photos --fix         bring again what is missing or changed
+
     Takes the flags of run. Tells what is missing, changed, or not ours. SRC is not looked at, and DEST need
     not be writable.
-    """
+    """  # noqa: D301 - click takes the \\b for "do not wrap this"
     reading = _what_to_read(deep, sample, budget)
     if fix and values["as_json"]:
         raise UsageError(
