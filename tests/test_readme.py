@@ -33,6 +33,14 @@ def test_every_command_and_option_is_there(name: str) -> None:
                 assert re.search(rf"`[^`]*{re.escape(option)}\b", TEXT), f"{name} {option}"
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_no_option_means_two_things(name: str) -> None:
+    spelled = [
+        name for option in find_command(name).params for name in (*option.opts, *option.secondary_opts)
+    ]
+    assert sorted(spelled) == sorted(set(spelled))
+
+
 def test_every_exit_code_is_there() -> None:
     for code in Exit:
         assert f"| {code.value} |" in TEXT

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from reconcile.core.errors import Exit, Interrupted, ReconcileError
-from reconcile.told import find_monitor
+from reconcile.told import tell_monitors
 
 if TYPE_CHECKING:
     from reconcile.process import Session
@@ -42,7 +43,7 @@ def fail(error: BaseException, session: Session) -> int:
             command, as_json="--json" in options, stdout=session.out, stderr=session.err
         )
         if options[:1] == ("run",) and command == "run":
-            find_monitor(args, reporter)
+            tell_monitors(_find_urls(args[1:]), reporter)
     status, code, message = _explain(error, reporter)
     reporter.fail(status, code, message)
     if (
@@ -56,6 +57,27 @@ def fail(error: BaseException, session: Session) -> int:
 
         traceback.print_exception(error)
     return code
+
+
+def _find_urls(args: Sequence[str]) -> Sequence[str]:
+    """Whom to ping that a run was not begun: as far as can be told of flags that were not understood."""
+    from reconcile.commands import find_command
+    from reconcile.jobs.pings import find_pings
+
+    options = [each for each in find_command("run").params if isinstance(each, click.Option)]
+    with_value = {name for option in options if not option.is_flag for name in option.opts}
+    given: dict[str, str] = {}
+    names: list[str] = []
+    left = list(args)
+    while left:
+        option, equals, value = left.pop(0).partition("=")
+        if not option.startswith("-"):
+            names.append(option + equals + value)
+        elif option in with_value and (equals or left):
+            given[option] = value if equals else left.pop(0)
+    if url := given.get("--ping") or os.environ.get("RECONCILE_PING"):
+        return [url]
+    return find_pings(names, given.get("--config") or os.environ.get("RECONCILE_CONFIG") or None)
 
 
 def own_up(code: int, reporter: Recorder | None) -> int:

@@ -110,7 +110,7 @@ def read_file(path: str, command: click.Command) -> JobFile:
     Raises UsageError that tells all that is wrong in it, each with its line, and Refused where others
     could have written it.
     """
-    text = _read_text(path)
+    text = read_text(path)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -258,7 +258,8 @@ def fill_in(text: str) -> str:
     return re.sub(r"\$?\$\{(?:([A-Za-z_][A-Za-z0-9_]*)\})?", look_up, text)
 
 
-def _read_text(path: str) -> str:
+def read_text(path: str) -> str:
+    """What is in the file. Raises UsageError, and Refused where others could have written it."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with open(fd, "rb") as file:

@@ -6,8 +6,7 @@ Nothing of it is imported for a run that is told to nobody.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +30,12 @@ def tell_monitor(url: str, reporter: Recorder) -> None:
     ping.start()
 
 
-def find_monitor(args: Sequence[str], reporter: Recorder) -> None:
-    """Have it pinged that a run was not even begun, if flags that were not understood name whom."""
-    from reconcile.told.ping import Ping, find_url
+def tell_monitors(urls: Iterable[str], reporter: Recorder) -> None:
+    """Have it pinged that a run was not even begun. What is no URL is passed over: it may be why."""
+    from reconcile.told.ping import Ping
 
-    if (url := find_url(args, os.environ)) is not None:
-        with suppress(UsageError):  # it is no URL: which may be what is told just now
+    for url in urls:
+        with suppress(UsageError):
             reporter.at_end.append(Ping(url, reporter.say).end)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from reconcile import __version__
@@ -17,7 +17,6 @@ from reconcile.core.errors import UsageError
 from reconcile.core.job import Ending
 from reconcile.report.endings import MOST, tell_end
 
-VARIABLE = "RECONCILE_PING"
 PATIENCE = 5.0  # seconds for each, with all attempts
 _ATTEMPTS = 3
 _PAUSE = 0.5  # seconds between two of them
@@ -49,19 +48,6 @@ class Ping:
         body = text.encode("utf-8", "backslashreplace")[-MOST:]
         if why := send(urlunsplit(self._url._replace(path=path)), body):
             self._say(f"the monitor at {self._url.hostname} did not hear of it: {why}")
-
-
-def find_url(args: Sequence[str], environment: Mapping[str, str]) -> str | None:
-    """The monitor's URL, where the flags are not understood, or not read yet."""
-    found = None
-    for place, arg in enumerate(args):
-        if arg == "--":
-            break
-        if arg == _OPTION and place + 1 < len(args):
-            found = args[place + 1]
-        elif arg.startswith(f"{_OPTION}="):
-            found = arg.partition("=")[2]
-    return found or environment.get(VARIABLE) or None
 
 
 def send(url: str, body: bytes) -> str:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+from reconcile.cli import main
 from tests.support.processes import bound_by_permissions
 
 COUNTED = ("create", "modify", "move", "delete", "mkdir", "setmeta")
@@ -96,6 +101,32 @@ class Reconcile:
         ran = self("plan", *args)
         assert ran.code == 0, ran.out + ran.err
         return ran
+
+
+class ReconcileHere(Reconcile):
+    """The same in this process, a tenth as dear: for what needs no process of its own."""
+
+    def __call__(
+        self, command: str, *args: str, json_out: bool = True, env: Mapping[str, str] | None = None
+    ) -> Ran:
+        """Run ``command`` with more flags and environment variables."""
+        argv = self.argv(command, *args, *(["--json"] if json_out else []))[3:]
+        heeded = {
+            number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        }
+        with (
+            tempfile.TemporaryFile("w+", errors="surrogateescape") as out,
+            tempfile.TemporaryFile("w+", errors="surrogateescape") as err,
+            redirect_stdout(out),
+            redirect_stderr(err),
+            patch.dict(os.environ, env or {}),
+        ):
+            code = main(argv)
+            for number, handler in heeded.items():
+                signal.signal(number, handler)
+            out.seek(0)
+            err.seek(0)
+            return Ran(code, out.read(), err.read())
 
 
 def _environment() -> dict[str, str]:

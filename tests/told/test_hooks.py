@@ -11,7 +11,7 @@ import pytest
 
 from reconcile.core.errors import Exit
 from reconcile.state.lock import hold_lock
-from tests.support.command import Reconcile
+from tests.support.command import Reconcile, ReconcileHere
 from tests.support.processes import alive, wait_for
 
 
@@ -27,7 +27,7 @@ def job(source: Path, dest: Path, state: Path, log: Path) -> Reconcile:
     (source / "a").write_text("a")
     note = f'echo "$RECONCILE_RUN_HOOK $RECONCILE_RUN_STATUS $RECONCILE_RUN_EXIT_CODE" >> {log}'
     hooks = ("--before", "--after", "--on-success", "--on-failure")
-    return Reconcile(source, str(dest), state, [word for hook in hooks for word in (hook, note)])
+    return ReconcileHere(source, str(dest), state, [word for hook in hooks for word in (hook, note)])
 
 
 def test_a_run_that_goes_well(job: Reconcile, log: Path) -> None:
@@ -58,13 +58,13 @@ def test_if_what_goes_before_fails_nothing_is_done(job: Reconcile, log: Path, de
 
 
 def test_what_goes_before_may_make_the_source(source: Path, dest: Path, state: Path) -> None:
-    job = Reconcile(source / "later", str(dest), state)
+    job = ReconcileHere(source / "later", str(dest), state)
     job.run("--before", f"mkdir {source}/later && touch {source}/later/made")
     assert (dest / "made").exists()
 
 
 def test_no_other_run_is_at_work_meanwhile(source: Path, dest: Path, state: Path, tmp_path: Path) -> None:
-    job = Reconcile(source, str(dest), state)
+    job = ReconcileHere(source, str(dest), state)
     job.run()
     (folder,) = state.iterdir()
     with hold_lock(str(folder)):
@@ -113,7 +113,9 @@ def test_what_the_environment_names_does_not_go_round_in_circles(
     names = {
         "RECONCILE_BEFORE": f"echo once >> {tmp_path}/log; env | grep -c ^RECONCILE_BEFORE >> {tmp_path}/log"
     }
-    assert Reconcile(source, str(dest), state)("run", "--on-success", "true", env=names).code == Exit.FATAL
+    assert (
+        ReconcileHere(source, str(dest), state)("run", "--on-success", "true", env=names).code == Exit.FATAL
+    )
     assert (tmp_path / "log").read_text() == "once\n0\n"
 
 
@@ -127,7 +129,7 @@ def test_a_name_that_is_no_text(job: Reconcile, source: Path, log: Path) -> None
     odd = source / os.fsdecode(b"\xff")
     odd.mkdir()
     (odd / "a").touch()
-    other = Reconcile(odd, job.target, job.state)
+    other = ReconcileHere(odd, job.target, job.state)
     other.run("--on-success", f"printf %s $RECONCILE_RUN_SOURCE > {log}")
     assert log.read_bytes() == os.fsencode(odd)
 
@@ -137,7 +139,7 @@ def test_terminated_while_it_prepares(source: Path, dest: Path, state: Path, tmp
     pid, told = tmp_path / "pid", tmp_path / "told"
     waits = f"echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 600"
     flags = ["--before", waits, "--after", f"touch {tmp_path}/tidied", "--on-failure", f"cat > {told}"]
-    process = Reconcile(source, str(dest), state, flags).start("run")
+    process = ReconcileHere(source, str(dest), state, flags).start("run")
     wait_for(pid.exists, "the command before", seconds=60)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == Exit.TERMINATED
@@ -152,7 +154,7 @@ def test_terminated_while_it_connects(source: Path, state: Path, tmp_path: Path)
     flags = ["--after", f"echo tidied >> {told}", "--on-failure", f"cat >> {told}"]
     with socket.create_server(("127.0.0.1", 0)) as mute:
         url = f"sftp://me@127.0.0.1:{mute.getsockname()[1]}/dest"
-        process = Reconcile(source, url, state, flags).start("run")
+        process = ReconcileHere(source, url, state, flags).start("run")
         line, _ = mute.accept()
         with line:
             process.send_signal(signal.SIGTERM)

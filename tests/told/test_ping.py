@@ -8,19 +8,19 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from reconcile.cli import main
 from reconcile.core.errors import Exit, UsageError
 from reconcile.core.job import Ending, Result
 from reconcile.serve.files import File, Files
 from reconcile.serve.server import Server
 from reconcile.told import ping as pinging
-from reconcile.told.ping import Ping, find_url
+from reconcile.told.ping import Ping
 from tests.faults.conftest import TORTURE
-from tests.support.command import Reconcile
+from tests.support.command import Reconcile, ReconcileHere
 from tests.support.monitor import Monitor, no_proxy
 from tests.support.mounts import in_memory, mounted
 
@@ -43,7 +43,7 @@ def monitor() -> Iterator[Monitor]:
 @pytest.fixture
 def job(source: Path, dest: Path, state: Path, monitor: Monitor) -> Reconcile:
     (source / "a").write_text("a")
-    return Reconcile(source, str(dest), state, ["--ping", monitor.url])
+    return ReconcileHere(source, str(dest), state, ["--ping", monitor.url])
 
 
 # What is said
@@ -59,7 +59,8 @@ def test_a_run_that_goes_well(job: Reconcile, monitor: Monitor) -> None:
 
 def test_problems_are_told(job: Reconcile, monitor: Monitor) -> None:
     (job.source / "theirs").touch(mode=0)
-    assert replace(job, bound=True)("run").code == Exit.PROBLEMS
+    bound = Reconcile(job.source, job.target, job.state, job.flags, bound=True)
+    assert bound("run").code == Exit.PROBLEMS
     assert monitor.paths == ["/start", "/3"]
     assert "problem: theirs: " in monitor.heard[1][1]
 
@@ -72,7 +73,7 @@ def test_nothing_is_pinged_but_a_run(job: Reconcile, monitor: Monitor) -> None:
 
 
 def test_the_environment_names_it(source: Path, dest: Path, state: Path, monitor: Monitor) -> None:
-    job = Reconcile(source, str(dest), state)
+    job = ReconcileHere(source, str(dest), state)
     assert job("run", env={"RECONCILE_PING": monitor.url}).code == Exit.OK
     assert monitor.paths == ["/start", ""]
 
@@ -117,7 +118,7 @@ def test_terminated_while_it_sends(
     with Server(tmp_path / "served", user="me", password="pw", interface=Halting) as server:
         (tmp_path / "hosts").write_text(f"[127.0.0.1]:{server.port} {' '.join(server.host_key)}\n")
         flags = ["--ping", monitor.url, "--known-hosts", str(tmp_path / "hosts"), "--password-env", "SECRET"]
-        argv = Reconcile(source, f"sftp://me@127.0.0.1:{server.port}/dest", state, flags).argv("run")
+        argv = ReconcileHere(source, f"sftp://me@127.0.0.1:{server.port}/dest", state, flags).argv("run")
         with subprocess.Popen(
             argv, env=os.environ | {"SECRET": "pw"}, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
         ) as process:
@@ -138,7 +139,7 @@ def test_terminated_while_it_connects(
     """Nothing is at risk there, so it ends at once: in the signal's handler."""
     with socket.create_server(("127.0.0.1", 0)) as mute:
         url = f"sftp://me@127.0.0.1:{mute.getsockname()[1]}/dest"
-        process = Reconcile(source, url, state, ["--ping", monitor.url]).start("run")
+        process = ReconcileHere(source, url, state, ["--ping", monitor.url]).start("run")
         line, _address = mute.accept()
         with line:
             process.send_signal(signal.SIGTERM)
@@ -150,7 +151,7 @@ def test_terminated_while_it_connects(
 @pytest.mark.parametrize("_", range(TRIES))
 def test_terminated_while_it_pings_that_it_starts(source: Path, dest: Path, state: Path, _: int) -> None:
     with Monitor(holds=1) as monitor:
-        process = Reconcile(source, str(dest), state, ["--ping", monitor.url]).start("run")
+        process = ReconcileHere(source, str(dest), state, ["--ping", monitor.url]).start("run")
         monitor.wait(1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == Exit.TERMINATED
@@ -162,7 +163,7 @@ def test_the_disk_here_is_full(source: Path, dest: Path, tmp_path: Path, monitor
     for number in range(200):
         (source / f"{number} {'x' * 100}").touch()
     with mounted(tmp_path / "full", *in_memory("16k")):
-        job = Reconcile(source, str(dest), tmp_path / "full", ["--ping", monitor.url])
+        job = ReconcileHere(source, str(dest), tmp_path / "full", ["--ping", monitor.url])
         assert job("run").code == Exit.FATAL
     assert monitor.paths == ["/start", "/1"]
     assert "No space left on device" in monitor.heard[1][1]
@@ -173,7 +174,10 @@ def test_nobody_is_there(source: Path, state: Path, monitor: Monitor, _: int) ->
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     flags = ["--ping", monitor.url, "--retries", "0"]
-    assert Reconcile(source, f"sftp://me@127.0.0.1:{port}/dest", state, flags)("run").code == Exit.UNREACHABLE
+    assert (
+        ReconcileHere(source, f"sftp://me@127.0.0.1:{port}/dest", state, flags)("run").code
+        == Exit.UNREACHABLE
+    )
     assert monitor.paths == ["/start", "/6"]
 
 
@@ -191,6 +195,61 @@ def test_flags_are_wrong(job: Reconcile, monitor: Monitor, wrong: list[str], _: 
     assert job("run", *wrong).code == Exit.USAGE
     assert monitor.paths[-1] == "/2"
     assert "error: " in monitor.heard[-1][1]
+
+
+FILE = """
+[defaults]
+ping = "{url}/all"
+[jobs.one]
+source = "src"
+target = "./one"
+[jobs.two]
+inherit = "one"
+ping = "${{CHECK}}/two"
+{wrong}
+"""
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        ((), ["/all/2", "/two/2"]),
+        (("two",), ["/two/2"]),
+        (("-v", "--timeout", "5", "two"), ["/two/2"]),
+        (("none",), []),
+        (("two", "--ping=URL/three"), ["/three/2"]),
+        (("src", "./one", "--no-such"), []),
+    ],
+)
+def test_the_file_is_wrong(
+    tmp_path: Path, monitor: Monitor, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], told: list[str]
+) -> None:
+    (tmp_path / "reconcile.toml").write_text(FILE.format(url=monitor.url, wrong="mirorr = true"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CHECK", monitor.url)
+    code = run_here(["run", *(arg.replace("URL", monitor.url) for arg in args)])
+    assert (code, sorted(monitor.paths)) == (Exit.USAGE, told)
+
+
+def test_a_file_that_somebody_else_may_write_names_nobody(
+    tmp_path: Path, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "reconcile.toml").write_text(FILE.format(url=monitor.url, wrong=""))
+    (tmp_path / "reconcile.toml").chmod(0o666)
+    monkeypatch.chdir(tmp_path)
+    assert run_here(["run"]) == Exit.REFUSED
+    assert monitor.paths == []
+
+
+def run_here(args: list[str]) -> int:
+    """In this process, with its handlers of signals put back."""
+    heeded = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in heeded}
+    try:
+        return main(args)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 # Who does not listen
@@ -250,10 +309,3 @@ def test_what_is_no_url_is_said_without_repeating_it(url: str) -> None:
     with pytest.raises(UsageError) as error:
         Ping(url, pytest.fail)
     assert "secret" not in str(error.value)
-
-
-def test_the_url_is_found_where_flags_are_not_understood() -> None:
-    assert find_url(["run", "--what", "--ping", "http://a"], {}) == "http://a"
-    assert find_url(["run", "--ping=http://a", "--ping=http://b"], {"RECONCILE_PING": "c"}) == "http://b"
-    assert find_url(["run", "--", "--ping", "http://a"], {"RECONCILE_PING": "c"}) == "c"
-    assert find_url(["run", "--ping"], {}) is None
