@@ -118,7 +118,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     scheme = scheme_of(target)
     shared = flags.state == REMOTE
     if shared:
-        _check_shared(flags)
+        _check_shared()
     state = None if shared else _expand(flags.state, "--state")
     base = default_state_base() if state is None else os.path.abspath(state)
     moved_from = _expand(flags.moved_from, "--moved-from")
@@ -130,7 +130,9 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     if shared:
         base = os.path.join(base, REMOTE)
     former = None if moved_from is None else _as_given(moved_from)
-    place = find_place(base, source, target, former, name, chosen=state is not None)
+    place = find_place(base, source, target, None if shared else former, name, chosen=state is not None)
+    if shared:  # whether that is what the state is of shows once it was fetched
+        place = replace(place, formerly=former or "")
     if flags.ours and not place.former and not has_snapshot(place.folder):  # a job of a file, and new there
         with suppress(UsageError):  # a user without a home has no state there
             before = find_place(default_state_base(), source, target, name=name)
@@ -198,14 +200,12 @@ def make_visit(flags: Flags, *, interactive: bool = False) -> Job:
     return Job(source="", target=target, state="", options=options, login=login)
 
 
-def _check_shared(flags: Flags) -> None:
+def _check_shared() -> None:
     if os.path.lexists(REMOTE):
         _refuse(
             f"--state {REMOTE} keeps the state at DEST, and there is a folder of that name here: write "
             f"--state ./{REMOTE} if that is meant, or run from another folder"
         )
-    if flags.moved_from is not None:
-        _refuse(f"--moved-from means nothing with --state {REMOTE}: it goes by --job, wherever SRC is")
 
 
 def _how_to_reach(flags: Flags, interactive: bool) -> tuple[Target, object]:

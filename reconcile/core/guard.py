@@ -107,6 +107,8 @@ def guard_name(plan: Plan, old: DirectorySnapshot, job: Job, changes: Iterable[C
     come = (action.path for action in plan.actions if action.op is Op.CREATE and action.kind is Kind.FILE)
     vanished = (each.path for each in gone if each.old is not None and each.old.kind is Kind.FILE)
     missing = len(gone) - moved - _count_rehashed(vanished, come)
+    if missing <= 0:
+        return
     total = _count(plan, old, math.inf) - count_kept(old)
     if 2 * missing > total:
         raise Refused(

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import Locked, Refused, UsageError
 from reconcile.core.job import Result
-from reconcile.core.model import Action, DirectorySnapshot, Entry, Kind, Op, PlainDirectory, Stamp
+from reconcile.core.model import Action, DirectorySnapshot, Entry, Kind, Op, PlainDirectory, Reason, Stamp
 from reconcile.phases.verify import verify
 from reconcile.report import Recorder
 from reconcile.run import make_plan, run
@@ -336,6 +336,40 @@ def test_the_word_is_no_folder(machines: Two, tmp_path: Path, dest: Path) -> Non
         laptop.run()
     laptop.run(state="./remote", adopt_existing=True)
     assert list((tmp_path / "remote").iterdir())
-    (tmp_path / "remote").rename(tmp_path / "elsewhere")
-    with pytest.raises(UsageError, match="--moved-from"):
-        laptop.run(moved_from="/old")
+
+
+def test_another_folder_by_the_same_name_is_refused(machines: Two, dest: Path) -> None:
+    laptop, runner = machines
+    laptop.run()
+    before = looks(dest)
+    shutil.rmtree(runner.source)
+    build_tree(runner.source, {"another": "folder"})
+    for do in (runner.plan, runner.run, runner.run):
+        with pytest.raises(Refused, match=f"--moved-from '{laptop.source}'"):
+            do(allow_mass_delete=True)
+    assert looks(dest) == before
+    assert not runner.run(allow_mass_delete=True, moved_from=str(laptop.source)).problems
+    is_at_dest(runner)
+    assert runner.run(allow_mass_delete=True).plan.empty
+
+
+def test_a_state_that_was_removed_from_dest_is_no_disaster(machines: Two, dest: Path) -> None:
+    laptop, runner = machines
+    (laptop.source / "gone").write_text("gone")
+    laptop.run()
+    (laptop.source / "gone").unlink()
+    shutil.rmtree(dest / ".reconcile")
+    with pytest.raises(Refused, match="--start-over"):
+        laptop.run(adopt_existing=True)
+    with pytest.raises(Refused, match="--adopt-existing"):
+        runner.run()
+    for machine, flag in ((runner, "adopt_existing"), (laptop, "start_over")):
+        heard = Said()
+        result = machine.run(heard, **{flag: True})
+        assert [action.bytes for action in result.ended if action.bytes] == []
+        assert not result.problems
+        orphans = [note.path for note in result.notes if note.reason is Reason.ORPHAN]
+        assert orphans == ["gone"]
+        assert (dest / "gone").exists()
+    assert [action.path for action in runner.run(adopt_orphans=True).ended] == ["gone"]
+    is_at_dest(laptop)
