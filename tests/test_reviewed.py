@@ -10,22 +10,31 @@ import shlex
 import shutil
 import signal
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from reconcile.cli import main
 from reconcile.config import Flags, make_job
+from reconcile.core.diff import diff, fill, infer, unread
 from reconcile.core.errors import ReconcileError, Refused, UsageError
-from reconcile.core.job import Job, Result, Reviewed
-from reconcile.core.model import NS, Action, Entry, Kind, Op, Stamp
+from reconcile.core.job import Job, Options, Result, Reviewed
+from reconcile.core.model import NS, Action, Change, Entry, Kind, Op, Plan, Stamp
+from reconcile.core.plan import make_plan as plan_from
+from reconcile.core.reviewed import check_same, leave_others
 from reconcile.report import Recorder
 from reconcile.run import make_plan, run
 from reconcile.state.journal import begin_journal
 from reconcile.state.saved import Saved, read_plan, save_plan
+from tests.support.jobs import JobTo
+from tests.support.quirky import Quirk
 from tests.support.trees import File, Link, Tree, assert_same_tree, build_tree, read_tree
+from tests.support.world import Edit, Steps, trees
+from tests.support.world import World as InMemory
 
 OLD = 1_600_000_000
 FLAGS = {"mirror": True, "exclude": ("a", "b"), "max_delete": None}
@@ -303,6 +312,54 @@ def test_a_file_that_changes_while_it_is_sent_is_not_sent_as_it_is_then(
     result = run(job, Meddling("run"))
     assert [problem.path for problem in result.problems] == ["changes"]
     assert (world.dest / "changes").read_text() == "one"
+
+
+def planned_of(world: InMemory, options: Options, *, of: Iterable[Action] | None = None) -> Plan:
+    """A plan that knows all it would send; ``of``: with what is left of the changes beside a reviewed one."""
+    scan = world.local.scan(())
+    changes: Sequence[Change] = diff(world.snapshot, scan, world.filter, options)
+    changes = infer(changes if of is None else leave_others(changes, of), options)
+    changes = infer(fill(changes, world.local.read(unread(changes, all_of_it=True)), set()), options)
+    return plan_from(world.snapshot, scan, changes, options)
+
+
+def within(top: str, steps: Steps) -> Steps:
+    """The same edits in a folder."""
+    edits = [step for step in steps if isinstance(step, Edit)]
+    return [Edit(e.what, f"{top}/{e.path}", f"{top}/{e.other}", e.content) for e in edits]
+
+
+@given(trees(), trees(), trees(), st.booleans())
+def test_whatever_happens_elsewhere_is_no_difference(
+    first: Steps, second: Steps, third: Steps, mirror: bool
+) -> None:
+    world, options = InMemory(), Options(mirror=mirror)
+    world.edit([*within("x", first), *within("y", first)])
+    world.reconcile(options)
+    world.edit(within("x", second))
+    reviewed = list(planned_of(world, options).actions)
+    world.edit(within("y", third))
+    check_same(reviewed, planned_of(world, options, of=reviewed))
+
+
+def test_a_plan_is_carried_out_on_a_server(job_to: JobTo, source: Path, served: Path) -> None:
+    """That tells of links where they lead, as a whole path."""
+    job = job_to(Quirk.READLINK_WHOLE)
+    build_tree(source, BEFORE)
+    run(job, Recorder("run"))
+    (source / "old").rename(source / "moved")
+    (source / "changes").write_text("two")
+    (source / "link").unlink()
+    (source / "link").symlink_to("mode")
+    planned = make_plan(replace(job, exact=True), Recorder("plan"))
+    reviewed = Reviewed(*planned.footing, list(planned.plan.actions))
+    (served / "dest/old/x").write_text("theirs")
+    with pytest.raises(Refused, match="'old/x' is not as it was left there"):
+        run(replace(job, reviewed=reviewed, exact=True), Recorder("run"))
+    shutil.copy2(source / "moved/x", served / "dest/old/x")
+    result = run(replace(job, reviewed=reviewed, exact=True), Recorder("run"))
+    assert what(result.ended) == what(reviewed.actions)
+    assert_same_tree(source, served / "dest", ignore=[".reconcile"])
 
 
 # The file

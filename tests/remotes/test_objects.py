@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import ConnectionLost, Refused, UsageError
-from reconcile.core.job import Job, Options, Reporter, Result, Stop
+from reconcile.core.job import Job, Options, Reporter, Result, Reviewed, Stop
 from reconcile.core.model import OURS, Action, Op, Outcome, Publish
 from reconcile.core.paths import ancestors
 from reconcile.remotes import SCHEMES, Memory, Remote, Scheme, open_remote, parse_target
@@ -69,6 +69,25 @@ def push(tmp_path: Path) -> Push:
     source = tmp_path / "source"
     source.mkdir()
     return Push(source, Flags(str(source), f"mem://{NAME}", state=str(tmp_path / "state")))
+
+
+def test_a_plan_that_was_looked_at_is_carried_out_or_refused(push: Push) -> None:
+    """Where there are no directories, and no renames: what moves is sent, or copied there."""
+    push({"a": {"x": "x", "y": "y" * 9}, "b": "b", "c": {"z": "z"}})
+    (push.source / "a").rename(push.source / "moved")
+    (push.source / "b").write_text("changed")
+    (push.source / "c/z").unlink()
+    job = push.job(mirror=True)
+    planned = make_plan(replace(job, exact=True), Heard())
+    job = replace(job, reviewed=Reviewed(*planned.footing, list(planned.plan.actions)), exact=True)
+    objects.BUCKETS[NAME]["a/x"] = b"theirs"
+    with pytest.raises(Refused, match="'a/x' is not as it was left there"):
+        run(job, Heard())
+    objects.BUCKETS[NAME]["a/x"] = b"x"
+    result = run(job, Heard())
+    assert not result.problems
+    assert [(a.op, a.path) for a in result.done] == [(a.op, a.path) for a in planned.done]
+    assert push.there() == push.here()
 
 
 TREE: Tree = {
