@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from reconcile.apply.arrived import tell_by_content
 from reconcile.apply.levels import by_depth, find_out, way_home
 from reconcile.core.fold import Fold, fold
 from reconcile.core.model import (
@@ -29,12 +30,21 @@ from reconcile.source.files import Source, SourceError
 from reconcile.state.journal import Leftover
 
 
-def recover(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: Source) -> DirectorySnapshot:
+def recover(
+    old: DirectorySnapshot,
+    leftover: Leftover,
+    remote: Remote,
+    source: Source,
+    say: Callable[[str], None] | None = None,
+) -> DirectorySnapshot:
     """The snapshot that is true after the interrupted run, whose folder is fenced off.
 
-    Puts back what it had parked. Raises ConnectionLost.
+    Puts back what it had parked. ``say``: where times prove nothing, what may have arrived is read back, and
+    that is told what may take long. Raises ConnectionLost.
     """
     outcomes = list(_know(old, leftover, remote, source))
+    if say is not None:
+        outcomes = list(tell_by_content(outcomes, remote, source, say))
     ways = _choose_ways(leftover, outcomes, remote)
     outcomes += map(_came_home, ways.at_home)
     homes = [way_home(action) for action in ways.back]

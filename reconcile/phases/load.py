@@ -249,7 +249,8 @@ def _recover(run: Held, old: DirectorySnapshot, leftover: Leftover, *, repair: b
             return foresee(old, leftover, footing, run.remote, run.source)
         run.remote.begin(footing, name_run(run.job.state), resume=True, before=leftover.actions)
         marks = run.remote.marks if footing.fresh in run.remote.marks else footing.marks
-        new = recover(old, leftover, run.remote, run.source)
+        say = None if run.job.options.keep_times else run.reporter.say
+        new = recover(old, leftover, run.remote, run.source, say)
         new = replace(new, serial=old.serial + 1, settled="", marks=marks)
         run.keep(new)
         if not run.job.options.start_over:

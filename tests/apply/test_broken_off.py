@@ -69,3 +69,29 @@ def test_a_lost_state(
     job.run("--adopt-existing", *FILTER)
     assert contents(dest) == contents(source)
     assert job.run(*FILTER, "--refresh").counts == {}
+
+
+def test_what_has_arrived_is_told_by_content_where_times_prove_nothing(
+    job: Reconcile, source: Path, dest: Path, shim_sshd: Sshd
+) -> None:
+    ignoring = ("--times", "ignore")
+    build_tree(source, {"old": "old"})
+    job.run(*ignoring)
+    build_tree(source, {"old": "new", **{f"n{number}": f"content {number}" for number in range(9)}})
+    shim_sshd.arm(Fault("close", 6, "RENAME", "/n", "after"))
+    assert job("run", *ignoring, "--retries", "0").code == 6
+    arrived = {path.name: path.stat().st_ino for path in dest.glob("n*")}
+    assert 2 < len(arrived) < 9
+    theirs, *others = sorted(arrived)
+    (dest / theirs).write_text("CONTENT 0")  # somebody else's by now, and of the same size
+    first = job.plan(*ignoring)
+    assert contents(dest)[theirs] == b"CONTENT 0"
+    assert first.counts.keys() == {"create", "modify"}
+    ran = job.run(*ignoring)
+    assert "may have arrived: they are read back and compared" in str(ran.document["notes"])
+    assert ran.counts == {"create": 9 - len(others), "modify": 1}
+    assert contents(dest) == contents(source)
+    assert {name: (dest / name).stat().st_ino for name in others} == {name: arrived[name] for name in others}
+    kept = [path.read_text() for path in dest.glob(".reconcile/*/*/trash/kept/**/n*")]
+    assert kept == ["CONTENT 0"]
+    assert job.run(*ignoring, "--refresh").counts == {}
