@@ -40,8 +40,8 @@ _OPTIONS = [
     click.option(
         "--ci",
         is_flag=True,
-        help="For a job of a CI: --times ignore, --chmod D755,F644, --check-mark and --default-excludes, "
-        "where nothing else is said of these.",
+        help="For a job of a CI: --state remote, --times ignore, --chmod D755,F644, --check-mark and "
+        "--default-excludes, where nothing else is said of these.",
     ),
     click.option("--mirror", is_flag=True, help="Delete on the remote what was deleted here."),
     click.option(

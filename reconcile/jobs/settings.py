@@ -22,6 +22,7 @@ TYPED_ONLY = frozenset(
 )
 # What --ci stands for: a checkout has new times, and the modes of whoever made it, and its machine forgets.
 IN_CI: Mapping[str, Any] = {
+    "state": "remote",
     "times": "ignore",
     "chmod": "D755,F644",
     "check_mark": True,
