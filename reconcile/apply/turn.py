@@ -55,6 +55,7 @@ class RemoteLock:
         self._wait = wait
         self._stop = stop
         self._holder = Holder("")
+        self.names: Sequence[str] = ()  # all in the store, as our turn had begun
         self._number = 0  # of our turn; 0: it is somebody else's
         self._renewed = 0.0  # by our clock: when the last renewal that was answered was asked for
         self._asked = 0.0  # when the last one was
@@ -192,6 +193,7 @@ class RemoteLock:
             store.claim(name_end(self._job, number))
             return False
         self._number, self._renewed, self._asked = number, began, began
+        self.names = after
         if not before.is_over:
             self._shut_off(remote, before)
         if len(old := turns.outdated({*names, *after}, self._job, number)) >= _MANY:

@@ -93,12 +93,16 @@ class Held(Struct, eq=False):
         else:
             self.shared.secure(lineage)
 
-    def _lock(self, lineage: str) -> None:
-        if self.lock is not None and self.lock.number:
+    def _lock(self, lineage: str) -> Sequence[str]:
+        """What was in the store as the turn began."""
+        if self.lock is None:
+            return ()
+        if self.lock.number:
             self.remote.take_turn(self.lock, lineage)
-        elif self.lock is not None:
+        else:
             with self.phase("lock"):
                 self.remote.take_turn(self.lock, lineage)
+        return self.lock.names
 
     def keep(self, snapshot: DirectorySnapshot, *, is_news: bool = True) -> None:
         """Save what DEST holds. Unless it ``is_news``, DEST has it already, for who looks from elsewhere."""

@@ -58,10 +58,11 @@ class _There(Struct, frozen=True):
 
 
 class Shared:
-    """What a run knows of it. ``take_turn``, told a lineage, has the lock from then on, or raises Locked."""
+    """What a run knows of it. ``take_turn``, told a lineage, has the lock from then on, or raises Locked; it
+    returns what was in the store as the turn began."""
 
     def __init__(
-        self, job: Job, remote: Remote, say: Callable[[str], None], take_turn: Callable[[str], None]
+        self, job: Job, remote: Remote, say: Callable[[str], None], take_turn: Callable[[str], Sequence[str]]
     ) -> None:
         self.is_unknown = False  # what is there can't be used, and is to be forgotten
         self._job = job
@@ -153,19 +154,19 @@ class Shared:
         return f"job-{self._job.name}."
 
     def _secure(self, lineage: str) -> None:
-        self._take_turn(lineage)
+        names = self._take_turn(lineage)
         self._is_ours = True
-        self._look()
+        self._note_names(names)
 
-    def _look(self) -> _There:
-        names = (name for name in self._store.names() if name.startswith(self._prefix))
+    def _note_names(self, names: Iterable[str]) -> _There:
+        names = (name for name in names if name.startswith(self._prefix))
         names = (name.removeprefix(self._prefix) for name in names)
         self._names = {name for name in names if re.fullmatch(_NAMES, name)}
         return _read(self._names)
 
     def _bring(self, *, repair: bool) -> None:
         known, last = _recall(self._job.state)
-        there = _read(self._names) if self._is_ours else self._look()
+        there = _read(self._names) if self._is_ours else self._note_names(self._store.names())
         number, value = self._find_newest(there, known, last)
         void = {n for n in there.states if n > number}  # taken by who died before there was a value
         if repair and not self._is_ours and (void or number in there.intents):

@@ -54,17 +54,11 @@ class Elsewhere(Scenario):
         (here,) = self.state.glob("remote/*")
         names = {path.name for path in here.iterdir()}
         assert not {name for name in names if name.startswith((".", "journal")) or name.endswith(".new")}
-        store = [path.name.split(".", 1)[1] for path in (self.dest / ".reconcile/store").iterdir()]
-        states = [name for name in store if name.endswith(".state")]
-        assert len(states) <= 2, f"states pile up: {states}"
-        left = {
-            name
-            for name in store
-            if not name.endswith((".state", ".over")) and name[:3] not in ("loc", "is-")
-        }
-        assert not left, f"left in the store: {left}"
-        number = recall(str(here), "copy")[2]
-        assert f"{number}.state" in states
+        newest = recall(str(here), "copy")[2]
+        store = self.dest / ".reconcile/store"
+        assert (store / f"job-default.{newest}.state/value").exists()
+        left = [path.name for what in ("intent", "part-*") for path in store.glob(f"*.{newest}.{what}")]
+        assert not left, f"left in the store: {left}"  # what is of states before goes with the next
 
     def leftovers(self) -> Iterator[str]:
         return (path for path in super().leftovers() if not path.startswith(".reconcile/store/"))

@@ -38,6 +38,9 @@ class TreeConformance(Conformance, LeaseConformance):
         assert store.get("state") is None
         assert store.drop("state")
         assert os.listdir(dest / ".reconcile/store") == []
+        build_tree(dest / ".reconcile/store", {".gone-0a": {"value": "of one who died while it was dropped"}})
+        store.drop_all(["state"])
+        assert os.listdir(dest / ".reconcile/store") == []
 
     def test_special_bits_of_directories_stay(self, bench: Bench) -> None:
         bench.upload({"d": {}})

@@ -54,13 +54,13 @@ def batches(items: Sequence[T], size: int) -> list[Sequence[T]]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def list_directory(site: Site, path: bytes) -> Recipe[Listing]:
+def list_directory(site: Site, path: bytes, *, as_shown: bool = False) -> Recipe[Listing]:
     """Names and attributes in a directory, ``.`` and ``..`` left out, in the server's order.
 
-    A link is shown as one, whatever the server says of it.
+    A link is shown as one, whatever the server says of it, unless it matters to nobody (``as_shown``).
     """
     opened: Handle | Status = yield Opendir(path)
-    return (yield from read_names(site, path, opened))
+    return (yield from read_names(site, path, opened, as_shown=as_shown))
 
 
 def list_for_sure(site: Site, path: bytes) -> Recipe[Listing]:
@@ -71,7 +71,9 @@ def list_for_sure(site: Site, path: bytes) -> Recipe[Listing]:
     return listing
 
 
-def read_names(site: Site, path: bytes, opened: Handle | Status) -> Recipe[Listing]:
+def read_names(
+    site: Site, path: bytes, opened: Handle | Status, *, as_shown: bool = False
+) -> Recipe[Listing]:
     """The same of a directory that was opened, or could not be."""
     listing = Listing()
     if isinstance(opened, Status):
@@ -94,7 +96,7 @@ def read_names(site: Site, path: bytes, opened: Handle | Status) -> Recipe[Listi
     yield Farewell(Close(opened.handle))
     if len(listing.names) + len(listing.bad) > MOST_NAMES:
         return Listing(failed=Status(Code.FAILED, ENDLESS))
-    if not site.quirks.readdir_shows:
+    if not site.quirks.readdir_shows and not as_shown:
         yield from _see_links(site, path, listing)
     return listing
 

@@ -82,7 +82,7 @@ class TreeStore:
 
     def names(self) -> list[str]:
         """See ``Store``."""
-        listing = self._driver.call(list_directory(self._site, _folder(self._site)))
+        listing = self._driver.call(list_directory(self._site, _folder(self._site), as_shown=True))
         if listing.failed is not None and not absent(listing.failed):
             raise self._driver.call(_failure(self._site, _folder(self._site), "list", listing.failed))
         return sorted(
@@ -107,7 +107,8 @@ class TreeStore:
 
     def drop_all(self, names: Iterable[str]) -> None:
         """See ``Store``."""
-        for _ in self._driver.run((_drop(self._site, self._at(name)) for name in names), TOGETHER):
+        dropping = [_drop(self._site, self._at(name)) for name in names]
+        for _ in self._driver.run([*dropping, _sweep(self._site)], TOGETHER):
             pass
 
     def beat(self, lease: Lease) -> Recipe[None]:
@@ -274,6 +275,14 @@ def _clear(site: Site, place: bytes) -> Recipe[Status]:
         yield [verb(path) for path in inner for verb in (Remove, Rmdir)]
         status = yield from act(Rmdir(place))
     return cast("Status", status)
+
+
+def _sweep(site: Site) -> Recipe[bool]:
+    """Clear what others have dropped who died before it was gone."""
+    listing = yield from list_directory(site, _folder(site), as_shown=True)
+    left = [name for name, _ in listing.names if name.startswith(os.fsdecode(_GONE))]
+    yield [_clear(site, _folder(site) + b"/" + os.fsencode(name)) for name in left]
+    return bool(left)
 
 
 def _unique(site: Site, prefix: bytes) -> bytes:
