@@ -21,7 +21,7 @@ from reconcile.core.chmod import parse_chmod
 from reconcile.core.errors import UsageError
 from reconcile.core.filters import check_patterns, make_filter
 from reconcile.core.job import AdoptBy, Fsync, Job, Links, Lock, OnDrift, OnStale, Options, Own, Perms, Target
-from reconcile.core.model import Kind
+from reconcile.core.model import Kind, Publish
 from reconcile.core.turns import NAMELESS
 from reconcile.home import absolute, expand_option, in_home
 from reconcile.remotes import parse_target, scheme_of
@@ -64,6 +64,8 @@ class Flags(Struct, frozen=True):
     only: tuple[str, ...] = ()
     min_age: str | None = None
     limit_rate: str | None = None
+    publish: str = _DEFAULTS.publish
+    publish_partial: bool = False
     last: tuple[str, ...] = ()
     links: str = Links.KEEP
     times: str = "keep"
@@ -160,6 +162,8 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             min_age=_moment(flags.min_age),
             limit_rate=_rate(flags.limit_rate),
             growing=_patterns(flags.growing, "--growing"),
+            publish=_publish(flags),
+            publish_partial=flags.publish_partial,
             last=_patterns(flags.last, "--last"),
             own=find_own(source, base, place.folder, files, dest),
             own_files=(*files, *(Own(name, f"is {what}") for name, what in dest.items())),
@@ -295,6 +299,12 @@ def _rate(text: str | None) -> float | None:
     if rate < _LEAST_RATE:
         _refuse("--limit-rate takes bytes a second, from 10k on: 500k, 2M, 1.5M")
     return rate
+
+
+def _publish(flags: Flags) -> Publish:
+    if flags.publish_partial and flags.publish != Publish.END:
+        _refuse("--publish-partial goes with --publish end; elsewhere what fails holds nothing back anyway")
+    return Publish(flags.publish)
 
 
 def _read_lines(name: str) -> list[str]:

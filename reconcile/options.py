@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from reconcile.core.job import AdoptBy, Fsync, Links, Lock, OnDrift, OnStale, Options, Perms
+from reconcile.core.model import Publish
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -113,6 +114,20 @@ _OPTIONS = [
         metavar="TIME",
         help="Leave to the next run what changed within the last 30s, 5m or 2h, say: files that may still be "
         "written.",
+    ),
+    click.option(
+        "--publish",
+        type=click.Choice([choice.value for choice in Publish]),
+        default=_DEFAULTS.publish.value,
+        show_default=True,
+        help="Put each file in its place as soon as it is there whole, or none before all are: then all at "
+        "once, documents last. If one can't be brought none is published, and what has come by then is not "
+        "sent again.",
+    ),
+    click.option(
+        "--publish-partial",
+        is_flag=True,
+        help="With --publish end: let the rest go if some files can't be brought.",
     ),
     click.option(
         "--last",

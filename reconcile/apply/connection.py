@@ -6,7 +6,7 @@ What may live here: when to connect, when to try again, and what then is to be a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -20,19 +20,19 @@ from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway, Unr
 from reconcile.core.job import Job, Reporter, Stop
 from reconcile.core.model import (
     Action,
+    Brought,
     Caps,
     Entry,
     Footing,
     Outcome,
     Plan,
     Problem,
-    Publish,
     Range,
     Seen,
     Stats,
     Tag,
 )
-from reconcile.remotes import NOTHING, Lease, Memory, Remote, Store, scheme_of
+from reconcile.remotes import NO_ENTRIES, NOTHING, Lease, Memory, Remote, Store, scheme_of
 from reconcile.source.files import Source
 from reconcile.state.names import name_run
 
@@ -61,6 +61,8 @@ class Retrying:
         self._before = Stats()  # of connections before
         self._lock: RemoteLock | None = None
         self._fruitless = 0  # losses in a row without an outcome, or content read back, between them
+        self._staged: dict[int, tuple[Brought, Remote]] = {}  # by the id of its action; and over what
+        self._leaving: Container[str] = ()
         self.was_open = False
         self.in_doubt = False  # a connection broke while it was prepared
 
@@ -211,19 +213,59 @@ class Retrying:
         """See ``Remote``."""
         return self._go_on(actions, lambda remote, left: remote.rescue(left), Stop())
 
-    def perform(
+    def room(self) -> int | None:
+        """See ``Remote``."""
+        return self._insist(lambda remote: remote.room())
+
+    def stage(
         self,
         actions: Sequence[Action],
         source: Source,
         stop: Stop | None = None,
-        publish: Publish = Publish.NOW,
+        known: Mapping[str, Entry] = NO_ENTRIES,
+        leaving: Container[str] = (),
+    ) -> Iterator[Brought | Outcome]:
+        """See ``Remote``. After a loss what was staged is taken over, and the rest is sent."""
+        left = {id(action): action for action in actions}
+        known, is_over = dict(known), False
+        self._leaving = leaving
+        while not is_over:
+            try:
+                remote = self.open()
+                for each in remote.stage(list(left.values()), source, stop, known, leaving):
+                    self._fruitless = 0
+                    action = each.action
+                    if isinstance(each, Outcome):
+                        del left[id(action)]
+                    else:
+                        self._staged[id(action)] = each, remote
+                        known[action.path] = each.held
+                    yield each
+                is_over = True
+            except ConnectionLost as lost:
+                self._reopen(lost)
+
+    def perform(
+        self, actions: Sequence[Action], source: Source, stop: Stop | None = None
     ) -> Iterator[Outcome]:
-        """See ``Remote``. What is left after a loss is all staged once more, if that is wanted."""
+        """See ``Remote``. What was staged over a connection that is lost is taken over before."""
         return self._go_on(
             actions,
-            lambda remote, left: remote.perform(left, source, stop, publish),
+            lambda remote, left: self._perform(remote, left, source, stop),
             Stop() if stop is None else stop,
         )
+
+    def _perform(
+        self, remote: Remote, actions: Sequence[Action], source: Source, stop: Stop | None
+    ) -> Iterator[Outcome]:
+        staged = (self._staged.get(id(action)) for action in actions) if self._staged else ()
+        lost = [each for each, where in filter(None, staged) if where is not remote]
+        if lost:
+            known = {each.action.path: each.held for each in lost}
+            for each in remote.stage([each.action for each in lost], source, None, known, self._leaving):
+                if isinstance(each, Brought):  # the others are told of once they are sent after all
+                    self._staged[id(each.action)] = each, remote
+        yield from remote.perform(actions, source, stop)
 
     def _go_on(
         self,

@@ -26,6 +26,7 @@ def apply(
     source: Source,
     stop: Stop,
     between: Callable[[], None] = lambda: None,
+    failed_before: Sequence[Outcome] = (),
 ) -> Iterator[Outcome]:
     """Carry out ``plan``. Outcomes come as they happen, each once.
 
@@ -33,11 +34,17 @@ def apply(
     outcome, the remote is free to be asked something else.
     Once ``stop`` is requested no action is begun any more, and those under way are
     brought to their end. Raises ``ConnectionLost``; what has no outcome by then is unknown.
+    ``failed_before``: what became of actions that are not tried any more.
     """
     failed = _Failed(problem.path for problem in plan.problems)
+    ended = {id(outcome.action) for outcome in failed_before}
+    for outcome in failed_before:
+        failed.add(outcome.action)
     for number, level in enumerate(plan.levels):
         if number:
             between()
+        if ended:
+            level = [action for action in level if id(action) not in ended]
         ready, held_up = failed.sort_out(level)
         stranded: list[Outcome] = []
         for action, culprit in held_up:

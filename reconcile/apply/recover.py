@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from reconcile.apply.arrived import tell_by_content
 from reconcile.apply.levels import by_depth, find_out, way_home
+from reconcile.apply.staging import finish
 from reconcile.core.fold import Fold, fold
 from reconcile.core.model import (
     UNSEEN,
@@ -58,6 +59,8 @@ def recover(
                 ways.on.append(action)
     for group in by_depth(ways.on):
         outcomes += remote.perform(group, source)
+    if leftover.staged and not leftover.held_back and all(a.op is not Op.MOVE for a in leftover.actions):
+        outcomes += finish(leftover.levels, outcomes, leftover.staged, remote, source)
     return fold(old, outcomes, {}, leftover.trusted_ns)
 
 

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from reconcile.core.chmod import Chmod
 from reconcile.core.compare import Checked
 from reconcile.core.errors import Interrupted
-from reconcile.core.model import Action, Kind, Outcome, Plan, Problem, Stats, Tally
+from reconcile.core.model import Action, Kind, Outcome, Plan, Problem, Publish, Stats, Tally
 from reconcile.core.told import as_told
 
 
@@ -112,6 +112,8 @@ class Options(Struct, frozen=True):
     min_age: float | None = None  # seconds: a file that changed since waits for another run
     limit_rate: float | None = None  # bytes of content a second, at most
     last: tuple[str, ...] = ()  # gitignore lines: documents that come after what they name, beside a site's
+    publish: Publish = Publish.EACH
+    publish_partial: bool = False  # at the end also if some could not be brought
     own: tuple[Own, ...] = ()  # left out whatever the filters say
     own_files: tuple[Own, ...] = ()  # the same, wherever they are: they may be in SRC by another name
     links: Links = Links.KEEP

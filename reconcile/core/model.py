@@ -40,10 +40,10 @@ class Kind(StrEnum):
 
 
 class Publish(StrEnum):
-    """When uploads of a level come to their paths."""
+    """When what is sent comes to its path."""
 
-    NOW = "now"  # each as soon as it is there whole
-    STAGED = "staged"  # once all of them are
+    EACH = "each"  # as soon as it is there whole
+    END = "end"  # once all is
 
 
 class Stamp(Struct, frozen=True, gc=False):
@@ -383,6 +383,13 @@ class Outcome(Struct, frozen=True, gc=False):
         """Whether what made way for others could not go on, and is where it was before."""
         home = self.action.home
         return self.problem is not None and home is not None and self.effects.get(home) is not None
+
+
+class Brought(Struct, frozen=True, gc=False):
+    """A file that is there whole, where nobody sees it yet."""
+
+    action: Action
+    held: Entry  # what holds once it is in its place
 
 
 class Tally(Struct):

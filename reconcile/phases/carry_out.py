@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import uuid
 from contextlib import closing
+from itertools import chain
 
 from msgspec.structs import replace
 
 from reconcile.apply.levels import apply
+from reconcile.apply.staging import brings_a_file, stage, tell_held_back
 from reconcile.core.errors import Refused, Unreachable
 from reconcile.core.fold import Fold
+from reconcile.core.job import Stop
 from reconcile.core.marks import name_mark
-from reconcile.core.model import Plan
+from reconcile.core.model import Outcome, Plan, Publish
 from reconcile.core.settings import fingerprint
 from reconcile.phases.held import Held
 from reconcile.phases.load import footing_of
@@ -32,7 +35,8 @@ def carry_out(run: Held, plan: Plan) -> None:
         begins = not plan.empty or not run.old.serial or awaits_cleanup(run.job.state)
         if begins:
             with closing(_begin(run, plan)) as journal:
-                _apply(run, plan, journal, truth)
+                if not _apply(run, plan, journal, truth):
+                    return  # the journal says what is there, out of sight
         elif run.recovered:  # which was all there was to do
             run.cleanup = list(run.remote.end())
         if run.stop.requested and any(action.parks for action in plan.actions):
@@ -60,20 +64,34 @@ def _begin(run: Held, plan: Plan) -> Journal:
             run.keep(run.old, is_news=False)  # it goes along with what is intended
         old = run.old
         marks = [name_mark(old.serial + 1, uuid.uuid4().hex[:12]) for _ in ("it begins", "it ends")]
-        journal = begin_journal(run.job.state, old.lineage, old.serial, run.trusted_ns, plan.levels, marks)
+        journal = begin_journal(
+            run.job.state,
+            old.lineage,
+            old.serial,
+            run.trusted_ns,
+            plan.levels,
+            marks,
+            at_end=_is_at_end(run, plan),
+        )
         if run.shared is not None:
             run.shared.intend(journal, old, is_new=is_new)
         return journal
 
 
-def _apply(run: Held, plan: Plan, journal: Journal, truth: Fold) -> None:
+def _is_at_end(run: Held, plan: Plan) -> bool:
+    """Whether all is to be there before anything is published."""
+    return run.job.options.publish is Publish.END and any(map(brings_a_file, plan.actions))
+
+
+def _apply(run: Held, plan: Plan, journal: Journal, truth: Fold) -> bool:
+    """False: nothing was published, as not all of it could be brought."""
     begins, ends = journal.marks
     with run.phase("apply"):
         run.reporter.planned(plan, run.tally)
         footing = footing_of(run.job, run.old)
         footing = replace(footing, marks=(*footing.marks, begins, ends), fresh=begins)
         try:
-            run.remote.begin(footing, name_run(run.job.state), plan)
+            run.remote.begin(footing, name_run(run.job.state), plan, resume=run.staged is not None)
         except (Refused, Unreachable):
             if not run.remote.in_doubt and not {begins, ends}.intersection(run.remote.marks):
                 journal.close()
@@ -86,13 +104,40 @@ def _apply(run: Held, plan: Plan, journal: Journal, truth: Fold) -> None:
             if run.shared is not None:
                 run.shared.tell(journal)
 
-        for outcome in apply(plan, run.remote, run.source, run.stop, between):
+        failed: list[Outcome] = []
+        stop = run.stop
+        if _is_at_end(run, plan):
+            failed = _stage(run, plan, journal)
+            between()
+            stop.check()
+            if failed and not run.job.options.publish_partial:
+                told = (outcome.problem for outcome in failed)
+                run.tally.problems += [tell_held_back(failed, plan), *filter(None, told)]
+                return False
+            journal.let_go()
+            between()
+            stop = Stop()  # it takes a moment, and is not left half done
+        for outcome in chain(failed, apply(plan, run.remote, run.source, stop, between, failed)):
             journal.record(outcome)
             truth.follow(outcome)
             run.tally.add(outcome)
             run.reporter.outcome(outcome)
         run.cleanup = list(run.remote.end(ends))
         run.marks = run.remote.marks if {begins, ends}.intersection(run.remote.marks) else run.old.marks
+    return True
+
+
+def _stage(run: Held, plan: Plan, journal: Journal) -> list[Outcome]:
+    """Bring all content; what could not be brought."""
+    failed: list[Outcome] = []
+    partly, staged = run.job.options.publish_partial, run.staged or {}
+    for each in stage(plan, run.remote, run.source, run.stop, staged, partly=partly):
+        if isinstance(each, Outcome):
+            failed.append(each)
+        else:
+            journal.stage(each)
+    run.staged = None
+    return failed
 
 
 def _commit(run: Held, truth: Fold, *, is_news: bool) -> None:

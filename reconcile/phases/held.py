@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
@@ -19,7 +19,7 @@ from reconcile.core.filters import Filter
 from reconcile.core.growing import note_grown
 from reconcile.core.guard import count_kept
 from reconcile.core.job import Job, Lock, Options, Reporter, Result, Stop
-from reconcile.core.model import Caps, DirectorySnapshot, Plan, Problem, Scan, Tally
+from reconcile.core.model import Caps, DirectorySnapshot, Entry, Plan, Problem, Scan, Tally
 from reconcile.core.turns import NAMELESS
 from reconcile.remotes import Opener, scheme_of
 from reconcile.source.files import Source
@@ -53,6 +53,7 @@ class Held(Struct, eq=False):
     looked_again: bool = False
     marks: tuple[str, ...] = ()  # on the remote since this run has renamed it
     recovered: bool = False  # what an interrupted run had left
+    staged: Mapping[str, Entry] | None = None  # what that one had staged, and not published; None: nothing
     footing: tuple[str, int] = ("", 0)  # lineage and serial of the snapshot as it was read
     phases: dict[str, float] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)

@@ -256,4 +256,5 @@ def _recover(run: Held, old: DirectorySnapshot, leftover: Leftover, *, repair: b
         if not run.job.options.start_over:
             run.settle()
         run.recovered = True
+        run.staged = leftover.staged if leftover.holds_files else None
         return new

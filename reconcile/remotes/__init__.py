@@ -7,20 +7,21 @@ pipeline, another remote can use threads, and a local folder can be plain.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from reconcile.core.job import Job, Own, Reporter, Stop, Target
 from reconcile.core.model import (
     Action,
+    Brought,
     Caps,
     Entry,
     Footing,
     Outcome,
     Plan,
     Problem,
-    Publish,
     Range,
     Seen,
     Stats,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:  # for what is typed all this is read, and nothing of that nee
     from reconcile.source.files import Source
 
 NOTHING = Plan()
+NO_ENTRIES: Mapping[str, Entry] = MappingProxyType({})
 
 
 LEARNED = "server"  # of the server itself
@@ -182,12 +184,26 @@ class Remote(Protocol):
     def rescue(self, actions: Sequence[Action]) -> Iterator[Outcome]:
         """Bring to their end uploads of new files that a dead run had sent whole; others get no outcome."""
 
-    def perform(
+    def room(self) -> int | None:
+        """Bytes that may yet be brought to where files are staged. None: it is not told."""
+
+    def stage(
         self,
         actions: Sequence[Action],
         source: Source,
         stop: Stop | None = None,
-        publish: Publish = Publish.NOW,
+        known: Mapping[str, Entry] = NO_ENTRIES,
+        leaving: Container[str] = (),
+    ) -> Iterator[Brought | Outcome]:
+        """Bring the content of uploads of any level, and change nothing that anybody sees.
+
+        ``perform`` puts it in its place, over the same connection. What could not be brought has an
+        outcome. ``known``: files of which a dead run has staged what the action brings, as it held them:
+        they need not be sent again. ``leaving``: paths that are free, or another's, by then.
+        """
+
+    def perform(
+        self, actions: Sequence[Action], source: Source, stop: Stop | None = None
     ) -> Iterator[Outcome]:
         """Carry out one level (see ``Plan``); outcomes come in any order.
 

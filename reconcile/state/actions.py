@@ -27,7 +27,7 @@ def pack_action(action: Action) -> object:
         action.home,
         [(inside, _pack(entry)) for inside, entry in action.members] if action.members else (),
         action.keep | action.whole << 1 | action.careful << 2,
-        _pack_effects(action.carried) if action.carried else {},
+        pack_effects(action.carried) if action.carried else {},
         action.entries,
         action.reason,
     )
@@ -48,7 +48,7 @@ def unpack_action(packed: Any) -> Action:
         keep=bool(flags & 1),
         whole=bool(flags & 2),
         careful=bool(flags & 4),
-        carried=_unpack_effects(carried),
+        carried=unpack_effects(carried),
         entries=entries,
         reason=reason,
     )
@@ -60,13 +60,13 @@ def pack_outcome(number: int, outcome: Outcome) -> object:
     told = (
         None if problem is None else (problem.path, str(problem.stage), str(problem.reason), problem.message)
     )
-    return number, _pack_effects(outcome.effects), told
+    return number, pack_effects(outcome.effects), told
 
 
 def unpack_outcome(packed: Any, actions: Sequence[Action]) -> Outcome:
     """The same again."""
     number, effects, told = packed
-    return Outcome(actions[number], _unpack_effects(effects), unpack_problem(told))
+    return Outcome(actions[number], unpack_effects(effects), unpack_problem(told))
 
 
 def unpack_problem(told: Any) -> Problem | None:
@@ -97,9 +97,11 @@ def _unpack(packed: Any) -> Entry | None:
     return unpack_entry(packed[:LENGTH], Stamp(*stamp) if stamp else None)
 
 
-def _pack_effects(effects: Mapping[str, Entry | None]) -> object:
+def pack_effects(effects: Mapping[str, Entry | None]) -> object:
+    """What is at some paths."""
     return {path: _pack(entry) for path, entry in effects.items()}
 
 
-def _unpack_effects(packed: Any) -> dict[str, Entry | None]:
+def unpack_effects(packed: Any) -> dict[str, Entry | None]:
+    """The same again."""
     return {path: _unpack(entry) for path, entry in packed.items()}

@@ -3,8 +3,9 @@
     magic "RECONJNL" · format version, 4 bytes, big-endian · frames
 
 What a frame is tells ``frames``. The first is the header, then come the plan's actions,
-then outcomes as they happen. Intent is fsynced; outcomes are not, as what has
-none is looked for on the remote. A torn tail is what a crash leaves: it is ignored.
+then outcomes as they happen; before these, where all is published at the end, what is staged by then, and
+that this is all. Intent is fsynced; outcomes are not, as what has none is looked for on the remote. A torn
+tail is what a crash leaves: it is ignored.
 """
 
 from __future__ import annotations
@@ -13,17 +14,26 @@ import os
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, chain, islice
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from msgspec import Struct
 
 from reconcile.core.errors import ReconcileError, Refused
 from reconcile.core.marks import is_mark
-from reconcile.core.model import Action, Outcome
+from reconcile.core.model import Action, Brought, Entry, Outcome
 from reconcile.core.paths import is_plain
-from reconcile.state.actions import pack_action, pack_outcome, unpack_action, unpack_outcome
+from reconcile.state.actions import (
+    pack_action,
+    pack_effects,
+    pack_outcome,
+    present,
+    unpack_action,
+    unpack_effects,
+    unpack_outcome,
+)
 from reconcile.state.former import unpack_action_1, unpack_outcome_1
 from reconcile.state.frames import frame, payloads
 from reconcile.state.private import create, open_ours
@@ -31,8 +41,13 @@ from reconcile.state.store import make_folder, read_file, sync_folder
 
 NAME = "journal"
 MAGIC = b"RECONJNL"
-FORMAT = 2
-_READERS = {1: (unpack_action_1, unpack_outcome_1), FORMAT: (unpack_action, unpack_outcome)}
+FORMAT = 3
+PLAIN = 2  # the same, of a run that publishes each file as soon as it is there
+_READERS = {
+    1: (unpack_action_1, unpack_outcome_1),
+    PLAIN: (unpack_action, unpack_outcome),
+    FORMAT: (unpack_action, unpack_outcome),
+}
 
 FLUSH_EVERY = 0.05  # seconds
 _PREFIX = len(MAGIC) + 4
@@ -49,6 +64,13 @@ class Leftover(Struct, frozen=True):
     outcomes: Sequence[Outcome]
     marks: tuple[str, ...] = ()  # names that it was about to give to the mark on the remote, in turn
     began: tuple[str, ...] | None = None  # the marks on the remote as it began its first action; None: none
+    staged: Mapping[str, Entry] = MappingProxyType({})  # files that are there whole, and not yet in place
+    held_back: bool = False  # nothing of it was published yet, as not all was there
+
+    @property
+    def holds_files(self) -> bool:
+        """Whether it was to publish all at the end: what it has staged is taken over."""
+        return self.held_back or bool(self.staged)
 
     @property
     def actions(self) -> list[Action]:
@@ -59,6 +81,8 @@ class Leftover(Struct, frozen=True):
     def open(self) -> list[Action]:
         """The actions whose outcome is unknown: those of one level, as none of a later
         level begins before the outcomes of this one are on the disk."""
+        if self.held_back:
+            return []
         known = {id(outcome.action) for outcome in self.outcomes}
         for level in self.levels:
             if unknown := [action for action in level if id(action) not in known]:
@@ -85,6 +109,26 @@ class Journal:
         """Append what marks the remote has, now that the first action begins: there once an outcome is."""
         try:
             self._file.write(frame({"began": list(marks)}))
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+
+    def stage(self, brought: Brought) -> None:
+        """Append that a file is there whole, and where nobody sees it. If this gets lost it is sent again."""
+        now = time.monotonic()
+        try:
+            self._file.write(frame({"staged": pack_effects({brought.action.path: brought.held})}))
+            if now > self._flushed + FLUSH_EVERY:
+                self._file.flush()
+                self._flushed = now
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+
+    def let_go(self) -> None:
+        """All that is to be published is there: from now on it is brought to its end whatever happens."""
+        try:
+            self._file.write(frame({"let go": True}))
+            self._file.flush()
+            os.fsync(self._file.fileno())
         except OSError as error:
             raise _unwritable(self._path, error) from error
 
@@ -161,8 +205,12 @@ def begin_journal(
     trusted_ns: int,
     levels: Sequence[Sequence[Action]],
     marks: Sequence[str] = (),
+    *,
+    at_end: bool = False,
 ) -> Journal:
     """Write down what is going to be done. It is on the disk when this returns.
+
+    ``at_end``: nothing is published before all is there.
 
     Raises ReconcileError if it can't be written; nothing was done then.
     """
@@ -180,7 +228,8 @@ def begin_journal(
         fd = create(fresh)
         file = open(fd, "wb", buffering=1 << 16)  # noqa: SIM115 — the journal holds it open
         try:
-            file.write(MAGIC + FORMAT.to_bytes(4, "big") + frame(header))
+            version = FORMAT if at_end else PLAIN
+            file.write(MAGIC + version.to_bytes(4, "big") + frame(header))
             actions = chain.from_iterable(levels)
             while packed := [pack_action(action) for action in islice(actions, _ACTIONS_A_FRAME)]:
                 file.write(frame(packed))
@@ -278,12 +327,28 @@ def _load(path: str, version: int, header: Any, payloads: Iterator[Any]) -> Left
             raise _damaged(path, "the plan in it is damaged")
         actions += map(to_action, packed)
     later = list(payloads)
-    began = [tuple(map(str, payload["began"])) for payload in later if isinstance(payload, dict)]
+    told = [payload for payload in later if isinstance(payload, dict)]
+    began = [tuple(map(str, each["began"])) for each in told if "began" in each]
+    staged = {
+        path: present(entry)
+        for each in told
+        for path, entry in unpack_effects(each.get("staged", {})).items()
+    }
     outcomes = [to_outcome(payload, actions) for payload in later if not isinstance(payload, dict)]
     levels = [actions[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)]
     marks = tuple(map(str, header.get("marks", ())))
     lineage, serial, trusted_ns = (header[key] for key in ("lineage", "serial", "trusted_ns"))
-    return Leftover(lineage, serial, trusted_ns, levels, outcomes, marks, began[-1] if began else None)
+    return Leftover(
+        lineage,
+        serial,
+        trusted_ns,
+        levels,
+        outcomes,
+        marks,
+        began[-1] if began else None,
+        staged,
+        held_back=version == FORMAT and not any("let go" in each for each in told),
+    )
 
 
 def _damaged(path: str, why: str) -> Refused:

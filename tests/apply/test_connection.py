@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -11,8 +11,8 @@ import pytest
 from reconcile.apply.connection import Retrying
 from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway, Unreachable, Untrusted
 from reconcile.core.job import Job, Options, Reporter, Stop
-from reconcile.core.model import Action, Entry, Footing, Kind, Op, Outcome, Problem, Publish, Range, Seen
-from reconcile.remotes import FORGETFUL, Memory, Remote
+from reconcile.core.model import Action, Brought, Entry, Footing, Kind, Op, Outcome, Problem, Range, Seen
+from reconcile.remotes import FORGETFUL, NO_ENTRIES, Memory, Remote
 from reconcile.remotes.ssh.target import SshTarget
 from reconcile.report.recorder import Recorder
 from tests.support.memory import LocalTree, MemoryRemote, MemoryStore, Node
@@ -215,25 +215,41 @@ def test_what_was_under_way_is_looked_at_before_it_goes_on() -> None:
 
 
 @dataclass
-class Told(Breaking):
-    """Remembers when files are to be published."""
+class Staging(Breaking):
+    """Remembers what is staged over it, and what is known of it by then."""
 
-    told: list[object] = field(default_factory=list)
+    asked: list[tuple[str, bool]] = field(default_factory=list)
 
-    def perform(self, *args: object) -> Iterator[Outcome]:
-        self.told.append(args[3])
-        return super().perform(*args)
+    def stage(
+        self,
+        actions: Sequence[Action],
+        source: object = None,
+        stop: object = None,
+        known: Mapping[str, Entry] = NO_ENTRIES,
+        leaving: Container[str] = (),
+    ) -> Iterator[Brought | Outcome]:
+        for each in super().stage(actions, source, stop, known, leaving):
+            self.asked.append((each.action.path, each.action.path in known))
+            self.answers -= 1
+            if self.answers < 0:
+                raise LOST
+            yield each
 
 
-def test_what_is_left_is_published_as_it_was_to_be() -> None:
+def test_what_was_staged_is_taken_over_after_a_loss_and_what_was_not_is_sent() -> None:
     local, there = LocalTree(dict(FILES)), dict[str, Node]()
-    first, second = (Told(there, local, answers=count) for count in (1, 9))
-    remote = over(first, second)
+    first, second, third = (Staging(there, local, answers=count) for count in (1, 4, 9))
+    remote = over(first, second, third)
     remote.begin(Footing("lineage"), "run")
     actions = [Action(Op.CREATE, path, Entry(Kind.FILE, 0o644, 1, 10**9)) for path in FILES]
-    performed = remote.perform(actions, None, None, Publish.STAGED)  # type: ignore[arg-type]  # as above
-    assert len(list(performed)) == len(actions)
-    assert first.told == second.told == [Publish.STAGED]
+    staged = list(remote.stage(actions, None))  # type: ignore[arg-type]  # nothing is read from it
+    assert {each.action.path for each in staged} == FILES.keys()
+    assert first.asked == [("a", False), ("b", False)]  # of "b" nobody heard
+    assert second.asked == [("a", True), ("b", False), ("c", False)]
+    outcomes = list(remote.perform(actions, None))  # type: ignore[arg-type]  # as above
+    assert len(outcomes) == len(actions)
+    assert all(known for _, known in third.asked)
+    assert {path for path, _ in third.asked} == FILES.keys() - {a.path for a in second.performed}
 
 
 def test_the_end_comes_over_another_connection() -> None:

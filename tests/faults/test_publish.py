@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from reconcile.core.marks import is_mark
 from tests.faults.conftest import TORTURE
 from tests.faults.failures import Failures
 from tests.faults.runner import Runner
@@ -71,7 +72,10 @@ def deployed(tmp_path_factory: pytest.TempPathFactory, runner: Runner) -> Iterat
         yield Deployed(folder, sshd, runner)
 
 
-@pytest.mark.parametrize("flags", [(), MIRROR], ids=["kept", "mirrored"])
+END = ("--publish", "end")
+
+
+@pytest.mark.parametrize("flags", [(), MIRROR, (*END, *MIRROR)], ids=["kept", "mirrored", "at the end"])
 def test_a_reader_misses_nothing_after_any_request(
     deployed: Deployed, tally: Counter[str], flags: tuple[str, ...]
 ) -> None:
@@ -91,8 +95,49 @@ def test_a_reader_misses_nothing_after_any_request(
         assert versions(deployed.dest) == {"2"}
         if flags:
             assert_same_tree(deployed.source, deployed.dest)
+        again = deployed.run(*flags)
+        assert (again.code, again.counts) == (0, {})
+        assert all(is_mark(path.name) for path in deployed.dest.glob(".reconcile/*/*"))
 
     points = range(1, count + 1) if TORTURE else (count * (n + 1) // (SAMPLE + 1) for n in range(SAMPLE))
     for at in points:
         failures.attempt(f"kill {at}", attempt)
     failures.demand_none()
+
+
+def test_nothing_is_published_before_all_is_there_and_nothing_is_sent_twice(deployed: Deployed) -> None:
+    deployed.restore()
+    deployed.sshd.arm(Fault("full", 5, kind="WRITE"))
+    ran = deployed.run(*END, *MIRROR)
+    assert ran.code == 3, ran.out + ran.err
+    assert versions(deployed.dest) == {"1"}
+    assert "nothing published" in ran.document["problems"][0]["message"]
+    deployed.sshd.arm()
+    ran = deployed.run(*END, *MIRROR)
+    assert ran.code == 0, ran.out + ran.err
+    assert_same_tree(deployed.source, deployed.dest)
+
+
+def test_what_was_let_go_is_brought_to_its_end_before_anything_new_is_sent(deployed: Deployed) -> None:
+    """Whatever is here by then."""
+    deployed.restore()
+    pid_file = str(deployed.runner.pid_file)
+    deployed.sshd.arm(
+        Fault("kill", 2, kind="posix-rename@openssh.com", path="staging", when="after", pid_file=pid_file)
+    )
+    deployed.run(*END, *MIRROR)
+    assert not deployed.sshd.armed
+    assert not missed(deployed.dest)
+    copy(deployed.source, deployed.saved / "second")
+    write_site(deployed.source, 3)
+    deployed.sshd.arm(Fault("kill", 1, kind="WRITE", pid_file=pid_file))
+    deployed.run(*END, *MIRROR)
+    assert not deployed.sshd.armed
+    deployed.sshd.arm()
+    assert not missed(deployed.dest)
+    assert_same_tree(deployed.saved / "second", deployed.dest)
+    ran = deployed.run(*END, *MIRROR)
+    assert ran.code == 0, ran.out + ran.err
+    assert_same_tree(deployed.source, deployed.dest)
+    shutil.rmtree(deployed.source)
+    (deployed.saved / "second").rename(deployed.source)

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from reconcile.state.journal import FORMAT, read_journal
+from reconcile.state.journal import FORMAT, PLAIN, read_journal
 from tests.faults.runner import Runner
 from tests.faults.scenario import MIRROR, OLD, Scenario, describe
 from tests.support.faults import Fault
@@ -44,6 +44,11 @@ BREAKS: Mapping[str, Fault] = {
     "purging": Fault("kill", 1, kind="REMOVE", path="trash/"),
     "cut": Fault("cut", 2, kind="WRITE"),
     "drifted": Fault("kill", 7, kind="RENAME", path="trash/"),
+}
+# The same of a run that publishes nothing before all is there. What it writes down is of a format of its own.
+AT_END: Mapping[str, Fault] = {
+    "staging": Fault("kill", 5, kind="WRITE"),
+    "let-go": Fault("kill", 2, kind="posix-rename@openssh.com", path="staging", when="after"),
 }
 FOREIGN = b"somebody else's"  # in the place of a file, in the one that drifted
 
@@ -115,13 +120,14 @@ def edit(root: Path) -> None:
     )
 
 
-def write(scenario: Scenario, name: str, fault: Fault) -> None:
+def write(scenario: Scenario, version: int, name: str, fault: Fault) -> None:
     """Break a run off, and keep what it leaves."""
     scenario.restore()
     if name == "drifted":
         (scenario.dest / "modify/m3").write_bytes(FOREIGN)
     scenario.sshd.arm(replace(fault, pid_file=str(scenario.runner.pid_file)))
-    ran = scenario.run(*MIRROR, "--retries", "0", "--on-drift", "skip")
+    publish = "end" if name in AT_END else "each"
+    ran = scenario.run(*MIRROR, "--retries", "0", "--on-drift", "skip", "--publish", publish)
     assert ran.code == (UNREACHABLE if fault.do == "cut" else KILLED), f"{name}: {describe(ran)}"
     assert not scenario.sshd.armed, name
     scenario.sshd.end_sessions()
@@ -133,7 +139,7 @@ def write(scenario: Scenario, name: str, fault: Fault) -> None:
     sys.stdout.write(
         f"{name}: of {planned} {done} are done, {failed} failed, {len(leftover.open)} are open\n"
     )
-    with tarfile.open(HERE / f"interrupted-v{FORMAT}-{name}.tar.xz", "x:xz") as archive:
+    with tarfile.open(HERE / f"interrupted-v{version}-{name}.tar.xz", "x:xz") as archive:
         for part in PARTS:
             archive.add(scenario.folder / part, part, filter=_anonymous)
 
@@ -148,8 +154,10 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
 
 def main() -> None:
     """Write all of them, unless there are some."""
-    if list(HERE.glob(f"interrupted-v{FORMAT}-*")):
-        sys.exit("there are some of this format, and they stay: a changed format needs a new version number")
+    wanted = {PLAIN: BREAKS, FORMAT: AT_END}
+    wanted = {version: b for version, b in wanted.items() if not list(HERE.glob(f"interrupted-v{version}-*"))}
+    if not wanted:
+        sys.exit("there are some of these formats, and they stay: a changed one needs a new version number")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "sshd").mkdir()
@@ -165,8 +173,9 @@ def main() -> None:
             for part in PARTS[1:]:
                 shutil.copytree(folder / part, scenario.saved / part, symlinks=True)
             edit(scenario.source)
-            for each, fault in BREAKS.items():
-                write(scenario, each, fault)
+            for version, breaks in wanted.items():
+                for each, fault in breaks.items():
+                    write(scenario, version, each, fault)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from reconcile.core.model import (
     OURS,
     UNKNOWN_MODE,
     Action,
+    Brought,
     Entry,
     Footing,
     Kind,
@@ -200,10 +201,17 @@ class Bench:
             return Entry(Kind.SYMLINK, mode, stamp=stamp)
         return Entry(Kind.FILE, mode, info.st_size, info.st_mtime_ns, stamp=stamp)
 
-    def perform(self, *actions: Action, publish: Publish = Publish.NOW) -> list[Outcome]:
+    def stage(self, *actions: Action, stop: Stop | None = None) -> list[Brought | Outcome]:
+        """Bring what uploads of one level bring."""
+        uploads = [a for a in actions if a.op in (Op.CREATE, Op.MODIFY) and a.kind is Kind.FILE]
+        return list(self.remote.stage(uploads, self.source, stop))
+
+    def perform(self, *actions: Action, publish: Publish = Publish.EACH) -> list[Outcome]:
         """Carry out one level; what is true then is remembered."""
-        performed = self.remote.perform(actions, self.source, None, publish)
-        outcomes = {id(outcome.action): outcome for outcome in performed}
+        staged = self.stage(*actions) if publish is Publish.END else []
+        outcomes = {id(each.action): each for each in staged if isinstance(each, Outcome)}
+        left = [action for action in actions if id(action) not in outcomes]
+        outcomes.update({id(outcome.action): outcome for outcome in self.remote.perform(left, self.source)})
         assert len(outcomes) == len(actions)
         for outcome in outcomes.values():
             for path, entry in outcome.effects.items():
@@ -1071,7 +1079,7 @@ class Conformance:
             seen.append(read_back(other))
 
         bench.watch(look)
-        outcomes = bench.perform(*level, publish=Publish.STAGED)
+        outcomes = bench.perform(*level, publish=Publish.END)
         other.close()
         assert [outcome.problem for outcome in outcomes] == [None] * len(level)
         files = {action.path for action in level if action.new and action.new.kind is Kind.FILE}
@@ -1097,7 +1105,7 @@ class Conformance:
             left.discard(path)
 
         bench.watch(come)
-        outcomes = bench.perform(*level, publish=Publish.STAGED)
+        outcomes = bench.perform(*level, publish=Publish.END)
         problems = {o.action.path: o.problem.reason for o in outcomes if o.problem is not None}
         if on_drift is OnDrift.SKIP:
             assert problems == dict.fromkeys(came, Reason.DRIFT)
@@ -1119,7 +1127,7 @@ class Conformance:
                 raise SourceError(bad[path], "bad")
 
         bench.watch(fail)
-        outcomes = bench.perform(*level, publish=Publish.STAGED)
+        outcomes = bench.perform(*level, publish=Publish.END)
         problems = {o.action.path: o.problem.reason for o in outcomes if o.problem is not None}
         assert problems == bad
         there = bench.read_back()
@@ -1135,7 +1143,7 @@ class Conformance:
         build_tree(
             bench.src, {"f1": File("changed since", mtime=OLD), "old": File("also changed", mtime=OLD)}
         )
-        outcomes = bench.perform(*level, publish=Publish.STAGED)
+        outcomes = bench.perform(*level, publish=Publish.END)
         assert all(outcome.done for outcome in outcomes)
         assert bench.held["f1"].stamp is bench.held["old"].stamp is None
         assert bench.holds("f1", "changed since")
@@ -1156,7 +1164,7 @@ class Conformance:
                 stop.requested = 15
 
         bench.watch(end)
-        assert list(bench.remote.perform(level, bench.source, stop, Publish.STAGED)) == []
+        bench.stage(*level, stop=stop)
         assert bench.read_back() == before
         second = make("second")  # the first one does not come to its end
         second.held = bench.held

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import ConnectionLost, Refused, UsageError
 from reconcile.core.job import Job, Options, Reporter, Result, Reviewed, Stop
-from reconcile.core.model import OURS, Action, Op, Outcome, Publish
+from reconcile.core.model import OURS, Action, Op, Outcome
 from reconcile.core.paths import ancestors
 from reconcile.remotes import SCHEMES, Memory, Remote, Scheme, open_remote, parse_target
 from reconcile.run import make_plan, run
@@ -215,9 +215,8 @@ class Breaks:
         actions: Sequence[Action],
         source: Source,
         stop: Stop | None = None,
-        publish: Publish = Publish.NOW,
     ) -> Iterator[Outcome]:
-        for outcome in self._remote.perform(actions, source, stop, publish):
+        for outcome in self._remote.perform(actions, source, stop):
             if not self._after:
                 raise ConnectionLost("it broke")
             self._after -= 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec import Struct
@@ -19,6 +19,7 @@ from reconcile.core.model import (
     NS,
     PARKED,
     Action,
+    Brought,
     Caps,
     Directory,
     Entry,
@@ -38,7 +39,7 @@ from reconcile.core.model import (
     Stats,
 )
 from reconcile.core.paths import is_ours, join, parent
-from reconcile.remotes import NOTHING, Lease
+from reconcile.remotes import NO_ENTRIES, NOTHING, Lease
 from tests.support.tags import OpaqueTags, tag_for
 
 
@@ -314,12 +315,30 @@ class MemoryRemote(OpaqueTags):
         """Nothing is ever staged."""
         return iter(())
 
+    def room(self) -> None:
+        """As much as there is."""
+
+    def stage(
+        self,
+        actions: Sequence[Action],
+        source: object = None,  # noqa: ARG002 — the protocol's
+        stop: object = None,  # noqa: ARG002 — the protocol's
+        known: Mapping[str, Entry] = NO_ENTRIES,  # noqa: ARG002 — the protocol's
+        leaving: Container[str] = (),  # noqa: ARG002 — the protocol's
+    ) -> Iterator[Brought | Outcome]:
+        """What is to fail later fails here, too."""
+        for action in actions:
+            assert action.new is not None
+            if action.path in self.failing:
+                yield Outcome(action, problem=Problem(action.path, Stage.APPLY, Reason.FAILED, "refused"))
+            else:
+                yield Brought(action, action.new)
+
     def perform(
         self,
         actions: Sequence[Action],
         source: object = None,  # noqa: ARG002 — the protocol's; contents come from ``local``
         stop: object = None,  # noqa: ARG002 — the protocol's
-        publish: object = None,  # noqa: ARG002 — the protocol's; nobody looks in between
     ) -> Iterator[Outcome]:
         """One level; later actions go first, as they are said to be independent: but for directories."""
         self.busy = True

@@ -20,13 +20,13 @@ from reconcile.core.model import (  # isort: split
     RESERVED_PREFIX,
     UNKNOWN_MODE,
     Action,
+    Brought,
     Caps,
     Entry,
     Footing,
     Kind,
     Outcome,
     Problem,
-    Publish,
     Range,
     Reason,
     Seen,
@@ -94,6 +94,7 @@ class Objects:
     ) -> None:
         self._held, self.store, self._on_drift, self._reporter = held, store, on_drift, reporter
         self._job, self._run, self.marks = OURS, OURS, tuple[str, ...]()
+        self._staged: dict[int, tuple[Action, bytes | Problem, Stamp | None]] = {}
 
     def check(self, footing: Footing, **_: object) -> None:
         self._job = f"{OURS}{footing.lineage}/"
@@ -136,13 +137,29 @@ class Objects:
             data = self._held.get(self._at(path), b"")[start : start + length]
             yield path, data if len(data) == length and self._at(path) in self._held else None
 
+    def room(self) -> None:
+        """All the room of this machine."""
+
+    def stage(
+        self, actions: Sequence[Action], source: Source, stop: Stop | None = None, *_: object
+    ) -> Iterator[Brought | Outcome]:
+        for action in actions:
+            if not (stop and stop.requested) and action.new is not None:
+                data, stamp = self._read(action, source)
+                if isinstance(data, Problem):
+                    yield Outcome(action, problem=data)
+                else:
+                    self._staged[id(action)] = action, data, stamp
+                    yield Brought(action, replace(action.new, digest=digest_of(data)))
+
     def perform(
-        self, actions: Sequence[Action], source: Source, stop: Stop | None = None, publish: str = Publish.NOW
+        self, actions: Sequence[Action], source: Source, stop: Stop | None = None
     ) -> Iterator[Outcome]:
-        read = ((action, self._read(action, source)) for action in actions if not (stop and stop.requested))
-        for action, data in list(read) if publish is Publish.STAGED else read:
+        for action in actions:
             if not (stop and stop.requested):
-                yield self._delete(action) if action.new is None else self._upload(action, action.new, *data)
+                _, data, stamp = self._staged.get(id(action)) or (action, *self._read(action, source))
+                wish = action.new
+                yield self._delete(action) if wish is None else self._upload(action, wish, data, stamp)
 
     def _read(self, action: Action, source: Source) -> tuple[bytes | Problem, Stamp | None]:
         """The content, or why there is none, and the stamp that it has, if that is the scan's."""

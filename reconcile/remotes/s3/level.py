@@ -13,7 +13,7 @@ from msgspec import Struct, field
 
 from reconcile.core.errors import Interrupted
 from reconcile.core.job import Stop
-from reconcile.core.model import Action, Kind, Op, Outcome, Publish, Reason
+from reconcile.core.model import Action, Brought, Kind, Op, Outcome, Reason
 from reconcile.core.order import touched
 from reconcile.core.paths import is_ours
 from reconcile.remotes.s3 import multipart
@@ -42,12 +42,29 @@ class Level(Struct, eq=False):
     site: Site
     source: Source
     stop: Stop | None
+    staged: dict[int, Sent]  # by the id of its action: what is to be brought out
     looked: dict[str, Shown | None] = field(default_factory=dict)  # what is at paths
     unseen: dict[str, Refusal] = field(default_factory=dict)  # paths of which the server does not tell
-    staged: list[Sent] = field(default_factory=list)
     room: Room = field(default_factory=lambda: Room(HELD))
 
-    def perform(self, actions: Sequence[Action], publish: Publish) -> Iterator[Outcome]:
+    def stage(self, actions: Sequence[Action]) -> Iterator[Brought | Outcome]:
+        """Bring content to where nobody sees it: an upload in parts, of which even one may be all."""
+        parts = Parts(self.site)
+        left: list[Action] = []
+        for action in actions:
+            if (why := unfit(self.site.keys.of(action.path))) is not None:
+                yield Outcome(action, problem=problem(action.path, Reason.BAD_NAME, why))
+            elif action.source is None:  # what is at another key is copied, when its turn has come
+                left.append(action)
+        tasks = (partial(multipart.send, self.site, each, self.source, parts, self.stop) for each in left)
+        for result in self._beside(max(multipart.FILES, self.site.pool.size), tasks):
+            if isinstance(result, Outcome):
+                yield result
+            else:
+                self.staged[id(result.action)] = result
+                yield Brought(result.action, result.wish)
+
+    def perform(self, actions: Sequence[Action]) -> Iterator[Outcome]:
         """Carry them out, once."""
         left: list[Action] = []
         for action in actions:
@@ -57,23 +74,16 @@ class Level(Struct, eq=False):
                 yield Outcome(action, problem=problem(action.path, Reason.UNSUPPORTED, "S3 has no links"))
             else:
                 left.append(action)
-        uploads = [action for action in left if _sends(action)]
-        if publish is Publish.STAGED and uploads:
-            yield from self._stage(uploads)
-            if self._is_stopped:
-                return
-            uploads = []
         self._look(left)
         if self.unseen:
             refused = list(self._refused(left))
             yield from refused
             given_up = {id(outcome.action) for outcome in refused}
             left = [action for action in left if id(action) not in given_up]
-            uploads = [action for action in uploads if id(action) not in given_up]
-            self.staged = [each for each in self.staged if id(each.action) not in given_up]
         if not self.site.ability.keeps_slashes and any(action.op is Op.MKDIR for action in left):
             self.site.say_once(NO_MARKERS)
-        yield from self._run(self._bring_out())
+        yield from self._run(self._bring_out(left))
+        uploads = [action for action in left if _sends(action) and id(action) not in self.staged]
         uploads = yield from self._copy(uploads)
         yield from self._send(uploads)
         yield from self._move([action for action in left if action.op is Op.MOVE])
@@ -90,7 +100,7 @@ class Level(Struct, eq=False):
         for action in actions:
             is_sure = can.puts_new if action.old is None else can.puts_over and not action.keep
             # Not all servers that heed conditions on a PUT do so where an upload in parts is completed.
-            is_sure &= action.size < multipart.FROM and not self.staged
+            is_sure &= action.size < multipart.FROM and id(action) not in self.staged
             if _sends(action) and not is_sure:
                 wanted.append(action.path)
             elif action.op is Op.DELETE and action.kind is not Kind.DIR:
@@ -169,18 +179,6 @@ class Level(Struct, eq=False):
             return sent
         return multipart.complete(self.site, sent, self._there(action))
 
-    def _stage(self, actions: Sequence[Action]) -> Iterator[Outcome]:
-        """Bring all content to where nobody sees it: an upload in parts, of which even one may be all."""
-        parts = Parts(self.site)
-        tasks = (
-            partial(multipart.send, self.site, action, self.source, parts, self.stop) for action in actions
-        )
-        for result in self._beside(max(multipart.FILES, self.site.pool.size), tasks):
-            if isinstance(result, Outcome):
-                yield result
-            else:
-                self.staged.append(result)
-
     def _beside(self, size: int, tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
         """Files at a time, whose parts share the threads of all."""
         files = Pool(size)
@@ -192,8 +190,8 @@ class Level(Struct, eq=False):
         finally:
             files.close()
 
-    def _bring_out(self) -> Iterator[Callable[[], Result]]:
-        for sent in self.staged:
+    def _bring_out(self, actions: Sequence[Action]) -> Iterator[Callable[[], Result]]:
+        for sent in (self.staged[id(action)] for action in actions if id(action) in self.staged):
             yield partial(multipart.complete, self.site, sent, self._there(sent.action))
 
     def _move(self, actions: Sequence[Action]) -> Iterator[Outcome]:

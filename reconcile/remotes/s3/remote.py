@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from reconcile.core.errors import Unreachable
 from reconcile.core.job import Options, Reporter, Stop
 from reconcile.core.model import (
     Action,
+    Brought,
     Caps,
     Entry,
     Footing,
     Outcome,
     Plan,
     Problem,
-    Publish,
     Range,
     Seen,
     Stats,
     Tag,
 )
-from reconcile.remotes import NOTHING, Lease, Memory
+from reconcile.remotes import NO_ENTRIES, NOTHING, Lease, Memory
 from reconcile.remotes.s3 import ability, folder, listing, reading, tags
 from reconcile.remotes.s3.failure import Refusal
 from reconcile.remotes.s3.headers import Headers
@@ -29,6 +29,7 @@ from reconcile.remotes.s3.keeping import Keeper
 from reconcile.remotes.s3.keys import Keys
 from reconcile.remotes.s3.leftover import Uploads
 from reconcile.remotes.s3.level import Level
+from reconcile.remotes.s3.multipart import Sent
 from reconcile.remotes.s3.pool import Pool
 from reconcile.remotes.s3.scheme import caps_for
 from reconcile.remotes.s3.service import Service
@@ -77,6 +78,7 @@ class S3Remote:
         self._found = folder.Found((), (), ())
         self._untold: list[tuple[str, int]] = []
         self._run = ""
+        self._staged: dict[int, Sent] = {}
         self._keeper: Keeper | None = None
 
     @property
@@ -142,15 +144,26 @@ class S3Remote:
         """See ``Remote``. An upload whose parts are all there is gone on with as any, and sends nothing."""
         return iter(())
 
-    def perform(
+    def room(self) -> int | None:
+        """See ``Remote``. There is no end to it."""
+        return None
+
+    def stage(
         self,
         actions: Sequence[Action],
         source: Source,
         stop: Stop | None = None,
-        publish: Publish = Publish.NOW,
+        known: Mapping[str, Entry] = NO_ENTRIES,  # noqa: ARG002 - the server tells the parts that it has
+        leaving: Container[str] = (),  # noqa: ARG002 - what is there is looked at later
+    ) -> Iterator[Brought | Outcome]:
+        """See ``Remote``, and ``Level``."""
+        return Level(self._site, source, stop, self._staged).stage(actions)
+
+    def perform(
+        self, actions: Sequence[Action], source: Source, stop: Stop | None = None
     ) -> Iterator[Outcome]:
         """See ``Remote``, and ``Level``."""
-        return Level(self._site, source, stop).perform(actions, publish)
+        return Level(self._site, source, stop, self._staged).perform(actions)
 
     def look(self, paths: Iterable[str]) -> Iterator[tuple[str, Seen | None]]:
         """See ``Remote``."""

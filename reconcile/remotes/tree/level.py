@@ -18,7 +18,6 @@ from reconcile.core.model import (
     Op,
     Outcome,
     Problem,
-    Publish,
     Reason,
 )
 from reconcile.core.order import not_tried
@@ -37,13 +36,12 @@ from reconcile.remotes.tree.parents import blocked, look_at_parents, trouble_abo
 from reconcile.remotes.tree.publish import make_link
 from reconcile.remotes.tree.refusal import is_barred
 from reconcile.remotes.tree.run_folder import make_parts
-from reconcile.remotes.tree.site import NO_FSYNC, Site, act
+from reconcile.remotes.tree.site import NO_FSYNC, Site
 from reconcile.remotes.tree.spread import Spread
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.unproven import look_again, note_published
-from reconcile.remotes.tree.upload import SPREAD_FROM, Sent, Staged, bring_out, stage, upload
+from reconcile.remotes.tree.upload import SPREAD_FROM, Sent, Staged, bring_out, upload
 from reconcile.remotes.tree.vanished import settle
-from reconcile.remotes.tree.verbs import Remove
 from reconcile.source.files import Source
 
 T = TypeVar("T")
@@ -60,8 +58,16 @@ class Level:
     """Independent actions on their way. What fails is put aside until all have been tried."""
 
     def __init__(
-        self, driver: Driver, site: Site, spread: Spread, source: Source, sent: Sent, stop: Stop | None
+        self,
+        driver: Driver,
+        site: Site,
+        spread: Spread,
+        source: Source,
+        sent: Sent,
+        stop: Stop | None,
+        staged: dict[int, Staged],
     ) -> None:
+        """``staged``: by the id of its action, what is only to be brought out."""
         self._driver = driver
         self._site = site
         self._spread = spread
@@ -69,23 +75,17 @@ class Level:
         self._sent = sent
         self._stop = stop
         self._failed: list[Outcome] = []
-        self._is_staging = False
-        self._staged: dict[int, Staged] = {}  # by the id of its action: what is to be brought out
+        self._staged = staged
 
-    def perform(self, actions: Sequence[Action], publish: Publish) -> Iterator[Outcome]:
+    def perform(self, actions: Sequence[Action]) -> Iterator[Outcome]:
         """Carry them out, once."""
         driver, site = self._driver, self._site
         actions, unnamed = driver.call(set_odd_apart(site, actions))
         yield from unnamed
         actions, nested = set_nested_apart(actions)
         self._get_ready(actions)
-        if publish is Publish.STAGED:
-            actions = yield from self._stage_all(actions)
         actions, twins = set_twins_apart(site, actions)
-        if publish is Publish.STAGED:
-            left = actions
-        else:
-            left = yield from self._send_together(actions)
+        left = yield from self._send_together(actions)
         trees = [action for action in left if _lists_a_tree(site, action)]
         others = (action for action in left if not _lists_a_tree(site, action)) if trees else left
         yield from self._run(others, self._at_a_time)
@@ -95,8 +95,6 @@ class Level:
         yield from self._run(trees, max(1, self._at_a_time // widest))
         yield from self._open_fewer()
         yield from self._send_what_fits()
-        if self._staged:
-            self._leave_staged()
         yield from driver.run((settle(site, outcome) for outcome in self._failed), self._at_a_time)
         yield from self._look_again()
 
@@ -111,7 +109,9 @@ class Level:
     def _get_ready(self, actions: Sequence[Action]) -> None:
         """Make what is missing of the run's folder, and look at what is above the paths of the actions."""
         driver, site = self._driver, self._site
-        site.memory.uploads = sum(map(_sends_a_file, actions))
+        unsent = (action for action in actions if id(action) not in self._staged)
+        if (uploads := sum(map(_sends_a_file, unsent))) or not self._staged:
+            site.memory.uploads = uploads
         if site.memory.uploads and site.quirks.renames is False:
             driver.call(is_barred(site))
         if site.memory.uploads and site.options.fsync is Fsync.ALWAYS and not site.caps.fsync:
@@ -124,8 +124,7 @@ class Level:
 
     def _run(self, actions: Iterable[Action], in_flight: int) -> Iterator[Outcome]:
         """Carry out actions; those that fail are put aside."""
-        recipe = self._to_stage if self._is_staging else self._recipe
-        yield from self._done(self._driver.run(map(recipe, actions), in_flight, self._stop))
+        yield from self._done(self._driver.run(map(self._recipe, actions), in_flight, self._stop))
 
     def _run_again(self, actions: Sequence[Action], in_flight: int) -> Iterator[Outcome]:
         """The same with some that had failed."""
@@ -133,11 +132,9 @@ class Level:
         self._failed = [outcome for outcome in self._failed if id(outcome.action) not in again]
         yield from self._run(actions, in_flight)
 
-    def _done(self, outcomes: Iterable[Outcome | None]) -> Iterator[Outcome]:
+    def _done(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
         """Those that went well; the others are put aside."""
         for outcome in outcomes:
-            if outcome is None:
-                continue  # staged
             if outcome.problem is not None:
                 self._failed.append(outcome)
                 continue
@@ -147,48 +144,19 @@ class Level:
                 note_published(self._site, action)
             yield outcome
 
-    def _stage_all(self, actions: Sequence[Action]) -> Generator[Outcome, None, list[Action]]:
-        """Bring all content, and change nothing that anybody sees. Returns what is to be done then."""
-        uploads = list(filter(_sends_a_file, actions))
-        for action in uploads:
-            self._site.memory.empty.pop(parent(action.path), None)  # it will not be
-        self._is_staging = True
-        yield from self._run(uploads, self._at_a_time)
-        yield from self._open_fewer()
-        self._is_staging = False
-        ended = {id(outcome.action) for outcome in self._failed}
-        return [action for action in actions if id(action) not in ended]
-
-    def _to_stage(self, action: Action) -> Recipe[Outcome | None]:
-        if (trouble := trouble_above(self._site, action)) is not None:
-            return _blocked(self._site, action, trouble)
-        self._spread.take(wait=action.size >= SPREAD_FROM)
-        return self._stage(action)
-
-    def _stage(self, action: Action) -> Recipe[Outcome | None]:
-        staged = yield from stage(self._site, action, self._source, self._sent, looks=False)
-        if isinstance(staged, Outcome):
-            return staged
-        self._staged[id(action)] = staged
-        return None
-
     def _bring_out(self, action: Action) -> Recipe[Outcome]:
         staged = self._staged.pop(id(action))
         return (yield from bring_out(self._site, staged, self._source, self._sent))
-
-    def _leave_staged(self) -> None:
-        """What was not brought out stays in the run's folder, for the next run, and nowhere else."""
-        ours = self._site.layout.run + b"/"
-        beside = [each.place for each in self._staged.values() if not each.place.startswith(ours)]
-        for _ in self._driver.run(map(act, map(Remove, beside)), self._at_a_time):
-            pass  # what can't be removed is swept by a later run
 
     def _send_together(self, actions: Sequence[Action]) -> Generator[Outcome, None, list[Action]]:
         """Carry out small uploads many at a time, and the large ones beside them.
 
         What one of them waits for the other makes use of. Returns the actions that go their own way.
         """
-        bundles, in_step, left = make_bundles(self._site, actions)
+        ready = [action for action in actions if id(action) in self._staged] if self._staged else []
+        unsent = [action for action in actions if id(action) not in self._staged] if ready else actions
+        bundles, in_step, left = make_bundles(self._site, unsent)
+        left = ready + left
         if not bundles and not in_step:
             return left
         large = [action for action in left if action.size > self._site.block]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -11,19 +11,19 @@ from msgspec.structs import replace
 from reconcile.core.job import Reporter, Stop
 from reconcile.core.model import (
     Action,
+    Brought,
     Caps,
     Entry,
     Footing,
     Outcome,
     Plan,
     Problem,
-    Publish,
     Range,
     Seen,
     Stats,
     Tag,
 )
-from reconcile.remotes import NOTHING, Lease, Memory
+from reconcile.remotes import NO_ENTRIES, NOTHING, Lease, Memory
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.kept import Kept
 from reconcile.remotes.tree.leftovers import fence_off, find_left
@@ -37,7 +37,9 @@ from reconcile.remotes.tree.rescue import rescue
 from reconcile.remotes.tree.run_folder import parts_for
 from reconcile.remotes.tree.site import Site
 from reconcile.remotes.tree.spread import Spread
+from reconcile.remotes.tree.staging import Staging, ask_for_room
 from reconcile.remotes.tree.store import TreeStore
+from reconcile.remotes.tree.upload import Staged
 from reconcile.remotes.tree.walk import observe, walk
 from reconcile.remotes.tree.workdir import leave, make_workdir
 from reconcile.source.files import Source
@@ -67,6 +69,7 @@ class TreeRemote:
         self._kept = Kept()
         self._spread = Spread(driver, site)
         self._about = about
+        self._staged: dict[int, Staged] = {}  # over this connection, by the id of its action
 
     @property
     def caps(self) -> Caps:
@@ -136,16 +139,30 @@ class TreeRemote:
             self._site.memory.unsynced += 1
             yield outcome
 
-    def perform(
+    def room(self) -> int | None:
+        """See ``Remote``."""
+        return self._driver.call(ask_for_room(self._site))
+
+    def stage(
         self,
         actions: Sequence[Action],
         source: Source,
         stop: Stop | None = None,
-        publish: Publish = Publish.NOW,
+        known: Mapping[str, Entry] = NO_ENTRIES,
+        leaving: Container[str] = (),
+    ) -> Iterator[Brought | Outcome]:
+        """See ``Remote``, and ``Staging``."""
+        sent = self._reporter.sent
+        staging = Staging(self._driver, self._site, self._spread, source, sent, stop, self._staged)
+        return staging.stage(actions, known, leaving)
+
+    def perform(
+        self, actions: Sequence[Action], source: Source, stop: Stop | None = None
     ) -> Iterator[Outcome]:
         """See ``Remote``, and ``Level``."""
-        level = Level(self._driver, self._site, self._spread, source, self._reporter.sent, stop)
-        return level.perform(actions, publish)
+        sent = self._reporter.sent
+        level = Level(self._driver, self._site, self._spread, source, sent, stop, self._staged)
+        return level.perform(actions)
 
     def look(self, paths: Iterable[str]) -> Iterator[tuple[str, Seen | None]]:
         """What is at each path now; None: nothing, or nothing that we may see."""

@@ -404,7 +404,7 @@ def test_across_a_mount_a_level_is_staged_beside_its_targets(
     build_tree(source, {"disk": {"f": "f", "g": "g" * 50_000}, "h": "h"})
     bench.do(bench.mkdir("disk"))
     # Where that is shows only as they are published: then they are sent once more.
-    outcomes = bench.perform(*map(bench.create, ("disk/f", "disk/g", "h")), publish=Publish.STAGED)
+    outcomes = bench.perform(*map(bench.create, ("disk/f", "disk/g", "h")), publish=Publish.END)
     assert all(outcome.done for outcome in outcomes)
     assert_same_tree(source, split)
     build_tree(source, {"disk": {"f": "changed", "n": "n"}})
@@ -420,11 +420,11 @@ def test_across_a_mount_a_level_is_staged_beside_its_targets(
         stop.requested = 15 if path == "disk/n" else 0
 
     bench.watch(look)
-    assert list(bench.remote.perform(level, bench.source, stop, Publish.STAGED)) == []
+    bench.stage(*level, stop=stop)
     assert staged - before.keys()
     assert read_tree(split / "disk") == before
     bench.watch(lambda _: None)
-    assert all(outcome.done for outcome in bench.perform(*level, publish=Publish.STAGED))
+    assert all(outcome.done for outcome in bench.perform(*level, publish=Publish.END))
     assert_same_tree(source, split)
     bench.end()
     bench.remote.close()
