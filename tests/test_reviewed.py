@@ -501,6 +501,36 @@ def test_the_plan_of_a_job_is_carried_out_by_its_name(
     assert (tmp_path / "snapshots" / "web").is_dir()
 
 
+def test_another_runner_carries_out_what_a_first_one_has_planned(
+    cli: Cli, tmp_path: Path, source: Path, dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From another folder, with other inodes and times, and nothing but the plan and what is kept at DEST."""
+    build_tree(source, BEFORE)
+    typed = ("--job", "web", "--state", "remote")
+    plan = tmp_path / "x.plan"
+
+    def as_machine(name: str) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path / name))
+        (tmp_path / name).mkdir(exist_ok=True)
+
+    as_machine("one")
+    assert cli("run", source, dest, *typed)[0] == 0
+    (source / "changes").write_text("two")
+    (source / "old").rename(source / "moved")
+    code, out, _ = cli("plan", source, dest, *typed, "--exclude", "x.tmp", "--out", plan)
+    assert (code, out.splitlines()[-1].split()[-6:]) == (0, ["--plan", str(plan), *typed])
+
+    as_machine("other")
+    checkout = tmp_path / "checkout"
+    shutil.copytree(source, checkout, symlinks=True)
+    code, out, err = cli("run", checkout, dest, *typed, "--exclude", "x.tmp", "--plan", plan)
+    assert (code, out.startswith("reconcile: 1 changed, 1 moved (3 entries)")) == (0, True), err
+    assert_same_tree(checkout, dest, ignore=[".reconcile"], mtimes=False)
+    as_machine("one")
+    code, _, err = cli("run", "--plan", plan, *typed)
+    assert (code, "a run was made since" in err) == (4, True)
+
+
 def test_a_plan_holds_no_secrets(cli: Cli, source: Path, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build_tree(source, {"a": "hunter2"})
     monkeypatch.setenv("SITE_PASSWORD", "hunter2")

@@ -43,7 +43,7 @@ def find_asked(context: click.Context, values: Mapping[str, Any], *, whole: bool
     """
     values = (_built_in() if whole else {}) | dict(values)
     names, config = values.pop("names"), values.pop("config")
-    if _is_pair(names):
+    if is_pair(names):
         if config is not None:
             raise click.UsageError("--config names a file of jobs, and SRC DEST is none of them", context)
         if len(names) > 2:
@@ -129,7 +129,7 @@ def _attempt(session: Session, asked: Asked, do: Callable[[Mapping[str, Any]], i
     return own_up(code, session.reporter)
 
 
-def _is_pair(names: Sequence[str]) -> bool:
+def is_pair(names: Sequence[str]) -> bool:
     """Whether these are SRC and DEST, and no names of jobs: those hold neither of the two characters."""
     return len(names) > 1 and ("/" in names[1] or ":" in names[1])
 

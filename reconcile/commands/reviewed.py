@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
+from msgspec.structs import replace
 
+from reconcile.commands.asked import is_pair
 from reconcile.config import Flags
 from reconcile.core.job import Job, Own, Result, Reviewed
 from reconcile.state.saved import Saved, read_plan, save_plan
@@ -17,7 +19,7 @@ from reconcile.state.saved import Saved, read_plan, save_plan
 # What makes no plan another one: where things are, and how patient a run is.
 _FREE = frozenset(
     (
-        *("source", "target", "reaching", "state", "job", "ours", "moved_from", "lock"),
+        *("source", "target", "reaching", "state", "job", "ours", "moved_from", "lock", "ci"),
         *("retries", "retry_max_wait", "timeout", "wait", "fsync", "limit_rate"),
     )
 )
@@ -31,30 +33,32 @@ def leave_out(values: Mapping[str, Any], path: str) -> dict[str, Any]:
     return {**values, "ours": ours}
 
 
-def saver(path: str, values: Mapping[str, Any]) -> Callable[[Job, Result], None]:
+def saver(context: click.Context, path: str, values: Mapping[str, Any]) -> Callable[[Job, Result], None]:
     """What saves the plan of a job, of which ``values`` are in force."""
 
     def save(job: Job, result: Result) -> None:
         flags = {name: value for name, value in values.items() if name in SHAPING}
-        names = (job.source, str(job.target)) if not values.get("job") else (values["job"],)
+        names = (job.source, str(job.target)) if is_pair(context.params["names"]) else (values["job"],)
         reviewed = Reviewed(*result.footing, list(result.plan.actions))
         save_plan(path, Saved(names, flags, reviewed))
 
     return save
 
 
-def recall(context: click.Context, path: str, values: Mapping[str, Any]) -> tuple[Reviewed, dict[str, Any]]:
-    """A saved plan, and ``values`` as they were for it. Raises UsageError where something else was typed."""
+def recall(context: click.Context, path: str, values: Mapping[str, Any]) -> Saved:
+    """A saved plan. Raises UsageError where something else was typed than was said for it."""
     saved = read_plan(path)
-    for name, value in saved.flags.items():
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE and values[name] != value:
+    for name, said in saved.flags.items():
+        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            continue
+        typed = values[name]
+        if not set(typed) <= set(said) if isinstance(said, tuple) else typed != said:
             option = next(each for each in context.command.params if each.name == name)
             raise click.UsageError(
                 f"{option.opts[0]} is not as it was for {path!r}; leave it out: what was planned is done",
                 context,
             )
-    known = {name: value for name, value in saved.flags.items() if name in values}
-    return saved.reviewed, {**values, **known, "names": values["names"] or saved.names}
+    return replace(saved, flags={name: said for name, said in saved.flags.items() if name in values})
 
 
 def to_apply(context: click.Context, path: str) -> str:

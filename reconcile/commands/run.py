@@ -66,21 +66,25 @@ def carry_out_job(
     ``out``: where it is saved. ``plan``: one that was saved, and is to be done.
     """
     session: Session = context.obj
-    reviewed, saved = None, out or plan
-    if saved is not None:
+    reviewed, file = None, out or plan
+    if file is not None:
         from reconcile.commands.reviewed import leave_out, recall, saver, to_apply
     if plan is not None:
-        reviewed, values = recall(context, plan, values)
+        reviewed = recall(context, plan, values)
+        values = {**values, "names": values["names"] or reviewed.names}
 
     def carry_out(values: Mapping[str, Any]) -> int:
-        if saved and session.several:
-            raise click.UsageError("a plan is saved, and carried out, of one job: name it", context)
-        job, reporter = begin_job(context, command, leave_out(values, saved) if saved else values)
+        if file is not None:
+            if session.several:
+                raise click.UsageError("a plan is saved, and carried out, of one job: name it", context)
+            values = leave_out({**values, **reviewed.flags} if reviewed is not None else values, file)
+        job, reporter = begin_job(context, command, values)
         if not session.several:
             reporter.to_do_it = to_apply(context, out) if out else to_do_it(session.args)
-        job = replace(job, reviewed=reviewed, exact=saved is not None)
+        if file is not None:
+            job = replace(job, reviewed=None if reviewed is None else reviewed.reviewed, exact=True)
         companion = None if command == "plan" else find_companion(job, reporter, values)
-        save = saver(out, values) if out else None
+        save = saver(context, out, values) if out else None
         return finish_job(session, job, reporter, command, changes=changes, companion=companion, save=save)
 
     return carry_out_jobs(context, command, values, carry_out)
