@@ -81,8 +81,8 @@ def heed_signals(session: Session) -> None:
     def heed(signum: int, _: FrameType | None) -> None:
         stop, reporter = session.stop, session.reporter
         idle = reporter is not None and not stop.graceful and not session.ending
-        goes_on = not stop.requested or (asked == [signal.SIGINT] and signum == signal.SIGTERM)
-        if idle or not goes_on:
+        ends = asked != [signal.SIGINT] or signum != signal.SIGTERM if asked else idle
+        if ends:
             for each in heeded:  # should the farewell take long, another one needs nothing of ours
                 signal.signal(each, signal.SIG_DFL)
             _leave(session, signum)

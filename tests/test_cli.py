@@ -549,6 +549,18 @@ def test_what_a_ci_sends_to_cancel_a_job_aborts_no_save() -> None:
     assert f"asked to stop by {signal.SIGINT.value}" in done.stderr
 
 
+def test_nor_does_it_what_is_left_to_do_after_the_save() -> None:
+    """As to let go of the lock: else nobody has it for minutes."""
+    script = BUSY.replace("SIGHUP", "SIGINT").replace(
+        "signal.raise_signal(signal.SIGTERM)",
+        "session.stop.graceful = False\nsignal.raise_signal(signal.SIGTERM)",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.returncode) == ("never\n", 0)
+
+
 UNHEARD = """
 import signal
 from reconcile.process import Session, heed_signals

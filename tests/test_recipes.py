@@ -209,7 +209,7 @@ def test_installing_is_done_once(tmp_path: Path, project: Path) -> None:
         assert subprocess.run([program, "--version"], check=True, capture_output=True).stdout
 
 
-MANY = 2500
+MANY = 4000
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def cancelled(tmp_path: Path, project: Path, dest: Path, sshd: Sshd) -> Callable
 
     The signals go to the shell of the step, as there, and nowhere else.
     """
-    build_tree(project, {"site": {f"m{number}": "x" * 500 for number in range(MANY)}})
+    build_tree(project, {"site": {f"m{number}": "x" * 300 for number in range(MANY)}})
     commit(project)
 
     def cancel(*signals: signal.Signals) -> tuple[GitHub, int]:
@@ -227,7 +227,7 @@ def cancelled(tmp_path: Path, project: Path, dest: Path, sshd: Sshd) -> Callable
         machine.run("make public", machine.environment(), SHELL)
         machine.install()
         given = {"source": "public", "target": sshd.url(dest), "key": sshd.endpoint.identity.read_text()}
-        more = {"host-key": host_key(sshd), "args": "--limit-rate=100k", "mirror": "true"}
+        more = {"host-key": host_key(sshd), "args": "--limit-rate=150k", "mirror": "true"}
         [_, (step, environment), _] = action_steps(given | more)
         process = machine.start(step["run"], machine.environment(**environment), SHELL)
         wait_for(lambda: len(arrived(dest)) > 20, "some files to arrive", 60)
