@@ -6,10 +6,15 @@ requests, ``make torture`` each.
 
 from __future__ import annotations
 
+import http.client
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -22,9 +27,10 @@ from tests.support.command import Ran
 from tests.support.faults import Fault
 from tests.support.sshd import Sshd, start_sshd
 from tests.support.trees import assert_same_tree
-from tests.support.website import missed, versions, write_site
+from tests.support.website import missed, named, versions, write_site
 
 SAMPLE = 3
+DEPLOYS = 20 if TORTURE else 2
 MIRROR = ("--mirror", "--allow-mass-delete")
 
 
@@ -141,3 +147,72 @@ def test_what_was_let_go_is_brought_to_its_end_before_anything_new_is_sent(deplo
     assert_same_tree(deployed.source, deployed.dest)
     shutil.rmtree(deployed.source)
     (deployed.saved / "second").rename(deployed.source)
+
+
+class Served(SimpleHTTPRequestHandler):
+    """A folder, over HTTP, without a word on stderr."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is said."""
+
+
+class Reader:
+    """Looks at one page after the other, and at all that each names, until it is told to end."""
+
+    def __init__(self, port: int) -> None:
+        self.line = http.client.HTTPConnection("127.0.0.1", port)
+        self.seen: Counter[str] = Counter()  # pages, by version
+        self.missed: list[str] = []
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self.read)
+
+    def read(self) -> None:
+        while not self.done.is_set():
+            for path in ("index.html", "page/about.html"):
+                self.look(path)
+
+    def look(self, path: str) -> None:
+        page = self.get(path)
+        if page is None:
+            self.missed.append(f"{path} is gone")
+            return
+        self.seen[page[:20]] += 1
+        absent = [name for name in named(page) if self.get(name) is None]
+        # What goes while we look at a page that has changed by now was not missed by who loads it now.
+        if absent and self.get(path) == page:
+            self.missed.append(f"{path} names {absent}: {page[:20]}")
+
+    def get(self, path: str) -> str | None:
+        self.line.request("GET", f"/{quote(path)}")
+        answer = self.line.getresponse()
+        content = answer.read().decode(errors="replace")
+        return content if answer.status == 200 else None
+
+
+@pytest.mark.parametrize("publish", ["each", "end"])
+def test_who_reads_while_it_is_deployed_misses_nothing(deployed: Deployed, publish: str) -> None:
+    deployed.restore()
+    copy(deployed.source, deployed.saved / "kept")
+    handler = partial(Served, directory=str(deployed.dest))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        reader = Reader(server.server_address[1])
+        reader.thread.start()
+        try:
+            for version in range(2, DEPLOYS + 2):
+                if version > 2:
+                    write_site(deployed.source, version)
+                ran = deployed.run("--publish", publish, *MIRROR)
+                assert ran.code == 0, ran.out + ran.err
+        finally:
+            reader.done.set()
+            reader.thread.join()
+            server.shutdown()
+            reader.line.close()
+    assert not reader.missed, reader.missed[:5]
+    assert reader.seen
+    assert_same_tree(deployed.source, deployed.dest)
+    shutil.rmtree(deployed.source)
+    (deployed.saved / "kept").rename(deployed.source)
