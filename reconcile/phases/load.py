@@ -237,9 +237,17 @@ def _as_foreign(entry: Entry) -> Entry:
     return replace(entry, foreign=True, digest=None, stamp=None)
 
 
+def _tell(leftover: Leftover) -> str:
+    if not leftover.held_back:
+        return f"the run before was interrupted; looking at {len(leftover.open):,} paths it left open"
+    return (
+        "the run before was interrupted, or held back, before it published anything; "
+        f"{len(leftover.staged):,} files that it has brought are there, out of sight"
+    )
+
+
 def _recover(run: Held, old: DirectorySnapshot, leftover: Leftover, *, repair: bool) -> DirectorySnapshot:
-    count = len(leftover.open)
-    run.reporter.say(f"the run before was interrupted; looking at {count:,} paths it left open")
+    run.reporter.say(_tell(leftover))
     footing = footing_of(run.job, old, leftover)
     run.connect()
     if repair:
