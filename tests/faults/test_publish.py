@@ -23,6 +23,7 @@ from tests.faults.conftest import TORTURE
 from tests.faults.failures import Failures
 from tests.faults.runner import Runner
 from tests.faults.scenario import copy
+from tests.faults.test_every_request import PARTS, spread
 from tests.support.command import Ran
 from tests.support.faults import Fault
 from tests.support.sshd import Sshd, start_sshd
@@ -81,9 +82,10 @@ def deployed(tmp_path_factory: pytest.TempPathFactory, runner: Runner) -> Iterat
 END = ("--publish", "end")
 
 
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("flags", [(), MIRROR, (*END, *MIRROR)], ids=["kept", "mirrored", "at the end"])
 def test_a_reader_misses_nothing_after_any_request(
-    deployed: Deployed, tally: Counter[str], flags: tuple[str, ...]
+    deployed: Deployed, tally: Counter[str], flags: tuple[str, ...], part: int
 ) -> None:
     count = deployed.count_requests(*flags)
     failures = Failures(tally)
@@ -105,8 +107,7 @@ def test_a_reader_misses_nothing_after_any_request(
         assert (again.code, again.counts) == (0, {})
         assert all(is_mark(path.name) for path in deployed.dest.glob(".reconcile/*/*"))
 
-    points = range(1, count + 1) if TORTURE else (count * (n + 1) // (SAMPLE + 1) for n in range(SAMPLE))
-    for at in points:
+    for at in spread(count, SAMPLE, part):
         failures.attempt(f"kill {at}", attempt)
     failures.demand_none()
 
