@@ -267,7 +267,7 @@ def put_journal(folder: str, data: bytes, name: str, ways_out: str) -> None:
     try:
         left = _parse(data, path)
         paths = [path for action in left.actions for path in _paths_of(action)]
-        paths += [path for outcome in left.outcomes for path in outcome.effects]
+        paths += [*left.staged, *(path for outcome in left.outcomes for path in outcome.effects)]
         if not all(map(is_plain, paths)) or not all(map(is_mark, (*left.marks, *(left.began or ())))):
             raise _damaged(path, "a path or a mark in it is none")
     except Refused as refused:

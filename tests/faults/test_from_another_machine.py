@@ -124,3 +124,15 @@ def test_the_first_run(scenario: Elsewhere, tally: Counter[str], part: int) -> N
     for at in spread(count, 1, part):
         failures.attempt(f"first run {at}", attempt)
     failures.demand_none()
+
+
+def test_with_nothing_to_do_it_asks_for_little(scenario: Elsewhere) -> None:
+    """It opens, lists what is shared, and reads the state: each in two round trips at most."""
+    scenario.build()
+    scenario.run_well()
+    for most in (13, 9):  # the second time there is a copy
+        scenario.go_elsewhere() if most == 13 else None
+        ran = scenario.run_well()
+        assert ran.counts == {}
+        assert ran.document["requests"] <= most, ran.out
+    assert not list((scenario.dest / ".reconcile/store").glob("*lock-2*")), "it took the lock"

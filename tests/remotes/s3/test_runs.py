@@ -167,3 +167,20 @@ def test_objects_of_others_are_adopted_by_their_etags(push: Push) -> None:
     assert [action.path for action in result.ended] == ["h"]
     assert not [said for said in push.heard.said if "read back" in said]
     assert push.hand.get("h") == b"mine"
+
+
+def test_the_state_may_be_in_the_bucket(push: Push, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two machines in turns: each knows what the other has sent."""
+    turns: list[tuple[str, Tree, list[str]]] = [
+        ("one", {"a": "a", "d": {"b": "b"}}, ["a", "d/b"]),
+        ("other", {}, []),
+        ("other", {"a": "another"}, ["a"]),
+        ("one", {}, []),
+        ("one", {"d": {"b": "longer"}}, ["d/b"]),
+        ("third", {}, []),
+    ]
+    for machine, tree, ended in turns:
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / machine))
+        assert sorted(each.path for each in push(tree, state="remote").ended) == ended
+    states = [name for name in push.ours(".reconcile/store/") if name.endswith(".state")]
+    assert states == ["job-default.2.state", "job-default.3.state"]
