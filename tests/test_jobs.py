@@ -20,6 +20,7 @@ from reconcile.commands import find_command
 from reconcile.core.errors import Exit
 from reconcile.jobs.settings import TYPED_ONLY, settings_of
 from reconcile.report.several import summarise_jobs, worst
+from tests.support.monitor import Monitor, no_proxy
 from tests.support.processes import wait_for
 
 ROOT = Path(__file__).parents[1]
@@ -292,8 +293,8 @@ def test_config_show_tells_who_says_what(project: Path, cli: Cli, monkeypatch: p
     _write(
         project,
         '[defaults]\nexclude = ["*.tmp"]\n\n[jobs.one]\nsource = "a"\ntarget = "host:x"\nretries = 7\n'
-        'profile = "x-${API_TOKEN}"\npassword_command = "echo hunter2"\n'
-        '[jobs.two]\ninherit = "one"\ntarget = "./to"\n',
+        'remote_workdir = "/x-${API_TOKEN}"\npassword_command = "echo hunter2"\n'
+        '[jobs.two]\ninherit = "one"\ntarget = "host:to"\n',
     )
     code, out, err = cli("config", "show", "two", "--exclude", "*.o", "--retries", "3")
     assert (code, err) == (0, "")
@@ -301,13 +302,13 @@ def test_config_show_tells_who_says_what(project: Path, cli: Cli, monkeypatch: p
     said = {key: " ".join(row.split()) for key, row in rows.items()}
     assert out.splitlines()[:2] == [f"# {project}/reconcile.toml", "[jobs.two]"]
     assert said["source"] == f'"{project}/a" # [jobs.one], line 5'
-    assert said["target"] == f'"{project}/to" # [jobs.two], line 12'
+    assert said["target"] == '"host:to" # [jobs.two], line 12'
     assert said["exclude"] == '["*.tmp", "*.o"] # [defaults], line 2; --exclude'
     assert said["retries"] == "3 # --retries"
     assert said["links"] == '"skip" # RECONCILE_LINKS'
     assert said["fsync"] == '"auto" # built in'
     assert said["state"] == f'"{project}/snapshots/two" # built in'
-    assert said["profile"] == '"***" # [jobs.one], line 8'
+    assert said["remote_workdir"] == '"***" # [jobs.one], line 8'
     assert said["password_command"] == '"echo ***" # [jobs.one], line 9'
     document = json.loads(cli("config", "show", "--json")[1])
     assert [each["job"] for each in document["jobs"]] == ["one", "two"]
@@ -419,3 +420,88 @@ def test_what_was_sent_without_a_file_is_known_to_the_job(project: Path, cli: Cl
     (state,) = (project / "snapshots" / "one").iterdir()
     assert (state / "snapshot").exists()
     assert "nothing to do, no connection made" in cli("run", "one")[1]
+
+
+# What fails in one job
+
+
+def test_what_is_said_for_all_is_left_out_where_it_means_nothing(
+    project: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write(
+        project,
+        '[defaults]\nport = 22\n[jobs.nas]\nsource = "a"\ntarget = "host:x"\nidentity = "key"\n'
+        '[jobs.usb]\ninherit = "nas"\ntarget = "./usb"\n',
+    )
+    monkeypatch.setenv("RECONCILE_COMPRESS", "1")
+    assert cli("run", "usb")[0] == 0
+    out = cli("config", "show", "nas", "usb")[1].partition("[jobs.usb]")
+    assert ("identity" in out[0], "compress" in out[0]) == (True, True)
+    assert not {"identity", "port", "compress"} & set(out[2].split())
+    code, _, err = cli("run", "usb", "--identity", "key")
+    assert code == Exit.USAGE
+    assert "--identity means nothing" in err
+    _write(project, (project / "reconcile.toml").read_text() + 'identity = "key"\n')
+    assert cli("run", "usb")[0] == Exit.USAGE
+
+
+def test_a_file_that_is_wrong_is_told_to_the_monitors_it_names(project: Path, cli: Cli) -> None:
+    text = (
+        '[defaults]\nping = "URL/all"\n[jobs.one]\nsource = "a"\ntarget = "./x"\nmiror = 1\n'
+        '[jobs.two]\ninherit = "three"\n[jobs.three]\nping = "URL/three"\nsource = 7\n'
+    )
+    with no_proxy(), Monitor() as monitor:
+        _write(project, text.replace("URL", monitor.url))
+        assert cli("run")[0] == Exit.USAGE
+        assert sorted(monitor.paths) == ["/all/2", "/three/2"]
+        assert "miror is no option; did you mean mirror?" in monitor.heard[0][1]
+        assert cli("run", "two")[0] == Exit.USAGE
+        assert monitor.paths[2:] == ["/three/2"]
+        assert cli("plan")[0] == Exit.USAGE
+        assert cli("run", "a", "x", "./y")[0] == Exit.USAGE  # no job of it was meant, but it is the file here
+        (project / "reconcile.toml").chmod(0o666)
+        heard = len(monitor.paths)
+        assert cli("run")[0] == Exit.REFUSED
+        assert len(monitor.paths) == heard  # it may be somebody else's
+
+
+# The list
+
+
+def test_the_jobs_of_the_file_and_those_without_one(project: Path, cli: Cli, home: Path) -> None:
+    assert cli("run", "one")[0] == 0
+    assert cli("run", "b", "./elsewhere")[0] == 0
+    _write(project, (project / "reconcile.toml").read_text() + '[jobs.odd]\nsource = "a"\ntarget = "odd"\n')
+    code, out, err = cli("jobs")
+    assert (code, err) == (0, "")
+    rows = [re.split(r" {2,}", line) for line in out.splitlines()]
+    assert rows[0] == ["JOB", "SOURCE", "TARGET", "SIZE", "LAST RUN"]
+    assert rows[1][0] == "one"
+    assert rows[1][2:4] == [str(project / "to-a"), "1 entry, 1 B"]
+    assert rows[1][4].startswith("today ")
+    assert rows[2] == ["two", str(project / "b"), str(project / "to-b"), "-", "never"]
+    assert rows[3][0] == "odd"
+    assert rows[3][4].startswith("DEST has none of the forms")
+    assert rows[4][:4] == ["-", str(project / "b"), str(project / "elsewhere"), "1 entry, 1 B"]
+    listed = json.loads(cli("jobs", "--json")[1])["jobs"]
+    assert [each["job"] for each in listed] == ["one", "two", "odd", None]
+    assert (listed[0]["entries"], listed[0]["bytes"], listed[0]["last_run"]["exit_code"]) == (1, 1, 0)
+    (project / "reconcile.toml").unlink()
+    assert [each["job"] for each in json.loads(cli("jobs", "--json")[1])["jobs"]] == [None]
+
+
+def test_a_damaged_state_hides_no_job(project: Path, cli: Cli) -> None:
+    assert cli("run", "one")[0] == 0
+    (state,) = (project / "snapshots" / "one").iterdir()
+    (state / "snapshot").write_bytes(b"what is this")
+    code, out, _ = cli("jobs")
+    assert code == 0
+    assert re.search(r"^one .* - +today ", out, re.MULTILINE)
+
+
+def test_doctor_takes_the_name_of_a_job(project: Path, cli: Cli) -> None:
+    _write(project, '[jobs.far]\nsource = "a"\ntarget = "sftp://me@127.0.0.1:1/x"\nssh_config = "none"\n')
+    code, _, err = cli("doctor", "far")
+    assert code == Exit.UNREACHABLE
+    assert "127.0.0.1, port 1" in err
+    assert "none of the forms" in cli("doctor", "near")[2]

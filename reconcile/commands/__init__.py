@@ -12,6 +12,7 @@ NAMES = (
     "verify",
     "init",
     "config",
+    "jobs",
     "status",
     "history",
     "schedule",

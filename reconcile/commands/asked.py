@@ -16,14 +16,16 @@ from click.core import ParameterSource
 from msgspec import Struct
 
 from reconcile.commands.ending import fail, own_up
-from reconcile.core.errors import Exit
+from reconcile.core.errors import Exit, UsageError
 from reconcile.jobs.settings import IN_CI, add_value, read_environment, settings_of, variable_of
+from reconcile.remotes import parse_target, strange_flags
 from reconcile.report.several import Documents, Titled, summarise_jobs, worst
 
 if TYPE_CHECKING:
     from reconcile.jobs.file import Entry, JobFile, Table
     from reconcile.process import Session
 
+CONFIG = "RECONCILE_CONFIG"  # names the file, as --config does
 _TYPED = (ParameterSource.COMMANDLINE, ParameterSource.PROMPT)
 
 
@@ -65,12 +67,25 @@ def find_asked(context: click.Context, values: Mapping[str, Any], *, whole: bool
     return [_of_file(context, values, file, job) for job in jobs]
 
 
+def find_dest(context: click.Context, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for a command that takes a DEST, which may be the name of a job: where that leads, and how.
+
+    Raises UsageError, and Refused for an unsafe file.
+    """
+    dest: str = values["target"]
+    if "/" in dest or ":" in dest or (file := find_job_file(None)) is None or dest not in file.jobs:
+        return dict(values)
+    job = file.jobs[dest]
+    asked = _put_together(context, {**values, "target": job.target}, job.tables)
+    return dict(asked.values)
+
+
 def find_job_file(config: str | None) -> JobFile | None:
     """The file of jobs, read and found right; None: there is none. Raises UsageError, and Refused."""
     from reconcile.commands import find_command
     from reconcile.jobs.file import find_file, read_file
 
-    path = find_file(config or os.environ.get("RECONCILE_CONFIG") or None)
+    path = find_file(config or os.environ.get(CONFIG) or None)
     return None if path is None else read_file(path, find_command("run"))
 
 
@@ -173,13 +188,8 @@ def _built_in() -> dict[str, Any]:
     """What a run is told by nobody."""
     from reconcile.commands import find_command
 
-    command = find_command("run")
-    return {
-        str(option.name): option.type_cast_value(context, option.get_default(context))
-        for context in [click.Context(command)]
-        for option in command.params
-        if isinstance(option, click.Option)
-    }
+    told = find_command("run").make_context("run", []).params
+    return {name: value for name, value in told.items() if name not in ("dry_run", "plan")}
 
 
 def _put_together(context: click.Context, values: Mapping[str, Any], tables: Sequence[Table]) -> Asked:
@@ -191,13 +201,14 @@ def _put_together(context: click.Context, values: Mapping[str, Any], tables: Seq
     said.append(("", read_environment(options, os.environ)))
     together = dict(values)
     origins: dict[str, Sequence[str | Table]] = {}
+    strange = _strange(values["target"]) if len(said) > 1 or said[0][1] else frozenset[str]()
     for key, option in options.items():
         if option.name not in values:
             continue  # the command's own affair, as --detailed-exitcode is
         layers = [(origin or variable_of(option), held[key]) for origin, held in said if key in held]
         if context.get_parameter_source(option.name) in _TYPED:
             layers.append((option.opts[0], values[option.name]))
-        if not layers:
+        if not layers or (not _is_meant(layers, tables) and option.name in strange):
             continue
         value: Any = ()
         for _, each in layers:
@@ -211,6 +222,22 @@ def _put_together(context: click.Context, values: Mapping[str, Any], tables: Seq
                 origins[key] = ["--ci"]
     _settle_loudness(context, together)
     return Asked("", together, origins)
+
+
+def _is_meant(layers: Sequence[tuple[str | Table, Any]], tables: Sequence[Table]) -> bool:
+    """Whether it is said of this very job: by a flag, or in its own table."""
+    return any(
+        origin is tables[-1] if tables and not isinstance(origin, str) else str(origin).startswith("-")
+        for origin, _ in layers
+    )
+
+
+def _strange(target: str) -> frozenset[str]:
+    """What means nothing for this DEST, though it may for other jobs: a key, where it is a disk."""
+    try:
+        return strange_flags(parse_target(target))
+    except UsageError:  # told by who makes the job
+        return frozenset()
 
 
 def _settle_loudness(context: click.Context, together: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, MutableMapping
 
 import click
@@ -43,7 +42,7 @@ def complete(commands: click.Command, variables: MutableMapping[str, str]) -> in
 def names_of_jobs(config: str | None) -> Iterator[str]:
     """The jobs that could be meant. What is wrong with the file is told by the command itself."""
     try:
-        file = find_job_file(config or os.environ.get("RECONCILE_CONFIG"))
+        file = find_job_file(config)
     except Exception:  # noqa: BLE001 - there is nobody to tell
         return
     yield from () if file is None else file.jobs

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reconcile.commands.asked import find_dest
 from reconcile.config import make_flags, make_visit
 from reconcile.core.checkup import Checkup, Fact, Part, in_order, of_caps
 from reconcile.core.errors import Exit
@@ -32,7 +33,7 @@ def command(context: click.Context, /, as_json: bool, **values: Any) -> int:
     \b
       reconcile doctor me@nas:photos
       reconcile doctor sftp://me@nas:2222/~/photos --password-env NAS
-      reconcile doctor /mnt/usb/photos
+      reconcile doctor photos                  the DEST of a job in reconcile.toml
 
     What can't be known from its words is tried, in a folder of our own in DEST, which goes again. A DEST
     that is not there is not made. Exits with 0 if a job gets all that it may ask for, with 3 if not, with
@@ -42,6 +43,7 @@ def command(context: click.Context, /, as_json: bool, **values: Any) -> int:
     session: Session = context.obj
     session.reporter = reporter
     session.stop.check()
+    values = find_dest(context, values)
     job = make_visit(make_flags({"source": "", **values}), interactive=session.may_ask())
     reporter.about("", str(job.target))
     if (hint := scheme_of(job.target).doubt(values["target"])) is not None:

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -43,7 +44,10 @@ def fail(error: BaseException, session: Session) -> int:
             command, as_json="--json" in options, stdout=session.out, stderr=session.err
         )
         if options[:1] == ("run",) and command == "run":
-            tell_monitors(_find_urls(args[1:]), reporter)
+            with suppress(
+                Exception
+            ):  # what is broken may be what is needed for that: it is told all the same
+                tell_monitors(_find_urls(args[1:]), reporter)
     status, code, message = _explain(error, reporter)
     reporter.fail(status, code, message)
     if (

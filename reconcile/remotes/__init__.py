@@ -346,6 +346,11 @@ def scheme_of(target: Target) -> Scheme:
     return _find(target.scheme)
 
 
+def strange_flags(target: Target) -> frozenset[str]:
+    """The flags about connecting that mean nothing there, though they do elsewhere."""
+    return frozenset[str]().union(*(_find(name).TAKES for name in SCHEMES)) - scheme_of(target).TAKES
+
+
 def _find(name: str) -> Scheme:
     return cast("Scheme", import_module(SCHEMES[name]))
 

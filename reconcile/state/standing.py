@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from reconcile.state.journal import NAME as JOURNAL
 from reconcile.state.private import open_ours
-from reconcile.state.snapshot import read_header
+from reconcile.state.snapshot import load, read_header
 from reconcile.state.store import NAME as SNAPSHOT
+from reconcile.state.store import read_file
 
 _ENOUGH = 64 * 1024  # bytes in which a snapshot's header is
 _DEEP = 2  # folders below the base in which a job's is: those of named jobs are in one of their own
@@ -29,6 +30,23 @@ def size_of(folder: str) -> int:
             except OSError:
                 pass  # a run has removed it just now
     return total
+
+
+def weigh(folder: str) -> tuple[int, int] | None:
+    """Entries, and bytes of files, that DEST is known to hold; None: nothing is known of it.
+
+    Raises ReconcileError where what is known can't be read.
+    """
+    data = read_file(os.path.join(folder, SNAPSHOT), "snapshot", "Make it readable for this user.")
+    if data is None:
+        return None
+    count = size = 0
+    for directory in load(data).dirs.values():
+        entries = directory.entries()
+        count += len(entries)
+        size += sum(entry.size for entry in entries.values())
+        directory.forget()
+    return count, size
 
 
 def find_known(base: str, deep: int = _DEEP) -> Iterator[tuple[str, str, str]]:
