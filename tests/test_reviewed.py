@@ -212,7 +212,7 @@ REFUSED: dict[str, tuple[Step, str]] = {
     ),
     "another run": (run_again, "a run was made since"),
     "a run was interrupted": (begun, "A run was interrupted"),
-    "no state": (drop("state"), "made on another state"),
+    "no state": (drop("state"), "there is no state here"),
     "changed there": (put("dest/changes", "theirs"), "'changes' is not as it was left there"),
     "gone there": (drop("dest/changes"), "'changes' is gone there"),
     "new there": (put("dest/moved", "theirs"), "'moved' is there, and was not"),
@@ -529,6 +529,19 @@ def test_another_runner_carries_out_what_a_first_one_has_planned(
     as_machine("one")
     code, _, err = cli("run", "--plan", plan, *typed)
     assert (code, "a run was made since" in err) == (4, True)
+
+
+def test_a_plan_that_somebody_else_wrote_runs_no_commands(cli: Cli, source: Path, dest: Path) -> None:
+    build_tree(source, {"a": "a"})
+    proof, plan = source.parent / "proof", str(source.parent / "x.plan")
+    strange = dict.fromkeys(("before", "on_success", "password_command", "ssh_command"), f"touch {proof}")
+    for flags in (strange, {"nothing": 1, "source": "/etc", "state": "/etc/x", "target": "/etc/y"}):
+        save_plan(plan, Saved((str(source), str(dest)), flags, Reviewed("", 0, [])))
+        state = str(source.parent / "state")
+        assert cli("run", "--plan", plan, "--state", state)[0] == 0
+        assert not proof.exists()
+        shutil.rmtree(state)
+        shutil.rmtree(dest)
 
 
 def test_a_plan_holds_no_secrets(cli: Cli, source: Path, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:

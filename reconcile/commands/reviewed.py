@@ -46,9 +46,13 @@ def saver(context: click.Context, path: str, values: Mapping[str, Any]) -> Calla
 
 
 def recall(context: click.Context, path: str, values: Mapping[str, Any]) -> Saved:
-    """A saved plan. Raises UsageError where something else was typed than was said for it."""
+    """A saved plan. Raises UsageError where something else was typed than was said for it.
+
+    Whoever wrote it: of what it says no more is taken than ``SHAPING`` names, none of which is a command.
+    """
     saved = read_plan(path)
-    for name, said in saved.flags.items():
+    flags = {name: said for name, said in saved.flags.items() if name in SHAPING and name in values}
+    for name, said in flags.items():
         if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
             continue
         typed = values[name]
@@ -58,7 +62,7 @@ def recall(context: click.Context, path: str, values: Mapping[str, Any]) -> Save
                 f"{option.opts[0]} is not as it was for {path!r}; leave it out: what was planned is done",
                 context,
             )
-    return replace(saved, flags={name: said for name, said in saved.flags.items() if name in values})
+    return replace(saved, flags=flags)
 
 
 def to_apply(context: click.Context, path: str) -> str:

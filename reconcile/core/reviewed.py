@@ -51,7 +51,9 @@ def check_footing(reviewed: tuple[str, int], stored: tuple[str, int]) -> None:
     if reviewed == stored:
         return
     lineage, serial = reviewed
-    if not lineage:
+    if stored == ("", 0):
+        why = "there is no state here of what it was made on (--state)"
+    elif not lineage:
         why = "it is of a first run, and one was made since"
     elif stored[0] != lineage:
         why = "it was made on another state: of another job, or of one that has begun anew since"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
+from types import NoneType
 from typing import Any
 
 from msgspec import Struct
@@ -93,6 +94,8 @@ def _load(frames: Iterator[Any]) -> Saved:
     actions = [unpack_action(packed) for some in frames for packed in some]
     if len(actions) != header["actions"]:
         raise ValueError("it ends early")
+    if not all(type(action.path) is str and type(action.source) in (str, NoneType) for action in actions):
+        raise TypeError("of the wrong type")
     reviewed = Reviewed(str(header["lineage"]), int(header["serial"]), actions)
     flags = {str(name): _as_typed(value) for name, value in header["flags"].items()}
     return Saved(tuple(map(str, header["names"])), flags, reviewed)
