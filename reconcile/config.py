@@ -20,8 +20,22 @@ from msgspec.structs import replace
 from reconcile.core.chmod import parse_chmod
 from reconcile.core.errors import UsageError
 from reconcile.core.filters import check_patterns, make_filter
-from reconcile.core.job import AdoptBy, Fsync, Job, Links, Lock, OnDrift, OnStale, Options, Own, Perms, Target
-from reconcile.core.model import Kind, Publish
+from reconcile.core.job import (
+    AdoptBy,
+    Fsync,
+    Job,
+    Links,
+    Lock,
+    OnDrift,
+    OnStale,
+    Options,
+    Own,
+    Perms,
+    Release,
+    Target,
+)
+from reconcile.core.model import RESERVED_NAME, Kind, Publish
+from reconcile.core.shelf import NEXT, RELEASES
 from reconcile.core.turns import NAMELESS
 from reconcile.home import absolute, expand_option, in_home
 from reconcile.remotes import parse_target, scheme_of
@@ -37,6 +51,7 @@ _RATE = r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([kKmMgG]?)"
 _SIZES = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}  # bytes
 _LEAST_RATE = 10_000  # bytes a second; with less, a server may take us for dead
 _DEFAULTS = Options()
+_KEPT = Release().keep
 REMOTE = "remote"  # for a folder of state: it lies at DEST
 _LONG = 1_000_000.0  # seconds; more is a slip of the finger, and too much for some clocks
 
@@ -66,6 +81,9 @@ class Flags(Struct, frozen=True):
     limit_rate: str | None = None
     publish: str = _DEFAULTS.publish
     publish_partial: bool = False
+    shared: tuple[str, ...] = ()
+    leave_foreign: bool = False
+    keep_releases: int = _KEPT
     last: tuple[str, ...] = ()
     links: str = Links.KEEP
     times: str = "keep"
@@ -118,15 +136,17 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     source = _as_given(flags.source)
     target, login = _how_to_reach(flags, interactive)
     scheme = scheme_of(target)
+    workdir, place_there = _remote_workdir(flags.remote_workdir), target
+    if (release := _release(flags, target)) is not None:
+        target, workdir = as_shelf(target, workdir)
     shared = flags.state == REMOTE
     if shared:
         _check_shared()
     state = None if shared else _expand(flags.state, "--state")
     base = default_state_base() if state is None else os.path.abspath(state)
     moved_from = _expand(flags.moved_from, "--moved-from")
-    workdir = _remote_workdir(flags.remote_workdir)
     chmod = _DEFAULTS.chmod if flags.chmod is None else parse_chmod(flags.chmod)
-    dest = scheme.folders(target, workdir)
+    dest = scheme.folders(place_there, workdir)
     files = (*scheme.own_files(login), *flags.ours)
     name = check_name(flags.job) if flags.job is not None else (NAMELESS if shared else "")
     if shared:
@@ -165,7 +185,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             publish=_publish(flags),
             publish_partial=flags.publish_partial,
             last=_patterns(flags.last, "--last"),
-            own=find_own(source, base, place.folder, files, dest),
+            own=(*find_own(source, base, place.folder, files, dest), *_in_common(release)),
             own_files=(*files, *(Own(name, f"is {what}") for name, what in dest.items())),
             links=Links(flags.links),
             keep_times=flags.times == "keep",
@@ -185,6 +205,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             start_over=flags.start_over,
             fsync=Fsync(flags.fsync),
             lock=Lock.REMOTE if shared else Lock(flags.lock),
+            release=release,
             retries=_retries(flags.retries),
             retry_max_wait=_seconds(flags.retry_max_wait, "--retry-max-wait"),
             timeout=_seconds(flags.timeout, "--timeout", least=1),
@@ -192,6 +213,42 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
         ),
         login=login,
     )
+
+
+def _release(flags: Flags, target: Target) -> Release | None:
+    if flags.publish != Publish.RELEASE:
+        for given, option in (
+            (flags.shared, "--shared"),
+            (flags.leave_foreign, "--leave-foreign"),
+            (flags.keep_releases != _KEPT, "--keep-releases"),
+        ):
+            if given:
+                _refuse(f"{option} goes with --publish release")
+        return None
+    if target.scheme == "s3":
+        _refuse("--publish release needs links, and a bucket has none; leave it out")
+    if flags.keep_releases < 1:
+        _refuse("--keep-releases takes a number from 1, which is the one that is shown")
+    return Release(tuple(map(_shared_path, flags.shared)), flags.leave_foreign, flags.keep_releases)
+
+
+def _in_common(release: Release | None) -> tuple[Own, ...]:
+    paths = () if release is None else release.shared
+    return tuple(Own(path, "is what all releases have in common (--shared)") for path in paths)
+
+
+def _shared_path(text: str) -> str:
+    path = text.strip("/")
+    if not path or text.startswith("/") or "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
+        _refuse("--shared takes a path in SRC, uploads or var/cache, say")
+    return path
+
+
+def as_shelf(target: Target, workdir: str | None) -> tuple[Target, str]:
+    """Where what is brought is made into releases, and our folder: see ``core.shelf``."""
+    top = target.path.rstrip("/")
+    tree = replace(target, path=f"{top}/{RELEASES}/{NEXT}")  # type: ignore[type-var]  # a Struct, each
+    return tree, workdir if workdir is not None else f"{top}/{RESERVED_NAME}"
 
 
 def make_visit(flags: Flags, *, interactive: bool = False) -> Job:
@@ -302,8 +359,11 @@ def _rate(text: str | None) -> float | None:
 
 
 def _publish(flags: Flags) -> Publish:
-    if flags.publish_partial and flags.publish != Publish.END:
-        _refuse("--publish-partial goes with --publish end; elsewhere what fails holds nothing back anyway")
+    if flags.publish_partial and flags.publish == Publish.EACH:
+        _refuse(
+            "--publish-partial goes with --publish end or release; "
+            "elsewhere what fails holds nothing back anyway"
+        )
     return Publish(flags.publish)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from reconcile.core.job import AdoptBy, Fsync, Links, Lock, OnDrift, OnStale, Options, Perms
+from reconcile.core.job import AdoptBy, Fsync, Links, Lock, OnDrift, OnStale, Options, Perms, Release
 from reconcile.core.model import Publish
 
 if TYPE_CHECKING:
@@ -121,13 +121,34 @@ _OPTIONS = [
         default=_DEFAULTS.publish.value,
         show_default=True,
         help="Put each file in its place as soon as it is there whole, or none before all are: then all at "
-        "once, documents last. If one can't be brought none is published, and what has come by then is not "
-        "sent again.",
+        "once, documents last (if one can't be brought none is published, and what has come by then is not "
+        "sent again); or make a release of all, a folder in DEST/releases, and have the link DEST/current "
+        "lead there.",
     ),
     click.option(
         "--publish-partial",
         is_flag=True,
-        help="With --publish end: let the rest go if some files can't be brought.",
+        help="With --publish end or release: let the rest go if some files can't be brought.",
+    ),
+    click.option(
+        "--shared",
+        multiple=True,
+        metavar="PATH",
+        help="With --publish release: what the site writes itself. It is DEST/shared/PATH in all releases; "
+        "repeatable.",
+    ),
+    click.option(
+        "--leave-foreign",
+        is_flag=True,
+        help="With --publish release: go on though the release before holds what is not ours; it stays.",
+    ),
+    click.option(
+        "--keep-releases",
+        type=int,
+        default=Release().keep,
+        metavar="N",
+        help="With --publish release: so many stay, the one that is shown counted.  "
+        f"[default: {Release().keep}]",
     ),
     click.option(
         "--last",

@@ -15,6 +15,7 @@ from reconcile.phases.decide import decide, decide_again, foresee_failing
 from reconcile.phases.held import Held, hold
 from reconcile.phases.load import asks_the_remote, catch_up, load
 from reconcile.phases.look import look, mind_places, tell_contents
+from reconcile.phases.release import prepare_release, release
 from reconcile.phases.reviewed import check_there
 from reconcile.phases.settle import settle
 from reconcile.source.way import open_root
@@ -62,12 +63,13 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
     ):
         may_wait = has_snapshot(job.state) and not asks_the_remote(job.options) and not job.shared
         look(this, sure_to_connect=not may_wait)
+        prepare_release(this)
         try:
             plan, last = _bring_up(this)
         except Overtaken:  # which can't be twice: the lock is ours by now
             reporter.say("another run of this job has ended meanwhile: the plan is made anew")
             plan, last = _bring_up(this)
-        problems = [*last.problems, *this.tally.problems, *this.cleanup]
+        problems = [*last.problems, *this.tally.problems, *this.cleanup, *release(this)]
         remember_device(job.state, job.source)
         note_overdue(job.state, this.tally.undeleted, job.scope)
         note_growing(job.state, problems, this.source.grown, job.scope)

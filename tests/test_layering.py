@@ -83,6 +83,7 @@ HARMLESS = {
         "types",
         "typing",
         "unicodedata",
+        "zlib",
     ),
 }
 SANS_IO = {

@@ -97,6 +97,10 @@ class Retrying:
     def _open(self) -> Remote:
         return self._connect(self._job, self._reporter, self._memory)
 
+    def ask(self, question: Callable[[Remote], T]) -> T:
+        """What not every remote can be asked, and may be more than once."""
+        return self._insist(question)
+
     def _insist(self, question: Callable[[Remote], T]) -> T:
         """Ask, over as many connections as it takes, what may be asked more than once."""
         while True:

@@ -17,6 +17,7 @@ NAMES = (
     "history",
     "schedule",
     "doctor",
+    "releases",
     "unlock",
     "trust",
     "completion",

@@ -95,6 +95,14 @@ class Own(Struct, frozen=True):
     what: str  # for people: what it is
 
 
+class Release(Struct, frozen=True):
+    """That what is brought is shown by a link, release by release."""
+
+    shared: tuple[str, ...] = ()  # paths that all releases have in common
+    leave_foreign: bool = False  # also where the release before holds what is not ours
+    keep: int = 5  # of them, the current one counted
+
+
 class Options(Struct, frozen=True):
     """What flags and config may change about a job."""
 
@@ -135,6 +143,7 @@ class Options(Struct, frozen=True):
     start_over: bool = False  # as if there were no snapshot, and adopt
     fsync: Fsync = Fsync.AUTO
     lock: Lock = Lock.LOCAL
+    release: Release | None = None  # DEST is its folder "next" by now
     retries: int = 5  # reconnects in a row without progress
     retry_max_wait: float = 60.0  # seconds between two of them at most
     timeout: float = 60.0  # seconds without an answer after which the connection counts as lost

@@ -44,6 +44,7 @@ class Publish(StrEnum):
 
     EACH = "each"  # as soon as it is there whole
     END = "end"  # once all is
+    RELEASE = "release"  # at once where nobody looks, and a link leads there once all is
 
 
 class Stamp(Struct, frozen=True, gc=False):

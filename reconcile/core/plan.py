@@ -70,6 +70,8 @@ def make_plan(
         pairing = pair(old, scan, changes, options.mirror, caps, moves=moves, folders=False)
         twice, pairing = twice_there(pairing), replace(pairing, moves=Moves())
     draft = _Draft(old, pairing, options, careful=careful, twice=twice)
+    if options.release is not None:
+        draft.bring_changed(options)
     draft.restamped.update(forgotten)
     draft.notes += notes
     if moves and not (caps.rename or caps.copy):
@@ -131,6 +133,18 @@ class _Draft(Struct, eq=False):
 
     def __post_init__(self) -> None:
         self.leaving = frozenset(self.twice.values())
+
+    def bring_changed(self, options: Options) -> None:
+        """Don't move what gets another mode or time on the way: that would be seen at its other names."""
+        moves, news = self.pairing.moves, self.pairing.news
+        changed = {
+            origin
+            for origin, target in moves.files.items()
+            if not same_meta(self._entry(origin), news[target], options)
+        }
+        files = {origin: target for origin, target in moves.files.items() if origin not in changed}
+        self.pairing = replace(self.pairing, moves=replace(moves, files=files))
+        self.leaving |= changed
 
     def classify(self) -> None:
         """Decide for each path which action it costs, parents first."""
@@ -242,8 +256,12 @@ class _Draft(Struct, eq=False):
                 self.bytes_avoided += old.size
             self._hold_true(path, origin, _restamp(old, new))
         else:
-            self.bytes_avoided += old.size
             reason = _meta_reason(old, new, self.options)
+            if self.options.release is not None and new.kind is Kind.FILE:  # releases have the same file
+                new = replace(new, digest=new.digest or old.digest)
+                self.uploads.append(Action(Op.MODIFY, path, new=new, old=old, reason=reason))
+                return
+            self.bytes_avoided += old.size
             self.uploads.append(
                 Action(Op.SETMETA, path, new=_with_meta(old, new, self.options), old=old, reason=reason)
             )

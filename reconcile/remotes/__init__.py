@@ -273,6 +273,43 @@ class Examinable(Protocol):
         """
 
 
+class Shelf(Protocol):
+    """Releases of what the job brings, by their names. Raises Unreachable where the remote fails us."""
+
+    def try_out(self) -> None:
+        """Raises Refused where there can be none."""
+
+    def ids(self) -> list[str]:
+        """Those that are there whole, sorted."""
+
+    def current(self) -> str | None:
+        """The one that is shown; None: there is none yet. Raises Refused where something else is shown."""
+
+    def make(self, name: str, shared: Sequence[str]) -> list[str]:
+        """A new one of all that the job has brought, but for what is ``shared``; returns what is in it."""
+
+    def holds(self, name: str) -> list[str]:
+        """What is in one now, whoever put it there."""
+
+    def switch(self, name: str) -> None:
+        """Show it, in one request."""
+
+    def drop(self, name: str) -> None:
+        """From now on there is none of this name; ``tidy`` removes it."""
+
+    def tidy(self) -> None:
+        """Remove what was dropped, and what has never become whole."""
+
+
+@runtime_checkable
+class Shelving(Protocol):
+    """A remote that can show one of several trees."""
+
+    @property
+    def shelf(self) -> Shelf:
+        """Of the job whose tree is DEST/releases/next."""
+
+
 class Opener(Protocol):
     """Opens a job's remote as often as it takes: what the user had to give is asked for once."""
 

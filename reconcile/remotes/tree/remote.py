@@ -35,6 +35,7 @@ from reconcile.remotes.tree.quirks import pack
 from reconcile.remotes.tree.readback import SPANS, in_order, read_span, spans
 from reconcile.remotes.tree.rescue import rescue
 from reconcile.remotes.tree.run_folder import parts_for
+from reconcile.remotes.tree.shelf import TreeShelf
 from reconcile.remotes.tree.site import Site
 from reconcile.remotes.tree.spread import Spread
 from reconcile.remotes.tree.staging import Staging, ask_for_room
@@ -94,6 +95,11 @@ class TreeRemote:
     def store(self) -> TreeStore:
         """What is kept there from run to run."""
         return TreeStore(self._driver, self._site)
+
+    @property
+    def shelf(self) -> TreeShelf:
+        """See ``Shelving``."""
+        return TreeShelf(self._driver, self._site)
 
     @property
     def base(self) -> str:

@@ -1,0 +1,58 @@
+"""``releases``: those that DEST holds, and which of them is shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+from msgspec.structs import replace
+
+from reconcile.config import as_shelf, make_flags, make_visit
+from reconcile.core.errors import Exit, Refused
+from reconcile.core.shelf import CURRENT, RELEASES
+from reconcile.options import place_options
+from reconcile.phases.release import shelf_of
+from reconcile.remotes import open_remote
+from reconcile.report import make_reporter
+
+if TYPE_CHECKING:
+    from reconcile.process import Session
+
+
+@click.command("releases")
+@place_options
+@click.option("--activate", "chosen", metavar="ID", help="Show this one: in one request, forwards or back.")
+@click.pass_context
+def command(context: click.Context, /, chosen: str | None, **values: Any) -> int:
+    """List the releases in DEST (--publish release), and with --activate show another of them.
+
+    The next run that has something to bring makes a new one, and shows that.
+    """
+    session: Session = context.obj
+    session.reporter = make_reporter("releases")
+    session.stop.check()
+    visit = make_visit(make_flags({"source": "", **values}), interactive=session.may_ask())
+    target, workdir = as_shelf(visit.target, None)
+    visit = replace(visit, target=target, options=replace(visit.options, remote_workdir=workdir))
+    remote = open_remote(visit, session.reporter)
+    try:
+        shelf = shelf_of(remote)
+        ids, now = shelf.ids(), shelf.current()
+        if chosen is None:
+            for name in ids:
+                click.echo(f"{name}  {CURRENT}" if name == now else name)
+            if not ids:
+                click.echo("there are no releases")
+            return Exit.OK
+        if chosen not in ids:
+            raise Refused(
+                f"There is no {RELEASES}/{chosen}. {CURRENT} is as it was. Without --activate all are listed."
+            )
+        if chosen != now:
+            shelf.try_out()
+            shelf.switch(chosen)
+        before = f", before to {now}" if now != chosen else " already"
+        click.echo(f"{CURRENT} leads to {RELEASES}/{chosen}{before}")
+        return Exit.OK
+    finally:
+        remote.close()

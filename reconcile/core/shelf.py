@@ -1,0 +1,83 @@
+"""Releases: what they are called, and what in one of them is nobody's of ours. Pure."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+
+RELEASES, NEXT, SHARED, CURRENT = "releases", "next", "shared", "current"  # in DEST
+_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
+_MOST = 256 * 1024 * 1024  # bytes of names
+
+
+def is_release(name: str) -> bool:
+    """Whether a folder is called as releases are: by the time in UTC, so that later ones come later."""
+    return _ID.fullmatch(name) is not None
+
+
+def name_release(moment: str, nonce: str, before: Iterable[str]) -> str:
+    """``moment``: as YYYYMMDD-HHMMSS. Where the clock is behind one of those ``before``: right after that."""
+    last = max(before, default="")
+    if f"{moment}-" > last[: len(moment) + 1]:
+        return f"{moment}-{nonce}"
+    day, time, _ = last.split("-")
+    return f"{day}-{min(int(time) + 1, 999_999):06}-{nonce}"
+
+
+def name_list(job: str, release: str) -> str:
+    """Where the store keeps what a release has of ours."""
+    return f"job-{job}.release-{release}"
+
+
+class Listed(Struct, frozen=True):
+    """What a release has of ours, and what DEST held then."""
+
+    stamp: str
+    paths: frozenset[str]
+
+
+def stamp_of(lineage: str, marks: Sequence[str]) -> str:
+    """What DEST held then: the mark gets another name with each run that writes there."""
+    return " ".join([lineage, *marks])
+
+
+def pack_list(stamp: str, paths: Iterable[str]) -> bytes:
+    """For the store."""
+    return zlib.compress("\0".join([stamp, *sorted(paths)]).encode("utf-8", "surrogateescape"))
+
+
+def read_list(value: bytes | None) -> Listed | None:
+    """None: it is not known. What is in the store is anybody's word, and only ever compared with names."""
+    if value is None:
+        return None
+    try:
+        opened = zlib.decompressobj()
+        text = opened.decompress(value, _MOST).decode("utf-8", "surrogateescape")
+    except (zlib.error, UnicodeError):
+        return None
+    stamp, *paths = text.split("\0")
+    return Listed(stamp, frozenset(paths)) if opened.eof else None
+
+
+def find_foreign(there: Sequence[str], ours: frozenset[str], shared: Iterable[str]) -> list[str]:
+    """What a release has that we did not put there, sorted; of a folder of others' the folder alone."""
+    common = frozenset(shared)
+    foreign = sorted(path for path in there if path not in ours and path not in common)
+    parents = {top for path in common for top in _tops(path)}
+    inside = frozenset(foreign)
+    return [path for path in foreign if path not in parents and not any(top in inside for top in _tops(path))]
+
+
+def expired(releases: Sequence[str], current: str | None, keep: int) -> list[str]:
+    """Those that are too old to be kept beside ``keep`` others; the current one is never among them."""
+    others = [name for name in sorted(releases, reverse=True) if name != current]
+    return others[max(keep - (current is not None), 0) :]
+
+
+def _tops(path: str) -> Iterable[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path

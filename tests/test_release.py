@@ -1,0 +1,313 @@
+"""``--publish release``: a folder for each release, and a link that is switched once all is there."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from reconcile.cli import main
+from reconcile.config import Flags, make_job
+from reconcile.core.errors import Interrupted, Refused, UsageError
+from reconcile.core.job import Options, Release, Result, Stop
+from reconcile.core.shelf import is_release
+from reconcile.remotes.tree.shelf import TreeShelf
+from reconcile.run import run
+from tests.remotes.conformance import Heard
+from tests.support.command import Reconcile
+from tests.support.jobs import JobTo
+from tests.support.quirky import Quirk
+from tests.support.sshd import Sshd
+from tests.support.trees import File, Link, Tree, assert_same_tree, build_tree, read_tree
+
+OLD = 1_600_000_000
+SITE: Tree = {
+    "index.html": File("<link href=a.css>", mtime=OLD),
+    "a.css": File("a", mtime=OLD),
+    "img": {"one.png": File("1", mtime=OLD), "deep": {"two.png": File("2", mtime=OLD)}, "none": {}},
+    "link": Link("img/one.png"),
+}
+
+
+class Site:
+    """A folder that is brought to another, release by release."""
+
+    def __init__(self, source: Path, dest: Path, state: Path) -> None:
+        self.source, self.dest, self.state = source, dest, state
+        self.heard = Heard()
+        build_tree(source, SITE)
+
+    def bring(self, **flags: object) -> Result:
+        told = {"publish": "release", "mirror": True, "state": str(self.state)} | flags
+        job = make_job(Flags(source=str(self.source), target=str(self.dest), **told))  # type: ignore[arg-type]
+        return run(job, self.heard)
+
+    @property
+    def releases(self) -> list[str]:
+        return sorted(name for name in os.listdir(self.dest / "releases") if is_release(name))
+
+    @property
+    def current(self) -> str:
+        head, name = os.readlink(self.dest / "current").split("/")
+        assert head == "releases"
+        return name
+
+    def shown(self) -> Path:
+        return self.dest / "releases" / self.current
+
+
+@pytest.fixture
+def site(source: Path, dest: Path, state: Path) -> Site:
+    return Site(source, dest, state)
+
+
+def test_what_is_brought_is_shown_whole(site: Site) -> None:
+    (site.source / "img").chmod(0o750)
+    site.bring()
+    assert site.releases == [site.current]
+    assert_same_tree(site.source, site.shown())
+    assert stat.S_IMODE(site.dest.stat().st_mode) == 0o777 & ~_umask()
+    assert {path.name for path in site.dest.iterdir()} == {".reconcile", "current", "releases"}
+    result = site.bring()
+    assert not result.connected
+    assert len(site.releases) == 1
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_the_next_one_sends_what_changed_and_leaves_the_one_before_as_it_was(site: Site) -> None:
+    site.bring()
+    first, before = site.shown(), read_tree(site.shown())
+    build_tree(site.source, {"index.html": File("<link href=b.css>", mtime=OLD + 1), "new": {"x": "x"}})
+    (site.source / "a.css").rename(site.source / "b.css")
+    (site.source / "img/one.png").rename(site.source / "img/uno.png")
+    (site.source / "img/uno.png").chmod(0o600)  # it moves, and has another mode: its other names do not
+    (site.source / "img/deep").rename(site.source / "deep")
+    os.utime(site.source / "deep/two.png", (OLD + 7, OLD + 7))
+    (site.source / "link").unlink()
+    result = site.bring()
+    sent = {action.path for action in result.done if action.bytes and action.source is None}
+    assert {"index.html", "new/x"} <= sent <= {"index.html", "new/x", "img/uno.png", "deep/two.png"}
+    assert read_tree(first) == before
+    assert site.shown() != first
+    assert_same_tree(site.source, site.shown())
+    (site.source / "index.html").chmod(0o600)
+    os.utime(site.source / "b.css", (OLD + 9, OLD + 9))
+    second, before = site.shown(), read_tree(site.shown())
+    site.bring()
+    assert read_tree(second) == before
+    assert_same_tree(site.source, site.shown())
+    assert (site.shown() / "new/x").stat().st_nlink == 3  # the same file in two releases, and at work
+
+
+def test_it_is_never_absent_and_never_half(site: Site) -> None:
+    """For who reads all the time while releases come."""
+    site.bring()
+    over, wrong, seen = threading.Event(), list[str](), set[str]()
+
+    def read() -> None:
+        while not over.is_set():
+            try:
+                top = os.open(site.dest / "current", os.O_RDONLY)
+                try:
+                    page = os.open("index.html", os.O_RDONLY, dir_fd=top)
+                    named = os.read(page, 99).decode().partition("=")[2].rstrip(">")
+                    os.close(page)
+                    os.stat(named, dir_fd=top)
+                    seen.add(named)
+                finally:
+                    os.close(top)
+            except OSError as error:
+                wrong.append(str(error))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for number in range(6):
+            (site.source / ("a.css" if not number else f"{number - 1}.css")).rename(
+                site.source / f"{number}.css"
+            )
+            build_tree(site.source, {"index.html": f"<link href={number}.css>"})
+            site.bring(keep_releases=3)
+    finally:
+        over.set()
+        reader.join()
+    assert wrong == []
+    assert len(site.releases) == 3
+
+
+def test_what_the_site_writes_is_shared(site: Site) -> None:
+    build_tree(site.source, {"uploads": {"mine": "is not sent"}})
+    build_tree(site.dest, {"shared": {"config.php": "secret"}})
+    shared = ("uploads", "var/cache/", "config.php")
+    result = site.bring(shared=shared)
+    assert any("uploads" in note.path and "--shared" in note.message for note in result.notes)
+    (site.dest / "current/uploads/photo").write_text("by a visitor")
+    (site.dest / "current/var/cache/x").write_text("cached")
+    assert (site.dest / "current/config.php").read_text() == "secret"
+    build_tree(site.source, {"a.css": "b"})
+    site.bring(shared=shared)
+    assert len(site.releases) == 2
+    assert (site.dest / "current/uploads/photo").read_text() == "by a visitor"
+    assert read_tree(site.dest / "shared").keys() == {
+        *("config.php", "uploads", "uploads/photo", "var", "var/cache", "var/cache/x")
+    }
+
+
+def test_what_others_have_put_there_is_not_left_behind_unasked(site: Site) -> None:
+    site.bring()
+    first = site.current
+    build_tree(site.shown(), {"uploads": {"photo": "by a visitor"}, "img": {"thumb": "t"}})
+    build_tree(site.source, {"a.css": "b"})
+    with pytest.raises(
+        Refused, match=r"holds what we did not put there: 'img/thumb', 'uploads'\. current is as"
+    ) as no:
+        site.bring()
+    assert "Nothing was done" not in str(no.value)
+    assert site.releases == [first]
+    with pytest.raises(Refused, match="did not put there"):  # also where nothing is left to be brought
+        site.bring()
+    site.bring(leave_foreign=True)
+    assert site.current != first
+    assert (site.dest / "releases" / first / "uploads/photo").read_text() == "by a visitor"
+    for number in range(3):
+        build_tree(site.source, {"a.css": str(number)})
+        site.bring(keep_releases=1)
+    assert site.releases == [first, site.current]  # nor removed
+    assert not [*(site.dest / "releases").glob("*.gone")]
+
+
+def test_what_failed_holds_it_back(site: Site) -> None:
+    site.bring()
+    first = site.current
+    build_tree(site.source, {"a.css": "b", "img": {"x": "y"}, "c": "d"})
+    build_tree(site.dest / "releases/next", {"c": {"in": "the way"}})
+    result = site.bring(on_drift="skip")
+    assert [problem.message for problem in result.problems if "nothing released" in problem.message] == [
+        "nothing released: 1 of 3 failed; current is as it was"
+    ]
+    assert site.releases == [first]
+    assert site.bring(on_drift="skip", publish_partial=True).problems
+    assert site.current != first
+    first = site.current
+    (site.dest / "releases/next/c/in").unlink()
+    (site.dest / "releases/next/c").rmdir()
+    assert not site.bring(on_drift="skip").problems
+    assert site.current != first
+    assert_same_tree(site.source, site.shown())
+
+
+@pytest.mark.parametrize("at", ["make", "switch", "tidy"])
+def test_a_run_that_dies_before_it_is_shown_is_made_good(
+    site: Site, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.bring()
+    first = site.current
+    build_tree(site.source, {"a.css": "b"})
+
+    def die(*_: object) -> None:
+        raise Interrupted(15)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TreeShelf, at, die)
+        with pytest.raises(Interrupted):
+            site.bring()
+    assert (site.current == first) == (at != "tidy")
+    build_tree(site.dest / "releases", {"20200101-000000-abcd.new": {"half": "of it"}})
+    site.bring()
+    assert site.current != first
+    assert_same_tree(site.source, site.shown())
+    build_tree(site.source, {"a.css": "c"})
+    site.bring()
+    assert not [*(site.dest / "releases").glob("*.new")]
+
+
+def test_what_is_in_the_way_of_the_link_is_told_before_anything_is_done(site: Site) -> None:
+    build_tree(site.dest, {"current": {"a": "real folder"}})
+    with pytest.raises(Refused, match="is no link"):
+        site.bring()
+    assert read_tree(site.dest).keys() == {"current", "current/a"}
+    (site.dest / "current/a").unlink()
+    (site.dest / "current").rmdir()
+    (site.dest / "current").symlink_to("../elsewhere")
+    with pytest.raises(Refused, match=r"leads to '\.\./elsewhere', which is no release of ours"):
+        site.bring()
+    assert os.readlink(site.dest / "current") == "../elsewhere"
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"publish": "each", "shared": ("a",)},
+        {"publish": "each", "leave_foreign": True},
+        {"publish": "each", "keep_releases": 3},
+        {"keep_releases": 0},
+        *({"shared": (path,)} for path in ("", "/", "/a", "..", "a/../b", "./a", "a//b")),
+    ],
+)
+def test_what_means_nothing_is_refused(site: Site, flags: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        site.bring(**flags)
+    assert not site.dest.exists()
+
+
+@pytest.mark.parametrize(
+    ("quirks", "why"), [([Quirk.ANNOUNCES_NOTHING], "can't rename over"), ([], "makes no hard links")]
+)
+def test_a_server_that_can_not_is_told_with_the_reason(
+    job_to: JobTo, quirks: list[Quirk], why: str, served: Path, tree: Callable[[Tree], Path]
+) -> None:
+    tree({"a": "1"})
+    job = job_to(*quirks, options=Options(release=Release(), remote_workdir="/dest/.reconcile"))
+    job = replace(job, target=replace(job.target, path="/dest/releases/next"))  # type: ignore[type-var]
+    with pytest.raises(Refused, match=f"not to be had on this server: it {why}"):
+        run(job, Heard(), stop=Stop())
+    assert not (served / "dest").exists()
+
+
+def test_one_command_goes_back(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    def releases(*flags: str) -> tuple[int, str]:
+        code = main(["releases", str(site.dest), *flags])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    assert releases() == (0, "there are no releases\n")
+    site.bring()
+    build_tree(site.source, {"a.css": "b"})
+    site.bring()
+    first, second = site.releases
+    assert releases() == (0, f"{first}\n{second}  current\n")
+    assert releases("--activate", first) == (0, f"current leads to releases/{first}, before to {second}\n")
+    assert site.current == first
+    assert releases("--activate", first) == (0, f"current leads to releases/{first} already\n")
+    for name in ("next", "../x", "20200101-000000-abcd", ""):
+        assert releases("--activate", name)[0] == 4
+    assert site.current == first
+    assert not site.bring().connected  # nothing new is to be shown
+    build_tree(site.source, {"a.css": "c"})
+    site.bring()
+    assert site.current == site.releases[-1]
+    assert_same_tree(site.source, site.shown())
+
+
+def test_over_ssh(source: Path, dest: Path, state: Path, sshd: Sshd) -> None:
+    build_tree(source, SITE)
+    job = Reconcile(source, sshd.url(dest), state, [*sshd.endpoint.flags(), "--publish", "release"])
+    job.run("--lock", "remote", "--shared", "up")
+    build_tree(source, {"a.css": "b"})
+    job.run("--shared", "up")
+    first, second = sorted(name for name in os.listdir(dest / "releases") if is_release(name))
+    assert os.readlink(dest / "current") == f"releases/{second}"
+    assert (dest / "current/img/one.png").stat().st_nlink == 3
+    (dest / "current/up").unlink()
+    assert_same_tree(source, dest / "releases" / second)
+    assert (dest / "releases" / first / "a.css").read_text() == "a"
