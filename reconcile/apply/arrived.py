@@ -28,11 +28,16 @@ def tell_by_content(
         entry = None if seen is None else _read_ours(path, doubtful[path], seen.size, source)
         if entry is not None:
             ours[path] = entry
-    if ours:
-        size = sum(entry.size for entry in ours.values())
-        say(f"{len(ours):,} files may have arrived: they are read back and compared ({size:,} bytes)")
-    wanted = sorted(((path, entry.size) for path, entry in ours.items()), key=lambda each: each[1])
+    shown = [(path, entry, seen) for path, entry in ours.items() if (seen := there[path]) is not None]
+    told = dict(remote.recognise(shown, source))
+    wanted = sorted(
+        ((path, entry.size) for path, entry in ours.items() if path not in told), key=lambda each: each[1]
+    )
+    if wanted:
+        size = sum(size for _, size in wanted)
+        say(f"{len(wanted):,} files may have arrived: they are read back and compared ({size:,} bytes)")
     same = {path for path, digest in read_digests(remote, wanted) if digest == ours[path].digest}
+    same |= {path for path, is_same in told.items() if is_same}
     for outcome in outcomes:
         path = outcome.action.path
         seen = there.get(path)
