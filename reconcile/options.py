@@ -365,6 +365,12 @@ _TOLD = [  # who hears of a run
         help="The same when the run went well; how it went is on its stdin, and in RECONCILE_RUN_*.",
     ),
     click.option("--on-failure", metavar="CMD", help="The same when it did not."),
+    click.option(
+        "--events",
+        metavar="FILE",
+        help="Write a line of JSON for each thing that happens, as it happens, to the end of FILE, or with - "
+        "to stdout, and all else to stderr.",
+    ),
 ]
 _TIMEOUT = click.option(
     "--timeout",

@@ -120,9 +120,10 @@ def carry_out_jobs(
         return code if documents.print(code) else Exit.FATAL
     if not values["quiet"] or code not in (Exit.OK, Exit.CHANGES):
         text = summarise_jobs(command, [each.name for each in asked], ended)
-        click.echo(f"reconcile: {text}", err=bool(values["quiet"]))
+        aside = bool(values["quiet"]) or values.get("events") == "-"
+        click.echo(f"reconcile: {text}", err=aside)
         if session.to_do:
-            click.echo(f"reconcile: to do it: {to_do_it(session.args)}")
+            click.echo(f"reconcile: to do it: {to_do_it(session.args)}", err=aside)
     return code
 
 

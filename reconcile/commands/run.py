@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from reconcile.report import make_reporter
 from reconcile.run import make_plan, run
 from reconcile.state.history import note_run
 from reconcile.state.store import has_snapshot
-from reconcile.told import TELLING, find_companion, tell_monitor
+from reconcile.told import TELLING, find_companion, tell_events, tell_monitor
 
 if TYPE_CHECKING:
     from reconcile.core.job import Job, Result
@@ -131,14 +132,21 @@ def begin_job(context: click.Context, command: str, values: Mapping[str, Any]) -
     if quiet and verbose:
         raise click.UsageError("--quiet and --verbose exclude each other", context)
     session: Session = context.obj
+    telling = {name: flags.pop(name) for name in TELLING}
+    out = session.out
+    if telling["events"] == "-":
+        if as_json:
+            raise click.UsageError("--json and --events - would both write to stdout", context)
+        out = session.err or sys.stderr
     reporter = make_reporter(
-        command, as_json=as_json, quiet=quiet, verbose=verbose, stdout=session.out, stderr=session.err
+        command, as_json=as_json, quiet=quiet, verbose=verbose, stdout=out, stderr=session.err
     )
     session.reporter = reporter
     session.stop.check()
-    telling = {name: flags.pop(name) for name in TELLING}
     if telling["ping"] and command == "run":
         tell_monitor(telling["ping"], reporter)
+    if telling["events"]:
+        tell_events(telling["events"], flags.get("job") or "", reporter)
     job = make_job(make_flags(flags), interactive=session.may_ask())
     reporter.about(job.source, str(job.target))
     if not has_snapshot(job.state) and (hint := scheme_of(job.target).doubt(flags["target"])) is not None:

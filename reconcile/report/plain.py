@@ -46,6 +46,7 @@ class PlainReporter(Recorder):
         self.meter = Meter(plan, tally.done, time.monotonic())
 
     def sent(self, count: int, path: str) -> None:
+        super().sent(count, path)
         self.meter.sent(count, path)
         if time.monotonic() >= self.due:
             self.advance()

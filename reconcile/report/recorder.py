@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -13,6 +14,9 @@ from reconcile.core.checkup import Checkup
 from reconcile.core.job import Ending, Result
 from reconcile.core.model import Outcome, Plan, Tally
 from reconcile.report import words
+
+if TYPE_CHECKING:
+    from reconcile.report.events import Events
 
 
 class Recorder:
@@ -25,6 +29,7 @@ class Recorder:
         self.phases: dict[str, float] = {}
         self.to_do_it = ""  # the command line that does what was planned
         self.at_end: list[Callable[[Ending], None]] = []  # who is told how it ended, once that was shown
+        self.events: Events | None = None  # who is told of everything as it happens
         self._phase = "start"
         self._began = self._phase_began = time.monotonic()
 
@@ -32,10 +37,14 @@ class Recorder:
         """Which job this is, as soon as it is known, and what is to be typed to do what was planned."""
         self.result = replace(self.result, source=source, target=target)
         self.to_do_it = to_do_it
+        if self.events is not None:
+            self.events.started(self.result.command, source, target)
 
     def phase(self, name: str) -> None:
         self._end_phase()
         self._phase = name
+        if self.events is not None:
+            self.events.phase(name)
 
     def say(self, message: str) -> None:
         if self._is_new(message):
@@ -50,6 +59,8 @@ class Recorder:
         if (self._phase, message) in self.said:
             return False
         self.said.append((self._phase, message))
+        if self.events is not None:
+            self.events.said(message)
         return True
 
     def asking(self) -> None:
@@ -61,15 +72,21 @@ class Recorder:
     def planned(self, plan: Plan, tally: Tally) -> None:
         self.result = replace(self.result, plan=plan)
         self.tally = tally
+        if self.events is not None:
+            self.events.planned(plan, tally)
 
     def sent(self, count: int, path: str) -> None:
-        pass
+        if self.events is not None:
+            self.events.sent(count, path)
 
     def retrying(self, lost: str, attempt: int, most: int, wait_s: float) -> None:
+        if self.events is not None:
+            self.events.rewind()
         self.say(words.explain_retry(lost, attempt, most, wait_s))
 
     def outcome(self, outcome: Outcome) -> None:
-        pass
+        if self.events is not None:
+            self.events.outcome(outcome)
 
     def tell(self, message: str, *, loud: bool = False) -> None:
         """Show something that was said for the first time; ``loud``: also where quiet was asked for."""
