@@ -20,7 +20,7 @@ from reconcile.report import make_reporter
 from reconcile.run import make_plan, run
 from reconcile.state.history import note_run
 from reconcile.state.store import has_snapshot
-from reconcile.told import TELLING, find_companion, tell_events, tell_monitor
+from reconcile.told import find_companion, take_telling, tell_events, tell_monitor
 
 if TYPE_CHECKING:
     from reconcile.core.job import Job, Result
@@ -132,7 +132,7 @@ def begin_job(context: click.Context, command: str, values: Mapping[str, Any]) -
     if quiet and verbose:
         raise click.UsageError("--quiet and --verbose exclude each other", context)
     session: Session = context.obj
-    telling = {name: flags.pop(name) for name in TELLING}
+    telling = take_telling(flags)
     out = session.out
     if telling["events"] == "-":
         if as_json:

@@ -25,6 +25,15 @@ HOOKS = ("before", "after", "on_success", "on_failure")
 TELLING = ("ping", "events", *HOOKS)  # the options
 
 
+def take_telling(flags: dict[str, Any]) -> Mapping[str, str | None]:
+    """Take out of the flags who is to be told. Raises UsageError for one that is empty."""
+    telling = {name: flags.pop(name) for name in TELLING}
+    for name, value in telling.items():
+        if value is not None and not value.strip():
+            raise UsageError(f"--{name.replace('_', '-')}: nothing is named; leave the option out")
+    return telling
+
+
 def tell_monitor(url: str, reporter: Recorder) -> None:
     """Ping that a run begins, and have it pinged how it ends. Raises UsageError for a URL that is none."""
     from reconcile.told.ping import Ping
