@@ -31,6 +31,8 @@ def call(
 ) -> Iterator[Call]:
     """The command line, in a folder with SRC and DEST in it: exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "a").write_text("a")
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -188,6 +190,12 @@ def test_a_look_at_dest(call: Call, tmp_path: Path) -> None:
     (tmp_path / "dest").rename(tmp_path / "gone")
     (tmp_path / "dest").mkdir()
     assert "its mark is missing" in call("status", *JOB, "--remote")[1]
+
+
+def test_a_look_at_a_state_that_lies_at_dest(call: Call) -> None:
+    shared = ("src", "./dest", "--state", "remote")
+    assert call("run", *shared)[0] == Exit.OK
+    assert "there      as it was left" in call("status", *shared, "--remote")[1]
 
 
 def test_no_connection_is_made_unless_it_is_asked_for(call: Call) -> None:

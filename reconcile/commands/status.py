@@ -128,33 +128,35 @@ def _look_there(context: click.Context, job: Job, values: Mapping[str, Any]) -> 
     """What is found on DEST, in words."""
     from reconcile.apply.turn import find_holder
     from reconcile.core.turns import NAMELESS
+    from reconcile.phases.held import hold
     from reconcile.phases.load import footing_of
-    from reconcile.remotes import open_remote
     from reconcile.report import make_reporter
     from reconcile.state.store import read_snapshot
 
     session: Session = context.obj
     session.reporter = reporter = make_reporter("status", as_json=values["as_json"])
     reporter.about(job.source, str(job.target))
-    folder = folder_of(job)
-    snapshot = read_snapshot(folder, job.source, job.target, job.formerly)
-    reporter.phase("connect")
-    remote = open_remote(job, reporter)
+    job = replace(job, state=folder_of(job))
+    told = []
     try:
-        told = []
-        if snapshot is not None:
+        with hold(job, reporter, None, session.stop, keeps=False) as this:
+            with this.phase("connect"):
+                this.remote.open()
             try:
-                remote.check(footing_of(replace(job, state=folder), snapshot))
-                told.append("as it was left, by its mark")
+                if this.shared is not None:
+                    this.shared.fetch(repair=False)
+                snapshot = read_snapshot(job.state, job.source, job.target, job.formerly)
+                if snapshot is not None:
+                    this.remote.check(footing_of(job, snapshot))
+                    told.append("as it was left, by its mark")
             except Refused as error:
                 told.append(str(error).replace(" Nothing was done.", ""))
-        if remote.is_torn():
-            told.append("a run is at work, or broke off: something is moved aside")
-        if (holder := find_holder(remote.store, job.name or NAMELESS)) is not None:
-            told.append(f"locked{holder}")
-        return told or ["nothing of ours"]
+            if this.remote.is_torn():
+                told.append("a run is at work, or broke off: something is moved aside")
+            if (holder := find_holder(this.remote.store, job.name or NAMELESS)) is not None:
+                told.append(f"locked{holder}")
+            return told or ["nothing of ours"]
     finally:
-        remote.close()
         reporter.close()
 
 

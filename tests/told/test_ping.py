@@ -24,7 +24,7 @@ from tests.support.command import Reconcile, ReconcileHere
 from tests.support.monitor import Monitor, no_proxy
 from tests.support.mounts import in_memory, mounted
 
-TRIES = 20 if TORTURE else 2
+TRIES = 20 if TORTURE else 1
 WELL = Ending(Result("run", "/src", "/dest"), "ok", 0)
 
 
