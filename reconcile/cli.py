@@ -14,17 +14,20 @@ import click
 
 from reconcile import __version__
 from reconcile.commands import Commands
-from reconcile.commands.completion import VARIABLE, complete
 from reconcile.commands.ending import fail, own_up
 from reconcile.core.errors import Exit
 from reconcile.process import Session, heed_signals, make_safe
+
+COMPLETION = "_RECONCILE_COMPLETE"  # by which a shell asks what a line may go on with
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; nothing is raised."""
     args = list(sys.argv[1:] if argv is None else argv)
     make_safe()
-    if VARIABLE in os.environ:
+    if COMPLETION in os.environ:
+        from reconcile.commands.completion import complete
+
         return complete(commands, os.environ)
     session = Session(args=tuple(args))  # click takes from the list what it has read
     try:

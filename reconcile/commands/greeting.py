@@ -39,7 +39,10 @@ def _next() -> Iterator[tuple[str, str]]:
                 "give that a name, in a file: then 'reconcile run' is all that is typed",
             )
         else:
-            yield "reconcile plan", f"what would be done for {', '.join(file.jobs)} of {show_path(file.path)}"
+            yield (
+                "reconcile plan",
+                f"what would be done for {', '.join(file.jobs) or 'the jobs'} of {show_path(file.path)}",
+            )
             yield "reconcile run", f"do it; or only some of it: reconcile run {next(iter(file.jobs), 'JOB')}"
             if "status" in NAMES:
                 yield "reconcile status", "how the last runs went"
