@@ -168,6 +168,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
         likely=place.likely,
         shared=shared,
         name=name,
+        named="" if release is None else str(place_there),
         options=Options(
             mirror=flags.mirror,
             adopt_existing=flags.adopt_existing or flags.start_over,

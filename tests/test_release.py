@@ -299,6 +299,20 @@ def test_one_command_goes_back(site: Site, capsys: pytest.CaptureFixture[str]) -
     assert_same_tree(site.source, site.shown())
 
 
+def test_a_saved_plan_is_carried_out_and_shown(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.bring()
+    build_tree(site.source, {"a.css": "b"})
+    saved, state = str(tmp_path / "saved.plan"), ["--state", str(site.state)]
+    typed = [str(site.source), str(site.dest), *state, "--publish", "release", "--mirror"]
+    assert main(["plan", *typed, "--out", saved]) == 0
+    assert len(site.releases) == 1
+    assert main(["run", "--plan", saved, *state]) == 0, capsys.readouterr()
+    assert len(site.releases) == 2
+    assert_same_tree(site.source, site.shown())
+
+
 def test_over_ssh(source: Path, dest: Path, state: Path, sshd: Sshd) -> None:
     build_tree(source, SITE)
     job = Reconcile(source, sshd.url(dest), state, [*sshd.endpoint.flags(), "--publish", "release"])

@@ -184,6 +184,7 @@ class Job(Struct, frozen=True):
     likely: tuple[str, str] | None = None  # folder with a state that may be this job's, and the SRC it is of
     shared: bool = False  # its state lies at DEST, and ``state`` has a copy of it
     name: str = ""  # by which it is known wherever SRC is; "": by SRC
+    named: str = ""  # DEST as it was given, where the target is a folder in it
     reviewed: Reviewed | None = None  # do this, or nothing
     exact: bool = False  # read all that is to be sent before the plan is made: it says what that holds
 
