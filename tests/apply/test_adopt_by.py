@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from shutil import rmtree
 from typing import Any, cast
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import ConnectionLost, Refused, UsageError
 from reconcile.core.job import Job, Reporter, Result
-from reconcile.core.model import Op, Range, Reason
+from reconcile.core.model import Op, Outcome, Range, Reason
 from reconcile.remotes import Memory, Remote, open_remote
 from reconcile.run import make_plan, run
 from reconcile.state.readback import NAME
@@ -40,6 +41,28 @@ class BreaksOffWhileReading:
                 raise ConnectionLost("cut")
             self._read.append(path)
             yield path, piece
+
+
+class BreaksOffAtWork:
+    """A remote whose line breaks once so many actions have ended, and each time it is used again."""
+
+    def __init__(self, remote: Remote, after: int) -> None:
+        self._remote, self._left = remote, after
+
+    def __getattr__(self, name: str) -> Any:
+        if not self._left:
+            raise ConnectionLost("cut")
+        return getattr(self._remote, name)
+
+    def perform(self, *args: Any, **more: Any) -> Iterator[Outcome]:
+        with closing(cast("Generator[Outcome]", self._remote.perform(*args, **more))) as outcomes:
+            for outcome in outcomes:
+                if not self._left:
+                    raise ConnectionLost("cut")
+                self._left -= 1
+                yield outcome
+            if not self._left:
+                raise ConnectionLost("cut")
 
 
 def breaking(after: int, read: list[str]) -> Callable[[Job, Reporter, Memory], Remote]:
@@ -192,6 +215,32 @@ def test_the_guard_looks_at_orphans_and_what_it_refuses_is_not_ours(site: Flags,
     assert read_tree(dest) == before
     assert push(site, adopt_orphans=True, only=("many/m0", "d")) == ["delete d/gone", "delete many/m0"]
     assert push(site) == [], "the rest was not for that run"
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["known before", "in the first run"])
+@pytest.mark.parametrize("after", [1, 2, 3, 4])
+def test_a_cut_while_orphans_go(site: Flags, source: Path, dest: Path, after: int, first: bool) -> None:
+    """What was left is told of again, and nothing but orphans is gone."""
+    if not first:
+        push(site)
+    build_tree(source, {"new": "new"})
+    job = make_job(replace(site, adopt_orphans=True, allow_mass_delete=True))
+    lines: list[Remote] = []
+
+    def connect(job: Job, reporter: Reporter, memory: Memory) -> Remote:
+        if lines:
+            raise ConnectionLost("cut")
+        lines.append(cast("Remote", BreaksOffAtWork(open_remote(job, reporter, memory), after)))
+        return lines[0]
+
+    with pytest.raises(ConnectionLost):
+        run(job, Heard(), connect)
+    assert not run(make_job(site), Heard()).problems
+    assert not run(job, Heard()).problems
+    left = {path for path in read_tree(dest) if not path.startswith(".reconcile")}
+    assert left == {"a", "d", "d/a", "d/part.log", "logs", "logs/only.log", "new", "skipped.log", "was-dir"}
+    assert (dest / "was-dir").read_text() == "file"
+    assert push(site) == []
 
 
 def test_orphans_want_a_mirror(site: Flags) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -177,6 +178,18 @@ def test_what_is_there_is_adopted_by_content(push: Push) -> None:
     assert push.there() == {"a": b"same", "b": b"mine", "d/c": b"same", "theirs": b"theirs"}
     assert [data for key, data in objects.BUCKETS[NAME].items() if key.endswith("/trash/kept/b")] == [b"else"]
     assert not push().connected
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "in a later run"])
+def test_what_only_it_holds_is_deleted_where_that_is_asked_for(push: Push, later: bool) -> None:
+    theirs = ("old/deep/x", "old/y", "d/gone", "gone", "d/x.log", "logs/y.log")
+    objects.BUCKETS[NAME].update(dict.fromkeys(theirs, b"theirs") | {"a": b"same", "d/c": b"same"})
+    flags: dict[str, Any] = {"adopt_existing": True, "mirror": True, "exclude": ("*.log",)}
+    if later:
+        assert not push({"a": "same", "d": {"c": "same"}}, **flags).ended
+    push({"a": "same", "d": {"c": "same"}}, **flags, adopt_orphans=True)
+    assert set(push.there()) == {"a", "d/c", "d/x.log", "logs/y.log"}
+    assert not push(**flags).connected
 
 
 def test_a_store_that_was_emptied_or_rolled_back_is_noticed(push: Push) -> None:

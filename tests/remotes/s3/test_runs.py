@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import UsageError
 from reconcile.core.job import Result
-from reconcile.core.model import Op
+from reconcile.core.model import Op, Reason
 from reconcile.phases.verify import verify
 from reconcile.run import make_plan, run
 from tests.remotes.conformance import Heard
@@ -157,6 +158,18 @@ def test_what_others_have_changed_is_found(push: Push) -> None:
     assert checked is not None
     assert {finding.path for finding in checked.findings} >= {"f", "d/h", "new"}
     assert "g" not in {finding.path for finding in checked.findings}
+
+
+def test_what_only_the_bucket_holds_is_deleted_where_that_is_asked_for(push: Push) -> None:
+    for key in ("a", "d/c", "old/deep/x", "old/y", "d/gone", "gone", "logs/y.log"):
+        push.hand.put(key, b"same")
+    flags: dict[str, Any] = {"adopt_existing": True, "mirror": True, "exclude": ("*.log",)}
+    result = push({"a": "same", "d": {"c": "same"}}, **flags)
+    assert {note.path for note in result.notes if note.reason is Reason.ORPHAN} == {"old", "d/gone", "gone"}
+    assert {"old/deep/x", "old/y", "d/gone", "gone"} <= push.names()
+    push(**flags, adopt_orphans=True)
+    assert push.names() == {"a", "d/c", "logs/y.log"}
+    assert not push(**flags).connected
 
 
 def test_objects_of_others_are_adopted_by_their_etags(push: Push) -> None:
