@@ -36,24 +36,22 @@ def crontab(order: Order, table: Timetable) -> str:
     return f"{in_cron(table)} {command}".replace("%", "\\%") + "\n"
 
 
-def service(order: Order, *, stays: bool = False) -> str:
-    """A service of systemd; ``stays``: that is started again should it ever end, else one that runs once.
+def service(order: Order) -> str:
+    """A service of systemd, that runs once.
 
     Only the process itself is asked to end, which then has time for what is under way.
     """
     folder = [f"WorkingDirectory={order.folder.replace('%', '%%')}"] if order.folder else []
-    kind = ["Restart=always", "RestartSec=30", "RestartPreventExitStatus=2"] if stays else ["Type=oneshot"]
     lines = [
         "[Unit]",
         f"Description={_description(order)}",
         "",
         "[Service]",
-        *kind,
+        "Type=oneshot",
         *folder,
         f"ExecStart={' '.join(map(_quote, order.words))}",
         "KillMode=mixed",
         "TimeoutStopSec=30",
-        *(["", "[Install]", "WantedBy=default.target"] if stays else []),
     ]
     return "\n".join(lines) + "\n"
 
