@@ -26,8 +26,13 @@ if TYPE_CHECKING:
 def command(context: click.Context, /, chosen: str | None, **values: Any) -> int:
     """List the releases in DEST (--publish release), and with --activate show another of them.
 
+    \b
+      reconcile releases me@host:/srv/www
+      reconcile releases me@host:/srv/www --activate ID
+      reconcile releases /srv/www --json
+
     The next run that has something to bring makes a new one, and shows that.
-    """
+    """  # noqa: D301 - click takes the \\b for "do not wrap this"
     session: Session = context.obj
     session.reporter = make_reporter("releases")
     session.stop.check()
