@@ -176,6 +176,9 @@ def test_every_help_has_three_examples(cli: Cli, command: str) -> None:
     examples = re.findall(rf"^    (?:\S.*)?reconcile {command}\b.*$", text, re.MULTILINE)
     assert len(examples) == 3
     assert all(len(example) <= 80 for example in examples)
+    if command != "config":  # whose examples are of the command in it
+        known = {name for option in find_command(command).params for name in option.opts}
+        assert set(re.findall(r"--[a-z][a-z-]*", " ".join(examples))) <= known
 
 
 def test_the_options_of_a_job_are_told_in_groups(cli: Cli) -> None:

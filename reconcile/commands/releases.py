@@ -29,7 +29,7 @@ def command(context: click.Context, /, chosen: str | None, **values: Any) -> int
     \b
       reconcile releases me@host:/srv/www
       reconcile releases me@host:/srv/www --activate ID
-      reconcile releases /srv/www --json
+      reconcile releases /srv/www                    a folder here
 
     The next run that has something to bring makes a new one, and shows that.
     """  # noqa: D301 - click takes the \\b for "do not wrap this"
