@@ -2,6 +2,8 @@
 
     job-<job>.is-<lineage>        claimed: what the states there are of
     job-<job>.<number>.state      a snapshot without stamps; the last two stay
+    job-<job>.<number>.of-<hash>  claimed: which one that is, as another may have had its number, where DEST
+                                  was restored since
     job-<job>.<number>.intent     what a run was about to do that began from that one
     job-<job>.<number>.part-<n>   what became of it, as far as that was known between two of its levels
 
@@ -33,7 +35,7 @@ from reconcile.core.turns import last_turn, name_turn, read_holder
 from reconcile.remotes import Remote, Store
 from reconcile.state import small
 from reconcile.state.journal import Journal, discard_journal, put_journal
-from reconcile.state.parcel import WAYS_OUT, pack, unpack
+from reconcile.state.parcel import WAYS_OUT, checksum, pack, unpack
 from reconcile.state.snapshot import dump, load
 from reconcile.state.store import forget_snapshot, read_copy, save_snapshot
 
@@ -43,7 +45,7 @@ _SNAPSHOT, _JOURNAL = "snapshot", "journal"  # in a parcel
 _NUMBER = "[0-9]{1,18}"
 _NAMES = (
     rf"(?P<state>{_NUMBER})\.state|(?P<intent>{_NUMBER})\.intent|(?P<of>{_NUMBER})\.part-(?P<part>{_NUMBER})"
-    r"|is-(?P<lineage>[0-9a-f-]{36})"
+    rf"|is-(?P<lineage>[0-9a-f-]{{36}})|(?P<kin>{_NUMBER})\.of-(?P<digest>[0-9a-f]{{32}})"
 )
 _ATTEMPTS = 3
 
@@ -55,6 +57,15 @@ class _There(Struct, frozen=True):
     intents: frozenset[int]
     parts: frozenset[tuple[int, int]]  # of which, and which in turn
     lineages: frozenset[str]
+    digests: frozenset[tuple[int, str]]  # of which state, and what it is
+
+
+class _Copy(Struct, frozen=True):
+    """What this machine has of it."""
+
+    known: DirectorySnapshot | None = None
+    number: int = 0  # of the state at DEST that it is of
+    digest: str = ""  # of that
 
 
 class Shared:
@@ -72,6 +83,7 @@ class Shared:
         self._is_ours = False  # the lock
         self._names: set[str] = set()  # the job's own, without what they all begin with
         self._number = 0  # of the state that the copy here is of
+        self._digest = ""  # of that
         self._parts = 0  # of the intent of this run
 
     @property
@@ -97,7 +109,8 @@ class Shared:
             if not start_over:
                 raise
             self.is_unknown = True
-            self._number = max(*_read(self._names).states, _recall(self._job.state)[1], 0)
+            self._number = max(*_read(self._names).states, _recall(self._job.state).number, 0)
+            self._digest = ""
             self._forget_copy()
 
     def secure(self, lineage: str) -> None:
@@ -127,8 +140,12 @@ class Shared:
         if (mark := f"is-{snapshot.lineage}") not in self._names:
             self._store.claim(self._prefix + mark)
             self._names.add(mark)
-        self._put(f"{self._number + 1}.state", pack({_SNAPSHOT: _dumped(snapshot)}))
-        self._number += 1
+        number, value = self._number + 1, pack({_SNAPSHOT: _dumped(snapshot)})
+        digest = checksum(value)
+        self._store.claim(f"{self._prefix}{number}.of-{digest}")
+        self._names.add(f"{number}.of-{digest}")
+        self._put(f"{number}.state", value)
+        self._number, self._digest = number, digest
         save_snapshot(self._job.state, snapshot)
         self._note(snapshot)
         self._tidy(mark)
@@ -141,8 +158,9 @@ class Shared:
     def give_up(self) -> None:
         """Nothing more can come of what was intended."""
         there = _read(self._names)
-        if self._is_ours and self._number in there.intents:
-            self._drop([f"{self._number}.intent", *_parts_of(there, self._number)])
+        intents = [f"{n}.intent" for n in there.intents if n == self._number]
+        if self._is_ours:  # parts alone are of who died meanwhile: they would be taken for the next one's
+            self._drop([*intents, *_parts_of(there, self._number)])
 
     def find_others(self) -> list[str]:
         """Names of other jobs that have their state at DEST."""
@@ -165,9 +183,10 @@ class Shared:
         return _read(self._names)
 
     def _bring(self, *, repair: bool) -> None:
-        known, last = _recall(self._job.state)
+        copy = _recall(self._job.state)
+        known, last = copy.known, copy.number
         there = _read(self._names) if self._is_ours else self._note_names(self._store.names())
-        number, value = self._find_newest(there, known, last)
+        number, value = self._find_newest(there, copy)
         void = {n for n in there.states if n > number}  # taken by who died before there was a value
         if repair and not self._is_ours and (void or number in there.intents):
             self._secure(next(iter(there.lineages), ""))
@@ -182,15 +201,16 @@ class Shared:
             self._forget_copy()
         return self._bring_intent(there)
 
-    def _find_newest(
-        self, there: _There, known: DirectorySnapshot | None, last: int
-    ) -> tuple[int, bytes | None]:
+    def _find_newest(self, there: _There, copy: _Copy) -> tuple[int, bytes | None]:
         """The newest state that has a value, and that, unless the copy here is of it. 0: there is none."""
         for number in sorted(there.states, reverse=True):
-            if known is not None and number == last and there.lineages == {known.lineage}:
+            if _is_of(copy, number, there):
+                self._digest = copy.digest
                 return number, None
             if (value := self._store.get(f"{self._prefix}{number}.state")) is not None:
+                self._digest = checksum(value)
                 return number, value
+        self._digest = ""
         return 0, None
 
     def _check_age(self, there: _There, known: DirectorySnapshot | None, last: int, number: int) -> None:
@@ -225,7 +245,7 @@ class Shared:
             self._tell_holder()
         files = unpack(value, self._called)
         if _SNAPSHOT in files:
-            self._save_copy(files, _recall(folder)[0])
+            self._save_copy(files, _recall(folder).known)
         told = files.get(_JOURNAL, b"")
         for part in _parts_of(there, number):
             if (value := self._store.get(self._prefix + part)) is None:
@@ -249,15 +269,14 @@ class Shared:
         """A snapshot from DEST as if it had been made here, with the stamps that still hold."""
         there = load(files.get(_SNAPSHOT, b""), self._called, WAYS_OUT)
         there = replace(there, target=str(self._job.target))
-        if known is not None and (known.lineage, known.serial) == (there.lineage, there.serial):
-            there = known
-        elif known is not None:
+        if known is not None:
             there = with_stamps_of(there, known)
         self.keep(there)
 
     def _note(self, snapshot: DirectorySnapshot) -> None:
         with suppress(OSError):  # then it is fetched again
-            small.remember(self._job.state, COPY, [snapshot.lineage, snapshot.serial, self._number])
+            told = [snapshot.lineage, snapshot.serial, self._number, self._digest]
+            small.remember(self._job.state, COPY, told)
 
     def _forget_copy(self) -> None:
         discard_journal(self._job.state)
@@ -287,6 +306,8 @@ class Shared:
         gone += [f"{n}.intent" for n in there.intents if n < number]
         gone += [f"{n}.part-{part}" for n, part in there.parts if n < number]
         gone += [f"is-{lineage}" for lineage in there.lineages if f"is-{lineage}" != mark]
+        is_it = (number, self._digest)
+        gone += [f"{n}.of-{each}" for n, each in there.digests if n <= number and (n, each) != is_it]
         self._drop(gone)
 
     def _drop(self, names: Sequence[str]) -> None:
@@ -302,6 +323,7 @@ def _read(names: Iterable[str]) -> _There:
         intents=frozenset(int(match["intent"]) for match in found if match["intent"]),
         parts=frozenset((int(match["of"]), int(match["part"])) for match in found if match["part"]),
         lineages=frozenset(match["lineage"] for match in found if match["lineage"]),
+        digests=frozenset((int(match["kin"]), match["digest"]) for match in found if match["kin"]),
     )
 
 
@@ -309,19 +331,29 @@ def _parts_of(there: _There, number: int) -> list[str]:
     return [f"{number}.part-{part}" for n, part in sorted(there.parts) if n == number]
 
 
-def _recall(folder: str) -> tuple[DirectorySnapshot | None, int]:
-    """The snapshot here, if it is known of what state at DEST it is; and the number of that."""
+def _is_of(copy: _Copy, number: int, there: _There) -> bool:
+    """Whether it is of that state: by its number, and by what it holds."""
+    digests = {digest for n, digest in there.digests if n == number}
+    return (
+        copy.known is not None
+        and (copy.number, {copy.digest}) == (number, digests)
+        and there.lineages == {copy.known.lineage}
+    )
+
+
+def _recall(folder: str) -> _Copy:
+    """The snapshot here, if it is known of what state at DEST it is."""
     try:
         told = small.recall(folder, COPY)
     except ValueError:
         told = None
     match told:
-        case [str(lineage), int(serial), int(number)]:
+        case [str(lineage), int(serial), int(number), *rest]:
             known = read_copy(folder)
             is_it = known is not None and (known.lineage, known.serial) == (lineage, serial)
-            return known if is_it else None, number
+            return _Copy(known if is_it else None, number, next((d for d in rest if isinstance(d, str)), ""))
         case _:
-            return None, 0
+            return _Copy()
 
 
 @contextmanager

@@ -36,6 +36,11 @@ def pack(files: Mapping[str, bytes]) -> bytes:
     return content + xxhash.xxh3_128_digest(content)
 
 
+def checksum(value: bytes) -> str:
+    """What tells it from others, in hexadecimal digits."""
+    return value[-_TRAILER:].hex()
+
+
 def unpack(value: bytes, name: str) -> Mapping[str, bytes]:
     """The files in it; ``name`` is what messages call it.
 

@@ -373,3 +373,40 @@ def test_a_state_that_was_removed_from_dest_is_no_disaster(machines: Two, dest: 
         assert (dest / "gone").exists()
     assert [action.path for action in runner.run(adopt_orphans=True).ended] == ["gone"]
     is_at_dest(laptop)
+
+
+def restore(backup: Path, dest: Path) -> None:
+    shutil.rmtree(dest)
+    backup.rename(dest)
+
+
+def test_after_a_restore_another_state_of_the_same_number_is_not_taken_for_ours(
+    machines: Two, dest: Path
+) -> None:
+    """By its number alone the copy here is what is there; and of what it knows nothing is."""
+    laptop, runner = machines
+    laptop.run()
+    shutil.copytree(dest, dest.with_name("backup"))
+    (laptop.source / "later").write_text("later")
+    laptop.run()
+    restore(dest.with_name("backup"), dest)
+    (runner.source / "other").write_text("other")
+    assert [action.path for action in runner.run().ended] == ["other"]
+    for do in (laptop.plan, laptop.run):
+        assert {action.path for action in do().plan.actions} == {"later", "other"}
+    is_at_dest(laptop)
+    assert laptop.run().ended == []
+
+
+def test_what_is_left_of_an_intent_is_not_taken_for_another_ones(machines: Two, dest: Path) -> None:
+    """Who was killed while it let go of an intent has left what became of it."""
+    laptop, _ = machines
+    laptop.run()
+    left = dest / ".reconcile/store/job-default.1.part-1"
+    left.mkdir()
+    (left / "value").write_bytes(parcel.pack({"journal": b"of another run"}))
+    (laptop.source / "css").rename(laptop.source / "old")
+    build_tree(laptop.source, {"css": {"new": {"deep": {"c.css": "c"}}}})
+    laptop.run()
+    is_at_dest(laptop)
+    assert not left.exists()
