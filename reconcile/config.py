@@ -180,7 +180,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             default_excludes=flags.default_excludes,
             delete_excluded=flags.delete_excluded,
             only=_only(flags.only, source),
-            min_age=_moment(flags.min_age),
+            min_age=None if flags.min_age is None else read_time(flags.min_age, "--min-age"),
             limit_rate=_rate(flags.limit_rate),
             growing=_patterns(flags.growing, "--growing"),
             publish=_publish(flags),
@@ -338,13 +338,11 @@ def _only(typed: tuple[str, ...], source: str) -> tuple[str, ...]:
     return () if os.curdir in paths else tuple(paths)
 
 
-def _moment(text: str | None) -> float | None:
-    """Seconds."""
-    if text is None:
-        return None
+def read_time(text: str, option: str) -> float:
+    """Seconds. Raises UsageError."""
     match = re.fullmatch(_MOMENT, text)
     if match is None:
-        _refuse("--min-age takes a time in seconds, minutes, hours or days, such as 30s, 5m, 2h or 1d")
+        _refuse(f"{option} takes a time in seconds, minutes, hours or days, such as 30s, 5m, 2h or 1d")
     return int(match[1]) * _UNITS[match[2]]
 
 

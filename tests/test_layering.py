@@ -65,6 +65,7 @@ THIRD_PARTIES = {
     "xxhash": {"source.files", "state"},
     "click": {"cli", "commands", "jobs", "options"},
     "rich": {"report.terminal"},
+    "watchfiles": {"source.watch"},
     "pathspec": {"core.filters"},
     "platformdirs": {"config", "jobs.file", "state"},
 }

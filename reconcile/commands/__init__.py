@@ -10,6 +10,7 @@ NAMES = (
     "run",
     "plan",
     "verify",
+    "watch",
     "init",
     "config",
     "jobs",

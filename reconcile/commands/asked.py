@@ -99,7 +99,7 @@ def carry_out_jobs(
     session: Session = context.obj
     asked = find_asked(context, values)
     if len(asked) == 1:
-        return _attempt(session, asked[0], do)
+        return attempt(session, asked[0], do)
     session.several = True
     ended: dict[str, int] = {}
     documents = Documents([each.name for each in asked], ended) if values["as_json"] else None
@@ -112,7 +112,7 @@ def carry_out_jobs(
             session.out = documents.of(each.name)
         else:
             session.out, session.err = Titled.both(each.name)
-        ended[each.name] = _attempt(session, each, do)
+        ended[each.name] = attempt(session, each, do)
     session.ending = True
     session.out = session.err = None
     code = worst(ended.values())
@@ -127,14 +127,7 @@ def carry_out_jobs(
     return code
 
 
-def to_do_it(args: Sequence[str]) -> str:
-    """The command line that does what this one shows."""
-    only_shows = {"-n", "--dry-run", "--detailed-exitcode"}
-    words = ["run" if place == 0 else arg for place, arg in enumerate(args)]
-    return shlex.join(["reconcile", *(word for word in words if word not in only_shows)])
-
-
-def _attempt(session: Session, asked: Asked, do: Callable[[Mapping[str, Any]], int]) -> int:
+def attempt(session: Session, asked: Asked, do: Callable[[Mapping[str, Any]], int]) -> int:
     """The exit code of one job, whatever ends it; why is told."""
     session.reporter, session.ending = None, False
     try:
@@ -143,6 +136,13 @@ def _attempt(session: Session, asked: Asked, do: Callable[[Mapping[str, Any]], i
         session.ending = True
         code = fail(error, session)
     return own_up(code, session.reporter)
+
+
+def to_do_it(args: Sequence[str]) -> str:
+    """The command line that does what this one shows."""
+    only_shows = {"-n", "--dry-run", "--detailed-exitcode"}
+    words = ["run" if place == 0 else arg for place, arg in enumerate(args)]
+    return shlex.join(["reconcile", *(word for word in words if word not in only_shows)])
 
 
 def is_pair(names: Sequence[str]) -> bool:

@@ -101,16 +101,17 @@ def finish_job(
     is_last: bool = True,
     companion: Companion | None = None,
     save: Callable[[Job, Result], None] | None = None,
+    perform: Callable[..., Result] = run,
 ) -> int:
     """Job → result → exit code. Unless it ``is_last`` something else comes after it.
 
-    ``companion``: runs what goes beside it.
+    ``companion``: runs what goes beside it. ``perform``: in the place of ``run``.
     """
     if command == "plan":
         result = make_plan(job, reporter, stop=session.stop)
     else:
         reporter.at_end.insert(0, partial(note_run, job.state))
-        carry_out = partial(run, job, reporter, stop=session.stop)
+        carry_out = partial(perform, job, reporter, stop=session.stop)
         result = carry_out() if companion is None else companion.carry_out(carry_out)
     code = Exit.OK
     if result.problems:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
+from msgspec.structs import replace
 
 from reconcile.commands.asked import find_asked
 from reconcile.commands.look import folder_of, without_telling
@@ -22,7 +23,7 @@ from reconcile.schedule import install, texts
 from reconcile.schedule.texts import Order
 from reconcile.state.schedule import remember_schedule
 
-_OURS = {"--daily": 1, "--weekly": 1, "--every": 1, "--for": 1, "--install": 0, "--off": 0}
+_OURS = {"--daily": 1, "--weekly": 1, "--every": 1, "--for": 1, "--install": 0, "--off": 0, "--watch": 0}
 _MADE = {  # for whom, and what is above it where all are shown
     "cron": "cron: a line for crontab -e",
     "systemd": "systemd: in ~/.config/systemd/user, then systemctl --user enable --now {name}.timer",
@@ -46,6 +47,7 @@ _MADE = {  # for whom, and what is above it where all are shown
     "--install", "installs", is_flag=True, help="Hand it over here: to systemd's user manager, else to cron."
 )
 @click.option("--off", is_flag=True, help="Take back what --install did.")
+@click.option("--watch", is_flag=True, help="The service that keeps reconcile watch at work instead.")
 @job_options
 @click.pass_context
 def command(
@@ -57,6 +59,7 @@ def command(
     whom: str | None,
     installs: bool,
     off: bool,
+    watch: bool,
     **values: Any,
 ) -> int:
     """Show what starts a job by the clock: for cron, systemd, Windows, GitHub and GitLab.
@@ -73,12 +76,16 @@ def command(
     table = _read_table(daily, weekly, every)
     config = asked[0].file.path if asked[0].file is not None else None
     name = _name(values["names"], jobs, config)
-    order = _order(context.obj.args, values, jobs, config, name)
+    order = _order(context.obj.args, values, jobs, config, name, "watch" if watch else "run")
+    if watch and every is not None:
+        order = replace(order, words=(*order.words, "--every", every))
     if off:
         return _take_back(name, jobs)
     if installs:
-        return _hand_over(order, table, jobs)
-    if whom is not None:
+        return _hand_over(order, table, jobs, watch=watch)
+    if watch:
+        click.echo(texts.service(order, stays=True), nl=False)
+    elif whom is not None:
         click.echo(_make(order, table, whom), nl=False)
     else:
         click.echo(f"# {name}, {in_words(table)}")
@@ -104,8 +111,17 @@ def _both_units(order: Order, table: Timetable) -> str:
     return f"# {order.name}.service\n{service}\n# {order.name}.timer\n{timer}"
 
 
-def _hand_over(order: Order, table: Timetable, jobs: Sequence[Job]) -> int:
+def _hand_over(order: Order, table: Timetable, jobs: Sequence[Job], *, watch: bool) -> int:
     name = order.name
+    if watch:
+        if not install.has_systemd():
+            raise UsageError(
+                "--watch --install needs systemd's user manager; start reconcile watch otherwise"
+            )
+        unit = f"{name}-watch.service"
+        written = install.install_units({unit: texts.service(order, stays=True)}, unit)
+        click.echo(f"reconcile: watching from now on, by {written[0]}")
+        return Exit.OK
     if install.has_systemd():
         units = {f"{name}.service": texts.service(order), f"{name}.timer": texts.timer(order, table)}
         written = install.install_units(units, f"{name}.timer")
@@ -121,7 +137,7 @@ def _hand_over(order: Order, table: Timetable, jobs: Sequence[Job]) -> int:
 
 
 def _take_back(name: str, jobs: Sequence[Job]) -> int:
-    removed = list(install.remove_units([f"{name}.timer", f"{name}.service"]))
+    removed = list(install.remove_units([f"{name}.timer", f"{name}.service", f"{name}-watch.service"]))
     if install.remove_line(name):
         removed.append("a line of your crontab")
     for job in jobs:
@@ -154,17 +170,18 @@ def _order(
     jobs: Sequence[Job],
     config: str | None,
     name: str,
+    verb: str,
 ) -> Order:
     """What was typed, without what is about the schedule: with paths that hold wherever it is started."""
     typed = _without_ours(args[1:])
-    in_ci = ("reconcile", "run", *typed)
+    in_ci = ("reconcile", verb, *typed)
     if config is not None:
         typed = [*typed, "--config", config]
     else:
         typed[typed.index(values["names"][0])] = jobs[0].source
-    if not (values["quiet"] or values["verbose"] or values["as_json"]):
+    if verb == "run" and not (values["quiet"] or values["verbose"] or values["as_json"]):
         typed.append("-q")  # a mail only if something is wrong
-    return Order(name, (*_program(), "run", *typed), in_ci, "" if config is not None else os.getcwd())
+    return Order(name, (*_program(), verb, *typed), in_ci, "" if config is not None else os.getcwd())
 
 
 def _without_ours(args: Sequence[str]) -> list[str]:

@@ -6,11 +6,11 @@ import os
 
 from msgspec.structs import replace
 
-from reconcile.core.filters import make_filter
+from reconcile.core.filters import Filter, make_filter
 from reconcile.core.growing import Growing
 from reconcile.core.hidden import DEFAULT_EXCLUDES, tell_history, tell_left_out
 from reconcile.core.idle import idle_patterns
-from reconcile.core.job import Own
+from reconcile.core.job import Job, Own
 from reconcile.core.model import (
     Plan,
 )
@@ -38,8 +38,7 @@ def look(run: Held, *, sure_to_connect: bool = False) -> None:
     job, options = run.job, run.job.options
     with run.phase("scan"):
         root = os.path.realpath(job.source)  # once: it may be a link, and turn
-        always = DEFAULT_EXCLUDES if options.default_excludes else ()  # first: all else may take back in
-        lines = (*always, *read_ignore_file(root), *options.filters)
+        lines = _read_lines(job, root)
         own, work = options.own, work_in_dest(job.target.path, options.remote_workdir)
         run.filter = make_filter(lines, [*map(line_for, (*own, *work))])
         meanwhile = run.remote.open_soon if sure_to_connect else None
@@ -58,6 +57,18 @@ def look(run: Held, *, sure_to_connect: bool = False) -> None:
         run.reporter.say(idle)
     if (left_out := tell_left_out(run.found.left_out)) is not None:
         run.reporter.say(left_out)
+
+
+def find_filter(job: Job) -> Filter:
+    """What a run would leave out, as far as that is known without a scan. Raises as ``look`` does."""
+    work = work_in_dest(job.target.path, job.options.remote_workdir)
+    own = map(line_for, (*job.options.own, *work))
+    return make_filter(_read_lines(job, os.path.realpath(job.source)), [*own])
+
+
+def _read_lines(job: Job, root: str) -> tuple[str, ...]:
+    always = DEFAULT_EXCLUDES if job.options.default_excludes else ()  # first: all else may take back in
+    return (*always, *read_ignore_file(root), *job.options.filters)
 
 
 def _found_own(run: Held) -> tuple[Own, ...]:

@@ -13,6 +13,10 @@ from reconcile.core.errors import UsageError
 from reconcile.core.timetable import Kind, Timetable, in_cron, in_systemd
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_STAYS = (
+    *("Restart=always", "RestartSec=30", "RestartPreventExitStatus=2"),
+    "SuccessExitStatus=129 130 143",  # it was asked to end, and did
+)
 _STATE, _TIMES = ("--state", "remote"), ("--times", "ignore")
 _IN_QUOTES = str.maketrans({"\\": "\\\\", '"': '\\"', "%": "%%", "$": "$$", "\n": "\\n", "\t": "\\t"})
 
@@ -36,22 +40,24 @@ def crontab(order: Order, table: Timetable) -> str:
     return f"{in_cron(table)} {command}".replace("%", "\\%") + "\n"
 
 
-def service(order: Order) -> str:
-    """A service of systemd, that runs once.
+def service(order: Order, *, stays: bool = False) -> str:
+    """A service of systemd; ``stays``: that is started again should it ever end, else one that runs once.
 
     Only the process itself is asked to end, which then has time for what is under way.
     """
     folder = [f"WorkingDirectory={order.folder.replace('%', '%%')}"] if order.folder else []
+    kind = [*_STAYS] if stays else ["Type=oneshot"]
     lines = [
         "[Unit]",
         f"Description={_description(order)}",
         "",
         "[Service]",
-        "Type=oneshot",
+        *kind,
         *folder,
         f"ExecStart={' '.join(map(_quote, order.words))}",
         "KillMode=mixed",
         "TimeoutStopSec=30",
+        *(["", "[Install]", "WantedBy=default.target"] if stays else []),
     ]
     return "\n".join(lines) + "\n"
 

@@ -61,10 +61,11 @@ def test_units_are_right(tmp_path: Path, table: Timetable) -> None:
         pytest.skip("no systemd here")
     (tmp_path / "odd.service").write_text(texts.service(ODD))
     (tmp_path / "odd.timer").write_text(texts.timer(ODD, table))
+    (tmp_path / "stays.service").write_text(texts.service(ODD, stays=True))
     command = ["systemd-analyze", "verify", "--user", *map(str, sorted(tmp_path.glob("*.*")))]
     environment = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path), "SYSTEMD_LOG_LEVEL": "warning"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
-    complaints = [line for line in done.stderr.splitlines() if "odd" in line]
+    complaints = [line for line in done.stderr.splitlines() if "odd" in line or "stays" in line]
     assert (complaints, done.returncode) == ([], 0), done.stderr
     when = in_systemd(table)
     assert "Next elapse" in subprocess.check_output(["systemd-analyze", "calendar", when], text=True)
@@ -173,6 +174,8 @@ def test_jobs_of_the_file_from_any_folder(call: Call, tmp_path: Path) -> None:
     assert ran.returncode == 0
     assert (tmp_path / "dest" / "a").exists()
     assert "# reconcile-all, every 15 min" in call("schedule", "--every", "15m")[1]
+    assert " watch photos --config " in call("schedule", "photos", "--watch")[1]
+    assert " --every 1h\n" in call("schedule", "photos", "--every=1h", "--watch")[1]
     assert call("schedule", "no-such")[0] == Exit.USAGE
     assert call("schedule", "photos", "--every", "1h", "--daily", "1:00")[0] == Exit.USAGE
 
@@ -242,9 +245,10 @@ def test_systemd_gets_units_and_gives_them_back(
     ]
     told = (tmp_path / "told").read_text().splitlines()
     assert told[-2:] == ["--user daemon-reload", "--user enable --now reconcile-photos.timer"]
+    assert call("schedule", "photos", "--install", "--watch")[0] == Exit.OK
     code, out, _ = call("schedule", "photos", "--off")
     assert code == Exit.OK
-    assert out.count("reconcile-photos") == 2
+    assert out.count("reconcile-photos") == 3
     assert list(units.iterdir()) == []
     assert any("disable --now" in line for line in (tmp_path / "told").read_text().splitlines())
 
