@@ -325,3 +325,57 @@ def test_over_ssh(source: Path, dest: Path, state: Path, sshd: Sshd) -> None:
     (dest / "current/up").unlink()
     assert_same_tree(source, dest / "releases" / second)
     assert (dest / "releases" / first / "a.css").read_text() == "a"
+
+
+@pytest.mark.parametrize("which", ["releases", "releases/next"])
+def test_what_leads_out_of_dest_is_no_place_for_releases(
+    site: Site, tmp_path: Path, which: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is to be beside it would be beside what it leads to: in no DEST of ours."""
+    (tmp_path / "disk/deep/er").mkdir(parents=True)
+    link = site.dest / which
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "disk/deep/er")
+    with pytest.raises(Refused, match=rf"/{which} is a link, and releases have to be in DEST itself"):
+        site.bring()
+    assert main(["releases", str(site.dest)]) == 4
+    assert "is a link" in capsys.readouterr().err
+    assert [*(tmp_path / "disk").rglob("*")] == [tmp_path / "disk/deep", tmp_path / "disk/deep/er"]
+
+
+def test_what_the_site_has_replaced_is_neither_hidden_nor_removed(site: Site) -> None:
+    site.bring()
+    first = site.current
+    (site.shown() / "new").write_text("by the site")
+    (site.shown() / "new").rename(site.shown() / "a.css")
+    with (site.shown() / "img/one.png").open("a") as file:  # the same file as in what is to come
+        file.write(" and more")
+    build_tree(site.source, {"index.html": "b"})
+    with pytest.raises(Refused, match=r"holds what we did not put there: 'a\.css'\. current is as"):
+        site.bring()
+    for number in range(2):
+        build_tree(site.source, {"index.html": str(number)})
+        site.bring(keep_releases=1, leave_foreign=True)
+    assert site.releases == [first, site.current]
+    assert (site.dest / "releases" / first / "a.css").read_text() == "by the site"
+    assert (site.shown() / "img/one.png").read_text() == "1 and more"
+
+
+def test_who_has_gone_back_stays_there_whichever_machine_runs_next(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bring(machine: str) -> str:
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / machine))
+        site.bring(state="remote", job="site")
+        return site.current
+
+    first = bring("laptop")
+    build_tree(site.source, {"a.css": "b"})
+    second = bring("laptop")
+    assert bring("runner") == second
+    assert main(["releases", str(site.dest), "--activate", first]) == 0
+    assert bring("another runner") == first
+    assert any(f"somebody has gone back from {second}" in told for told in site.heard.said)
+    build_tree(site.source, {"a.css": "c"})
+    assert bring("third runner") not in (first, second)
+    assert_same_tree(site.source, site.shown())

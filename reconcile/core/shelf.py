@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -32,11 +32,27 @@ def name_list(job: str, release: str) -> str:
     return f"job-{job}.release-{release}"
 
 
+def name_shown(job: str, release: str) -> str:
+    """What is in the store once it was shown: whoever shows another one then means it."""
+    return f"job-{job}.shown-{release}"
+
+
+def newest_of(names: Iterable[str], job: str) -> str | None:
+    """The last release of a job that the ``names`` in the store tell of."""
+    before = name_list(job, "")
+    return max((n[len(before) :] for n in names if n.startswith(before)), default=None)
+
+
 class Listed(Struct, frozen=True):
-    """What a release has of ours, and what DEST held then."""
+    """What a release has of ours, each path with its look; and what DEST held then."""
 
     stamp: str
-    paths: frozenset[str]
+    looks: Mapping[str, str]
+
+
+def look_of(size: int, mtime: int) -> str:
+    """How a file looks, which is never written to; "" is how all else does, and what is not known."""
+    return f"{size} {mtime}"
 
 
 def stamp_of(lineage: str, marks: Sequence[str]) -> str:
@@ -44,9 +60,10 @@ def stamp_of(lineage: str, marks: Sequence[str]) -> str:
     return " ".join([lineage, *marks])
 
 
-def pack_list(stamp: str, paths: Iterable[str]) -> bytes:
-    """For the store."""
-    return zlib.compress("\0".join([stamp, *sorted(paths)]).encode("utf-8", "surrogateescape"))
+def pack_list(stamp: str, looks: Mapping[str, str]) -> bytes:
+    """For the store. No path has two slashes in a row."""
+    told = (f"{path}//{look}" if look else path for path, look in sorted(looks.items()))
+    return zlib.compress("\0".join([stamp, *told]).encode("utf-8", "surrogateescape"))
 
 
 def read_list(value: bytes | None) -> Listed | None:
@@ -58,14 +75,22 @@ def read_list(value: bytes | None) -> Listed | None:
         text = opened.decompress(value, _MOST).decode("utf-8", "surrogateescape")
     except (zlib.error, UnicodeError):
         return None
-    stamp, *paths = text.split("\0")
-    return Listed(stamp, frozenset(paths)) if opened.eof else None
+    stamp, *told = text.split("\0")
+    parts = (each.partition("//") for each in told)
+    return Listed(stamp, {path: look for path, _, look in parts}) if opened.eof else None
 
 
-def find_foreign(there: Sequence[str], ours: frozenset[str], shared: Iterable[str]) -> list[str]:
+def find_replaced(there: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
+    """Files of ours in a release that have another look by now: somebody has written them anew."""
+    return [path for path, look in ours.items() if look and there.get(path, look) != look]
+
+
+def find_foreign(
+    there: Iterable[str], ours: Iterable[str], shared: Iterable[str], replaced: Iterable[str] = ()
+) -> list[str]:
     """What a release has that we did not put there, sorted; of a folder of others' the folder alone."""
-    common = frozenset(shared)
-    foreign = sorted(path for path in there if path not in ours and path not in common)
+    common, known = frozenset(shared), frozenset(ours).difference(replaced)
+    foreign = sorted(path for path in there if path not in known and path not in common)
     parents = {top for path in common for top in _tops(path)}
     inside = frozenset(foreign)
     return [path for path in foreign if path not in parents and not any(top in inside for top in _tops(path))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 
 from reconcile.core.errors import Refused, UsageError
@@ -11,13 +12,17 @@ from reconcile.core.job import Release
 from reconcile.core.model import Problem, Reason, Stage
 from reconcile.core.shelf import (
     CURRENT,
+    NEXT,
     RELEASES,
     SHARED,
     Listed,
     expired,
     find_foreign,
+    find_replaced,
     name_list,
     name_release,
+    name_shown,
+    newest_of,
     pack_list,
     read_list,
     stamp_of,
@@ -56,13 +61,14 @@ def release(run: Held) -> list[Problem]:
     with run.phase("release"):
         now = run.remote.ask(lambda remote: shelf_of(remote).current())
         listed = read_list(run.remote.store.get(name_list(_job(run), now))) if now is not None else None
-        if listed is None or listed.stamp != stamp:
+        if (listed is None or listed.stamp != stamp) and not _was_shown(run, now, stamp):
             run.take_turn(run.old.lineage)
             run.remote.ask(lambda remote: shelf_of(remote).try_out())
             if now is not None and not wanted.leave_foreign:
                 _refuse_foreign(run, now, listed, wanted)
             name = _make(run, stamp, wanted)
             run.remote.ask(lambda remote: shelf_of(remote).switch(name))
+            run.remote.store.claim(name_shown(_job(run), name))
             before = f", before to {now}" if now is not None else ""
             run.reporter.say(f"released: {CURRENT} leads to {RELEASES}/{name}{before}")
             _forget_old(run, name, wanted)
@@ -90,13 +96,30 @@ def shelf_of(remote: Remote) -> Shelf:
     return remote.shelf
 
 
+def _was_shown(run: Held, now: str | None, stamp: str) -> bool:
+    """Whether what DEST holds was shown before, and somebody has gone back to ``now`` since: that stays."""
+    names = run.remote.store.names() if now is not None else []
+    last = newest_of(names, _job(run))
+    if last is None or last == now or name_shown(_job(run), last) not in names:
+        return False
+    listed = read_list(run.remote.store.get(name_list(_job(run), last)))
+    if listed is None or listed.stamp != stamp:
+        return False
+    run.reporter.say(
+        f"{CURRENT} leads to {RELEASES}/{now}, to which somebody has gone back from {last}; there is nothing "
+        "new to be shown"
+    )
+    return True
+
+
 def _make(run: Held, stamp: str, wanted: Release) -> str:
     """A new release, which nobody sees yet."""
     before = run.remote.ask(lambda remote: shelf_of(remote).ids())
     moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
     name = name_release(moment, os.urandom(2).hex(), before)
-    paths = run.remote.ask(lambda remote: shelf_of(remote).make(name, wanted.shared))
-    run.remote.store.put_new(name_list(_job(run), name), pack_list(stamp, paths))
+    looks = run.remote.ask(lambda remote: shelf_of(remote).make(name, wanted.shared))
+    run.remote.store.put_new(name_list(_job(run), name), pack_list(stamp, looks))
+    run.remote.ask(lambda remote: shelf_of(remote).ready(name))
     return name
 
 
@@ -107,7 +130,7 @@ def _refuse_foreign(run: Held, now: str, listed: Listed | None, wanted: Release)
             f"What of {RELEASES}/{now} is not ours is not known: its list is gone. {CURRENT} is as it was. "
             "Look there for what the site has written, and run with --leave-foreign."
         )
-    if foreign := find_foreign(_holds(run, now), listed.paths, wanted.shared):
+    if foreign := _find_foreign(run, now, listed, wanted):
         raise Refused(
             f"{RELEASES}/{now}, which is shown now, holds what we did not put there: {show_some(foreign)}. "
             f"{CURRENT} is as it was. Move what the site writes to {SHARED}/, at the same path, and name "
@@ -122,18 +145,27 @@ def _forget_old(run: Held, now: str, wanted: Release) -> None:
         listed = read_list(run.remote.store.get(name_list(_job(run), name)))
         if listed is None:
             continue  # another job's, or nobody knows
-        foreign = find_foreign(_holds(run, name), listed.paths, wanted.shared)
-        if foreign:
+        if foreign := _find_foreign(run, name, listed, wanted):
             run.reporter.say(f"{RELEASES}/{name} stays: it holds what is not ours, {show_some(foreign)}")
         else:
             _drop(run, name)
     run.remote.ask(lambda remote: shelf_of(remote).tidy())
 
 
-def _holds(run: Held, name: str) -> list[str]:
+def _find_foreign(run: Held, name: str, listed: Listed, wanted: Release) -> list[str]:
+    """What others have put into a release. What they have written into a file that ``next`` has, too, as it
+    has a second name there, goes along."""
+    there = _holds(run, name)
+    if replaced := find_replaced(there, listed.looks):
+        to_come = _holds(run, NEXT)
+        replaced = [path for path in replaced if there[path] != to_come.get(path)]
+    return find_foreign(there, listed.looks, wanted.shared, replaced)
+
+
+def _holds(run: Held, name: str) -> Mapping[str, str]:
     return run.remote.ask(lambda remote: shelf_of(remote).holds(name))
 
 
 def _drop(run: Held, name: str) -> None:
     run.remote.ask(lambda remote: shelf_of(remote).drop(name))
-    run.remote.store.drop_all([name_list(_job(run), name)])
+    run.remote.store.drop_all([name_list(_job(run), name), name_shown(_job(run), name)])

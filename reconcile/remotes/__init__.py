@@ -285,11 +285,15 @@ class Shelf(Protocol):
     def current(self) -> str | None:
         """The one that is shown; None: there is none yet. Raises Refused where something else is shown."""
 
-    def make(self, name: str, shared: Sequence[str]) -> list[str]:
-        """A new one of all that the job has brought, but for what is ``shared``; returns what is in it."""
+    def make(self, name: str, shared: Sequence[str]) -> Mapping[str, str]:
+        """A new one of all that the job has brought, but for what is ``shared``, not ready yet; returns what
+        is in it, each path with its look."""
 
-    def holds(self, name: str) -> list[str]:
-        """What is in one now, whoever put it there."""
+    def ready(self, name: str) -> None:
+        """From now on it is there."""
+
+    def holds(self, name: str) -> Mapping[str, str]:
+        """What is in one, or in what the job has brought, now, whoever put it there, each with its look."""
 
     def switch(self, name: str) -> None:
         """Show it, in one request."""

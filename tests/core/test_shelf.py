@@ -12,7 +12,9 @@ from reconcile.core.shelf import (
     Listed,
     expired,
     find_foreign,
+    find_replaced,
     is_release,
+    look_of,
     name_release,
     pack_list,
     read_list,
@@ -43,7 +45,23 @@ def test_other_folders_are_no_releases(name: str) -> None:
 @given(st.sets(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)))
 def test_a_list_is_read_back(paths: set[str]) -> None:
     paths.add("\udcff")
-    assert read_list(pack_list(stamp_of("a", ["b"]), paths)) == Listed("a b", frozenset(paths))
+    looks = {
+        path.replace("//", "/").strip("/"): look_of(len(path), 7) if "a" in path else "" for path in paths
+    }
+    assert read_list(pack_list(stamp_of("a", ["b"]), looks)) == Listed("a b", looks)
+
+
+def test_a_list_of_before_tells_no_looks() -> None:
+    listed = read_list(zlib.compress(b"a b\0x\0x/y"))
+    assert listed == Listed("a b", {"x": "", "x/y": ""})
+    assert find_replaced({"x": "1 2"}, listed.looks) == []
+
+
+def test_what_has_another_look_was_written_by_others() -> None:
+    ours = {"a": look_of(1, 2), "b": look_of(1, 2), "folder": "", "gone": look_of(1, 2)}
+    assert find_replaced({"a": look_of(1, 3), "b": look_of(1, 2), "folder": "1 1"}, ours) == ["a"]
+    assert find_replaced({"a": ""}, ours) == ["a"]
+    assert find_foreign(["a", "b"], ours, [], ["a"]) == ["a"]
 
 
 @pytest.mark.parametrize("value", [None, b"", b"x", zlib.compress(b"\xff" * 9)[:-4]])

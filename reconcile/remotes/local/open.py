@@ -42,7 +42,12 @@ def open_folder(job: Job, reporter: Reporter, memory: Memory) -> Remote:
     version = _version_of(base)
     driver = Disk([base] if workdir.startswith(base.rstrip(b"/") + b"/") else [base, workdir])
     site = Site(
-        layout=Layout(base, workdir, vacant=not is_there and os.path.isdir(os.path.dirname(base))),
+        layout=Layout(
+            base,
+            workdir,
+            vacant=not is_there and os.path.isdir(os.path.dirname(base)),
+            asked=os.fsencode(job.target.path),
+        ),
         options=job.options,
         say=reporter.say,
         who="the file system",

@@ -92,7 +92,7 @@ def _look_around(
     claims = claims_openssh(extensions)
     can = frozenset(verb for name, verb in ANNOUNCED.items() if name in extensions)
     site = Site(
-        layout=Layout(found.base, found.workdir, vacant=found.vacant and claims),
+        layout=Layout(found.base, found.workdir, vacant=found.vacant and claims, asked=found.asked),
         options=job.options,
         say=reporter.say,
         warn=reporter.warn,

@@ -24,6 +24,7 @@ class Layout(Struct, eq=False):
     base: bytes  # DEST, canonical
     workdir: bytes  # our folder
     vacant: bool = False  # DEST is not there, but the directory it is to be in
+    asked: bytes = b""  # DEST as it was named: links in it are not resolved
     run: bytes = b""  # folder of this run, once prepared
     parts: set[bytes] = field(default_factory=set)  # folders in it that are made
     left: dict[str, bytes] = field(default_factory=dict)  # what dead runs had parked, if this one only looks

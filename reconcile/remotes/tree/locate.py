@@ -21,6 +21,7 @@ class Place(Struct, frozen=True):
     base: bytes  # DEST, links resolved
     workdir: bytes  # our folder
     vacant: bool  # DEST is not there, but the directory it is to be in
+    asked: bytes  # DEST as it was named: from the login folder on, links not resolved
 
 
 def locate(path: str, remote_workdir: str | None) -> Recipe[Place]:
@@ -43,7 +44,7 @@ def locate(path: str, remote_workdir: str | None) -> Recipe[Place]:
         workdir = yield from _canonical(_absolute(home, remote_workdir), None, links=False)
     # OpenSSH resolves a path of which no more than the last part is missing.
     vacant = absent(there) and isinstance(base_reply, Names)
-    return Place(base, workdir, vacant)
+    return Place(base, workdir, vacant, direct)
 
 
 def _absolute(home: bytes, path: str) -> bytes:

@@ -20,11 +20,11 @@ from msgspec import Struct
 from reconcile.core.errors import ReconcileError, Refused, Unreachable
 from reconcile.core.model import RESERVED_PREFIX, Kind
 from reconcile.core.paths import is_ours, parent
-from reconcile.core.shelf import CURRENT, SHARED, is_release
+from reconcile.core.shelf import CURRENT, SHARED, is_release, look_of
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.failure import explain
 from reconcile.remotes.tree.layout import inside
-from reconcile.remotes.tree.link import content_of, read_link, symlink
+from reconcile.remotes.tree.link import content_of, look, read_link, symlink
 from reconcile.remotes.tree.listing import BATCH, TOGETHER, batches, list_directory
 from reconcile.remotes.tree.mark import shown
 from reconcile.remotes.tree.purge import purge
@@ -85,12 +85,13 @@ class TreeShelf:
 
     def current(self) -> str | None:
         """See ``Shelf``."""
+        self._driver.call(_stay_here(self._site))
         return self._driver.call(_current(self._site, inside(self._dest, CURRENT)))
 
-    def make(self, name: str, shared: Sequence[str]) -> list[str]:
+    def make(self, name: str, shared: Sequence[str]) -> dict[str, str]:
         """See ``Shelf``. One that was begun and not ended, of the same name, is gone on with."""
         site, fresh = self._site, inside(self._all, name) + _FRESH
-        paths: list[str] = []
+        looks: dict[str, str] = {}
         modes: list[tuple[bytes, int]] = []
         level = [_Folder(self._tree, fresh, "", 0o755)]
         top: Attrs | Status = self._driver.call(_ask(Stat(self._tree)))
@@ -100,27 +101,30 @@ class TreeShelf:
             copied = self._driver.run((_copy(site, folder, frozenset(shared)) for folder in level), TOGETHER)
             modes += [(folder.new, folder.mode) for folder in level]
             level = []
-            for names, deeper in copied:
-                paths += names
+            for some, deeper in copied:
+                looks |= some
                 level += deeper
         for path in shared:
             self._driver.call(_share(site, self._dest, fresh, path))
-        for some in batches(modes[::-1], BATCH):
-            self._driver.call(_send([Set(path, mode, None) for path, mode in some]))
-        self._driver.call(_rename(site, fresh, inside(self._all, name)))
-        return paths
+        for group in batches(modes[::-1], BATCH):
+            self._driver.call(_send([Set(path, mode, None) for path, mode in group]))
+        return looks
 
-    def holds(self, name: str) -> list[str]:
+    def ready(self, name: str) -> None:
         """See ``Shelf``."""
-        found: list[str] = []
+        self._driver.call(_rename(self._site, inside(self._all, name) + _FRESH, inside(self._all, name)))
+
+    def holds(self, name: str) -> dict[str, str]:
+        """See ``Shelf``."""
+        found: dict[str, str] = {}
         level = [""]
         while level:
             listed = self._driver.run(
                 (_list(self._site, inside(self._all, name), path) for path in level), TOGETHER
             )
             level = []
-            for names, deeper in listed:
-                found += names
+            for some, deeper in listed:
+                found |= some
                 level += deeper
         return found
 
@@ -177,6 +181,18 @@ def _beside(dest: bytes) -> bytes:
     return dest + b"/" + os.fsencode(RESERVED_PREFIX) + os.urandom(6).hex().encode()
 
 
+def _stay_here(site: Site) -> Recipe[None]:
+    """Raises Refused where DEST/releases, or next in it, is a link: what is beside it is in another DEST."""
+    tree = site.layout.asked
+    for folder in (tree.rpartition(b"/")[0], tree):
+        there: Attrs | Status = yield from look(site, folder)
+        if isinstance(there, Attrs) and kind_of(there) is Kind.SYMLINK:
+            raise Refused(
+                f"{shown(folder)} is a link, and releases have to be in DEST itself. Nothing was done. Move "
+                "what it leads to to its place; or remove it, and let DEST itself be a link."
+            )
+
+
 def _current(site: Site, link: bytes) -> Recipe[str | None]:
     there: Attrs | Status = yield Lstat(link)
     if absent(there):
@@ -196,7 +212,7 @@ def _current(site: Site, link: bytes) -> Recipe[str | None]:
     return name
 
 
-def _copy(site: Site, folder: _Folder, skip: frozenset[str]) -> Recipe[tuple[list[str], list[_Folder]]]:
+def _copy(site: Site, folder: _Folder, skip: frozenset[str]) -> Recipe[tuple[dict[str, str], list[_Folder]]]:
     """One directory: what is in it by second names, and what is to be copied below it."""
     made: Status = yield Mkdir(folder.new, 0o700)
     if made is not OK and not isinstance((yield Lstat(folder.new)), Attrs):
@@ -204,7 +220,7 @@ def _copy(site: Site, folder: _Folder, skip: frozenset[str]) -> Recipe[tuple[lis
     listing = yield from list_directory(site, folder.old)
     if listing.failed is not None:
         raise (yield from _failed(site, folder.old, listing.failed))
-    paths: list[str] = []
+    looks: dict[str, str] = {}
     deeper: list[_Folder] = []
     files: list[tuple[bytes, bytes]] = []
     for name, attrs in listing.names:
@@ -212,33 +228,38 @@ def _copy(site: Site, folder: _Folder, skip: frozenset[str]) -> Recipe[tuple[lis
         old, new = inside(folder.old, name), inside(folder.new, name)
         if path in skip or is_ours(path) or name.startswith(RESERVED_PREFIX):
             continue
-        paths.append(path)
+        looks[path] = _look_of(attrs)
         match kind_of(attrs):
             case Kind.DIR:
                 deeper.append(_Folder(old, new, path, attrs.mode & 0o777))
             case Kind.SYMLINK:
                 content = yield from read_link(site, old)
-                yield symlink(site, os.fsencode(content or ""), new)
+                status: Status = yield symlink(site, os.fsencode(content or ""), new)
+                if status is not OK and (yield from read_link(site, new)) != content:
+                    raise (yield from _failed(site, new, status))
             case Kind.FILE:
                 files.append((old, new))
             case _:
-                paths.pop()  # neither: it is none of ours
+                del looks[path]  # neither: it is none of ours
     for some in batches(files, BATCH):
         statuses: list[Status] = yield [HardLink(old, new) for old, new in some]
         for (_, new), status in zip(some, statuses, strict=True):
             if status is not OK and not isinstance((yield Lstat(new)), Attrs):
                 raise (yield from _failed(site, new, status))
-    return paths, deeper
+    return looks, deeper
 
 
-def _list(site: Site, top: bytes, path: str) -> Recipe[tuple[list[str], list[str]]]:
+def _look_of(attrs: Attrs) -> str:
+    return look_of(attrs.size, attrs.mtime) if kind_of(attrs) is Kind.FILE else ""
+
+
+def _list(site: Site, top: bytes, path: str) -> Recipe[tuple[dict[str, str], list[str]]]:
     listing = yield from list_directory(site, inside(top, path))
     if listing.failed is not None and not absent(listing.failed):
         raise (yield from _failed(site, inside(top, path), listing.failed))
-    found = [
-        (f"{path}/{name}" if path else name, kind_of(attrs) is Kind.DIR) for name, attrs in listing.names
-    ]
-    return [name for name, _ in found], [name for name, is_folder in found if is_folder]
+    found = {f"{path}/{name}" if path else name: attrs for name, attrs in listing.names}
+    folders = [name for name, attrs in found.items() if kind_of(attrs) is Kind.DIR]
+    return {name: _look_of(attrs) for name, attrs in found.items()}, folders
 
 
 def _share(site: Site, dest: bytes, release: bytes, path: str) -> Recipe[None]:
@@ -281,7 +302,7 @@ def _switch(site: Site, dest: bytes, content: bytes) -> Recipe[None]:
 
 def _rename(site: Site, old: bytes, new: bytes) -> Recipe[None]:
     status = yield from act(Rename(old, new))
-    if status is not OK:
+    if status is not OK and not (absent((yield Lstat(old))) and isinstance((yield Lstat(new)), Attrs)):
         raise (yield from _failed(site, new, status))
 
 
