@@ -9,22 +9,17 @@ remote has the content now (its *origin*) to where it shall be.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from reconcile.core.diff import movable, same_content
 from reconcile.core.model import Caps, Change, Directory, DirectorySnapshot, Entry, Kind, Scan
-from reconcile.core.paths import ancestors, below, lookup, parent, within
+from reconcile.core.paths import ancestors, basename, below, lookup, parent, within
 
 # A digest that more vanished files share than this says little about directories.
 _VOTERS = 16
-
-
-def basename(path: str) -> str:
-    """The last name of a path."""
-    return path.rpartition("/")[2]
 
 
 class Moves(Struct, frozen=True):
@@ -66,17 +61,19 @@ def pair(
     *,
     moves: bool = True,
     folders: bool = True,
+    scope: Collection[str] = (),
 ) -> Pairing:
     """Find the ``moves`` among ``changes``, whose contents are filled in as far as they are known.
 
     Where a remote copies, and renames nothing, a file moves so: nothing is sent. A directory does not;
-    nor does it without ``folders``: each file in it does.
+    nor does it without ``folders``: each file in it does. ``scope``: the paths that ``changes`` are of, if
+    not all: a directory moves with all that is in it, and so only where all of it is within.
     """
     changes = [change for change in changes if not (change.new is not None and change.new.excluded)]
     if not (moves and (caps.rename or caps.copy)):
         return _relocate(old, scan, changes, Moves())
     whole = folders and caps.rename and caps.dirs
-    dirs = _pair_directories(old, scan, changes, mirror) if whole else dict[str, str]()
+    dirs = _pair_directories(old, scan, changes, mirror, scope) if whole else dict[str, str]()
     pairing = _relocate(old, scan, changes, Moves(dirs))
     return replace(pairing, moves=Moves(dirs, dict(_pair_files(pairing))))
 
@@ -105,7 +102,7 @@ def _identities(entry: Entry) -> Iterator[object]:
 
 
 def _pair_directories(
-    old: DirectorySnapshot, scan: Scan, changes: list[Change], mirror: bool
+    old: DirectorySnapshot, scan: Scan, changes: list[Change], mirror: bool, scope: Collection[str]
 ) -> dict[str, str]:
     """Directories to rename. Each is the source and the target of one rename at most."""
     votes, weight = _vote(changes)
@@ -114,6 +111,8 @@ def _pair_directories(
     taken: set[str] = set()
     for source, target in sorted(votes, key=lambda pair: (-votes[pair], len(pair[0]), pair)):
         if source in chosen or target in taken or votes[source, target] * 2 <= weight[source]:
+            continue
+        if scope and not (within(source, scope) and within(target, scope)):
             continue
         if Moves(chosen).carry(source) == target:  # comes along with a directory above it
             continue

@@ -18,6 +18,11 @@ def parent(path: str) -> str:
     return path.rpartition("/")[0]
 
 
+def basename(path: str) -> str:
+    """The last name of a path."""
+    return path.rpartition("/")[2]
+
+
 def join(directory: str, name: str) -> str:
     """``name`` inside ``directory``."""
     return f"{directory}/{name}" if directory else name

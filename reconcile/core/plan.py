@@ -63,7 +63,7 @@ def make_plan(
     ``last``.
     """
     changes, forgotten, notes = leave_links(changes)
-    pairing = pair(old, scan, changes, options.mirror, caps, moves=moves)
+    pairing = pair(old, scan, changes, options.mirror, caps, moves=moves, scope=options.only)
     is_last = comes_last(options.last)
     twice: Mapping[str, str] = {}
     if has_document := brings_one(pairing, is_last):
@@ -75,7 +75,7 @@ def make_plan(
     draft.restamped.update(forgotten)
     draft.notes += notes
     if moves and not (caps.rename or caps.copy):
-        would = pair(old, scan, changes, options.mirror).moves
+        would = pair(old, scan, changes, options.mirror, scope=options.only).moves
         draft.notes += note_moves(len(would.dirs) + len(would.files))
     for change in changes:
         if change.new is not None and change.new.excluded:

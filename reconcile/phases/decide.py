@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from reconcile.apply.adopt import check_blank
 from reconcile.core import plan as planning
-from reconcile.core.chosen import at_or_below, leave_young
+from reconcile.core.chosen import at_or_below, find_former, find_young, note_young
 from reconcile.core.diff import diff, fill, infer, unread
 from reconcile.core.errors import Refused, UsageError
 from reconcile.core.guard import count_rehashed, guard, guard_name, tell_gone
@@ -113,11 +113,13 @@ def _choose(run: Held, changes: Sequence[Change]) -> Sequence[Change]:
                     "done. Write the path as it is from SRC on."
                 )
         changes = at_or_below(changes, only)
-    if min_age is not None:
-        changes, notes = leave_young(changes, min_age, run.found.started_ns)
-        if not run.looked_again:
-            run.found = replace(run.found, notes=(*run.found.notes, *notes))
-    return changes
+    if min_age is not None and not run.looked_again:
+        young = find_young(changes, min_age, run.found.started_ns)
+        former = find_former(changes, young)
+        notes = (*run.found.notes, *note_young(young, former))
+        run.found = replace(run.found, notes=notes, unknown=run.found.unknown | young.keys())
+        run.waiting = frozenset(former)
+    return [change for change in changes if change.path not in run.waiting]
 
 
 def _is_sure(change: Change, options: Options) -> bool:

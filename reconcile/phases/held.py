@@ -51,6 +51,7 @@ class Held(Struct, eq=False):
     tally: Tally = field(default_factory=Tally)
     cleanup: list[Problem] = field(default_factory=list)
     looked_again: bool = False
+    waiting: frozenset[str] = frozenset()  # paths whose changes are for the next run, not what is in them
     marks: tuple[str, ...] = ()  # on the remote since this run has renamed it
     recovered: bool = False  # what an interrupted run had left
     staged: Mapping[str, Entry] | None = None  # what that one had staged, and not published; None: nothing

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from reconcile.config import Flags, make_job
 from reconcile.core.chosen import at_or_below
@@ -86,6 +88,19 @@ def test_only_what_is_gone_is_deleted_and_no_more_of_the_folder_it_was_in(
     assert done(go(mirror=True)) == ["delete d"]
 
 
+def test_a_folder_does_not_move_with_what_was_not_chosen(
+    go: Go, source: Path, dest: Path, tree: Callable[[Tree], Path]
+) -> None:
+    tree({"a": {"x": "x", "y": "y", "z": "z"}})
+    go(mirror=True)
+    (source / "a").rename(source / "b")
+    (source / "b/y").unlink()
+    assert done(go(mirror=True, only=("a/x", "b/x"))) == ["mkdir b", "move b/x"]
+    assert read_tree(dest, modes=False).keys() >= {"a", "a/y", "a/z", "b", "b/x"}
+    go(mirror=True)
+    assert_same_tree(source, dest, ignore=[".reconcile"])
+
+
 @pytest.mark.parametrize("path", ["d/nothing", "a/b", "left-out"])
 def test_a_path_that_is_nowhere_is_a_slip(path: str, go: Go, tree: Callable[[Tree], Path]) -> None:
     tree({"a": "", "d": {}, "left-out": ""})
@@ -156,7 +171,7 @@ def test_a_partial_run_and_a_whole_one_come_to_the_same(first: Steps, second: St
         found = scan or world.local.scan(())
         changes = infer(at_or_below(diff(world.snapshot, found, world.filter, options), tops), options)
         changes = infer(fill(changes, world.local.read(unread(changes)), set()), options)
-        return plan_from(world.snapshot, found, changes, options)
+        return plan_from(world.snapshot, found, changes, replace(options, only=tuple(tops)))
 
     whole, world.plan = world.plan, partial  # type: ignore[method-assign]
     world.reconcile(options)
@@ -188,6 +203,38 @@ def test_what_is_still_written_waits(go: Go, source: Path, dest: Path, tree: Cal
     (source / "young").write_text("written anew")
     go(min_age="5m", mirror=True)
     assert (dest / "young").read_text() == "young"
+    go(mirror=True)
+    assert_same_tree(source, dest, ignore=[".reconcile"])
+
+
+@pytest.mark.parametrize(
+    ("before", "how"),
+    [
+        (("d/f",), "mv d e && echo new > e/f"),
+        (("d/f", "d/g", "d/h/i"), "mv d e && echo new > e/f"),  # which moves as a whole
+        (("d/f", "d/g", "d/h/i"), "mv d e && echo new > tmp && mv tmp e/f"),  # as editors save
+        (("d/f", "d/g"), "mv d e && echo new > e/f && echo new > e/g"),
+        (("d/f", "d/g"), "mv d/f d/n && echo new > d/n"),
+        (("d/f", "d/g"), "mv d/f d/g && echo new > d/g"),
+        (("d/f", "d/g"), "mv d x && mkdir d && mv x d/x && echo new > d/x/f"),
+        (("d/f",), "mv d/f x && rmdir d && mv x d && echo new > d"),
+    ],
+)
+def test_what_got_another_name_and_is_still_written_stays_there_until_it_comes(
+    before: Sequence[str], how: str, go: Go, source: Path, dest: Path
+) -> None:
+    hour_ago = time.time() - 3600
+    for path in before:
+        (source / path).parent.mkdir(parents=True, exist_ok=True)
+        (source / path).write_text(path)
+        os.utime(source / path, (hour_ago, hour_ago))
+    go(mirror=True)
+    subprocess.run(["sh", "-ec", how], cwd=source, check=True)
+    planned = done(go(make_plan, mirror=True, min_age="5m"))
+    assert done(go(mirror=True, min_age="5m")) == planned
+    files = [path for path in dest.rglob("*") if path.is_file() and ".reconcile" not in path.parts]
+    there = [path.read_text() for path in files]
+    assert sorted(there) == sorted(before), "as it was, and nothing of what is still written"
     go(mirror=True)
     assert_same_tree(source, dest, ignore=[".reconcile"])
 
