@@ -42,6 +42,7 @@ from reconcile.state.store import forget_snapshot, read_copy, save_snapshot
 COPY = "copy"  # in the state folder: which state at DEST the snapshot beside it is of
 
 _SNAPSHOT, _JOURNAL = "snapshot", "journal"  # in a parcel
+_PLACE = "place"  # where DEST is, from our folder there: several may have that in common
 _NUMBER = "[0-9]{1,18}"
 _NAMES = (
     rf"(?P<state>{_NUMBER})\.state|(?P<intent>{_NUMBER})\.intent|(?P<of>{_NUMBER})\.part-(?P<part>{_NUMBER})"
@@ -124,7 +125,7 @@ class Shared:
     def intend(self, journal: Journal, base: DirectorySnapshot, *, is_new: bool) -> None:
         """Put there what is going to be done. ``is_new``: what it begins from is not there yet."""
         self.give_up()  # what was of a state that is not to be known any more
-        files = {_JOURNAL: journal.take_news()} | ({_SNAPSHOT: _dumped(base)} if is_new else {})
+        files = {_JOURNAL: journal.take_news()} | (self._files(base) if is_new else {})
         self._parts = 0
         self._put(f"{self._number}.intent", pack(files))
         self._note(base)
@@ -140,7 +141,7 @@ class Shared:
         if (mark := f"is-{snapshot.lineage}") not in self._names:
             self._store.claim(self._prefix + mark)
             self._names.add(mark)
-        number, value = self._number + 1, pack({_SNAPSHOT: _dumped(snapshot)})
+        number, value = self._number + 1, pack(self._files(snapshot))
         digest = checksum(value)
         self._store.claim(f"{self._prefix}{number}.of-{digest}")
         self._names.add(f"{number}.of-{digest}")
@@ -268,10 +269,30 @@ class Shared:
     def _save_copy(self, files: Mapping[str, bytes], known: DirectorySnapshot | None) -> None:
         """A snapshot from DEST as if it had been made here, with the stamps that still hold."""
         there = load(files.get(_SNAPSHOT, b""), self._called, WAYS_OUT)
+        self._check_place(there, files.get(_PLACE))
         there = replace(there, target=str(self._job.target))
         if known is not None:
             there = with_stamps_of(there, known)
         self.keep(there)
+
+    def _check_place(self, there: DirectorySnapshot, place: bytes | None) -> None:
+        """Raises Refused where it is of another DEST, whose state lies in the same folder.
+
+        Of one that was reached by another name, or has moved with our folder in it, it is not.
+        """
+        here = str(self._job.target)
+        if place not in (None, self._place()) and there.target != here:
+            raise Refused(
+                f"The state of the job {self._job.name!r} that lies in our folder there, "
+                f"{self._remote.workdir!r}, is of another DEST: {there.target!r}, and this one is {here!r}. "
+                "Nothing was done. Give each a name of its own, with --job."
+            )
+
+    def _place(self) -> bytes:
+        return os.fsencode(os.path.relpath(self._remote.base, self._remote.workdir))
+
+    def _files(self, snapshot: DirectorySnapshot) -> dict[str, bytes]:
+        return {_SNAPSHOT: _dumped(snapshot), _PLACE: self._place()}
 
     def _note(self, snapshot: DirectorySnapshot) -> None:
         with suppress(OSError):  # then it is fetched again

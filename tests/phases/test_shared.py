@@ -410,3 +410,38 @@ def test_what_is_left_of_an_intent_is_not_taken_for_another_ones(machines: Two, 
     laptop.run()
     is_at_dest(laptop)
     assert not left.exists()
+
+
+def test_a_folder_of_ours_that_several_have_in_common(machines: Two, tmp_path: Path, dest: Path) -> None:
+    """What one DEST holds, another by the same name of the job does not."""
+    laptop, runner = machines
+    ours = str(tmp_path / "ours")
+    laptop.run(remote_workdir=ours)
+    runner.dest = tmp_path / "production"
+    for do in (runner.plan, runner.run):
+        with pytest.raises(Refused, match=r"is of another DEST: .*dest'.*production'.* --job"):
+            do(remote_workdir=ours)
+    assert not runner.dest.exists()
+    runner.run(remote_workdir=ours, job="production")
+    is_at_dest(runner)
+    dest.rename(tmp_path / "linked")
+    dest.symlink_to(tmp_path / "linked")
+    assert laptop.run(remote_workdir=ours).ended == []
+
+
+def test_a_dest_that_moves_takes_its_state_along(machines: Two, tmp_path: Path, dest: Path) -> None:
+    laptop, runner = machines
+    laptop.run()
+    runner.dest = dest.rename(tmp_path / "moved")
+    assert runner.run().ended == []
+
+
+def test_what_is_there_is_not_what_is_made_into_releases(machines: Two) -> None:
+    laptop, _ = machines
+    laptop.run()
+    (laptop.source / "index.html").write_text("<h1>two</h1>")
+    for do in (laptop.plan, laptop.run):
+        with pytest.raises(Refused, match=r"is of another DEST.*--job"):
+            do(publish="release")
+    laptop.run(publish="release", job="releases")
+    assert {*read_tree(laptop.dest / "current")} == {*read_tree(laptop.source)}
