@@ -5,7 +5,7 @@ Whoever put it there: without a state what an earlier job of ours has left can't
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -25,7 +25,7 @@ from reconcile.core.model import (
     Stage,
 )
 from reconcile.core.observe import held
-from reconcile.core.paths import ancestors, lookup, within
+from reconcile.core.paths import ancestors, lookup, parent, within
 from reconcile.core.units import show_some
 from reconcile.remotes import Remote
 
@@ -37,26 +37,45 @@ def find_orphans(
 ) -> dict[str, Seen]:
     """What of all that is ``there`` neither SRC has nor ``old`` knows, parents first.
 
-    What a filter leaves out is none, with what holds it, nor what could not be looked at here, nor what is in
-    the way of a file of ours: that makes room for it.
+    What a filter leaves out is none, with what holds it, nor what another job brings to a DEST in ours, nor
+    what could not be looked at here, nor what is in the way of a file of ours: that makes room for it.
     """
     orphans: dict[str, Seen] = {}
-    hidden = set(found.unknown)
+    hidden, theirs = set(found.unknown), find_others(there, found)
     for path in sorted(there):
         seen = there[path]
         if seen is None or seen.kind is None or within(path, hidden):
             continue
         here = lookup(found.dirs, path)
-        if here is not None:
-            if here.kind is not Kind.DIR:
-                hidden.add(path)
-        elif chosen.excludes(path, seen.kind is Kind.DIR) or _is_reserved(path):
+        is_left_out = here is None and (chosen.excludes(path, seen.kind is Kind.DIR) or _is_reserved(path))
+        if is_left_out or path in theirs:
             hidden.add(path)
             for above in ancestors(path):
                 orphans.pop(above, None)
+        elif here is not None:
+            if here.kind is not Kind.DIR:
+                hidden.add(path)
         elif lookup(old.dirs, path) is None:
             orphans[path] = seen
     return orphans
+
+
+def find_others(there: Mapping[str, Seen | None], found: Scan) -> set[str]:
+    """Folders in DEST that are the DEST of other jobs: by our folder in each, which SRC does not have."""
+    return {
+        parent(path)
+        for path, seen in there.items()
+        if path.endswith(f"/{RESERVED_NAME}") and seen is not None and lookup(found.dirs, path) is None
+    }
+
+
+def tell_others(folders: Collection[str]) -> Iterator[str]:
+    """That they are let be."""
+    if folders:
+        yield (
+            f"{show_some(sorted(folders))} on the remote: another job brings something there, as the "
+            f"{RESERVED_NAME} in it shows; none of that is deleted as an orphan"
+        )
 
 
 def _is_reserved(path: str) -> bool:

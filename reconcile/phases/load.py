@@ -8,7 +8,14 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from reconcile.apply.adopt import anywhere, blank, drifted, look_at_all, nowhere, take_over
-from reconcile.apply.orphans import find_orphans, know_orphans, note_orphans, tell_orphans
+from reconcile.apply.orphans import (
+    find_orphans,
+    find_others,
+    know_orphans,
+    note_orphans,
+    tell_orphans,
+    tell_others,
+)
 from reconcile.apply.recover import foresee, recover
 from reconcile.core.chosen import is_in_scope
 from reconcile.core.errors import ReconcileError, Refused, Stale
@@ -165,6 +172,8 @@ def _with_orphans(run: Held, old: DirectorySnapshot, there: Mapping[str, Seen | 
     options = run.job.options
     orphans = find_orphans(there, old, run.found, run.filter)
     if options.adopt_orphans:
+        for told in tell_others(find_others(there, run.found)):
+            run.reporter.say(told)
         chosen = {path: seen for path, seen in orphans.items() if is_in_scope(path, run.job.scope)}
         return fold(old, [], know_orphans(chosen, run.remote), run.trusted_ns)
     notes = note_orphans(orphans)

@@ -205,6 +205,34 @@ def test_orphans_that_are_to_go(site: Flags, dest: Path, later: bool) -> None:
     assert "old.html" not in purged, "a mirror keeps no copy of what it deletes"
 
 
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "in a later run"])
+def test_what_another_job_brings_to_a_folder_in_dest_is_no_orphan(
+    site: Flags, source: Path, dest: Path, state: Path, tmp_path: Path, later: bool
+) -> None:
+    """Neither in a folder that SRC has, too, nor in one that is its own."""
+    build_tree(tmp_path / "blog", {"post": "post", "more": {"post": "post"}})
+    for folder in ("d", "old/deep/blog"):
+        (dest / folder).mkdir(exist_ok=True)
+        run(
+            make_job(
+                Flags(str(tmp_path / "blog"), str(dest / folder), state=str(state), adopt_existing=True)
+            ),
+            Heard(),
+        )
+    if later:
+        push(site)
+    heard = Heard()
+    done = push(replace(site, adopt_orphans=True, allow_mass_delete=True), heard)
+    assert {did for did in done if "was-dir" not in did} == {
+        *("delete old.html", "delete old/deep/l", "delete old/deep/x", "delete old/empty")
+    }
+    assert any("'d', 'old/deep/blog' on the remote: another job" in said for said in heard.said)
+    for folder in ("d", "old/deep/blog"):
+        job = make_job(Flags(str(tmp_path / "blog"), str(dest / folder), state=str(state), refresh=True))
+        assert run(job, Heard()).plan.empty, "all of it is there"
+    assert push(site) == []
+
+
 def test_the_guard_looks_at_orphans_and_what_it_refuses_is_not_ours(site: Flags, dest: Path) -> None:
     build_tree(dest, {"many": {f"m{number}": "m" for number in range(40)}})
     assert push(site) == ["create was-dir", "delete was-dir"]
