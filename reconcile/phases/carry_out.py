@@ -147,7 +147,10 @@ def _commit(run: Held, truth: Fold, *, is_news: bool) -> None:
     settled = run.old.settled if run.job.scope is not None else fingerprint(run.job.options, run.filter)
     if new is run.old and new.serial and new.settled == settled:
         return
-    new = replace(new, source=run.job.source)  # from where the job of that name came last
+    if (
+        not run.job.options.only
+    ):  # which shows too little of SRC to tell whether it is the job's: ``guard_name``
+        new = replace(new, source=run.job.source)  # from where the job of that name came last
     serial = run.old.serial + (is_news or run.shared is None)  # one that others have is the same there
     run.old = replace(new, serial=serial, taken_ns=run.found.started_ns, settled=settled)
     run.keep(run.old, is_news=is_news)

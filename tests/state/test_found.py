@@ -105,6 +105,16 @@ def test_a_name_that_was_given_to_another_folder(tmp_path: Path, job_of: JobOf, 
     assert done(job_of(other, **given)) == {}
 
 
+def test_a_run_of_some_paths_does_not_make_another_folder_the_job_s(tmp_path: Path, job_of: JobOf) -> None:
+    one = built(tmp_path / "one", pages(5))
+    other = built(tmp_path / "other", {"p0": "new", "q1": "q", "q2": "q", "q3": "q", "q4": "q"})
+    assert done(job_of(one, job="www")) == {"create": 5}
+    assert done(job_of(other, job="www", only=("p0",))) == {"modify": 1}
+    with pytest.raises(Refused, match=r"5 entries that it knows 4 are not in .*/other'"):
+        run(job_of(other, job="www"), Heard())
+    assert done(job_of(one, job="www")) == {"modify": 1}
+
+
 def test_a_name_and_a_build_whose_files_have_other_names(tmp_path: Path, job_of: JobOf) -> None:
     one, other = tmp_path / "builds/1", tmp_path / "builds/2"
     for where, hashed, folder in ((one, "1a2b", "old"), (other, "3c4d", "new")):
