@@ -155,7 +155,8 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     place = find_place(base, source, target, None if shared else former, name, chosen=state is not None)
     if shared:  # whether that is what the state is of shows once it was fetched
         place = replace(place, formerly=former or "")
-    if flags.ours and not place.former and not has_snapshot(place.folder):  # a job of a file, and new there
+    is_new = not shared and not place.former and not has_snapshot(place.folder)
+    if flags.ours and is_new:  # a job of a file
         with suppress(UsageError):  # a user without a home has no state there
             before = find_place(default_state_base(), source, target, name=name)
             place = replace(place, former=before.former, formerly=before.formerly)

@@ -505,3 +505,15 @@ def test_doctor_takes_the_name_of_a_job(project: Path, cli: Cli) -> None:
     assert code == Exit.UNREACHABLE
     assert "127.0.0.1, port 1" in err
     assert "none of the forms" in cli("doctor", "near")[2]
+
+
+def test_a_job_that_keeps_its_state_at_dest_takes_none_from_here(project: Path, cli: Cli) -> None:
+    """What was sent by hand is still known, when it is sent by hand again."""
+    assert cli("run", "a", "./to-a")[0] == Exit.OK
+    _write(project, '[jobs.one]\nsource = "a"\ntarget = "./to-a"\nstate = "remote"\n')
+    code, _, err = cli("run", "one")
+    assert code == Exit.REFUSED
+    assert "--adopt-existing" in err
+    code, out, err = cli("run", "a", "./to-a")
+    assert (code, err) == (Exit.OK, "")
+    assert "no connection made" in out
