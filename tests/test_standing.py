@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -192,10 +193,22 @@ def test_a_look_at_dest(call: Call, tmp_path: Path) -> None:
     assert "its mark is missing" in call("status", *JOB, "--remote")[1]
 
 
-def test_a_look_at_a_state_that_lies_at_dest(call: Call) -> None:
+def test_a_look_at_a_state_that_lies_at_dest(call: Call, tmp_path: Path) -> None:
+    """Also from where there is no copy of it, an older one, or another SRC."""
     shared = ("src", "./dest", "--state", "remote")
+    copy = tmp_path / "home/.local/state/reconcile/remote"
     assert call("run", *shared)[0] == Exit.OK
     assert "there      as it was left" in call("status", *shared, "--remote")[1]
+    older = copy.rename(tmp_path / "older")
+    (tmp_path / "src").rename(tmp_path / "source")
+    moved = ("source", *shared[1:])
+    assert "there      as it was left" in call("status", *moved, "--remote")[1]
+    assert not copy.exists()
+    (tmp_path / "source/b").write_text("b")
+    assert call("run", *moved)[0] == Exit.OK
+    shutil.rmtree(copy)
+    older.rename(copy)
+    assert "there      as it was left" in call("status", *moved, "--remote")[1]
 
 
 def test_no_connection_is_made_unless_it_is_asked_for(call: Call) -> None:

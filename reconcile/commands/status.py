@@ -129,9 +129,8 @@ def _look_there(context: click.Context, job: Job, values: Mapping[str, Any]) -> 
     from reconcile.apply.turn import find_holder
     from reconcile.core.turns import NAMELESS
     from reconcile.phases.held import hold
-    from reconcile.phases.load import footing_of
+    from reconcile.phases.load import footing_of, recall
     from reconcile.report import make_reporter
-    from reconcile.state.store import read_snapshot
 
     session: Session = context.obj
     session.reporter = reporter = make_reporter("status", as_json=values["as_json"])
@@ -145,9 +144,9 @@ def _look_there(context: click.Context, job: Job, values: Mapping[str, Any]) -> 
             try:
                 if this.shared is not None:
                     this.shared.fetch(repair=False)
-                snapshot = read_snapshot(job.state, job.source, job.target, job.formerly)
+                snapshot = recall(this.job)
                 if snapshot is not None:
-                    this.remote.check(footing_of(job, snapshot))
+                    this.remote.check(footing_of(this.job, snapshot))
                     told.append("as it was left, by its mark")
             except Refused as error:
                 told.append(str(error).replace(" Nothing was done.", ""))
