@@ -12,7 +12,11 @@ import pytest
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import Interrupted, Refused, UsageError
 from reconcile.core.job import Result, Stop
+from reconcile.core.marks import name_mark
+from reconcile.core.model import Brought
 from reconcile.run import make_plan, run
+from reconcile.state.journal import begin_journal
+from reconcile.state.store import read_snapshot
 from tests.remotes.conformance import Heard
 from tests.support.mounts import in_memory, mounted
 from tests.support.trees import Link, assert_same_tree, build_tree
@@ -173,5 +177,48 @@ def test_what_changes_its_kind_holds_nothing_back(site: Site) -> None:
     (site.source / "link").unlink()
     shutil.rmtree(site.source / "folder")
     build_tree(site.source, {"file": {"in": "x"}, "link": {"deep": {"er": "y"}}, "folder": "z"})
+    assert not site.deploy().problems
+    assert_same_tree(site.source, site.dest)
+
+
+def test_a_second_name_of_what_is_seen_is_not_made_into_another_file(site: Site) -> None:
+    """A run that was held back had staged it; by now both are wanted, each with a mode of its own."""
+    site.deploy()
+    old, new = (site.source / f"css/{name}.css" for name in ("old", "new"))
+    old.write_text("the same")
+    site.deploy()
+    old.rename(new)
+    (site.source / "index.html").write_text("<p>version 3</p>")
+    (site.source / "js/app.js").write_text("another")
+    site.stand_in_the_way()
+    assert site.deploy().problems
+    site.make_way()
+    shutil.copy2(new, old)
+    new.chmod(0o600)
+    os.utime(new, (1_600_000_000, 1_600_000_000))
+    assert not site.deploy().problems
+    assert_same_tree(site.source, site.dest)
+    assert not (site.dest / "css/old.css").samefile(site.dest / "css/new.css")
+
+
+def test_what_is_brought_to_its_end_takes_no_only_copy_away(site: Site) -> None:
+    """A run has died that had let go; what it was to bring to a new place can't come there any more."""
+    site.deploy()
+    (site.source / "css/style-2.css").rename(site.source / "js/style-2.css")
+    (site.source / "index.html").write_text("<p>version 3</p>")
+    job = make_job(site.flags())
+    plan, old = make_plan(job, Heard()).plan, read_snapshot(job.state, job.source, job.target)
+    assert old is not None
+    marks = [name_mark(old.serial + 1, letter * 12) for letter in "ab"]
+    journal = begin_journal(job.state, old.lineage, old.serial, 0, plan.levels, marks, at_end=True)
+    journal.begin(old.marks)
+    page = next(action for action in plan.actions if action.path == "index.html")
+    journal.stage(Brought(page, page.new or page.old))  # type: ignore[arg-type]
+    journal.let_go()
+    journal.close()
+    site.stand_in_the_way()
+    assert site.deploy(publish_partial=True).problems
+    assert (site.dest / "css/style-2.css").exists()
+    site.make_way()
     assert not site.deploy().problems
     assert_same_tree(site.source, site.dest)

@@ -59,7 +59,7 @@ def recover(
                 ways.on.append(action)
     for group in by_depth(ways.on):
         outcomes += remote.perform(group, source)
-    if leftover.staged and not leftover.held_back and all(a.op is not Op.MOVE for a in leftover.actions):
+    if leftover.let_go and all(a.op is not Op.MOVE for a in leftover.actions):
         outcomes += finish(leftover.levels, outcomes, leftover.staged, remote, source)
     return fold(old, outcomes, {}, leftover.trusted_ns)
 

@@ -11,6 +11,7 @@ from itertools import chain
 from msgspec.structs import replace
 
 from reconcile.apply.levels import apply
+from reconcile.core.arrivals import arriving, wait
 from reconcile.core.diff import same_stamp
 from reconcile.core.errors import Refused
 from reconcile.core.job import Stop
@@ -61,11 +62,22 @@ def finish(
     source: Source,
 ) -> Iterator[Outcome]:
     """Publish the rest of what a dead run had let go: what it had staged is there, whatever SRC holds now."""
+    ended = list(ended)
     known = {_named(outcome.action) for outcome in ended}
-    left = [[action for action in level if _named(action) not in known] for level in levels]
+    found = arriving(filter(brings_a_file, chain.from_iterable(levels)), ())  # a journal does not tell it
+    left = [
+        [
+            wait(action, found) if action.op is Op.DELETE else action
+            for action in level
+            if _named(action) not in known
+        ]
+        for level in levels
+    ]
     uploads = [action for level in left for action in level if brings_a_file(action)]
     staging = remote.stage(uploads, source, Stop(), staged, _leaving(chain.from_iterable(left)))
     failed = [each for each in staging if isinstance(each, Outcome)]
+    yield from failed
+    failed += (outcome for outcome in ended if not outcome.done)
     yield from apply(Plan(levels=left), remote, source, Stop(), failed_before=failed)
 
 

@@ -391,6 +391,7 @@ class Brought(Struct, frozen=True, gc=False):
 
     action: Action
     held: Entry  # what holds once it is in its place
+    shared: bool = False  # it is the same file as one that is seen
 
 
 class Tally(Struct):

@@ -134,7 +134,7 @@ def _stage(run: Held, plan: Plan, journal: Journal) -> list[Outcome]:
     for each in stage(plan, run.remote, run.source, run.stop, staged, partly=partly):
         if isinstance(each, Outcome):
             failed.append(each)
-        else:
+        elif not each.shared:  # what the next run may set another mode and time of
             journal.stage(each)
     run.staged = None
     return failed

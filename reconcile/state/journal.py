@@ -66,11 +66,12 @@ class Leftover(Struct, frozen=True):
     began: tuple[str, ...] | None = None  # the marks on the remote as it began its first action; None: none
     staged: Mapping[str, Entry] = MappingProxyType({})  # files that are there whole, and not yet in place
     held_back: bool = False  # nothing of it was published yet, as not all was there
+    let_go: bool = False  # all was there, and it had begun to publish it
 
     @property
     def holds_files(self) -> bool:
         """Whether it was to publish all at the end: what it has staged is taken over."""
-        return self.held_back or bool(self.staged)
+        return self.held_back or self.let_go
 
     @property
     def actions(self) -> list[Action]:
@@ -338,6 +339,7 @@ def _load(path: str, version: int, header: Any, payloads: Iterator[Any]) -> Left
     levels = [actions[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)]
     marks = tuple(map(str, header.get("marks", ())))
     lineage, serial, trusted_ns = (header[key] for key in ("lineage", "serial", "trusted_ns"))
+    let_go = any("let go" in each for each in told)
     return Leftover(
         lineage,
         serial,
@@ -347,7 +349,8 @@ def _load(path: str, version: int, header: Any, payloads: Iterator[Any]) -> Left
         marks,
         began[-1] if began else None,
         staged,
-        held_back=version == FORMAT and not any("let go" in each for each in told),
+        held_back=version == FORMAT and not let_go,
+        let_go=let_go,
     )
 
 

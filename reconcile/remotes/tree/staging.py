@@ -65,7 +65,8 @@ class Staging(Level):
                 self._failed.append(outcome)
 
     def _brought(self, outcome: Outcome) -> Brought:
-        return Brought(outcome.action, self._staged[id(outcome.action)].held)
+        staged = self._staged[id(outcome.action)]
+        return Brought(outcome.action, staged.held, staged.shared)
 
     def _recipe(self, action: Action) -> Recipe[Outcome]:
         trouble = trouble_above(self._site, action)

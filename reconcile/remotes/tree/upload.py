@@ -68,6 +68,7 @@ class Staged(Struct, frozen=True):
     held: Entry  # what holds once it is published
     place: bytes  # where it is now
     way: Way | None  # None: its path is still to be looked at
+    shared: bool = False  # it is a second name of what is at another path
 
 
 def upload(site: Site, action: Action, source: Source, sent: Sent) -> Recipe[Outcome]:
@@ -92,7 +93,7 @@ def stage(
     if action.source is not None:
         named: Named | None = yield from name_again(site, action)
         if named is not None:
-            return Staged(action, action, named.held, named.place, None)
+            return Staged(action, action, named.held, named.place, None, shared=True)
     staged = yield from _stage(site, action, action.new, source, sent, looks=looks)
     if isinstance(staged, Outcome) and staged.problem is not None and staged.problem.reason in AGAIN:
         again = as_it_is_now(source, action.path, action.new)
