@@ -22,8 +22,8 @@ from msgspec.structs import replace
 from reconcile.config import Flags, make_job
 from reconcile.core.job import Result
 from reconcile.core.model import RESERVED_NAME
+from reconcile.pipeline import make_plan, run
 from reconcile.report import Outlet, make_reporter
-from reconcile.run import make_plan, run
 
 PASSWORD_ENV = "RECONCILE_DEMO_PASSWORD"  # noqa: S105 - a name
 PACKAGES = ("asyncio", "email", "http", "importlib", "json", "logging", "multiprocessing", "unittest", "xml")

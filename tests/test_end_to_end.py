@@ -398,7 +398,7 @@ def test_a_run_with_nothing_to_do_does_not_import_paramiko(job: Reconcile, tree:
     quiet = job("run", env={"PYTHONPROFILEIMPORTTIME": "1"})
     assert quiet.code == 0
     assert "paramiko" not in quiet.err
-    assert "reconcile.run" in quiet.err
+    assert "reconcile.pipeline" in quiet.err
 
 
 def test_on_cron_there_is_one_line(job: Reconcile, tree: MakeTree) -> None:

@@ -31,8 +31,8 @@ from reconcile.config import Flags, make_job
 from reconcile.core.errors import Exit, ReconcileError
 from reconcile.core.job import Job, Reporter, Result
 from reconcile.core.model import Reason
+from reconcile.pipeline import run
 from reconcile.remotes import Memory, Remote, open_remote
-from reconcile.run import run
 from reconcile.serve.files import Attributes, File, Files
 from reconcile.serve.server import Server
 from tests.remotes.conformance import Heard

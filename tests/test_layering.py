@@ -23,7 +23,7 @@ ROWS = (
     ("cli",),
     ("commands",),
     ("demo", "jobs"),
-    ("config", "options", "process", "report", "run", "schedule", "serve", "told"),
+    ("config", "options", "pipeline", "process", "report", "schedule", "serve", "told"),
     ("phases",),
     ("apply",),
     ("remotes.local", "remotes.s3", "remotes.sftp"),
@@ -246,7 +246,7 @@ def test_every_scheme_offers_what_it_has_to() -> None:
 def test_what_is_slow_to_import_is_imported_late() -> None:
     """Neither the package nor the command line reaches paramiko just by being imported."""
     late = [module.removeprefix("reconcile.") for module in SCHEMES.values()]  # which nothing imports openly
-    todo: list[str] = ["", "__main__", "cli", "run", *late]
+    todo: list[str] = ["", "__main__", "cli", "pipeline", *late]
     came_from: dict[str, str] = dict.fromkeys(todo, "")
     for module in todo:
         for name in imports_of(module, eager=True):

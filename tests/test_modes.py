@@ -11,8 +11,8 @@ import pytest
 from reconcile.config import Flags, make_job
 from reconcile.core.job import Result
 from reconcile.phases.verify import verify
+from reconcile.pipeline import run
 from reconcile.report import Recorder
-from reconcile.run import run
 from tests.support.trees import Dir, File, Link, build_tree, read_tree
 
 Run = Callable[..., Result]

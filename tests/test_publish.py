@@ -14,7 +14,7 @@ from reconcile.core.errors import Interrupted, Refused, UsageError
 from reconcile.core.job import Result, Stop
 from reconcile.core.marks import name_mark
 from reconcile.core.model import Brought
-from reconcile.run import make_plan, run
+from reconcile.pipeline import make_plan, run
 from reconcile.state.journal import begin_journal
 from reconcile.state.store import read_snapshot
 from tests.remotes.conformance import Heard

@@ -16,8 +16,8 @@ from reconcile.config import Flags, make_job
 from reconcile.core.errors import Interrupted, Refused, UsageError
 from reconcile.core.job import Options, Release, Result, Stop
 from reconcile.core.shelf import is_release
+from reconcile.pipeline import run
 from reconcile.remotes.tree.shelf import TreeShelf
-from reconcile.run import run
 from tests.remotes.conformance import Heard
 from tests.support.command import Reconcile
 from tests.support.jobs import JobTo

@@ -26,8 +26,8 @@ from reconcile.core.job import Job, Options, Result, Reviewed
 from reconcile.core.model import NS, Action, Change, Entry, Kind, Op, Plan, Stamp
 from reconcile.core.plan import make_plan as plan_from
 from reconcile.core.reviewed import check_same, leave_others
+from reconcile.pipeline import make_plan, run
 from reconcile.report import Recorder
-from reconcile.run import make_plan, run
 from reconcile.state.journal import begin_journal
 from reconcile.state.saved import Saved, read_plan, save_plan
 from tests.support.jobs import JobTo

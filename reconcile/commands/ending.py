@@ -48,7 +48,7 @@ def fail(error: BaseException, session: Session) -> int:
                 Exception
             ):  # what is broken may be what is needed for that: it is told all the same
                 tell_monitors(_find_urls(args[1:]), reporter)
-    status, code, message = _explain(error, reporter)
+    status, code, message = explain(error, reporter)
     reporter.fail(status, code, message)
     if (
         isinstance(error, click.UsageError)
@@ -97,7 +97,7 @@ def own_up(code: int, reporter: Recorder | None) -> int:
     return Exit.FATAL if code in (Exit.OK, Exit.PROBLEMS, Exit.CHANGES) else code
 
 
-def _explain(error: BaseException, reporter: Recorder) -> tuple[str, Exit, str]:
+def explain(error: BaseException, reporter: Recorder) -> tuple[str, Exit, str]:
     """Status, exit code and message of whatever may end a run."""
     from reconcile.report.words import explain_interruption, show_name
 
@@ -112,7 +112,7 @@ def _explain(error: BaseException, reporter: Recorder) -> tuple[str, Exit, str]:
         case Interrupted():
             return error.status, error.exit_code, explain_interruption(error.exit_code, reporter.so_far())
         case KeyboardInterrupt() | click.Abort():
-            return _explain(Interrupted(signal.SIGINT), reporter)
+            return explain(Interrupted(signal.SIGINT), reporter)
         case OSError():
             named = isinstance(error.filename, str | bytes)
             where = f": {show_name(os.fsdecode(error.filename))}" if named else ""

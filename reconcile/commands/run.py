@@ -15,9 +15,9 @@ from reconcile.commands.help import Grouped
 from reconcile.config import make_flags, make_job
 from reconcile.core.errors import Exit
 from reconcile.options import job_options
+from reconcile.pipeline import make_plan, run
 from reconcile.remotes import scheme_of
 from reconcile.report import make_reporter
-from reconcile.run import make_plan, run
 from reconcile.state.history import note_run
 from reconcile.state.store import has_snapshot
 from reconcile.told import find_companion, take_telling, tell_events, tell_monitor

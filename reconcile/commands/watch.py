@@ -22,10 +22,10 @@ from reconcile.core.rounds import Rounds
 from reconcile.home import expand_option
 from reconcile.options import job_options
 from reconcile.phases.look import find_filter
+from reconcile.pipeline import run
 from reconcile.report import PlainReporter
 from reconcile.report.several import Titled
 from reconcile.report.words import show_name
-from reconcile.run import run
 from reconcile.source.watch import Watcher
 from reconcile.told import find_companion
 

@@ -9,7 +9,7 @@ import pytest
 
 from reconcile.core.job import Job, Options
 from reconcile.core.model import Op
-from reconcile.run import make_plan, run
+from reconcile.pipeline import make_plan, run
 from tests.remotes.conformance import Heard
 from tests.support.jobs import JobTo
 from tests.support.quirky import Quirk

@@ -15,8 +15,8 @@ from reconcile.config import Flags, make_job
 from reconcile.core.errors import ConnectionLost, Refused, UsageError
 from reconcile.core.job import Job, Reporter, Result
 from reconcile.core.model import Op, Outcome, Range, Reason
+from reconcile.pipeline import make_plan, run
 from reconcile.remotes import Memory, Remote, open_remote
-from reconcile.run import make_plan, run
 from reconcile.state.readback import NAME
 from tests.remotes.conformance import Heard
 from tests.support.sshd import Sshd

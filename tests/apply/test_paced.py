@@ -12,8 +12,8 @@ from reconcile.apply import paced
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import UsageError
 from reconcile.core.job import Options, Stop
+from reconcile.pipeline import run
 from reconcile.report import Recorder
-from reconcile.run import run
 from tests.support.jobs import JobTo
 
 

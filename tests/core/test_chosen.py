@@ -21,8 +21,8 @@ from reconcile.core.errors import UsageError
 from reconcile.core.job import Options, Result
 from reconcile.core.model import Action, Change, Entry, Kind, Op, Problem, Reason, Stage
 from reconcile.core.plan import make_plan as plan_from
+from reconcile.pipeline import make_plan, run
 from reconcile.report import Recorder
-from reconcile.run import make_plan, run
 from reconcile.state.overdue import note_overdue, read_overdue
 from reconcile.state.trouble import recall_failing, update
 from tests.support.trees import Tree, assert_same_tree, read_tree

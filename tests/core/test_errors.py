@@ -11,9 +11,9 @@ from reconcile.config import Flags, make_job
 from reconcile.core.errors import ConnectionLost, Refused, UsageError, amend
 from reconcile.core.job import Job, Reporter
 from reconcile.core.model import Outcome
+from reconcile.pipeline import run
 from reconcile.remotes import Memory, Remote, open_remote
 from reconcile.report import make_reporter
-from reconcile.run import run
 from tests.support.sshd import Sshd
 from tests.support.trees import Tree
 

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from reconcile.core.job import Job, OnDrift, Options, Result
-from reconcile.run import make_plan, run
+from reconcile.pipeline import make_plan, run
 from tests.remotes.conformance import Heard
 from tests.support.jobs import JobTo
 from tests.support.trees import build_tree, read_tree

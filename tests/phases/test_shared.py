@@ -17,8 +17,8 @@ from reconcile.core.errors import Locked, Refused, UsageError
 from reconcile.core.job import Result
 from reconcile.core.model import Action, DirectorySnapshot, Entry, Kind, Op, PlainDirectory, Reason, Stamp
 from reconcile.phases.verify import verify
+from reconcile.pipeline import make_plan, run
 from reconcile.report import Recorder
-from reconcile.run import make_plan, run
 from reconcile.state import parcel
 from reconcile.state.journal import begin_journal
 from reconcile.state.store import read_copy, save_snapshot

@@ -16,8 +16,8 @@ from reconcile.core.errors import ConnectionLost, Refused, UsageError
 from reconcile.core.job import Job, Options, Reporter, Result, Reviewed, Stop
 from reconcile.core.model import OURS, Action, Op, Outcome
 from reconcile.core.paths import ancestors
+from reconcile.pipeline import make_plan, run
 from reconcile.remotes import SCHEMES, Memory, Remote, Scheme, open_remote, parse_target
-from reconcile.run import make_plan, run
 from reconcile.source.files import Source
 from tests.remotes.conformance import Conformance, Heard, OpenRemote, ThirdHand
 from tests.remotes.stores import StoreConformance

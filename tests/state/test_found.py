@@ -13,7 +13,7 @@ from reconcile.config import Flags, make_job
 from reconcile.core.errors import Refused
 from reconcile.core.job import Job
 from reconcile.phases.verify import verify
-from reconcile.run import make_plan, run
+from reconcile.pipeline import make_plan, run
 from tests.remotes.conformance import Heard
 from tests.support.trees import Dir, File, Link, Tree, assert_same_tree, build_tree
 

@@ -11,6 +11,7 @@ import pytest
 
 from reconcile.core.job import Job, Options
 from reconcile.core.model import Reason
+from reconcile.pipeline import run
 from reconcile.remotes import Remote, open_remote
 from reconcile.remotes.local import driver, kernel
 from reconcile.remotes.local.calls import Calls
@@ -20,7 +21,6 @@ from reconcile.remotes.local.ways import Ways
 from reconcile.remotes.tree import verbs
 from reconcile.remotes.tree.steps import Fill, Notable, Recipe
 from reconcile.remotes.tree.verbs import Code, Handle, Status
-from reconcile.run import run
 from tests.remotes.conformance import OLD, Bench, Heard, OpenRemote
 from tests.remotes.trees import TreeConformance
 from tests.support.trees import Dir, File, Link, assert_same_tree, build_tree, read_tree

@@ -16,7 +16,7 @@ from reconcile.config import Flags, make_job
 from reconcile.core.errors import Unreachable
 from reconcile.core.job import Result
 from reconcile.core.model import Op, Reason
-from reconcile.run import run
+from reconcile.pipeline import run
 from tests.remotes.conformance import Heard
 from tests.support.http_faults import FOR_EVER, Fault, Faulty
 from tests.support.s3 import S3, AtPrefix

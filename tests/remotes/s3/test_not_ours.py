@@ -18,6 +18,7 @@ from reconcile.config import Flags, make_job
 from reconcile.core.errors import Unreachable
 from reconcile.core.job import Options
 from reconcile.phases.verify import verify
+from reconcile.pipeline import run
 from reconcile.remotes import FORGETFUL
 from reconcile.remotes.s3.delete import Doomed, remove
 from reconcile.remotes.s3.headers import Headers
@@ -29,7 +30,6 @@ from reconcile.remotes.s3.settings import Settings
 from reconcile.remotes.s3.site import Site
 from reconcile.remotes.s3.tags import DIGEST, MTIME, Shown
 from reconcile.report.findings import describe
-from reconcile.run import run
 from reconcile.source.files import digest_of
 from tests.remotes.conformance import Heard
 from tests.remotes.s3.test_runs import Push, keeps_slashes

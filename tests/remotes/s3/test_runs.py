@@ -15,7 +15,7 @@ from reconcile.core.errors import UsageError
 from reconcile.core.job import Result
 from reconcile.core.model import Op, Reason
 from reconcile.phases.verify import verify
-from reconcile.run import make_plan, run
+from reconcile.pipeline import make_plan, run
 from tests.remotes.conformance import Heard
 from tests.support.s3 import S3, AtPrefix
 from tests.support.trees import Tree, build_tree

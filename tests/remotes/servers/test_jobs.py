@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from reconcile.core.job import Job, Options, Result
 from reconcile.core.model import Op, Reason
+from reconcile.pipeline import make_plan, run
 from reconcile.remotes.tree.quirks import Quirks, unpack
-from reconcile.run import make_plan, run
 from reconcile.state.memo import Memo
 from tests.remotes.conformance import Heard
 from tests.support.processes import wait_for

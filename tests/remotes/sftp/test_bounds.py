@@ -12,12 +12,12 @@ import pytest
 
 from reconcile.core.errors import ProtocolError, Unreachable
 from reconcile.core.job import Job, Options
+from reconcile.pipeline import run
 from reconcile.remotes import open_remote
 from reconcile.remotes.sftp import wire
 from reconcile.remotes.ssh.target import Login, SshTarget, of_job
 from reconcile.remotes.tree import listing
 from reconcile.remotes.tree.remote import TreeRemote
-from reconcile.run import run
 from tests.remotes.conformance import Heard
 from tests.support.command import Reconcile
 from tests.support.doors import answering

@@ -14,12 +14,12 @@ from msgspec.structs import replace
 from reconcile.core.errors import ConnectionLost
 from reconcile.core.job import Job, Options
 from reconcile.core.model import Action, Entry, Kind, Op, Plan, Reason
+from reconcile.pipeline import run
 from reconcile.remotes import Remote
 from reconcile.remotes.sftp import driver
 from reconcile.remotes.sftp.driver import CHANNELS
 from reconcile.remotes.tree import level, upload
 from reconcile.remotes.tree.remote import TreeRemote
-from reconcile.run import run
 from tests.remotes.conformance import OLD, Bench, Conformance, Heard, OpenRemote
 from tests.remotes.sftp.test_sftp import opener
 from tests.support.faults import Fault

@@ -19,11 +19,11 @@ from paramiko.server import InteractiveQuery
 
 from reconcile.core.errors import TurnedAway, Unreachable, Untrusted, UsageError
 from reconcile.core.job import Job
+from reconcile.pipeline import run
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.ssh.connect import connect
 from reconcile.remotes.ssh.secret import Secrets
 from reconcile.remotes.ssh.target import Login, SshTarget
-from reconcile.run import run
 from reconcile.serve.server import Server
 from tests.remotes.conformance import Heard
 from tests.support.doors import Door, doorkeeper, dribbling

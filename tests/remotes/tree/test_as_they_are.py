@@ -16,10 +16,10 @@ from msgspec.structs import replace
 from reconcile.core.errors import ConnectionLost, Unreachable
 from reconcile.core.job import Job, Options, Result
 from reconcile.core.model import Reason
+from reconcile.pipeline import run
 from reconcile.remotes.sftp.session import Session
 from reconcile.remotes.ssh.connect import connect
 from reconcile.remotes.ssh.target import of_job
-from reconcile.run import run
 from reconcile.serve.files import Files
 from reconcile.state.memo import Memo
 from tests.remotes.conformance import Heard

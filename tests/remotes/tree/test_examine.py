@@ -12,10 +12,10 @@ import pytest
 from reconcile.core.checkup import Checkup, Fact, Standing, in_order
 from reconcile.core.errors import Interrupted
 from reconcile.core.job import Job, Stop
+from reconcile.pipeline import run
 from reconcile.remotes import Examinable, open_remote
 from reconcile.remotes.local.scheme import Folder
 from reconcile.remotes.tree import pace
-from reconcile.run import run
 from tests.remotes.conformance import Heard
 from tests.support.jobs import JobTo
 from tests.support.mounts import in_memory, mounted

@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from reconcile.core.job import Job, Options, Perms, Result
 from reconcile.core.model import NS, Action, Entry, Kind, Op, Seen
 from reconcile.core.observe import claim
+from reconcile.pipeline import run
 from reconcile.remotes.tree.tags import HOUR
-from reconcile.run import run
 from reconcile.serve.files import Attributes, File, Files
 from tests.remotes.conformance import Heard
 from tests.support.jobs import JobTo

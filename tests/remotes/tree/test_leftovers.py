@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reconcile.run import run
+from reconcile.pipeline import run
 from reconcile.state.names import is_lost, name_run
 from tests.remotes.conformance import Heard
 from tests.support.command import Reconcile

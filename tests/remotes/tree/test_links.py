@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from reconcile.core.errors import Refused
 from reconcile.core.job import Job, OnDrift, Options
 from reconcile.core.model import Reason
+from reconcile.pipeline import make_plan, run
 from reconcile.remotes.tree import walk
-from reconcile.run import make_plan, run
 from reconcile.state.memo import Memo
 from tests.remotes.conformance import Heard
 from tests.support.jobs import JobTo

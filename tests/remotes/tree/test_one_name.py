@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from reconcile.core.job import Job, Options, Result
 from reconcile.core.model import Reason
 from reconcile.core.twins import fold_name
-from reconcile.run import run
+from reconcile.pipeline import run
 from tests.remotes.conformance import Heard
 from tests.support.jobs import JobTo
 from tests.support.quirky import Quirk, reach, start_quirky

@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from reconcile.core.job import Job, Options
+from reconcile.pipeline import run
 from reconcile.remotes.sftp.extensions import claims_openssh, version_of
 from reconcile.remotes.tree.quirks import Quirks, pack, unpack
-from reconcile.run import run
 from reconcile.state.memo import Memo
 from tests.remotes.conformance import Heard
 from tests.support.jobs import JobTo

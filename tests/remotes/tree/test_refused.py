@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from reconcile.core.job import Job, OnDrift, Options, Result
 from reconcile.core.model import Action, Op, Reason
+from reconcile.pipeline import run
 from reconcile.remotes.sftp import driver
-from reconcile.run import run
 from tests.remotes.conformance import Heard
 from tests.remotes.tree.test_quirks import learned
 from tests.support.quirky import HANDLES, MORE_HANDLES, Quirk, QuirkyFiles

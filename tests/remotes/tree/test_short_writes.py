@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from reconcile.core.job import Options
+from reconcile.pipeline import run
 from reconcile.remotes.tree.site import TRIALS
-from reconcile.run import run
 from reconcile.serve.files import File, Files
 from tests.remotes.conformance import Heard
 from tests.support.command import Reconcile
