@@ -33,9 +33,14 @@ def is_in_scope(path: str, scope: Collection[str] | None) -> bool:
     return scope is None or within(path, scope)
 
 
+def young_since(min_age: float, now_ns: int) -> int:
+    """In nanoseconds since the epoch: what was modified later is younger than ``min_age`` seconds."""
+    return now_ns - round(min_age * NS)
+
+
 def find_young(changes: Iterable[Change], min_age: float, now_ns: int) -> dict[str, Entry]:
     """The files here that are younger than ``min_age`` seconds, by path."""
-    since = now_ns - round(min_age * NS)
+    since = young_since(min_age, now_ns)
     return {c.path: c.new for c in changes if c.new is not None and _is_younger(c.new, since, now_ns)}
 
 

@@ -6,6 +6,7 @@ import os
 
 from msgspec.structs import replace
 
+from reconcile.core.chosen import young_since
 from reconcile.core.filters import Filter, make_filter
 from reconcile.core.growing import Growing
 from reconcile.core.hidden import DEFAULT_EXCLUDES, tell_history, tell_left_out
@@ -52,6 +53,8 @@ def look(run: Held, *, sure_to_connect: bool = False) -> None:
         chosen = make_filter(lines)
         refuse_shared(work, source, chosen)
         source.exact = job.reviewed is not None
+        if options.min_age is not None:
+            source.since_ns = young_since(options.min_age, run.found.started_ns)
         run.found = replace(run.found, notes=(*run.found.notes, *note_own((*own, *work), source)))
     for idle in idle_patterns(chosen, (job.source, root), lambda name: source.look(name) is not None):
         run.reporter.say(idle)

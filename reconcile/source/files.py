@@ -62,6 +62,9 @@ class Source:
         self._chmod = chmod  # stamps have the modes that it makes
         self._may_grow = may_grow  # whether what was in a file may be sent while more is added to it
         self.exact = False  # whether nothing may be sent but what was scanned
+        self.since_ns: int | None = (
+            None  # what was modified since may still be written, and is not tried again
+        )
         self.grown: set[str] = set()  # files of which that was read
         self.keys: set[str] = set()  # files that were read and are private keys
         self._way = Way(open_root(root), follow=self._follow)
@@ -269,12 +272,14 @@ def stamp_of(entry: Entry) -> Stamp:
 
 
 def as_it_is_now(source: Source, path: str, wish: Entry) -> Entry | None:
-    """The wish for a file that changed since the scan; None if it is none, or must not be another."""
+    """The wish for a file that changed since the scan; None if it is none, or is to wait."""
     if source.exact:
         return None
     try:
         stamp = source.stamp(path)
     except SourceError:
+        return None
+    if source.since_ns is not None and stamp.mtime_ns > source.since_ns:
         return None
     return replace(wish, size=stamp.size, mtime_ns=stamp.mtime_ns, digest=None, stamp=stamp)
 

@@ -19,7 +19,7 @@ from reconcile.core.chosen import at_or_below
 from reconcile.core.diff import diff, fill, infer, unread
 from reconcile.core.errors import UsageError
 from reconcile.core.job import Options, Result
-from reconcile.core.model import Action, Change, Entry, Kind, Op, Problem, Reason, Stage
+from reconcile.core.model import Action, Change, Entry, Kind, Op, Plan, Problem, Reason, Stage, Tally
 from reconcile.core.plan import make_plan as plan_from
 from reconcile.pipeline import make_plan, run
 from reconcile.report import Recorder
@@ -237,6 +237,30 @@ def test_what_got_another_name_and_is_still_written_stays_there_until_it_comes(
     assert sorted(there) == sorted(before), "as it was, and nothing of what is still written"
     go(mirror=True)
     assert_same_tree(source, dest, ignore=[".reconcile"])
+
+
+class EditsWhatIsPlanned(Recorder):
+    """Whose user begins to write to a file again as soon as the plan stands."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__("run")
+        self._file = file
+
+    def planned(self, plan: Plan, tally: Tally, /) -> None:
+        super().planned(plan, tally)
+        self._file.write_text("ha")
+
+
+def test_what_begins_to_be_written_after_the_look_waits_as_well(
+    source: Path, dest: Path, state: Path, tree: Callable[[Tree], Path]
+) -> None:
+    tree({"file": "old"})
+    hour_ago = time.time() - 3600
+    os.utime(source / "file", (hour_ago, hour_ago))
+    job = make_job(Flags(str(source), str(dest), state=str(state), min_age="5m"))
+    result = run(job, EditsWhatIsPlanned(source / "file"))
+    assert [(problem.path, problem.reason) for problem in result.problems] == [("file", Reason.CHANGED)]
+    assert not (dest / "file").exists()
 
 
 @pytest.mark.parametrize("age", ["", "5", "m", "-5m", "5 m", "5w", "1.5h"])
