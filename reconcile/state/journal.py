@@ -230,6 +230,8 @@ def begin_journal(
         file = open(fd, "wb", buffering=1 << 16)  # noqa: SIM115 — the journal holds it open
         try:
             version = FORMAT if at_end else PLAIN
+            if at_end:
+                header["format"] = FORMAT
             file.write(MAGIC + version.to_bytes(4, "big") + frame(header))
             actions = chain.from_iterable(levels)
             while packed := [pack_action(action) for action in islice(actions, _ACTIONS_A_FRAME)]:
@@ -318,8 +320,8 @@ def _paths_of(action: Action) -> Iterator[str]:
 
 def _load(path: str, version: int, header: Any, payloads: Iterator[Any]) -> Leftover:
     to_action, to_outcome = _READERS[version]
-    if header is None:
-        raise _damaged(path, "its beginning is damaged")
+    if header is None or header.get("format", min(version, PLAIN)) != version:
+        raise _damaged(path, "its beginning is damaged")  # the header's is under a checksum
     actions: list[Action] = []
     sizes: list[int] = header["levels"]
     while len(actions) < sum(sizes):
