@@ -13,7 +13,7 @@ from reconcile.core.model import Plan
 from reconcile.phases.carry_out import carry_out
 from reconcile.phases.decide import decide, decide_again, foresee_failing
 from reconcile.phases.held import Held, hold
-from reconcile.phases.load import asks_the_remote, catch_up, load
+from reconcile.phases.load import asks_the_remote, load
 from reconcile.phases.look import look, mind_places, tell_contents
 from reconcile.phases.release import prepare_release, release
 from reconcile.phases.reviewed import check_there
@@ -92,6 +92,8 @@ def _bring_up(this: Held) -> tuple[Plan, Plan]:
     except Stale as stale:
         if reviewed is not None:
             raise
+        from reconcile.phases.catch_up import catch_up  # late: see there
+
         this.old = first = catch_up(this, this.old, stale, repair=True)
         plan = last = decide(this, first)
         carry_out(this, plan)

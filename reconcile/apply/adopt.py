@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
 
 from msgspec.structs import replace
@@ -31,13 +30,7 @@ from reconcile.core.units import show_bytes
 from reconcile.remotes import Remote
 from reconcile.source.files import Source, digest_of, new_hash, read_contents
 from reconcile.state.readback import ReadBack
-
-
-def blank(job: Job) -> DirectorySnapshot:
-    """The snapshot of a job that has none: the remote is taken to be empty."""
-    return DirectorySnapshot(
-        {"": PlainDirectory({})}, lineage=str(uuid.uuid4()), source=job.source, target=str(job.target)
-    )
+from reconcile.state.store import blank
 
 
 def check_blank(job: Job, remote: Remote, others: Sequence[str] = (), names: Sequence[str] = ()) -> None:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from itertools import chain
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
 from reconcile.apply.levels import find_out
 from reconcile.apply.opening import Aside, Opening
 from reconcile.apply.steady import SteadyStore
-from reconcile.apply.turn import RemoteLock
 from reconcile.core.errors import ConnectionLost, ProtocolError, TurnedAway, Unreachable, Untrusted
 from reconcile.core.job import Job, Reporter, Stop
 from reconcile.core.model import (
@@ -35,6 +34,9 @@ from reconcile.core.model import (
 from reconcile.remotes import NO_ENTRIES, NOTHING, Lease, Memory, Remote, Store, scheme_of
 from reconcile.source.files import Source
 from reconcile.state.names import name_run
+
+if TYPE_CHECKING:
+    from reconcile.apply.turn import RemoteLock
 
 T = TypeVar("T")
 

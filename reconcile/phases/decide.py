@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from reconcile.apply.adopt import check_blank
 from reconcile.core import plan as planning
 from reconcile.core.chosen import at_or_below, find_former, find_young, note_young
 from reconcile.core.diff import diff, fill, infer, unread
@@ -62,6 +61,8 @@ def decide(run: Held, first: DirectorySnapshot, spent: int | None = None) -> Pla
     if (hidden := tell_newly_excluded(plan, run.old, mirror=options.mirror)) is not None:
         run.reporter.warn(hidden)
     if not run.old.serial and not options.adopt_existing:
+        from reconcile.apply.adopt import check_blank  # late: only a first run needs it
+
         run.connect()  # which was under way beside all this
         with run.phase("survey"):
             others = [place.source for place in find_others(os.path.dirname(run.job.state), run.job.target)]

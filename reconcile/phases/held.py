@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from reconcile.apply.connection import Connect, Retrying
 from reconcile.apply.paced import pace
-from reconcile.apply.turn import RemoteLock
 from reconcile.core.caps import as_kept, note_lacks
 from reconcile.core.errors import ReconcileError, Unreachable, amend
 from reconcile.core.filters import Filter
@@ -29,6 +28,7 @@ from reconcile.state.memo import Memo
 from reconcile.state.store import save_snapshot
 
 if TYPE_CHECKING:  # for most runs nothing of it is needed
+    from reconcile.apply.turn import RemoteLock
     from reconcile.phases.shared import Shared
 
 _DONE = "What was done before that stays, and the next run knows of it."
@@ -179,11 +179,11 @@ def hold(job: Job, reporter: Reporter, connect: Connect | None, stop: Stop, *, k
     opener, caps, asked = scheme.make_opener(), scheme.recall_caps(job, memo), job.options
     job = replace(job, options=as_kept(asked, caps))
     remote = Retrying(job, pace(reporter, asked.limit_rate, stop), connect or opener, stop, memo)
-    is_shared = keeps and job.options.lock is Lock.REMOTE
-    lock = (
-        RemoteLock(job.name or NAMELESS, job.state, reporter, job.options.wait, stop) if is_shared else None
-    )
-    held = Held(job, reporter, remote, stop, opener, caps, asked, lock=lock, stack=stack)
+    held = Held(job, reporter, remote, stop, opener, caps, asked, stack=stack)
+    if keeps and job.options.lock is Lock.REMOTE:
+        from reconcile.apply.turn import RemoteLock
+
+        held.lock = RemoteLock(job.name or NAMELESS, job.state, reporter, job.options.wait, stop)
     if job.shared:
         from reconcile.phases.shared import Shared
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 import errno
 import os
 import re
+import uuid
 from collections.abc import Iterable
 from functools import partial
 
 import xxhash
 
 from reconcile.core.errors import ReconcileError, Refused, UsageError
-from reconcile.core.job import Target
-from reconcile.core.model import DirectorySnapshot
+from reconcile.core.job import Job, Target
+from reconcile.core.model import DirectorySnapshot, PlainDirectory
 from reconcile.home import NO_HOME
 from reconcile.state.private import create, open_ours
 from reconcile.state.snapshot import dump, load
@@ -55,6 +56,13 @@ def job_folder(base: str, known_by: str, target: Target) -> str:
     digest = xxhash.xxh3_64_hexdigest(os.fsencode(known_by) + b"\0" + os.fsencode(str(target)))
     readable = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{os.path.basename(known_by)}-to-{target.name}").strip("-.")
     return os.path.join(base, f"{readable[:_SLUG_LENGTH]}-{digest}")
+
+
+def blank(job: Job) -> DirectorySnapshot:
+    """The snapshot of a job that has none: the remote is taken to be empty."""
+    return DirectorySnapshot(
+        {"": PlainDirectory({})}, lineage=str(uuid.uuid4()), source=job.source, target=str(job.target)
+    )
 
 
 def has_snapshot(folder: str) -> bool:
