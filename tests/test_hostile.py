@@ -280,7 +280,7 @@ def test_a_wrong_password(door: tuple[Case, Server], monkeypatch: pytest.MonkeyP
 def test_a_refused_port(door: tuple[Case, Server]) -> None:
     case, server = door
     server.close()
-    case.harmless(6, "refused the connection", "--port")
+    case.harmless(6, "refused the connection", "--port", args=("--retries", "1"))
 
 
 # SRC
