@@ -283,7 +283,7 @@ def test_unknown_until_it_is_registered(monkeypatch: pytest.MonkeyPatch) -> None
 def test_it_is_short() -> None:
     lines = [line for line in Path(objects.__file__).read_text().splitlines() if line.strip()]
     imports = next(number for number, line in enumerate(lines) if line.startswith("FORMS"))
-    assert len(lines) - imports < 170
+    assert len(lines) - imports < 150
 
 
 class AtBucket:

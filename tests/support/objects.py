@@ -84,7 +84,7 @@ class _Opener:
         return Objects(BUCKETS[name], STORES[name], job.options.on_drift, reporter)
 
 
-class Objects:
+class Objects(plain.Plain):
     """See ``Remote``. The tag of an object is the digest of what it holds, as an ETag is."""
 
     caps, stats, base, workdir = CAPS, Stats(), "/", "/.reconcile"
@@ -136,9 +136,6 @@ class Objects:
         for path, start, length in ranges:
             data = self._held.get(self._at(path), b"")[start : start + length]
             yield path, data if len(data) == length and self._at(path) in self._held else None
-
-    def room(self) -> None:
-        """All the room of this machine."""
 
     def stage(
         self, actions: Sequence[Action], source: Source, stop: Stop | None = None, *_: object
@@ -222,32 +219,14 @@ class Objects:
         self._mark(mark or self.marks[0])
         return iter(())
 
-    def is_torn(self) -> bool:
-        return False
-
-    def rescue(self, actions: Sequence[Action]) -> Iterator[Outcome]:  # noqa: ARG002
-        return iter(())
-
     def mind(self, lease: Lease) -> None:
         pass
-
-    def fence(self, lineage: str) -> None:
-        pass
-
-    def recognise(self, *_: object) -> Iterator[tuple[str, bool]]:
-        return iter(())
 
     def is_wished(self, shown: Tag, wish: Entry, **_: object) -> bool:
         return shown == wish.digest
 
     def is_left(self, shown: Tag, entry: Entry) -> bool:
         return shown == entry.tag
-
-    def noted(self, shown: Tag, entry: Entry) -> Tag | None:  # noqa: ARG002
-        return shown
-
-    def close(self) -> None:
-        pass
 
 
 def _seen(data: bytes) -> Seen:

@@ -21,7 +21,7 @@ from reconcile.core.model import (
     Stats,
     Tag,
 )
-from reconcile.remotes import NO_ENTRIES, NOTHING, Lease, Memory
+from reconcile.remotes import NO_ENTRIES, NOTHING, Lease, Memory, plain
 from reconcile.remotes.s3 import ability, folder, listing, reading, tags
 from reconcile.remotes.s3.failure import Refusal
 from reconcile.remotes.s3.headers import Headers
@@ -44,7 +44,7 @@ NO_CONDITIONS = (
 )
 
 
-class S3Remote:
+class S3Remote(plain.Plain):
     """See ``Remote``."""
 
     def __init__(
@@ -140,14 +140,6 @@ class S3Remote:
         """See ``Remote``."""
         return folder.is_torn(self._site)
 
-    def rescue(self, actions: Sequence[Action]) -> Iterator[Outcome]:  # noqa: ARG002 - none is there
-        """See ``Remote``. An upload whose parts are all there is gone on with as any, and sends nothing."""
-        return iter(())
-
-    def room(self) -> int | None:
-        """See ``Remote``. There is no end to it."""
-        return None
-
     def stage(
         self,
         actions: Sequence[Action],
@@ -209,9 +201,6 @@ class S3Remote:
         """See ``Remote``."""
         self._site.service.check = lease.check
         self._keeper = Keeper(lease, self.store)
-
-    def fence(self, lineage: str) -> None:
-        """See ``Remote``. A bucket has no folders that could be renamed."""
 
     def close(self) -> None:
         """Let go of the threads, and remember what was learned of the server."""
