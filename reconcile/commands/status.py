@@ -129,7 +129,7 @@ def _look_there(context: click.Context, job: Job, values: Mapping[str, Any]) -> 
     from reconcile.apply.turn import find_holder
     from reconcile.core.turns import NAMELESS
     from reconcile.phases.held import hold
-    from reconcile.phases.load import footing_of, recall
+    from reconcile.phases.recall import footing_of, recall
     from reconcile.report import make_reporter
 
     session: Session = context.obj

@@ -17,7 +17,7 @@ from reconcile.core.marks import name_mark
 from reconcile.core.model import Outcome, Plan, Publish
 from reconcile.core.settings import fingerprint
 from reconcile.phases.held import Held
-from reconcile.phases.load import footing_of
+from reconcile.phases.recall import footing_of
 from reconcile.source.own import tell_keys
 from reconcile.state.journal import Journal, begin_journal
 from reconcile.state.names import name_run

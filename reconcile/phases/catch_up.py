@@ -29,7 +29,7 @@ from reconcile.core.model import Action, DirectorySnapshot, Entry, Op, Seen
 from reconcile.core.order import touched
 from reconcile.core.paths import lookup, within
 from reconcile.phases.held import Held
-from reconcile.phases.load import footing_of, recall
+from reconcile.phases.recall import footing_of, recall
 from reconcile.state.journal import Leftover, read_journal
 from reconcile.state.names import name_run
 from reconcile.state.readback import ReadBack

@@ -6,17 +6,16 @@ from msgspec.structs import replace
 
 from reconcile.core.errors import Refused, Stale
 from reconcile.core.fold import fold
-from reconcile.core.job import Job, Options
-from reconcile.core.marks import BEFORE
+from reconcile.core.job import Options
 from reconcile.core.model import DirectorySnapshot, Footing
 from reconcile.core.reviewed import check_footing
 from reconcile.core.settings import fingerprint, tell_changed
 from reconcile.phases.held import Held
-from reconcile.state.journal import Leftover, read_journal
+from reconcile.phases.recall import footing_of, left_open, recall
+from reconcile.state.journal import Leftover
 from reconcile.state.lock import find_run
-from reconcile.state.place import recall_workdir
 from reconcile.state.private import check_folder
-from reconcile.state.store import blank, read_snapshot, save_snapshot
+from reconcile.state.store import blank, save_snapshot
 
 _TO_BE_ENDED = (
     "A run was interrupted, and what became of it is to be found out before a plan can be relied upon. "
@@ -83,11 +82,6 @@ def _recall(run: Held, *, repair: bool) -> tuple[DirectorySnapshot | None, Lefto
         return old, leftover
 
 
-def recall(job: Job) -> DirectorySnapshot | None:
-    """What the job has saved last; None: nothing yet. Raises what ``read_snapshot`` does."""
-    return read_snapshot(job.state, job.source, job.target, job.formerly, by_name=bool(job.name))
-
-
 def _check_reviewed(run: Held, leftover: Leftover | None) -> None:
     """Raises Refused where a plan that is to be relied upon does not fit what is known."""
     if (reviewed := run.job.reviewed) is not None:
@@ -96,31 +90,9 @@ def _check_reviewed(run: Held, leftover: Leftover | None) -> None:
         raise Refused(_TO_BE_ENDED)
 
 
-def left_open(state: str, old: DirectorySnapshot) -> Leftover | None:
-    """What a run that broke off has left of this snapshot: one of later has all that is in its journal."""
-    leftover = read_journal(state)
-    if leftover is None or (leftover.lineage, leftover.serial) != (old.lineage, old.serial):
-        return None
-    return leftover
-
-
 def asks_the_remote(options: Options) -> bool:
     """Whether it takes a connection before there is a plan."""
     return options.refresh or options.check_mark or options.start_over or options.adopt_orphans
-
-
-def footing_of(job: Job, old: DirectorySnapshot, leftover: Leftover | None = None) -> Footing:
-    """What the snapshot, and the journal of a run that broke off, say of our folder on the remote."""
-    marks = old.marks or (BEFORE,)
-    workdir = recall_workdir(job.state)
-    if leftover is None:
-        filled = job.options.remote_workdir is not None and bool(old.dirs[""].entries())
-        return Footing(old.lineage, marks, "", old.serial > 1, job.state, workdir, filled)
-    names = leftover.marks
-    if leftover.began is not None:  # the names before are gone
-        marks = leftover.began
-    known = old.serial > 1 or bool(leftover.outcomes)
-    return Footing(old.lineage, (*marks, *names), names[-1] if names else "", known, job.state, workdir)
 
 
 def _look_at_mark(run: Held, footing: Footing) -> None:

@@ -10,7 +10,7 @@ from reconcile.core.errors import ReconcileError
 from reconcile.core.fold import fold
 from reconcile.core.job import Job, Reporter
 from reconcile.core.model import DirectorySnapshot
-from reconcile.phases.load import left_open, recall
+from reconcile.phases.recall import left_open, recall
 from reconcile.source.agree import agrees
 from reconcile.source.files import Source
 

@@ -16,7 +16,7 @@ from reconcile.core.errors import Refused, Stale
 from reconcile.core.job import Job, Reporter, Result, Stop
 from reconcile.core.model import Action, DirectorySnapshot, Entry, Kind, Op, Outcome, Plan, Tally
 from reconcile.phases.held import Held, hold
-from reconcile.phases.load import footing_of, left_open, recall
+from reconcile.phases.recall import footing_of, left_open, recall
 from reconcile.state import small
 from reconcile.state.journal import Leftover
 from reconcile.state.lock import find_run
