@@ -14,6 +14,7 @@ test: $(INSTALLED)  ## all tests, against a real sshd and the embedded server
 	-@.ci/install-shells
 	-@.ci/install-servers $(VENV)/servers
 	-@.ci/install-s3-servers
+	@$(BIN)/python -m compileall -q reconcile tests  # once, and not by each of the processes that tests start
 	$(BIN)/python -m pytest -n auto
 
 torture: $(INSTALLED)  ## an hour or more: everything that may break, at every request
