@@ -16,6 +16,7 @@ from reconcile.core.filters import make_filter
 from reconcile.core.model import Action, DirectorySnapshot, Entry, Kind, Op
 from reconcile.core.moves import Pairing
 from reconcile.core.paths import below
+from reconcile.core.twins import fold_name
 
 IsLast = Callable[[str], bool]
 
@@ -52,8 +53,17 @@ def twice_there(pairing: Pairing) -> dict[str, str]:
     return {
         target: origin
         for origin, target in pairing.moves.files.items()
-        if pairing.news[target].kind is Kind.FILE and target not in pairing.olds
+        if pairing.news[target].kind is Kind.FILE
+        and target not in pairing.olds
+        and fold_name(origin) != fold_name(target)
     }
+
+
+def renamed_in_place(pairing: Pairing) -> dict[str, str]:
+    """Of files that move those to a name that may be the same there, as ``Logo.png`` and ``logo.png`` are for
+    some: they can't be at both their places."""
+    files = pairing.moves.files
+    return {origin: target for origin, target in files.items() if fold_name(origin) == fold_name(target)}
 
 
 def leaves_whole(old: DirectorySnapshot, path: str, leaving: frozenset[str]) -> bool:
@@ -69,6 +79,14 @@ def in_turn(uploads: Iterable[Action], is_last: IsLast) -> list[list[Action]]:
     for action in uploads:
         document = action.op is not Op.SETMETA and action.kind is Kind.FILE and is_last(action.path)
         levels[2 * document + (action.op is not Op.CREATE)].append(action)
+    return levels
+
+
+def in_turn_go(deletes: Sequence[Action], is_last: IsLast) -> list[list[Action]]:
+    """The levels: documents, and then what they may name."""
+    levels: list[list[Action]] = [[], []]
+    for action in deletes:
+        levels[not (action.kind is Kind.FILE and is_last(action.path))].append(action)
     return levels
 
 

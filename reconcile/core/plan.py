@@ -17,7 +17,16 @@ from reconcile.core.arrivals import arriving, keep_back, wait
 from reconcile.core.caps import note_copies, note_moves, without_directories
 from reconcile.core.diff import same_content, same_meta
 from reconcile.core.job import Options
-from reconcile.core.last import bring_again, brings_one, comes_last, in_turn, leaves_whole, twice_there
+from reconcile.core.last import (
+    bring_again,
+    brings_one,
+    comes_last,
+    in_turn,
+    in_turn_go,
+    leaves_whole,
+    renamed_in_place,
+    twice_there,
+)
 from reconcile.core.linked import leave_links
 from reconcile.core.model import (
     Action,
@@ -66,10 +75,13 @@ def make_plan(
     pairing = pair(old, scan, changes, options.mirror, caps, moves=moves, scope=options.only)
     is_last = comes_last(options.last)
     twice: Mapping[str, str] = {}
+    in_place: Mapping[str, str] = {}
     if has_document := brings_one(pairing, is_last):
         pairing = pair(old, scan, changes, options.mirror, caps, moves=moves, folders=False)
-        twice, pairing = twice_there(pairing), replace(pairing, moves=Moves())
-    draft = _Draft(old, pairing, options, careful=careful, twice=twice)
+        twice, in_place = twice_there(pairing), renamed_in_place(pairing) if caps.rename else {}
+        pairing = replace(pairing, moves=Moves(files=in_place))
+    leaving = frozenset([*twice.values(), *in_place])
+    draft = _Draft(old, pairing, options, careful=careful, twice=twice, leaving=leaving)
     if options.release is not None:
         draft.bring_changed(options)
     draft.restamped.update(forgotten)
@@ -85,7 +97,9 @@ def make_plan(
     structure = draft.structure()
     draft.await_arrivals(structure, ((path, e) for p in problems if (e := lookup(scan.dirs, path := p.path))))
     uploads = in_turn(draft.uploads, is_last) if has_document else [draft.uploads]
-    levels = [level for level in [*structure, *uploads, draft.deletes, *draft.last] if level]
+    levels = [
+        level for level in [*structure, *uploads, *in_turn_go(draft.deletes, is_last), *draft.last] if level
+    ]
     if caps.copy and not caps.rename:
         draft.notes += note_copies(action for level in levels for action in level)
     if not caps.dirs:
@@ -129,10 +143,7 @@ class _Draft(Struct, eq=False):
     back: int = 0
     careful: bool = False
     twice: Mapping[str, str] = field(default_factory=dict)  # see ``last.twice_there``
-    leaving: frozenset[str] = frozenset()  # the old paths of these
-
-    def __post_init__(self) -> None:
-        self.leaving = frozenset(self.twice.values())
+    leaving: frozenset[str] = frozenset()  # old paths of what is, or comes, to another place
 
     def bring_changed(self, options: Options) -> None:
         """Don't move what gets another mode or time on the way: that would be seen at its other names."""

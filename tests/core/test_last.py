@@ -11,6 +11,8 @@ from reconcile.core.guard import guard
 from reconcile.core.job import Options
 from reconcile.core.last import comes_last
 from reconcile.core.model import Kind, Op, Plan
+from reconcile.core.twins import fold_name
+from reconcile.report.plans import origin_of
 from tests.support.memory import visible
 from tests.support.world import Steps, World, assert_done, ops, synced, trees
 
@@ -176,6 +178,30 @@ def test_whatever_happens_both_sides_agree_and_nothing_goes_early(
         assert all(there[path] == node for path, node in visible(world.local.nodes).items())
     arrivals = [action for action in plan.actions if action.op in (Op.CREATE, Op.MODIFY)]
     if any(action.path.endswith("index.html") for action in arrivals):
-        assert not any(action.op is Op.MOVE for action in plan.actions)
+        moves = (action for action in plan.actions if action.op is Op.MOVE and not action.parks)
+        assert all(fold_name(origin_of(move) or "") == fold_name(move.path) for move in moves)
         turns = [2 * (a.path.endswith("index.html")) + (a.op is Op.MODIFY) for a in arrivals]
         assert turns == sorted(turns)
+
+
+@pytest.mark.parametrize("options", [Options(), MIRROR])
+def test_what_has_another_case_by_now_is_renamed_and_not_deleted_first(options: Options) -> None:
+    world = site()
+    for path in ("index.html", "about.html"):
+        world.local.put(path, Kind.FILE, f"{path}, new")
+    world.local.rename("app.js", "App.js")
+    world.local.rename("img", "Img")
+    plan, outcomes = world.reconcile(options)
+    assert_done(outcomes)
+    assert {action.op for action in plan.actions if action.path.lower() == "app.js"} == {Op.MOVE}
+    assert not [action for action in plan.actions if action.keep or (action.op is Op.CREATE)]
+    assert visible(world.remote) == visible(world.local.nodes)
+
+
+def test_a_page_goes_before_what_it_names() -> None:
+    world = site()
+    world.local.remove("about.html")
+    world.local.remove("app.js")
+    plan, outcomes = world.reconcile(MIRROR)
+    assert_done(outcomes)
+    assert levels(plan) == [["delete about.html"], ["delete app.js"]]
