@@ -61,7 +61,10 @@ def finish(
     remote: Remote,
     source: Source,
 ) -> Iterator[Outcome]:
-    """Publish the rest of what a dead run had let go: what it had staged is there, whatever SRC holds now."""
+    """Publish the rest of what a dead run had let go: what it had staged is there, whatever SRC holds now.
+
+    What is to be sent again after all has to be what it was: a newer page would name what is not there yet.
+    """
     ended = list(ended)
     known = {_named(outcome.action) for outcome in ended}
     found = arriving(filter(brings_a_file, chain.from_iterable(levels)), ())  # a journal does not tell it
@@ -74,11 +77,15 @@ def finish(
         for level in levels
     ]
     uploads = [action for level in left for action in level if brings_a_file(action)]
-    staging = remote.stage(uploads, source, Stop(), staged, _leaving(chain.from_iterable(left)))
-    failed = [each for each in staging if isinstance(each, Outcome)]
-    yield from failed
-    failed += (outcome for outcome in ended if not outcome.done)
-    yield from apply(Plan(levels=left), remote, source, Stop(), failed_before=failed)
+    was_exact, source.exact = source.exact, True
+    try:
+        staging = remote.stage(uploads, source, Stop(), staged, _leaving(chain.from_iterable(left)))
+        failed = [each for each in staging if isinstance(each, Outcome)]
+        yield from failed
+        failed += (outcome for outcome in ended if not outcome.done)
+        yield from apply(Plan(levels=left), remote, source, Stop(), failed_before=failed)
+    finally:
+        source.exact = was_exact
 
 
 def _leaving(actions: Iterable[Action]) -> frozenset[str]:

@@ -31,7 +31,7 @@ def write_site(root: Path, version: int) -> None:
     names = [f"css/style-{version}.css", "js/app.js", *(f"img-{version}/{n}.jpg" for n in range(PICTURES))]
     for name in ("index.html", "page/about.html", "page/more.html"):
         shown = "".join(f'<img src="/{each}">' for each in names)
-        (root / name).write_text(f"<p>version {version}{shown}</p>")
+        (root / name).write_text(f"<p>version {version}{'!' * version}{shown}</p>")
 
 
 def missed(root: Path) -> list[str]:
