@@ -7,7 +7,7 @@ leaves it there.
 from __future__ import annotations
 
 import os
-from _thread import allocate_lock  # without all that threading brings
+from _thread import RLock, get_ident  # without all that threading brings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn, TypeVar
@@ -17,7 +17,9 @@ T = TypeVar("T")
 _PATIENCE = 1.0  # seconds for what begins just now
 
 _left: dict[object, Callable[[], object]] = {}
-_beginning = allocate_lock()
+_beginning = RLock()
+_beginners: list[int] = []  # threads that begin something
+_put_off: list[Callable[[], object]] = []
 
 
 def before_leaving(what: object, take_away: Callable[[], object]) -> None:
@@ -27,10 +29,29 @@ def before_leaving(what: object, take_away: Callable[[], object]) -> None:
 
 def begin(make: Callable[[], T], take_away: Callable[[T], object]) -> T:
     """Make something that is to be taken away, with no moment between in which we could leave."""
-    with _beginning:
-        made = make()
-        before_leaving(made, lambda: take_away(made))
+    try:
+        with _beginning:
+            _beginners.append(get_ident())
+            try:
+                made = make()
+                before_leaving(made, lambda: take_away(made))
+            finally:
+                _beginners.pop()
+    finally:
+        while _put_off and get_ident() not in _beginners:
+            _put_off.pop()()
     return made
+
+
+def put_off(heed: Callable[[], object]) -> bool:
+    """Have a signal heeded a moment later, where this thread begins something that nobody would take away.
+
+    Not so if one is put off already: who sends two will not wait.
+    """
+    if _put_off or get_ident() not in _beginners:
+        return False
+    _put_off.append(heed)
+    return True
 
 
 def settle(what: object) -> None:

@@ -17,7 +17,7 @@ from msgspec import Struct, field
 from reconcile.ci import in_ci
 from reconcile.core.errors import Exit, Interrupted
 from reconcile.core.job import Stop
-from reconcile.leaving import leave
+from reconcile.leaving import leave, put_off
 
 if TYPE_CHECKING:
     from reconcile.report import Recorder
@@ -78,7 +78,9 @@ def heed_signals(session: Session) -> None:
     heeded = [each for each in every if signal.getsignal(each) is not signal.SIG_IGN]
     asked: list[int] = []
 
-    def heed(signum: int, _: FrameType | None) -> None:
+    def heed(signum: int, frame: FrameType | None) -> None:
+        if put_off(lambda: heed(signum, frame)):
+            return
         stop, reporter = session.stop, session.reporter
         idle = reporter is not None and not stop.graceful and not session.ending
         ends = asked != [signal.SIGINT] or signum != signal.SIGTERM if asked else idle
