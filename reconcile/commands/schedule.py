@@ -6,11 +6,12 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from zlib import crc32
 
 import click
-from msgspec.structs import replace
+from click.core import ParameterSource
 
 from reconcile.commands.asked import find_asked
 from reconcile.commands.look import folder_of, without_telling
@@ -18,12 +19,15 @@ from reconcile.config import make_flags, make_job
 from reconcile.core.errors import Exit, UsageError
 from reconcile.core.job import Job
 from reconcile.core.timetable import Timetable, in_words, read_daily, read_every, read_weekly
+from reconcile.home import absolute, in_home
+from reconcile.jobs.file import JobFile
+from reconcile.jobs.settings import WORDS, is_path
 from reconcile.options import job_options
 from reconcile.schedule import install, texts
 from reconcile.schedule.texts import Order
 from reconcile.state.schedule import remember_schedule
 
-_OURS = {"--daily": 1, "--weekly": 1, "--every": 1, "--for": 1, "--install": 0, "--off": 0, "--watch": 0}
+_OURS = ("daily", "weekly", "every", "whom", "installs", "off", "watch", "config")
 _MADE = {  # for whom, and what is above it where all are shown
     "cron": "cron: a line for crontab -e",
     "systemd": "systemd: in ~/.config/systemd/user, then systemctl --user enable --now {name}.timer",
@@ -75,10 +79,8 @@ def command(
     jobs = [make_job(make_flags(without_telling(each.values))) for each in asked]
     table = _read_table(daily, weekly, every)
     config = asked[0].file.path if asked[0].file is not None else None
-    name = _name(values["names"], jobs, config)
-    order = _order(context.obj.args, values, jobs, config, name, "watch" if watch else "run")
-    if watch and every is not None:
-        order = replace(order, words=(*order.words, "--every", every))
+    name = _name(values["names"], jobs, asked[0].file)
+    order = _order(context, values, jobs, config, name, "watch" if watch else "run")
     if off:
         return _take_back(name, jobs)
     if installs:
@@ -158,14 +160,22 @@ def _read_table(daily: str | None, weekly: str | None, every: str | None) -> Tim
     return given[0][1](given[0][0]) if given else Timetable()
 
 
-def _name(names: Sequence[str], jobs: Sequence[Job], config: str | None) -> str:
-    """What is made for it goes by this name: the jobs', or that of the folder of their state."""
-    words = [os.path.basename(jobs[0].state)] if config is None else list(names) or ["all"]
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"reconcile-{'-'.join(words)}")[:100]
+def _name(names: Sequence[str], jobs: Sequence[Job], file: JobFile | None) -> str:
+    """What is made for it goes by this name: the jobs', or that of the folder of their state.
+
+    Jobs of two files may be called alike: so it tells which file they are of, unless that is the user's own.
+    """
+    if file is None:
+        words = os.path.basename(jobs[0].state)
+    else:
+        words = "-".join(names or ["all"])[:80]
+        if not file.is_users:
+            words += f"-{crc32(os.fsencode(chr(0).join([file.path, *names]))):08x}"
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"reconcile-{words}")[:100]
 
 
 def _order(
-    args: Sequence[str],
+    context: click.Context,
     values: Mapping[str, Any],
     jobs: Sequence[Job],
     config: str | None,
@@ -173,27 +183,42 @@ def _order(
     verb: str,
 ) -> Order:
     """What was typed, without what is about the schedule: with paths that hold wherever it is started."""
-    typed = _without_ours(args[1:])
-    in_ci = ("reconcile", verb, *typed)
-    if config is not None:
-        typed = [*typed, "--config", config]
-    else:
-        typed[typed.index(values["names"][0])] = jobs[0].source
+    names = list(values["names"])
+    here = [*_options(context)]
     if verb == "run" and not (values["quiet"] or values["verbose"] or values["as_json"]):
-        typed.append("-q")  # a mail only if something is wrong
-    return Order(name, (*_program(), verb, *typed), in_ci, "" if config is not None else os.getcwd())
+        here.append("-q")  # a mail only if something is wrong
+    if config is not None:
+        here += ["--config", config]
+    if verb == "watch" and (every := context.params["every"]) is not None:
+        here += ["--every", every]
+    words = *_program(), verb, *_ordered([jobs[0].source, names[1]] if config is None else names, here)
+    in_ci = ("reconcile", verb, *_ordered(names, [*_options(context, in_ci=True)]))
+    folder = "" if config is not None else os.getcwd()
+    if re.search(r"[\ud800-\udfff]", "".join((*words, folder))):
+        raise UsageError("a name that is no UTF-8 can't be handed over to anybody")
+    return Order(name, words, in_ci, folder)
 
 
-def _without_ours(args: Sequence[str]) -> list[str]:
-    kept, rest = [], iter(args)
-    for arg in rest:
-        option = arg.partition("=")[0]
-        if option in {"--config", *_OURS}:
-            if "=" not in arg and _OURS.get(option, 1):
-                next(rest, None)
+def _options(context: click.Context, *, in_ci: bool = False) -> Iterator[str]:
+    """Those of run that were typed, as words; ``in_ci``: for a checkout, with paths as given."""
+    for option in context.command.params:
+        name = option.name or ""
+        typed = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if not typed or not isinstance(option, click.Option) or name in _OURS:
             continue
-        kept.append(arg)
-    return kept
+        value: Any = context.params[name]
+        if option.is_flag:
+            yield option.opts[0] if value else option.secondary_opts[0]
+            continue
+        for each in value if option.multiple else [value]:
+            is_here = is_path(option) and each not in WORDS and not in_ci
+            yield from (option.opts[0], absolute(in_home(each) or each) if is_here else str(each))
+
+
+def _ordered(names: Sequence[str], options: Sequence[str]) -> Sequence[str]:
+    """Names first, as people type it, unless one could be taken for an option."""
+    odd = any(name.startswith("-") for name in names)
+    return [*options, "--", *names] if odd else [*names, *options]
 
 
 def _program() -> Sequence[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from reconcile.core.errors import ReconcileError
 from reconcile.home import expand
+from reconcile.state.private import create
 
 MARK = "# reconcile schedule: "  # before a line of ours in a crontab
 
@@ -29,7 +31,8 @@ def install_units(units: Mapping[str, str], enabled: str) -> Sequence[str]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in units.items():
-            (folder / name).write_text(text)
+            with open(create(str(folder / name)), "w") as file:  # what was typed is nobody else's to read
+                file.write(text)
             written.append(str(folder / name))
     except OSError as error:
         raise ReconcileError(
@@ -75,15 +78,12 @@ def remove_line(name: str) -> bool:
 
 
 def _without(text: str, name: str) -> str:
-    """All other lines, as they are."""
-    lines = text.splitlines(keepends=True)
-    kept, skip = [], 0
-    for line in lines:
-        if line.rstrip("\n") == f"{MARK}{name}":
-            skip = 2
-        if skip:
-            skip -= 1
-        else:
+    """All other lines, as they are: also what is below our mark, if somebody took our line away."""
+    kept, is_marked = [], False
+    for line in text.splitlines(keepends=True):
+        was_marked, is_marked = is_marked, line.rstrip("\n") == f"{MARK}{name}"
+        is_ours = was_marked and not line.startswith("#") and re.search(r"\breconcile\b.* run\b", line)
+        if not is_marked and not is_ours:
             kept.append(line)
     if kept and not kept[-1].endswith("\n"):
         kept.append("\n")

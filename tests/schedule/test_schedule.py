@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
+from zlib import crc32
 
 import pytest
 import yaml  # type: ignore[import-untyped]
@@ -157,14 +158,35 @@ def test_src_and_dest_with_their_flags(call: Call, tmp_path: Path) -> None:
     )
     assert ran.returncode == 0
     assert (tmp_path / "dest" / "a").exists()
-    assert f" run {tmp_path}/src ./dest --state st --mirror -q\n" in command
+    assert f" run {tmp_path}/src ./dest --mirror --state {tmp_path}/st -q\n" in command
+
+
+def test_what_is_typed_means_the_same_wherever_it_is_started(call: Call, tmp_path: Path) -> None:
+    out = call("schedule", "--exclude", "src", "src", "./dest", "--for", "cron")[1]
+    assert f" run {tmp_path}/src ./dest --exclude src -q\n" in out
+    out = call("schedule", "--no-default-excludes", "--for=cron", "--", "src", "./dest")[1]
+    assert f" run {tmp_path}/src ./dest --no-default-excludes -q\n" in out
+    (tmp_path / "reconcile.toml").write_text(FILE)
+    (tmp_path / "list").touch()
+    out = call("schedule", "photos", "--exclude-from", "list", "--state", "remote", "--for", "cron")[1]
+    assert f" run photos --exclude-from {tmp_path}/list --state remote -q --config " in out
+    assert "run photos --exclude-from list" in call("schedule", "photos", "--exclude-from", "list")[1]
+    (tmp_path / os.fsdecode(b"\xff")).mkdir()
+    code, _, err = call("schedule", os.fsdecode(b"\xff"), "./dest")
+    assert (code, "no UTF-8" in err) == (Exit.USAGE, True)
+
+
+def name_of(*jobs: str) -> str:
+    """What is made for jobs of the file here goes by this name."""
+    known = "\0".join([f"{os.getcwd()}/reconcile.toml", *(each for each in jobs if each != "all")])
+    return f"reconcile-{'-'.join(jobs)}-{crc32(known.encode()):08x}"
 
 
 def test_jobs_of_the_file_from_any_folder(call: Call, tmp_path: Path) -> None:
     (tmp_path / "reconcile.toml").write_text(FILE)
     code, out, _ = call("schedule", "photos", "--for=cron")
     assert code == Exit.OK
-    assert f" run photos --config {tmp_path}/reconcile.toml -q\n" in out
+    assert f" run photos -q --config {tmp_path}/reconcile.toml\n" in out
     ran = subprocess.run(
         ["/bin/sh", "-c", out[11:]],
         check=False,
@@ -173,7 +195,7 @@ def test_jobs_of_the_file_from_any_folder(call: Call, tmp_path: Path) -> None:
     )
     assert ran.returncode == 0
     assert (tmp_path / "dest" / "a").exists()
-    assert "# reconcile-all, every 15 min" in call("schedule", "--every", "15m")[1]
+    assert f"# {name_of('all')}, every 15 min" in call("schedule", "--every", "15m")[1]
     assert " watch photos --config " in call("schedule", "photos", "--watch")[1]
     assert " --every 1h\n" in call("schedule", "photos", "--every=1h", "--watch")[1]
     assert call("schedule", "no-such")[0] == Exit.USAGE
@@ -216,8 +238,8 @@ def test_cron_gets_a_line_and_gives_it_back(
     lines = crontab.read_text().splitlines()
     assert lines[:2] == mine.splitlines()
     assert [line for line in lines if line.startswith("# reconcile")] == [
-        "# reconcile schedule: reconcile-www",
-        "# reconcile schedule: reconcile-photos",
+        f"# reconcile schedule: {name_of('www')}",
+        f"# reconcile schedule: {name_of('photos')}",
     ]
     assert [line[:9] for line in lines[3::2]] == ["0 * * * *", "0 4 * * *"]
     assert "tomorrow 04:00" in call("status")[1] or "today 04:00" in call("status")[1]
@@ -225,8 +247,36 @@ def test_cron_gets_a_line_and_gives_it_back(
     assert (code, out) == (Exit.OK, "reconcile: taken away: a line of your crontab\n")
     assert call("schedule", "www", "--off")[0] == Exit.OK
     assert crontab.read_text() == mine
-    assert call("schedule", "www", "--off")[1] == "reconcile: nothing of reconcile-www was handed over here\n"
+    assert (
+        call("schedule", "www", "--off")[1]
+        == f"reconcile: nothing of {name_of('www')} was handed over here\n"
+    )
     assert "04:00" not in call("status")[1]
+    assert call("schedule", "www", "--install")[0] == Exit.OK
+    mark = crontab.read_text().splitlines()[-2]
+    crontab.write_text(f"{mark}\n{mine}")  # somebody has removed the line below the mark
+    assert call("schedule", "www", "--off")[0] == Exit.OK
+    assert crontab.read_text() == mine
+
+
+def test_jobs_of_two_files_that_are_called_alike(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(tmp_path / "bin", "crontab", CRONTAB)
+    pretend(tmp_path / "bin", "systemctl", "exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    for site in ("one", "two"):
+        (tmp_path / site).mkdir()
+        (tmp_path / site / "reconcile.toml").write_text(FILE)
+        assert call("schedule", "--config", f"{site}/reconcile.toml", "--install")[0] == Exit.OK
+    crontab = tmp_path / "home" / "crontab"
+    assert crontab.read_text().count(" run -q --config ") == 2
+    assert call("schedule", "--config", "two/reconcile.toml", "--off")[0] == Exit.OK
+    assert f"--config {tmp_path}/one/reconcile.toml" in crontab.read_text()
+    own = tmp_path / "home/.config/reconcile.toml"
+    own.parent.mkdir(exist_ok=True)
+    own.write_text(FILE)
+    assert "# reconcile-photos, " in call("schedule", "photos")[1]
 
 
 def test_systemd_gets_units_and_gives_them_back(
@@ -240,11 +290,12 @@ def test_systemd_gets_units_and_gives_them_back(
     assert call("schedule", "photos", "--install")[0] == Exit.OK
     units = tmp_path / "home/.config/systemd/user"
     assert sorted(path.name for path in units.iterdir()) == [
-        "reconcile-photos.service",
-        "reconcile-photos.timer",
+        f"{name_of('photos')}.service",
+        f"{name_of('photos')}.timer",
     ]
+    assert {path.stat().st_mode & 0o777 for path in units.iterdir()} == {0o600}
     told = (tmp_path / "told").read_text().splitlines()
-    assert told[-2:] == ["--user daemon-reload", "--user enable --now reconcile-photos.timer"]
+    assert told[-2:] == ["--user daemon-reload", f"--user enable --now {name_of('photos')}.timer"]
     assert call("schedule", "photos", "--install", "--watch")[0] == Exit.OK
     code, out, _ = call("schedule", "photos", "--off")
     assert code == Exit.OK
