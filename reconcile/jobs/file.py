@@ -226,12 +226,15 @@ class _Reading:
         return tuple(map(self._locate, value)) if option.multiple else self._locate(value)
 
     def _locate(self, text: str, *, is_target: bool = False) -> str:
-        """A path of this machine in full: relative ones start at the file's folder."""
+        """A path of this machine in full: relative ones start at the file's folder. Raises BadValueError."""
         first, slash, _ = text.partition("/")
-        elsewhere = is_target and (not slash or ":" in first or URL.fullmatch(text))
-        if elsewhere or text.startswith("~") or (not is_target and text in WORDS):
+        if is_target and (not slash or ":" in first or URL.fullmatch(text)):
             return text
-        return absolute(os.path.join(self.folder, text))
+        if not is_target and text in WORDS:
+            return text
+        if (path := in_home(text)) is None:
+            raise BadValueError(f"is in {first}, and no such home folder is known")
+        return absolute(os.path.join(self.folder, path))
 
     def _fill_in(self, raw: object) -> object:
         """Strings with what ``${NAME}`` in them stands for; ``$${`` is ``${``. Raises BadValueError."""

@@ -36,7 +36,7 @@ def test_a_job_has_what_it_says_over_what_it_inherits_over_the_defaults(write: W
         '[jobs.b]\ninherit = "a"\ntarget = "./b"\nretries = 0\nlinks = "skip"\n'
     )
     assert [table.path for table in file.jobs["b"].tables] == [("defaults",), ("jobs", "a"), ("jobs", "b")]
-    assert (file.jobs["b"].source, file.jobs["b"].target) == ("~/a", f"{file.folder}/b")
+    assert (file.jobs["b"].source, file.jobs["b"].target) == (os.path.expanduser("~/a"), f"{file.folder}/b")
     assert file.jobs["a"].tables[0].values == {"max_delete": "20", "exclude": ("*.tmp",)}
     said = file.jobs["a"].tables[1].values
     assert (said["timeout"], said["mirror"], said["exclude"]) == (5.0, True, ("x",))
@@ -52,9 +52,19 @@ def test_paths_are_relative_to_the_file(write: Write) -> None:
     here, said = file.folder, file.jobs["a"].tables[-1].values
     assert (file.jobs["a"].source, file.jobs["a"].target) == (f"{os.path.dirname(here)}/a", f"{here}/sub/b")
     assert (said["state"], said["ssh_config"], said["identity"]) == (f"{here}/s", "none", f"{here}/key")
-    assert said["exclude_from"] == (f"{here}/list", "/abs", "~/own")
+    assert said["exclude_from"] == (f"{here}/list", "/abs", os.path.expanduser("~/own"))
     assert file.jobs["b"].target == "host:sub/b"
     assert file.jobs["b"].tables[-1].values["state"] == "remote"
+
+
+def test_a_home_folder_is_one_wherever_it_stands(write: Write) -> None:
+    file = write('[jobs.a]\nsource = "~/a"\ntarget = "~/b"\n')
+    assert (file.jobs["a"].source, file.jobs["a"].target) == (
+        os.path.expanduser("~/a"),
+        os.path.expanduser("~/b"),
+    )
+    with pytest.raises(UsageError, match="is in ~nobody-known, and no such home folder is known"):
+        write('[jobs.a]\nsource = "~nobody-known/a"\ntarget = "./b"\n')
 
 
 def test_variables_are_filled_in(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
