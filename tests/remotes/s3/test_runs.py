@@ -197,3 +197,14 @@ def test_the_state_may_be_in_the_bucket(push: Push, tmp_path: Path, monkeypatch:
         assert sorted(each.path for each in push(tree, state="remote").ended) == ended
     states = [name for name in push.ours(".reconcile/store/") if name.endswith(".state")]
     assert states == ["job-default.2.state", "job-default.3.state"]
+
+
+def test_what_another_job_brings_to_a_folder_of_dest_is_no_orphan(push: Push, tmp_path: Path) -> None:
+    build_tree(tmp_path / "blog", {"post": "p", "more": {"q": "q"}})
+    target = f"{push.flags.target}/x/blog"
+    nested = replace(push.flags, source=str(tmp_path / "blog"), target=target)
+    run(make_job(nested), Heard())
+    push({"a": "a"}, adopt_existing=True)
+    push({"b": "b"}, mirror=True, adopt_orphans=True, allow_mass_delete=True)
+    assert {"x/blog/post", "x/blog/more/q"} <= push.names()
+    assert run(make_job(replace(nested, refresh=True)), Heard()).plan.empty
