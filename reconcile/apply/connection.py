@@ -264,6 +264,8 @@ class Retrying:
     def _perform(
         self, remote: Remote, actions: Sequence[Action], source: Source, stop: Stop | None
     ) -> Iterator[Outcome]:
+        if self._lock is not None:
+            self._lock.look_soon()
         staged = (self._staged.get(id(action)) for action in actions) if self._staged else ()
         lost = [each for each, where in filter(None, staged) if where is not remote]
         if lost:

@@ -160,6 +160,12 @@ class RemoteLock:
         self._asked = now
         return True
 
+    def look_soon(self) -> None:
+        """Be due at once, unless that is a moment ago: much is about to be asked for."""
+        now = _now()
+        if now - self._asked > turns.RECENT:
+            self._asked = now - turns.RENEWAL
+
     def renewed(self, names: Sequence[str] | None) -> None:
         """See ``Lease``."""
         if names is not None and last_turn(names, self._job) == Turn(self._number, is_over=False):

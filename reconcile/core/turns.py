@@ -20,6 +20,7 @@ NAMELESS = "default"  # what a job is called here that has no name
 EXPIRY = 300  # seconds without a renewal after which a turn is over
 COARSE = 600  # the same where the clock over there shows minutes only
 RENEWAL = 60.0  # seconds from one renewal to the next
+RECENT = 5.0  # seconds since a renewal after which who begins with the next level has another look
 LATE = 180.0  # seconds after the last renewal, by our own clock, from which nothing more is asked for:
 # what is on its way by then has the rest of EXPIRY to get there
 NEWBORN = 10  # seconds that who has made a turn's name may take to write down who it is

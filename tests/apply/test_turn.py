@@ -309,6 +309,20 @@ def test_a_turn_that_somebody_ended_is_lost_with_the_next_renewal(
         assert not first.may_write()
 
 
+def test_who_begins_a_level_has_a_look_unless_that_was_just_so(dest: Path, runners: list[Runner]) -> None:
+    first, second, _ = runners
+    first.take()
+    assert second.remote.store.claim("job-web.lock-1.over")
+    first.lock.look_soon()
+    assert first.may_write()
+    with asleep(turns.RECENT + 1):
+        assert first.may_write()
+        first.lock.look_soon()
+        with suppress(Locked):
+            first.remote.store.names()
+        assert not first.may_write()
+
+
 def test_of_those_who_take_over_at_once_one_has_it(dest: Path, tmp_path: Path) -> None:
     """Each with a connection of its own, from the same moment, again and again; no two are at work."""
     rounds, rivals = (300, 4) if os.environ.get("TORTURE") else (6, 3)
