@@ -62,6 +62,40 @@ def document(call: Call, *args: str) -> Mapping[str, Any]:
 # history
 
 
+def test_where_the_state_is_at_dest_the_runs_of_all_machines_are_known(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = ("src", "./dest", "--state", "remote")
+    page = "https://ci.example.org/jobs/7"
+
+    def be_at(name: str, url: str = "") -> None:
+        (tmp_path / name).mkdir(exist_ok=True)
+        monkeypatch.setenv("HOME", str(tmp_path / name))
+        monkeypatch.setenv("CI_JOB_URL", url)
+
+    def told(*args: str) -> list[tuple[object, object, object]]:
+        (job,) = document(call, "history", *shared, *args)["jobs"]
+        return [(run["run"], run["by"], run["counts"].get("create", 0)) for run in job["runs"]]
+
+    be_at("laptop")
+    call("run", *shared)
+    be_at("ci", page)
+    (tmp_path / "src" / "b").write_text("b")
+    call("run", *shared)
+    here = os.uname().nodename
+    assert told() == [(None, here, 1), (1, None, 1)]
+    be_at("laptop")
+    assert told() == [(1, None, 1)]
+    assert f"1 created, 1 B sent (by {page})" in call("status", *shared, "--remote")[1]
+    assert told() == [(1, None, 1)]  # which only looked
+    call("run", *shared)  # there is nothing to do, but for fetching what is there
+    assert told() == [(1, None, 1), (None, page, 1), (2, None, 0)]
+    assert f"1 created, 1 B sent (by {page})\n" in call("history", *shared)[1]
+    copy = next((tmp_path / "laptop/.local/state/reconcile/remote").iterdir())
+    (copy / "there").write_bytes(b'{"n":[[[[\n\xff\n' + b"[" * 100_000)
+    assert told() == [(1, None, 1), (2, None, 0)]
+
+
 def test_runs_and_what_one_did(call: Call, tmp_path: Path) -> None:
     call("run", *JOB)
     (tmp_path / "src" / "a").rename(tmp_path / "src" / "b")

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from reconcile.ci import ci_url
 from reconcile.core import turns
 from reconcile.core.errors import ConnectionLost, Locked
 from reconcile.core.turns import Holder, Turn, last_turn, name_end, name_turn
@@ -270,7 +271,7 @@ def find_holder(store: Store, job: str, names: Sequence[str] | None = None) -> s
 
 def introduce(state: str, lineage: str) -> Holder:
     """Who we are, for others to read."""
-    return Holder(name_run(state), os.uname().nodename, os.getpid(), int(time.time()), _ci_url(), lineage)
+    return Holder(name_run(state), os.uname().nodename, os.getpid(), int(time.time()), ci_url(), lineage)
 
 
 def describe(holder: Holder) -> str:
@@ -278,13 +279,3 @@ def describe(holder: Holder) -> str:
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(min(max(holder.since, 0), 2**40)))
     where = f", {one_line(holder.url)}" if holder.url else ""
     return f"process {holder.pid} on {one_line(holder.host)}, since {since}{where}"
-
-
-def _ci_url() -> str:
-    """Where to watch the CI job that we are, if it is one of GitHub's, GitLab's, or some others'."""
-    at = os.environ.get
-    if at("GITHUB_RUN_ID") and at("GITHUB_REPOSITORY"):
-        server = at("GITHUB_SERVER_URL") or "https://github.com"
-        return f"{server}/{at('GITHUB_REPOSITORY')}/actions/runs/{at('GITHUB_RUN_ID')}"
-    names = ("CI_JOB_URL", "BUILD_URL", "CIRCLE_BUILD_URL", "BUILDKITE_BUILD_URL")
-    return next((url for name in names if (url := at(name))), "")

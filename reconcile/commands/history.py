@@ -14,7 +14,8 @@ from reconcile.core.errors import Exit, UsageError
 from reconcile.core.job import Job
 from reconcile.options import job_options
 from reconcile.report import past
-from reconcile.state.history import read_deeds, read_runs
+from reconcile.state.history import read_deeds
+from reconcile.state.there import read_all_runs
 
 _LAST = 20  # runs that are shown
 
@@ -59,7 +60,7 @@ def _split(names: Sequence[str]) -> tuple[tuple[str, ...], int | None]:
 
 def _lines(job: Job, count: int, number: int | None) -> Sequence[str]:
     now, folder = time.time(), folder_of(job)
-    runs = read_runs(folder)
+    runs = read_all_runs(folder)
     if number is None:
         return [*past.list_runs(runs[-count:], now)] if runs else ["no run is known"]
     for run in runs:
@@ -74,7 +75,7 @@ def _document(jobs: Sequence[Job], count: int, number: int | None) -> dict[str, 
     told = []
     for job in jobs:
         folder = folder_of(job)
-        runs = read_runs(folder)
+        runs = read_all_runs(folder)
         chosen = runs[-count:] if number is None else [run for run in runs if run.n == number]
         if number is not None and not chosen:
             raise _unknown(number)

@@ -18,9 +18,10 @@ from reconcile.core.units import show_bytes
 from reconcile.jobs.file import show_path
 from reconcile.report.past import align, show_time, sum_up_run
 from reconcile.report.words import show_name
-from reconcile.state.history import Run, read_runs
+from reconcile.state.history import Run
 from reconcile.state.standing import find_known, weigh
 from reconcile.state.store import default_state_base
+from reconcile.state.there import read_all_runs
 
 
 class _Row(Struct, frozen=True):
@@ -83,7 +84,7 @@ def _find_rows(context: click.Context, config: str | None) -> Iterator[_Row]:
 
 
 def _row(name: str, source: str, target: str, folder: str) -> _Row:
-    runs = read_runs(folder)
+    runs = read_all_runs(folder)
     try:
         holds = weigh(folder)
     except ReconcileError:

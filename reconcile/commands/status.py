@@ -20,11 +20,12 @@ from reconcile.core.job import Job
 from reconcile.core.timetable import minutes_until
 from reconcile.options import job_options
 from reconcile.report import past
-from reconcile.state.history import read_runs
+from reconcile.state.history import Run
 from reconcile.state.lock import find_run
 from reconcile.state.schedule import recall_schedule
 from reconcile.state.standing import find_known, is_unfinished, size_of
 from reconcile.state.store import default_state_base
+from reconcile.state.there import read_all_runs
 from reconcile.state.trouble import recall_failing
 
 if TYPE_CHECKING:
@@ -84,31 +85,35 @@ def _find_standings(
         if remote:
             raise UsageError("--remote needs to know which job: name it, or SRC and DEST")
         base = os.path.abspath(values["state"] or default_state_base())
-        return [_stand("", source, target, folder) for folder, source, target in find_known(base)]
+        known = find_known(base)
+        return [_stand("", source, target, at, read_all_runs(at)) for at, source, target in known]
     standings = []
     for job in find_jobs(context, values):
         there: Sequence[str] = ()
+        folder = folder_of(job)
+        runs: Sequence[Run] = read_all_runs(folder)
         try:
-            there = _look_there(context, job, values) if remote else ()
+            if remote:
+                there, runs = _look_there(context, job, values)
         except Unreachable as error:
             there = (str(error),)
-        standings.append(_stand(job.name, job.source, str(job.target), folder_of(job), there))
+        standing = _stand(job.name, job.source, str(job.target), folder, runs)
+        standings.append(replace(standing, there=there))
     return standings
 
 
-def _stand(name: str, source: str, target: str, folder: str, there: Sequence[str] = ()) -> past.Standing:
+def _stand(name: str, source: str, target: str, folder: str, runs: Sequence[Run]) -> past.Standing:
     failing = recall_failing(folder)
     return past.Standing(
         name=name,
         source=source,
         target=target,
         folder=folder,
-        runs=read_runs(folder),
+        runs=runs,
         size=size_of(folder),
         at_work=find_run(folder),
         unfinished=is_unfinished(folder),
         failing=[(path, since.day, since.runs) for (path, _), since in [*failing.items()][:_PATHS]],
-        there=there,
         due=_find_due(folder),
     )
 
@@ -124,8 +129,10 @@ def _find_due(folder: str) -> float | None:
     return wall.timestamp()  # as the clock on the wall then shows it, also if summer ends meanwhile
 
 
-def _look_there(context: click.Context, job: Job, values: Mapping[str, Any]) -> Sequence[str]:
-    """What is found on DEST, in words."""
+def _look_there(
+    context: click.Context, job: Job, values: Mapping[str, Any]
+) -> tuple[Sequence[str], Sequence[Run]]:
+    """What is found on DEST, in words, and all runs that are known then."""
     from reconcile.apply.turn import find_holder
     from reconcile.core.turns import NAMELESS
     from reconcile.phases.held import hold
@@ -154,7 +161,7 @@ def _look_there(context: click.Context, job: Job, values: Mapping[str, Any]) -> 
                 told.append("a run is at work, or broke off: something is moved aside")
             if (holder := find_holder(this.remote.store, job.name or NAMELESS)) is not None:
                 told.append(f"locked{holder}")
-            return told or ["nothing of ours"]
+            return told or ["nothing of ours"], read_all_runs(job.state, this.job.state)
     finally:
         reporter.close()
 

@@ -42,7 +42,7 @@ def carry_out(run: Held, plan: Plan) -> None:
         if run.stop.requested and any(action.parks for action in plan.actions):
             run.stop.check()  # something may still be parked: the journal knows
         with run.phase("commit"):
-            _commit(run, truth, is_news=begins)
+            _commit(run, plan, truth, is_news=begins)
             run.settle()
             if run.job.options.adopt_existing:
                 forget(run.job.state)
@@ -140,7 +140,7 @@ def _stage(run: Held, plan: Plan, journal: Journal) -> list[Outcome]:
     return failed
 
 
-def _commit(run: Held, truth: Fold, *, is_news: bool) -> None:
+def _commit(run: Held, plan: Plan, truth: Fold, *, is_news: bool) -> None:
     new = truth.onto(run.old)
     if run.marks not in ((), new.marks):
         new = replace(new, marks=run.marks)
@@ -153,4 +153,6 @@ def _commit(run: Held, truth: Fold, *, is_news: bool) -> None:
         new = replace(new, source=run.job.source)  # from where the job of that name came last
     serial = run.old.serial + (is_news or run.shared is None)  # one that others have is the same there
     run.old = replace(new, serial=serial, taken_ns=run.found.started_ns, settled=settled)
+    if run.shared is not None and is_news:
+        run.shared.note(run.result("run", plan, [*plan.problems, *run.tally.problems, *run.cleanup]))
     run.keep(run.old, is_news=is_news)

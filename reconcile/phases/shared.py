@@ -27,21 +27,24 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from reconcile.apply.turn import describe
+from reconcile.ci import name_ourselves
 from reconcile.core.bare import with_stamps_of, without_stamps
-from reconcile.core.errors import Locked, Overtaken, Refused
-from reconcile.core.job import Job
+from reconcile.core.errors import Exit, Locked, Overtaken, Refused
+from reconcile.core.job import Job, Result
 from reconcile.core.model import DirectorySnapshot
 from reconcile.core.turns import last_turn, name_turn, read_holder
 from reconcile.remotes import Remote, Store
-from reconcile.state import small
+from reconcile.state import history, small
 from reconcile.state.journal import Journal, discard_journal, put_journal
 from reconcile.state.parcel import WAYS_OUT, checksum, pack, unpack
 from reconcile.state.snapshot import dump, load
 from reconcile.state.store import forget_snapshot, read_copy, save_snapshot
+from reconcile.state.there import keep_there, note_there, recall_there
 
 COPY = "copy"  # in the state folder: which state at DEST the snapshot beside it is of
 
 _SNAPSHOT, _JOURNAL = "snapshot", "journal"  # in a parcel
+_RUNS = "runs"  # the last ones, on all machines: see ``state.there``
 _PLACE = "place"  # where DEST is, from our folder there: several may have that in common
 _NUMBER = "[0-9]{1,18}"
 _NAMES = (
@@ -134,6 +137,12 @@ class Shared:
         """Put there what became of it so far: before anything is begun that may hide that."""
         self._parts += 1
         self._put(f"{self._number}.part-{self._parts}", pack({_JOURNAL: journal.take_news()}))
+
+    def note(self, result: Result) -> None:
+        """Have what is published next tell of this run, too."""
+        code = Exit.PROBLEMS if result.problems else Exit.OK
+        run = history.describe(result, "problems" if result.problems else "ok", code)
+        note_there(self._job.state, replace(run, by=name_ourselves(), paths=()))
 
     def publish(self, snapshot: DirectorySnapshot) -> None:
         """Save a snapshot there, and then here."""
@@ -270,6 +279,7 @@ class Shared:
         """A snapshot from DEST as if it had been made here, with the stamps that still hold."""
         there = load(files.get(_SNAPSHOT, b""), self._called, WAYS_OUT)
         self._check_place(there, files.get(_PLACE))
+        keep_there(self._job.state, files.get(_RUNS, b""))
         there = replace(there, target=str(self._job.target))
         if known is not None:
             there = with_stamps_of(there, known)
@@ -292,7 +302,8 @@ class Shared:
         return os.fsencode(os.path.relpath(self._remote.base, self._remote.workdir))
 
     def _files(self, snapshot: DirectorySnapshot) -> dict[str, bytes]:
-        return {_SNAPSHOT: _dumped(snapshot), _PLACE: self._place()}
+        runs = recall_there(self._job.state)
+        return {_SNAPSHOT: _dumped(snapshot), _PLACE: self._place(), _RUNS: runs}
 
     def _note(self, snapshot: DirectorySnapshot) -> None:
         with suppress(OSError):  # then it is fetched again

@@ -53,8 +53,8 @@ class Standing(Struct, frozen=True):
     @property
     def failed(self) -> Sequence[Run]:
         """Those since then."""
-        well = self.success
-        return [run for run in self.runs if well is None or run.n > well.n]
+        last = next((at for at, run in enumerate(reversed(self.runs)) if not run.exit_code), len(self.runs))
+        return self.runs[len(self.runs) - last :]
 
     def age(self, now: float) -> float | None:
         """Seconds since a run went well; None: none ever did."""
@@ -103,15 +103,20 @@ def list_runs(runs: Sequence[Run], now: float) -> Iterator[str]:
     """A line each, the last one first."""
     rows = [
         (
-            f"#{run.n}",
+            f"#{run.n}" if run.n else "-",
             show_time(run.began, now),
             show_duration(run.seconds),
             str(run.exit_code),
-            sum_up_run(run),
+            f"{sum_up_run(run)}{_by(run)}",
         )
         for run in reversed(runs)
     ]
     yield from align([("RUN", "WHEN", "TOOK", "EXIT", "WHAT"), *rows], right=(0, 2, 3))
+
+
+def _by(run: Run) -> str:
+    """Where it was made, if that was not here."""
+    return f" (by {show_name(run.by)[:_WIDE]})" if run.by else ""
 
 
 def describe_run(run: Run, deeds: Sequence[Deed], more: int, now: float) -> Iterator[str]:
@@ -175,7 +180,8 @@ def describe_standing(standing: Standing, now: float) -> Iterator[str]:
         rows.append(("last run", "never"))
     else:
         took = f"{show_time(last.began, now)}, {show_duration(last.seconds)}, exit code {last.exit_code}"
-        rows.append(("last run", f"#{last.n}, {took}: {sum_up_run(last)}"))
+        number = f"#{last.n}, " if last.n else ""
+        rows.append(("last run", f"{number}{took}: {sum_up_run(last)}{_by(last)}"))
     if last is not None and last.exit_code:
         failed = standing.failed
         what = "1 run" if len(failed) == 1 else f"{len(failed):,} runs"
@@ -229,7 +235,8 @@ def standing_document(standing: Standing, now: float, *, too_old: bool) -> Mappi
 def run_document(run: Run, deeds: tuple[Sequence[Deed], int] | None = None) -> Mapping[str, Any]:
     """What ``--json`` has of one run; ``deeds``: with all it did, and how much more."""
     body: dict[str, Any] = {
-        "run": run.n,
+        "run": run.n or None,
+        "by": run.by or None,
         "began": run.began,
         "duration_s": run.seconds,
         "status": run.status,

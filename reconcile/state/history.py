@@ -19,8 +19,9 @@ from contextlib import contextmanager, suppress
 from types import MappingProxyType
 
 from msgspec import Struct, ValidationError, convert, to_builtins
+from msgspec.structs import replace
 
-from reconcile.core.job import Ending
+from reconcile.core.job import Ending, Result
 from reconcile.core.model import Action, Kind, Op
 from reconcile.state.private import open_ours
 
@@ -57,6 +58,7 @@ class Run(Struct, frozen=True, omit_defaults=True):
     message: str = ""  # why it broke off
     source: str = ""
     target: str = ""
+    by: str = ""  # the machine that made it, or where a CI shows it; "": this one
 
 
 class Deed(Struct, frozen=True, omit_defaults=True):
@@ -77,7 +79,8 @@ def note_run(folder: str, ending: Ending) -> None:
     """
     with suppress(OSError), _alone(folder):
         runs = os.path.join(folder, RUNS)
-        run = _describe(ending, _last_number(runs) + 1)
+        run = replace(describe(ending.result, ending.status, ending.exit_code), message=ending.message)
+        run = replace(run, n=_last_number(runs) + 1)
         _append(runs, to_builtins(run))
         if done := ending.result.done:
             deeds = to_builtins([_deed(action) for action in done[:MOST]])
@@ -108,8 +111,9 @@ def read_deeds(folder: str, number: int) -> tuple[list[Deed], int] | None:
     return None
 
 
-def _describe(ending: Ending, number: int) -> Run:
-    result, done = ending.result, ending.result.done
+def describe(result: Result, status: str, exit_code: int) -> Run:
+    """What became of a run, as yet without a number."""
+    done = result.done
     counts: Counter[str] = Counter()
     entries: Counter[str] = Counter()
     made: set[str] = set()
@@ -121,12 +125,12 @@ def _describe(ending: Ending, number: int) -> Run:
         counts[action.op.value] += 1
         entries[action.op.value] += action.entries
     return Run(
-        n=number,
+        n=0,
         v=VERSION,
         began=round(time.time() - result.duration_s, 3),
         seconds=round(result.duration_s, 3),
-        status=ending.status,
-        exit_code=ending.exit_code,
+        status=status,
+        exit_code=exit_code,
         counts=counts,
         entries=entries if entries != counts else _NONE,
         sent=sum(action.bytes for action in done),
@@ -135,7 +139,6 @@ def _describe(ending: Ending, number: int) -> Run:
         kept=result.kept,
         problems=len(result.problems),
         paths=[(problem.path, problem.message) for problem in result.problems[:PROBLEMS]],
-        message=ending.message,
         source=result.source,
         target=result.target,
     )
