@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import threading
@@ -274,7 +275,9 @@ def test_a_server_that_can_not_is_told_with_the_reason(
     assert not (served / "dest").exists()
 
 
-def test_one_command_goes_back(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_command_goes_back(
+    site: Site, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def releases(*flags: str) -> tuple[int, str]:
         code = main(["releases", str(site.dest), *flags])
         said = capsys.readouterr()
@@ -291,6 +294,15 @@ def test_one_command_goes_back(site: Site, capsys: pytest.CaptureFixture[str]) -
     assert releases("--activate", first) == (0, f"current leads to releases/{first} already\n")
     for name in ("next", "../x", "20200101-000000-abcd", ""):
         assert releases("--activate", name)[0] == 4
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reconcile.toml").write_text(
+        f'[jobs.www]\nsource = "{site.source}"\ntarget = "{site.dest}"\n'
+    )
+    assert main(["releases", "www", "--json"]) == 0
+    body = json.loads(capsys.readouterr().out)
+    assert (body["current"], body["releases"]) == (first, [first, second])
+    assert main(["unlock", "www"]) == 0
+    assert capsys.readouterr().out == "nobody holds the lock of job 'www' on the server\n"
     assert site.current == first
     assert not site.bring().connected  # nothing new is to be shown
     build_tree(site.source, {"a.css": "c"})

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec.structs import replace
 
+from reconcile.commands.asked import find_dest
 from reconcile.config import as_shelf, make_flags, make_visit
 from reconcile.core.errors import Exit, Refused
 from reconcile.core.shelf import CURRENT, RELEASES
-from reconcile.options import place_options
+from reconcile.options import dest_options
 from reconcile.phases.release import shelf_of
 from reconcile.remotes import open_remote
 from reconcile.report import make_reporter
@@ -20,29 +22,35 @@ if TYPE_CHECKING:
 
 
 @click.command("releases")
-@place_options
+@dest_options
 @click.option("--activate", "chosen", metavar="ID", help="Show this one: in one request, forwards or back.")
 @click.pass_context
-def command(context: click.Context, /, chosen: str | None, **values: Any) -> int:
+def command(context: click.Context, /, chosen: str | None, as_json: bool, **values: Any) -> int:
     """List the releases in DEST (--publish release), and with --activate show another of them.
 
     \b
       reconcile releases me@host:/srv/www
       reconcile releases me@host:/srv/www --activate ID
-      reconcile releases /srv/www                    a folder here
+      reconcile releases www                   the DEST of a job in reconcile.toml
 
     The next run that has something to bring makes a new one, and shows that.
     """  # noqa: D301 - click takes the \\b for "do not wrap this"
     session: Session = context.obj
-    session.reporter = make_reporter("releases")
+    session.reporter = make_reporter("releases", as_json=as_json)
     session.stop.check()
-    visit = make_visit(make_flags({"source": "", **values}), interactive=session.may_ask())
+    visit = make_visit(
+        make_flags({"source": "", **find_dest(context, values)}), interactive=session.may_ask()
+    )
     target, workdir = as_shelf(visit.target, None)
     visit = replace(visit, target=target, options=replace(visit.options, remote_workdir=workdir))
     remote = open_remote(visit, session.reporter)
     try:
         shelf = shelf_of(remote)
         ids, now = shelf.ids(), shelf.current()
+        if chosen is None and as_json:
+            body = {"version": 1, "status": "ok", "exit_code": int(Exit.OK), "current": now, "releases": ids}
+            click.echo(json.dumps(body))
+            return Exit.OK
         if chosen is None:
             for name in ids:
                 click.echo(f"{name}  {CURRENT}" if name == now else name)
@@ -56,6 +64,10 @@ def command(context: click.Context, /, chosen: str | None, **values: Any) -> int
         if chosen != now:
             shelf.try_out()
             shelf.switch(chosen)
+        if as_json:
+            body = {"version": 1, "status": "ok", "exit_code": int(Exit.OK), "current": chosen, "before": now}
+            click.echo(json.dumps(body))
+            return Exit.OK
         before = f", before to {now}" if now != chosen else " already"
         click.echo(f"{CURRENT} leads to {RELEASES}/{chosen}{before}")
         return Exit.OK

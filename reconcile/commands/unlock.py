@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconcile.apply.turn import describe
+from reconcile.commands.asked import find_dest
 from reconcile.config import check_name, make_flags, make_visit
 from reconcile.core.errors import Exit, Refused
 from reconcile.core.turns import NAMELESS, last_turn, name_end, name_turn, read_holder
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 
 @click.command("unlock")
 @place_options
-@click.option("--job", metavar="NAME", help="The job of that name.  [default: the one that has none]")
+@click.option(
+    "--job",
+    metavar="NAME",
+    help="The job of that name.  [default: DEST, if that names a job, else the one that has none]",
+)
 @click.option("--id", "holder", metavar="ID", help="Of the run that holds it: take it from that one.")
 @click.option("--remote-workdir", metavar="PATH", help="Our folder with DEST.  [default: .reconcile in DEST]")
 @click.pass_context
@@ -32,16 +37,19 @@ def command(context: click.Context, /, job: str | None, holder: str | None, **va
     \b
       reconcile unlock me@host:/srv/www --job www
       reconcile unlock me@host:/srv/www --job www --id ID
-      reconcile unlock s3://bucket/www
+      reconcile unlock www                     the DEST of a job in reconcile.toml
 
     A lock that is not renewed for five minutes needs none of this. A run that is alive does nothing more
     once its lock is taken, and exits with 5. Exits with 5, too, if a lock is held and stays.
     """  # noqa: D301 - click takes the \\b for "do not wrap this"
-    name = NAMELESS if job is None else check_name(job)
     session: Session = context.obj
     session.reporter = make_reporter("unlock")
     session.stop.check()
-    visit = make_visit(make_flags({"source": "", **values}), interactive=session.may_ask())
+    found = find_dest(context, values)
+    if job is None and found["target"] != values["target"]:
+        job = values["target"]
+    name = NAMELESS if job is None else check_name(job)
+    visit = make_visit(make_flags({"source": "", **found}), interactive=session.may_ask())
     remote = open_remote(visit, session.reporter)
     try:
         store = remote.store
