@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 
 from msgspec.structs import replace
@@ -131,6 +132,7 @@ def _looks_alike(entry: Entry, new: Entry) -> bool:
 
 
 _UNPROVEN = "files there have the size of ours, and no time that proves them to be the same"
+_EACH = 10.0  # seconds between two words of how far that is
 _WITHOUT = "--adopt-by size does without"
 
 
@@ -152,14 +154,30 @@ def _same_content(
         if path not in told and (digest := known.recall(path, there[path].tag)) is not None:
             told[path] = digest == new.digest
     unknown = sorted((new.size, path) for path, new in ours.items() if path not in told)
+    total = sum(size for size, _ in unknown)
     if unknown:
-        total = show_bytes(sum(size for size, _ in unknown))
-        say(f"{len(unknown):,} {_UNPROVEN}: they are read back and compared ({total}); {_WITHOUT}")
-    for path, digest in read_digests(remote, [(path, size) for size, path in unknown]):
+        shown = show_bytes(total)
+        say(f"{len(unknown):,} {_UNPROVEN}: they are read back and compared ({shown}); {_WITHOUT}")
+    files = [(path, size) for size, path in unknown]
+    for path, digest in read_digests(remote, files, _tell_progress(total, say)):
         if digest is not None:
             known.note(path, there[path].tag, digest)
             told[path] = digest == ours[path].digest
     return {path: _as_there(ours[path], there[path], remote) for path, same in told.items() if same}
+
+
+def _tell_progress(total: int, say: Callable[[str], None]) -> Callable[[int, str], None]:
+    """Told how many bytes have come, it says now and then how many of all that is."""
+    read, due = 0, time.monotonic() + _EACH
+
+    def tell(count: int, path: str) -> None:  # noqa: ARG001 - as it is told
+        nonlocal read, due
+        read += count
+        if (now := time.monotonic()) >= due:
+            due = now + _EACH
+            say(f"{show_bytes(read)} of {show_bytes(total)} read back")
+
+    return tell
 
 
 def _foresee_same(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, cast
 import pytest
 from msgspec.structs import replace
 
+from reconcile.apply import adopt
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import ConnectionLost, Refused, UsageError
 from reconcile.core.job import Job, Reporter, Result
@@ -161,6 +163,13 @@ def site(flags: Flags, source: Path, dest: Path) -> Flags:
     build_tree(source, {"a": File("a", mtime=OLD), "d": {"a": File("a", mtime=OLD)}, "was-dir": "file"})
     build_tree(dest, THEIRS)
     return replace(flags, exclude=("*.log",))
+
+
+def test_who_waits_is_told_how_far_it_is(site: Flags, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adopt, "_EACH", 0.0)
+    heard = Heard()
+    run(make_job(replace(site, adopt_existing=True, times="ignore")), heard)
+    assert any(re.fullmatch(r"([1-9].*) of \1 read back", said) for said in heard.said)
 
 
 def test_orphans_are_listed_and_stay(site: Flags, dest: Path) -> None:
