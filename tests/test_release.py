@@ -304,7 +304,9 @@ def test_one_command_goes_back(
     assert main(["unlock", "www"]) == 0
     assert capsys.readouterr().out == "nobody holds the lock of job 'www' on the server\n"
     assert site.current == first
-    assert not site.bring().connected  # nothing new is to be shown
+    ran = site.bring()
+    assert not ran.connected  # nothing new is to be shown
+    assert ran.target == str(site.dest)
     build_tree(site.source, {"a.css": "c"})
     site.bring()
     assert site.current == site.releases[-1]

@@ -54,7 +54,7 @@ def run(job: Job) -> Result:
 
 def _account(job: Job, reporter: LogReporter, do: Callable[[], Result]) -> Result:
     """Have it told how it ended, and raise what it raises."""
-    reporter.about(job.source, str(job.target))
+    reporter.about(job.source, job.dest)
     try:
         result = do()
     except BaseException as error:

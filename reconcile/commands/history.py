@@ -86,7 +86,7 @@ def _document(jobs: Sequence[Job], count: int, number: int | None) -> dict[str, 
             )
             for run in chosen
         ]
-        about = {"job": job.name or None, "source": job.source, "target": str(job.target)}
+        about = {"job": job.name or None, "source": job.source, "target": job.dest}
         told.append({**about, "runs": documents})
     return {"version": 1, "status": "ok", "exit_code": int(Exit.OK), "jobs": told}
 

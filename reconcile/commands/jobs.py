@@ -75,7 +75,7 @@ def _find_rows(context: click.Context, config: str | None) -> Iterator[_Row]:
                 continue
             folder = folder_of(job)
             told.add(folder)
-            yield _row(asked.name, job.source, str(job.target), folder)
+            yield _row(asked.name, job.source, job.dest, folder)
     try:
         known = list(find_known(default_state_base()))
     except UsageError:  # a user without a home

@@ -38,11 +38,7 @@ def saver(context: click.Context, path: str, values: Mapping[str, Any]) -> Calla
 
     def save(job: Job, result: Result) -> None:
         flags = {name: value for name, value in values.items() if name in SHAPING}
-        names = (
-            (job.source, job.named or str(job.target))
-            if is_pair(context.params["names"])
-            else (values["job"],)
-        )
+        names = (job.source, job.dest) if is_pair(context.params["names"]) else (values["job"],)
         reviewed = Reviewed(*result.footing, list(result.plan.actions))
         save_plan(path, Saved(names, flags, reviewed))
 

@@ -149,7 +149,7 @@ def begin_job(context: click.Context, command: str, values: Mapping[str, Any]) -
     if telling["events"]:
         tell_events(telling["events"], flags.get("job") or "", reporter)
     job = make_job(make_flags(flags), interactive=session.may_ask())
-    reporter.about(job.source, str(job.target))
+    reporter.about(job.source, job.dest)
     if not has_snapshot(job.state) and (hint := scheme_of(job.target).doubt(flags["target"])) is not None:
         reporter.say(hint)
     return job, reporter

@@ -97,7 +97,7 @@ def _find_standings(
                 there, runs = _look_there(context, job, values)
         except Unreachable as error:
             there = (str(error),)
-        standing = _stand(job.name, job.source, str(job.target), folder, runs)
+        standing = _stand(job.name, job.source, job.dest, folder, runs)
         standings.append(replace(standing, there=there))
     return standings
 
@@ -141,7 +141,7 @@ def _look_there(
 
     session: Session = context.obj
     session.reporter = reporter = make_reporter("status", as_json=values["as_json"])
-    reporter.about(job.source, str(job.target))
+    reporter.about(job.source, job.dest)
     job = replace(job, state=folder_of(job))
     told = []
     try:

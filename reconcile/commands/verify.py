@@ -113,7 +113,7 @@ def _mend(
 def _introduce(session: Session, job: Job, command: str, **how: bool) -> Recorder:
     """Somebody who tells of what follows the check: errors, too, from then on."""
     session.reporter = reporter = make_reporter(command, stdout=session.out, stderr=session.err, **how)
-    reporter.about(job.source, str(job.target))
+    reporter.about(job.source, job.dest)
     return reporter
 
 

@@ -110,7 +110,7 @@ class _Watch:
         self._session.ending = True  # between runs nothing is under way: a signal is only noted
         self._open()
         for each in self._watched:
-            self._say(each, f"watching {show_name(each.job.source)} → {show_name(str(each.job.target))}")
+            self._say(each, f"watching {show_name(each.job.source)} → {show_name(each.job.dest)}")
         try:
             while not self._stop.requested:
                 self._see()

@@ -189,6 +189,11 @@ class Job(Struct, frozen=True):
     exact: bool = False  # read all that is to be sent before the plan is made: it says what that holds
 
     @property
+    def dest(self) -> str:
+        """DEST as people know it."""
+        return self.named or str(self.target)
+
+    @property
     def scope(self) -> Collection[str] | None:
         """The paths at and below which a run looks; None: everywhere."""
         if self.reviewed is None:

@@ -148,7 +148,7 @@ class Held(Struct, eq=False):
         return Result(
             command=command,
             source=self.job.source,
-            target=str(self.job.target),
+            target=self.job.dest,
             plan=plan,
             ended=self.tally.ended,
             problems=problems,

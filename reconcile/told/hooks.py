@@ -47,7 +47,7 @@ class Companion:
         self._facts = {
             "JOB": job.name,
             "SOURCE": job.source,
-            "TARGET": str(job.target),
+            "TARGET": job.dest,
             "STATE": job.state,
         }
         self._job = job
