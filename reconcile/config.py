@@ -96,6 +96,7 @@ class Flags(Struct, frozen=True):
     allow_mass_delete: bool = False
     on_drift: str = _DEFAULTS.on_drift
     keep: str = "ever"
+    trash: str = "none"
     refresh: bool = _DEFAULTS.refresh
     on_stale: str = _DEFAULTS.on_stale
     check_mark: bool = _DEFAULTS.check_mark
@@ -201,6 +202,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             allow_mass_delete=flags.allow_mass_delete,
             on_drift=OnDrift(flags.on_drift),
             keep=_age(flags.keep),
+            trash=_trash(flags.trash, release),
             refresh=flags.refresh,
             on_stale=OnStale(flags.on_stale),
             check_mark=flags.check_mark,
@@ -393,6 +395,18 @@ def _age(text: str) -> float | None:
     match = re.fullmatch(_AGE, text)
     if match is None:
         _refuse("--keep takes an age in hours, days or weeks, such as 12h, 30d or 8w, or 'ever'")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _trash(text: str, release: Release | None) -> float | None:
+    """Seconds; None: nothing is kept."""
+    if text == "none":
+        return None
+    match = re.fullmatch(_AGE, text)
+    if match is None:
+        _refuse("--trash takes an age in hours, days or weeks, such as 12h, 30d or 8w, or 'none'")
+    if release is not None:
+        _refuse("--trash goes with no --publish release: the releases of before are there (--keep-releases)")
     return int(match[1]) * _UNITS[match[2]]
 
 

@@ -207,6 +207,13 @@ _OPTIONS = [
         help="Purge what is kept in the trash there once it is older than 12h, 30d or 8w, say.",
     ),
     click.option(
+        "--trash",
+        metavar="AGE",
+        default="none",
+        show_default=True,
+        help="Keep there for so long what is deleted or replaced: 30d, 12h or 8w, say; see 'trash'.",
+    ),
+    click.option(
         "--refresh",
         is_flag=True,
         help="List DEST first, and bring again what is no longer there as it was left.",

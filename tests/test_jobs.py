@@ -341,7 +341,10 @@ def test_init_writes_what_was_typed_and_it_runs(project: Path, cli: Cli) -> None
         "reconcile: next: reconcile plan a\n"
     )
     text = (project / "reconcile.toml").read_text()
-    assert '[jobs.a]\nsource = "a"\ntarget = "./out"\nmirror = true\nexclude = ["$${x}"]\n' in text
+    assert (
+        '[jobs.a]\nsource = "a"\ntarget = "./out"\ntrash = "30d"\nmirror = true\nexclude = ["$${x}"]\n'
+        in text
+    )
     assert '\nexclude_from = ["./list"]\n' in text
     assert (project / ".gitignore").read_text() == "/out\nsnapshots/\n"
     assert cli("run")[0] == 0
@@ -387,7 +390,7 @@ def test_init_asks_on_a_terminal_and_shows_the_first_plan(project: Path) -> None
     assert b"a.txt" in said
     assert b"reconcile run photos" in said
     text = (project / "reconcile.toml").read_text()
-    assert '[jobs.photos]\nsource = "a"\ntarget = "./out"\nmirror = true\n' in text
+    assert '[jobs.photos]\nsource = "a"\ntarget = "./out"\ntrash = "30d"\nmirror = true\n' in text
     assert not (project / "out").exists()
 
 

@@ -16,6 +16,7 @@ NAMES = (
     "jobs",
     "status",
     "history",
+    "trash",
     "schedule",
     "doctor",
     "releases",

@@ -17,17 +17,19 @@ from reconcile.commands.help import Grouped
 from reconcile.commands.run import begin_job, finish_job
 from reconcile.config import check_name, make_flags, make_job
 from reconcile.core.errors import Exit, UsageError
+from reconcile.core.job import Job
 from reconcile.home import absolute, expand_option
 from reconcile.jobs.file import NAME, show_path, users_file
 from reconcile.jobs.settings import WORDS, is_path, settings_of
 from reconcile.jobs.writing import add_job, ignore_snapshots, spell, spell_path, spell_text
 from reconcile.options import job_options
-from reconcile.remotes import parse_target
+from reconcile.remotes import FORGETFUL, parse_target, scheme_of
 
 if TYPE_CHECKING:
     from reconcile.process import Session
 
 # For what a browser shows: git's own and the like is no part of it, and everybody may read what is.
+_TRASH = "30d"  # where that can be had
 _SITE: Mapping[str, Any] = {"default_excludes": True, "chmod": "D755,F644", "times": "ignore"}
 
 
@@ -75,7 +77,7 @@ def command(context: click.Context, /, name: str | None, site: bool, user: bool,
         name,
         spell_text(spell_path(source, folder, plain=True)),
         spell_text(spell_path(target, folder) if is_here else target),
-        {**_profile(site), **dict(_spelled(context, values, folder))},
+        {**_profile(job, values, site=site), **dict(_spelled(context, values, folder))},
     )
     say(f"wrote [jobs.{name}] to {show_path(path)}", values)
     if not user and (ignore := ignore_snapshots(folder)) is not None:
@@ -129,9 +131,14 @@ def _slug(source: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "-", os.path.basename(source)).strip("-")[:40] or "all"
 
 
-def _profile(site: bool) -> dict[str, str]:
+def _profile(job: Job, values: Mapping[str, Any], *, site: bool) -> dict[str, str]:
+    """What a new job says unless told otherwise."""
     known = settings_of(find_command("run"))
-    return {key: spell(value) for key, value in _SITE.items() if site and key in known}
+    has_trash = scheme_of(job.target).recall_caps(job, FORGETFUL).trash and values["publish"] != "release"
+    said: dict[str, Any] = {"trash": _TRASH} if has_trash else {}
+    if site:
+        said |= _SITE
+    return {key: spell(value) for key, value in said.items() if key in known}
 
 
 def _spelled(context: click.Context, values: Mapping[str, Any], folder: str) -> Iterator[tuple[str, str]]:

@@ -136,6 +136,7 @@ class Options(Struct, frozen=True):
     allow_mass_delete: bool = False
     on_drift: OnDrift = OnDrift.BACKUP
     keep: float | None = None  # seconds after which what is kept in the trash goes; None: never
+    trash: float | None = None  # seconds for which what is ours stays that is deleted or replaced; None: none
     refresh: bool = False  # walk the remote first, and drop what is not as we left it
     again: frozenset[str] = frozenset()  # with it, these whatever they look like: they hold something else
     on_stale: OnStale = OnStale.REFRESH

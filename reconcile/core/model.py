@@ -505,6 +505,7 @@ class Caps(Struct, frozen=True):
     rename: bool = True
     replace: bool = True  # what takes the place of a file does so in one step
     copy: bool = False  # without anything being sent
+    trash: bool = True  # what is deleted or replaced there can be kept for a while
     fsync: bool = False  # it brings files to its disk where it is asked to
 
 

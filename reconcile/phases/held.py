@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from reconcile.apply.connection import Connect, Retrying
 from reconcile.apply.paced import pace
 from reconcile.core.caps import as_kept, note_lacks
-from reconcile.core.errors import ReconcileError, Unreachable, amend
+from reconcile.core.errors import ReconcileError, Unreachable, UsageError, amend
 from reconcile.core.filters import Filter
 from reconcile.core.growing import note_grown
 from reconcile.core.guard import count_kept
@@ -177,6 +177,10 @@ def hold(job: Job, reporter: Reporter, connect: Connect | None, stop: Stop, *, k
         job = replace(job, state=stack.enter_context(borrow_copy(job.state)))
     scheme, memo = scheme_of(job.target), Memo(job.state, keeps=keeps)
     opener, caps, asked = scheme.make_opener(), scheme.recall_caps(job, memo), job.options
+    if asked.trash is not None and not caps.trash:
+        raise UsageError(
+            "--trash can't be had where DEST is a bucket: turn on versioning there. Nothing was done."
+        )
     job = replace(job, options=as_kept(asked, caps))
     remote = Retrying(job, pace(reporter, asked.limit_rate, stop), connect or opener, stop, memo)
     held = Held(job, reporter, remote, stop, opener, caps, asked, stack=stack)

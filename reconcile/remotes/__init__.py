@@ -12,6 +12,8 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
+from msgspec import Struct
+
 from reconcile.core.job import Job, Own, Reporter, Stop, Target
 from reconcile.core.model import (
     Action,
@@ -312,6 +314,47 @@ class Shelving(Protocol):
     @property
     def shelf(self) -> Shelf:
         """Of the job whose tree is DEST/releases/next."""
+
+
+class Binned(Struct, frozen=True):
+    """What a run has left in the trash for a while."""
+
+    name: str
+    count: int  # things; a directory is one
+    since: int  # when it ended, in seconds of the clock there
+
+
+class Back(Struct, frozen=True):
+    """What became of something that was to come back from the trash."""
+
+    path: str  # where it was
+    place: str = ""  # where it is now: beside that, where something is by now
+    problem: str = ""  # why it is in the trash still
+
+
+class Bin(Protocol):
+    """What a job has deleted or replaced at DEST, as long as it lies in the trash (``--trash``). Runs are
+    called by names of ``runs``."""
+
+    def runs(self) -> list[Binned]:
+        """Those that have something there, the oldest first."""
+
+    def walk(self, name: str) -> Iterator[tuple[str, Seen]]:
+        """All that one has there, by the paths at which it was, parents first."""
+
+    def bring_back(self, name: str, paths: Sequence[str]) -> Iterator[Back]:
+        """Put it, or what of it was at or below ``paths``, where it was; what is there by now stays."""
+
+    def empty(self, name: str) -> bool:
+        """Remove all of it for good. False: something could not be removed."""
+
+
+@runtime_checkable
+class Binning(Protocol):
+    """A remote whose trash can be looked into."""
+
+    def bin(self, lineage: str) -> Bin:
+        """Of the job of this lineage."""
 
 
 class Opener(Protocol):

@@ -80,10 +80,15 @@ def deployed(tmp_path_factory: pytest.TempPathFactory, runner: Runner) -> Iterat
 
 
 END = ("--publish", "end")
+TRASH = ("--trash", "30d")
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize("flags", [(), MIRROR, (*END, *MIRROR)], ids=["kept", "mirrored", "at the end"])
+@pytest.mark.parametrize(
+    "flags",
+    [(), MIRROR, (*END, *MIRROR), (*MIRROR, *TRASH), (*END, *MIRROR, *TRASH)],
+    ids=["kept", "mirrored", "at the end", "with a trash", "with a trash at the end"],
+)
 def test_a_reader_misses_nothing_after_any_request(
     deployed: Deployed, tally: Counter[str], flags: tuple[str, ...], part: int
 ) -> None:
@@ -103,9 +108,22 @@ def test_a_reader_misses_nothing_after_any_request(
         assert versions(deployed.dest) == {"2"}
         if flags:
             assert_same_tree(deployed.source, deployed.dest)
+        if TRASH[0] in flags:
+            old = {
+                path.name: path.read_bytes()
+                for path in deployed.dest.rglob("trash/old/**/*")
+                if path.is_file()
+            }
+            before = deployed.saved / "dest"
+            for path in ("css/style-1.css", "js/app.js", "page/about.html", "index.html"):
+                assert old[path.rpartition("/")[2]] == (before / path).read_bytes()
         again = deployed.run(*flags)
         assert (again.code, again.counts) == (0, {})
-        assert all(is_mark(path.name) for path in deployed.dest.glob(".reconcile/*/*"))
+        names = {path.name for path in deployed.dest.glob(".reconcile/*/*")}
+        told = {
+            name.rpartition(".")[0] for name in names if ".old-" in name
+        }  # runs with something in the trash
+        assert all(is_mark(name) or name in told or name.rpartition(".")[0] in told for name in names)
 
     for at in spread(count, SAMPLE, part):
         failures.attempt(f"kill {at}", attempt)

@@ -43,7 +43,7 @@ from reconcile.source.files import Source, SourceError, digest_of
 from tests.support.memory import MemoryStore
 
 FORMS, TAKES = "mem://bucket", frozenset[str]()
-CAPS = Caps(dirs=False, links=False, modes=False, times=False, rename=False)
+CAPS = Caps(dirs=False, links=False, modes=False, times=False, rename=False, trash=False)
 doubt, folders, load = plain.doubt, plain.folders, plain.load
 may_open_early, own_files = plain.may_open_early, plain.own_files
 KEPT = f"{OURS}trash/kept"

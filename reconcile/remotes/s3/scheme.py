@@ -36,7 +36,16 @@ TAKES = frozenset(
         "storage_class",
     }
 )
-CAPS = Caps(dirs=False, empty_dirs=True, links=False, modes=False, times=False, rename=False, copy=True)
+CAPS = Caps(
+    dirs=False,
+    empty_dirs=True,
+    links=False,
+    modes=False,
+    times=False,
+    rename=False,
+    copy=True,
+    trash=False,
+)
 
 own_files, doubt = plain.own_files, plain.doubt  # keys are where boto3 finds them
 

@@ -14,7 +14,7 @@ from reconcile.core.model import Action, Entry, Kind, Outcome, Problem
 from reconcile.core.paths import parent
 from reconcile.remotes.tree.disks import kept_on, note_elsewhere
 from reconcile.remotes.tree.failure import explain
-from reconcile.remotes.tree.layout import inside
+from reconcile.remotes.tree.layout import KEPT, OLD, inside
 from reconcile.remotes.tree.link import look, rename
 from reconcile.remotes.tree.site import Site, absent, act, describe, drift, kind_of
 from reconcile.remotes.tree.steps import Recipe
@@ -44,6 +44,7 @@ class Way(Enum):
     FREE = auto()  # nothing
     OURS = auto()  # what may go: ours, or to be overwritten
     KEEP = auto()  # what goes to the kept part of the trash first
+    RETIRE = auto()  # what is ours and goes to the part that has an age
 
 
 def meet(site: Site, action: Action, there: Attrs, old: Entry | None) -> Recipe[Way | Outcome]:
@@ -63,6 +64,11 @@ def meet(site: Site, action: Action, there: Attrs, old: Entry | None) -> Recipe[
 
 def clear(site: Site, action: Action, way: Way) -> Recipe[Problem | None]:
     """Make the action's path free."""
+    if way is Way.RETIRE:
+        retired = yield from retire(site, action.path)
+        if isinstance(retired, Problem):
+            return retired
+        way = retired
     if way is Way.KEEP:
         kept = yield from keep(site, action.path)
         return kept if isinstance(kept, Problem) else None
@@ -82,7 +88,7 @@ def keep(site: Site, path: str, *, leave: bool = False, source: bytes | None = N
     """
     source = source or site.layout.at(path)
     if not site.memory.is_elsewhere(parent(path)):
-        kept = site.layout.run + b"/trash/kept"
+        kept = site.layout.run + b"/" + KEPT
         yield from _make_trash(site)
         yield from _make_kept(site, kept, path)
         status = yield from _keep_in(site, kept, path, source, leave=leave)
@@ -103,6 +109,34 @@ def keep(site: Site, path: str, *, leave: bool = False, source: bytes | None = N
         "until somebody removes it"
     )
     return status
+
+
+def ours_to_go(site: Site) -> Way:
+    """What becomes of what is ours and goes."""
+    return Way.OURS if site.options.trash is None else Way.RETIRE
+
+
+def retire(site: Site, path: str, *, leave: bool = False) -> Recipe[Way | Problem]:
+    """Bring what is ours to the part of the trash that has an age.
+
+    FREE: it was moved there. OURS: it may go for good, as it has a second name there (only with ``leave``),
+    or lies on another file system, from which no rename leads there.
+    """
+    if not site.memory.is_elsewhere(parent(path)):
+        old = site.layout.run + b"/" + OLD
+        yield from _make_trash(site)
+        yield from _make_kept(site, old, path)
+        status = yield from _keep_in(site, old, path, site.layout.at(path), leave=leave)
+        if not isinstance(status, Status):
+            site.memory.retired += 1
+            return status
+        if status.code not in UNCLEAR or not (yield from note_elsewhere(site, path)):
+            return (yield from explain(site, path, _KEEPING, status))
+    site.warn_once(
+        "what is deleted or replaced on another file system of the remote goes for good: no rename leads "
+        "from there to the trash"
+    )
+    return Way.OURS
 
 
 def _keep_in(site: Site, kept: bytes, path: str, source: bytes, *, leave: bool) -> Recipe[Way | Status]:

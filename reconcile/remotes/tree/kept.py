@@ -1,8 +1,8 @@
-"""The part of the trash that outlives its run: how much is in it, who is told, and when it goes.
+"""The parts of the trash that outlive their run: how much is in them, who is told, and when it goes.
 
-A run that kept something leaves an empty directory beside its own, ``<run>.kept-<count>``.
-So the listing of the job's folder, which is made anyway, tells of all that is kept, and
-nothing of a run that has ended is looked into any more.
+A run that kept something leaves an empty directory beside its own, ``<run>.kept-<count>``, and one that
+retired something of ours ``<run>.old-<count>``. So the listing of the job's folder, which is made anyway,
+tells of all that is there, and nothing of a run that has ended is looked into any more.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from msgspec import Struct, field
 
 from reconcile.core.model import Kind
 from reconcile.remotes.tree.driver import Driver
+from reconcile.remotes.tree.layout import KEPT, OLD
 from reconcile.remotes.tree.listing import Listing, list_directory
 from reconcile.remotes.tree.purge import purge
 from reconcile.remotes.tree.site import Site, kind_of
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import Mkdir, Rmdir, Verb
 
-_MARK = re.compile(rb"(.+)\.kept-([0-9]+)")
+_MARK = re.compile(rb"(.+)\.(kept|old)-([0-9]+)")
 
 
 class KeptRun(Struct, frozen=True):
@@ -34,12 +35,21 @@ class KeptRun(Struct, frozen=True):
     mark: bytes
 
 
+class Left(Struct, frozen=True):
+    """How many things a run has left in its folder."""
+
+    folder: bytes
+    kept: int
+    old: int
+
+
 class Kept(Struct, eq=False):
     """All that is kept of a job's, as far as it is known."""
 
     runs: list[KeptRun] = field(default_factory=list)
+    old: list[KeptRun] = field(default_factory=list)  # what was ours, and has an age
     orphans: list[bytes] = field(default_factory=list)  # marks of what somebody has removed
-    untold: list[tuple[bytes, int]] = field(default_factory=list)  # runs that did not come to tell it
+    untold: list[Left] = field(default_factory=list)  # runs that did not come to tell it
 
 
 def read_notes(ours: bytes, listing: Listing) -> Kept:
@@ -51,7 +61,8 @@ def read_notes(ours: bytes, listing: Listing) -> Kept:
             continue
         mark = ours + b"/" + name
         if match[1] in names:
-            kept.runs.append(KeptRun(ours + b"/" + match[1], int(match[2]), attrs.mtime, mark))
+            of_its_kind = kept.runs if match[2] == b"kept" else kept.old
+            of_its_kind.append(KeptRun(ours + b"/" + match[1], int(match[3]), attrs.mtime, mark))
         else:
             kept.orphans.append(mark)
     return kept
@@ -62,11 +73,12 @@ def is_note(name: str) -> bool:
     return _MARK.fullmatch(os.fsencode(name)) is not None
 
 
-def count_kept(site: Site, folder: bytes) -> Recipe[tuple[bytes, int | None]]:
-    """How many things a run has kept; None: nothing of it is left."""
+def count_kept(site: Site, folder: bytes) -> Recipe[Left | None]:
+    """How many things a run has left; None: nothing."""
     kept: Listing
-    kept, left = yield [list_directory(site, folder + path) for path in (b"/trash/kept", b"/left")]
-    return folder, len(kept.names) if kept.names or left.names else None
+    kept, old, left = yield [list_directory(site, folder + b"/" + path) for path in (KEPT, OLD, b"left")]
+    found = Left(folder, len(kept.names), len(old.names))
+    return found if kept.names or old.names or left.names else None
 
 
 def settle_kept(driver: Driver, site: Site, kept: Kept) -> Iterator[bytes]:
@@ -74,12 +86,21 @@ def settle_kept(driver: Driver, site: Site, kept: Kept) -> Iterator[bytes]:
 
     Returns folders that could not be removed.
     """
-    expired = list(_expired(site, kept.runs))
-    yield from _purge(driver, site, expired)
-    ended = [*kept.untold, *([(site.layout.run, site.memory.keeps)] if site.memory.keeps else [])]
-    if added := [(folder, count) for folder, count in ended if count]:
+    ended = [*kept.untold, Left(site.layout.run, site.memory.keeps, site.memory.retired)]
+    expired = list(_expired(site, kept.runs, site.options.keep))
+    yield from _purge(driver, site, expired, KEPT)
+    if added := [(left.folder, left.kept) for left in ended if left.kept]:
         site.warn(_tell(site, added, [run for run in kept.runs if run not in expired and run.count]))
-    marks = [Mkdir(b"%b.kept-%d" % one, 0o700) for one in ended]
+    expired = list(_expired(site, kept.old, site.options.trash))
+    yield from _purge(driver, site, expired, OLD)
+    if retired := sum(left.old for left in ended):
+        site.say(_tell_old(retired, [run for run in kept.old if run not in expired]))
+    marks = [
+        Mkdir(b"%b.%b-%d" % (left.folder, kind, count), 0o700)
+        for left in ended
+        for kind, count in ((b"kept", left.kept), (b"old", left.old))
+        if count or (kind == b"kept" and not left.old and left in kept.untold)
+    ]
     orphans = [Rmdir(mark) for mark in kept.orphans]
     if marks or orphans:
         driver.call(_send([*marks, *orphans]))
@@ -89,19 +110,28 @@ def _send(requests: list[Verb]) -> Recipe[None]:
     yield requests  # what fails is done by a later run
 
 
-def _expired(site: Site, runs: Iterable[KeptRun]) -> Iterator[KeptRun]:
-    age = site.options.keep
+def _expired(site: Site, runs: Iterable[KeptRun], age: float | None) -> Iterator[KeptRun]:
     if age is not None and site.memory.now is not None:
         yield from (run for run in runs if run.since + age < site.memory.now)
 
 
-def _purge(driver: Driver, site: Site, runs: list[KeptRun]) -> Iterator[bytes]:
-    """What was moved aside and found no place (``left``) stays: it was in nobody's way."""
+def _purge(driver: Driver, site: Site, runs: list[KeptRun], part: bytes) -> Iterator[bytes]:
+    """What was moved aside and found no place (``left``) stays: it was in nobody's way. So does the other
+    part of the trash."""
     for run in runs:
-        stuck = purge(driver, site, [run.folder + b"/trash"])
+        stuck = purge(driver, site, [run.folder + b"/" + part])
         yield from stuck
         if not stuck:
-            driver.call(_send([Rmdir(run.folder), Rmdir(run.mark)]))
+            driver.call(_send([Rmdir(run.folder + b"/trash"), Rmdir(run.folder), Rmdir(run.mark)]))
+
+
+def _tell_old(retired: int, before: list[KeptRun]) -> str:
+    things = "1 thing that was" if retired == 1 else f"{retired:,} things that were"
+    text = f"{things} deleted or replaced went to the trash there ('reconcile trash')"
+    if before:
+        day = time.strftime("%Y-%m-%d", time.gmtime(min(run.since for run in before)))
+        text += f", which has {retired + sum(run.count for run in before):,} since {day}"
+    return text
 
 
 def _tell(site: Site, added: list[tuple[bytes, int]], before: list[KeptRun]) -> str:

@@ -15,6 +15,8 @@ from reconcile.core.paths import parent
 
 STAGING = b"staging"  # the run's folder for what is on its way
 STORE = b"store"  # beside the jobs' folders: what outlives runs and is everybody's
+KEPT = b"trash/kept"  # in the run's folder: what made room, and may be an only copy, or is not ours
+OLD = b"trash/old"  # and what was ours and has an age (--trash)
 PARKING = os.fsencode(PARKED[len(OURS) :])  # and for what makes way for others
 
 

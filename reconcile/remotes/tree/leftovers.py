@@ -14,13 +14,13 @@ from reconcile.core.marks import is_mark
 from reconcile.core.model import PARKED, Kind, Problem, Reason, Stage
 from reconcile.core.units import show_some
 from reconcile.remotes.tree.driver import Driver
-from reconcile.remotes.tree.kept import Kept, count_kept, is_note
-from reconcile.remotes.tree.layout import PARKING, STAGING, STORE, inside
+from reconcile.remotes.tree.kept import Kept, Left, count_kept, is_note
+from reconcile.remotes.tree.layout import KEPT, OLD, PARKING, STAGING, STORE, inside
 from reconcile.remotes.tree.link import rename
 from reconcile.remotes.tree.listing import TOGETHER, Listing, list_directory
 from reconcile.remotes.tree.mark import job_folder, shown
 from reconcile.remotes.tree.memory import Discarded
-from reconcile.remotes.tree.purge import empty_blindly, empty_trash, purge
+from reconcile.remotes.tree.purge import STAYING, empty_blindly, empty_trash, purge
 from reconcile.remotes.tree.rescue import find_staged
 from reconcile.remotes.tree.run_folder import TRASH, make_run_folder
 from reconcile.remotes.tree.site import Site, absent, act, kind_of
@@ -71,7 +71,7 @@ def fence(driver: Driver, site: Site, ours: bytes, run: str, listing: Listing, k
     Requests of a dead client that still wait in the server then fail, and publish
     nothing. RACE: those for mkdir, setstat and moves of whole directories don't.
     """
-    known = {each.folder for each in kept.runs}
+    known = {each.folder for each in (*kept.runs, *kept.old)}
     folders = {
         ours + b"/" + os.fsencode(name): attrs.mtime
         for name, attrs in listing.names
@@ -79,8 +79,8 @@ def fence(driver: Driver, site: Site, ours: bytes, run: str, listing: Listing, k
     }
     unknown = folders.keys() - known
     looked_at = driver.run((_ended_well(site, folder) for folder in unknown), TOGETHER // 4)
-    kept.untold += [(folder, count) for folder, count in looked_at if count is not None]
-    ended = known | {folder for folder, _ in kept.untold}
+    kept.untold += [left for left in looked_at if left is not None]
+    ended = known | {left.folder for left in kept.untold}
     fenced: list[bytes] = []
     before: list[bytes] = []
     for folder in folders.keys() - ended:
@@ -117,16 +117,18 @@ def _is_as_made(site: Site, folder: bytes) -> Recipe[tuple[bytes, bool]]:
     return folder, all(kind_of(attrs) is Kind.DIR for _, attrs in listing.names)
 
 
-def _ended_well(site: Site, folder: bytes) -> Recipe[tuple[bytes, int | None]]:
-    """How many things a run's folder keeps, if it holds nothing else than what is left on purpose."""
+def _ended_well(site: Site, folder: bytes) -> Recipe[Left | None]:
+    """What a run's folder keeps, if it holds nothing else than what is left on purpose."""
     inside = (folder, folder + b"/" + TRASH)
-    parts, trash, (_, count) = yield [
+    parts, trash, left = yield [
         *(list_directory(site, path) for path in inside),
         count_kept(site, folder),
     ]
-    nothing_more = _names(parts) <= {"trash", "left"} and _names(trash) <= {"kept"}
-    has_kept = count or "trash" not in _names(parts)
-    return folder, count if nothing_more and has_kept else None
+    nothing_more = _names(parts) <= {"trash", "left"} and _names(trash) <= {*STAYING}
+    if left is None or not nothing_more or ("trash" in _names(parts) and not (left.kept or left.old)):
+        return None
+    found: Left = left
+    return found
 
 
 def _names(listing: Listing) -> set[str]:
@@ -169,7 +171,7 @@ def clear_run(
         if site.memory.elsewhere
         else []
     )
-    driver.call(_is_removed_empty(folder, {*vain, b"trash/kept", TRASH}, []))
+    driver.call(_is_removed_empty(folder, {*vain, KEPT, OLD, TRASH}, []))
     if PARKING in parts:
         parked = folder + b"/" + PARKING
         status = driver.call(act(Rmdir(parked)))

@@ -27,7 +27,7 @@ from reconcile.remotes.tree.carry import (
     move_apart,
     note_staying,
 )
-from reconcile.remotes.tree.drift import NO_REPLACE, Way, clear, keep, meet
+from reconcile.remotes.tree.drift import NO_REPLACE, Way, clear, keep, meet, ours_to_go, retire
 from reconcile.remotes.tree.failure import explain, not_sent
 from reconcile.remotes.tree.layout import PARKING
 from reconcile.remotes.tree.link import intended, look, make_room, matches, rename
@@ -143,7 +143,7 @@ def _way_to_move(site: Site, action: Action, there: Attrs | Status) -> Recipe[Wa
     is_dir = action.new.kind is Kind.DIR
     old = None if is_dir else action.old  # a directory is moved only to where nothing is
     if old is not None and (yield from matches(site, site.layout.at(action.path), there, old)):
-        way: Way | Outcome = Way.KEEP if action.keep else Way.OURS
+        way: Way | Outcome = Way.KEEP if action.keep else ours_to_go(site)
     else:
         way = yield from meet(site, action, there, action.old)
     if isinstance(way, Outcome):
@@ -151,8 +151,9 @@ def _way_to_move(site: Site, action: Action, there: Attrs | Status) -> Recipe[Wa
     if is_dir:
         failed = yield from clear(site, action, way)
         return Outcome(action, problem=failed) if failed is not None else Way.FREE
-    if way is Way.KEEP:
-        kept = yield from keep(site, action.path, leave=True)
+    if way in (Way.KEEP, Way.RETIRE):
+        bring = keep if way is Way.KEEP else retire
+        kept = yield from bring(site, action.path, leave=True)
         return Outcome(action, problem=kept) if isinstance(kept, Problem) else kept
     return way
 

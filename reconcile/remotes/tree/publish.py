@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Outcome, Problem, Reason
 from reconcile.core.paths import parent
 from reconcile.remotes.tree.disks import note_elsewhere
-from reconcile.remotes.tree.drift import NO_REPLACE, Way, clear, keep, meet
+from reconcile.remotes.tree.drift import NO_REPLACE, Way, clear, keep, meet, ours_to_go, retire
 from reconcile.remotes.tree.failure import explain
 from reconcile.remotes.tree.layout import STAGING
 from reconcile.remotes.tree.link import intended, look, make_room, matches, symlink
@@ -55,7 +55,7 @@ def judge(site: Site, action: Action, there: Attrs | Status) -> Recipe[Way | Out
         return Outcome(action, problem=(yield from explain(site, action.path, "look at the target", there)))
     path = site.layout.at(action.path)
     if action.old is not None and (yield from matches(site, path, there, action.old)):
-        return Way.KEEP if action.keep else Way.OURS
+        return Way.KEEP if action.keep else ours_to_go(site)
     if (yield from intended(site, path, there, action.new)):
         return (yield from done_already(site, action, there, action.new.digest))
     return (yield from meet(site, action, there, action.old))
@@ -85,8 +85,9 @@ def publish(
     target = site.layout.at(action.path)
     status: Status
     effects: dict[str, Entry | None] = {}
-    if way is Way.KEEP:
-        kept = yield from keep(site, action.path, leave=True)
+    if way in (Way.KEEP, Way.RETIRE):
+        bring = keep if way is Way.KEEP else retire
+        kept = yield from bring(site, action.path, leave=True)
         if isinstance(kept, Problem):
             return Published(Outcome(action, problem=kept))
         way = kept

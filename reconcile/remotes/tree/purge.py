@@ -22,7 +22,7 @@ from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.trash import owner_of
 from reconcile.remotes.tree.verbs import OK, Code, Remove, Rename, Rmdir, Set, Status, Verb
 
-KEPT = "kept"  # the part of a trash that outlives its run
+STAYING = "kept", "old"  # the parts of a trash that outlive its run
 OURS = b"ours-"  # begins the name of what a run could not purge, and has seen to be its own
 ROUNDS = 3  # looks at a trash into which somebody goes on writing
 MOST_UNSEEN = 1 << 16  # names of ours that are tried where a directory is not shown for what is in it
@@ -159,7 +159,7 @@ def _sort_out(
     folders: list[_Found] = []
     strangers: list[tuple[bytes, str]] = []
     for name, attrs in listing.names:
-        if found.whole is None and name == KEPT:
+        if found.whole is None and name in STAYING:
             continue
         where = inside(found.where, name)
         whole, inner = found.whole, f"{found.inner}/{name}".lstrip("/")

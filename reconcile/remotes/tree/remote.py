@@ -47,6 +47,7 @@ from reconcile.source.files import Source
 
 if TYPE_CHECKING:
     from reconcile.core.checkup import Fact
+    from reconcile.remotes.tree.bin import TreeBin
 
 
 class TreeRemote:
@@ -101,6 +102,12 @@ class TreeRemote:
         """See ``Shelving``."""
         return TreeShelf(self._driver, self._site)
 
+    def bin(self, lineage: str) -> TreeBin:
+        """See ``Binning``."""
+        from reconcile.remotes.tree.bin import TreeBin  # late: no run needs it
+
+        return TreeBin(self._driver, self._site, lineage)
+
     @property
     def base(self) -> str:
         """DEST, links resolved."""
@@ -121,7 +128,8 @@ class TreeRemote:
         before: Iterable[Action] = (),
     ) -> None:
         """The first write: DEST, and our folder in it. See ``workdir``."""
-        site, parts = self._site, parts_for(plan.actions)
+        site = self._site
+        parts = parts_for(plan.actions, retires=site.options.trash is not None)
         site.memory.twins = plan.twins
         self._kept = make_workdir(self._driver, site, footing, run, parts, resume=resume, before=before)
         for question in site.later:

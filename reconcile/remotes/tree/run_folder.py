@@ -28,9 +28,11 @@ def make_parts(site: Site, actions: Iterable[Action]) -> Recipe[None]:
     return make_run_folder(site, parts_for(actions))
 
 
-def parts_for(actions: Iterable[Action]) -> set[bytes]:
-    """The folders in the run's that ``actions`` need."""
-    kinds = {(action.op, action.keep, action.parks) for action in actions}
+def parts_for(actions: Iterable[Action], *, retires: bool = False) -> set[bytes]:
+    """The folders in the run's that ``actions`` need; ``retires``: what they replace goes to the trash."""
+    kinds = {
+        (action.op, action.keep or (retires and action.old is not None), action.parks) for action in actions
+    }
     return {part for op, keep, parks in kinds for part in _parts_for(op, keep=keep, parks=parks)}
 
 

@@ -110,7 +110,7 @@ def make_workdir(
     cleared = (clear_run(driver, site, folder, PARTS, ours_there) for folder in dead)
     site.memory.stuck = list(chain.from_iterable(cleared))
     counted = driver.run((count_kept(site, folder) for folder in dead), TOGETHER)
-    kept.untold += [(folder, count) for folder, count in counted if count is not None]
+    kept.untold += [left for left in counted if left is not None]
     return kept
 
 
@@ -184,7 +184,7 @@ def _bring_along(
         )
         return listing
     names = {name for name, _ in listing.names}
-    ended = {name.rpartition(".kept-")[0] for name in names if is_note(name)}
+    ended = {name.rpartition(".")[0] for name in names if is_note(name)}
     if not all(name in ended or is_mark(name) or is_note(name) for name in names):
         raise Refused(
             f"Our folder on the remote is in {shown(place)}, where an earlier run has left something, and "

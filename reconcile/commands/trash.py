@@ -1,0 +1,218 @@
+"""``trash``: what runs have deleted or replaced, and how it is had back."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconcile.commands.help import Grouped
+from reconcile.commands.look import find_jobs
+from reconcile.config import read_time
+from reconcile.core.errors import Exit, Refused, UsageError
+from reconcile.core.job import Job
+from reconcile.core.model import Kind, Seen
+from reconcile.core.units import show_bytes
+from reconcile.options import job_options
+from reconcile.phases.trash import open_bin
+from reconcile.remotes import Bin
+from reconcile.report import make_reporter
+from reconcile.report.past import align, show_time
+from reconcile.report.words import show_name
+
+if TYPE_CHECKING:
+    from reconcile.process import Session
+
+
+@click.group("trash", invoke_without_command=True)
+@click.pass_context
+def command(context: click.Context) -> None:
+    """Look at what runs have deleted or replaced (--trash AGE), and have it back.
+
+    \b
+      reconcile trash ls photos           the runs that have something there
+      reconcile trash show photos RUN     what one has
+      reconcile trash restore photos RUN 2024/img.jpg
+    """  # noqa: D301 - click takes the \\b for "do not wrap this"
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+        context.exit(Exit.USAGE)
+
+
+@command.command("ls", cls=Grouped)
+@job_options
+@click.pass_context
+def ls(context: click.Context, /, **values: Any) -> int:
+    """List the runs that have something in the trash.
+
+    \b
+      reconcile trash ls                           of all jobs
+      reconcile trash ls photos                    of one
+      reconcile trash ls ~/photos nas:photos
+    """  # noqa: D301 - click takes the \\b for "do not wrap this"
+    told = []
+    for job in find_jobs(context, values):
+        with _opened(context, job, values, changes=False) as bin_there:
+            runs = bin_there.runs()
+        told.append(
+            {**_about(job), "runs": [{"run": r.name, "count": r.count, "since": r.since} for r in runs]}
+        )
+        if not values["as_json"]:
+            now = time.time()
+            rows = [(run.name, show_time(run.since, now), f"{run.count:,}") for run in reversed(runs)]
+            lines = (
+                [*align([("RUN", "ENDED", "THINGS"), *rows], right=(2,))] if rows else ["nothing is there"]
+            )
+            for line in [f"{job.name}:", *lines] if job.name else lines:
+                click.echo(line)
+    return _end(values, jobs=told)
+
+
+@command.command("show", cls=Grouped)
+@job_options
+@click.pass_context
+def show(context: click.Context, /, **values: Any) -> int:
+    """Show what a run has in the trash, by the paths at which it was.
+
+    \b
+      reconcile trash show photos RUN
+      reconcile trash show photos RUN --json
+      reconcile trash show ~/photos nas:photos RUN
+    """  # noqa: D301 - click takes the \\b for "do not wrap this"
+    job, run, rest = _split(context, values)
+    if rest:
+        raise UsageError("show takes one run")
+    with _opened(context, job, values, changes=False) as bin_there:
+        found = [*bin_there.walk(_known(bin_there, run))]
+    if not values["as_json"]:
+        rows = [_row(path, seen) for path, seen in found]
+        for line in align(rows, right=(0,)) if rows else ["nothing is there"]:
+            click.echo(line)
+    entries = [
+        {"path": path, "kind": str(seen.kind), "size": seen.size, "mtime": seen.mtime} for path, seen in found
+    ]
+    return _end(values, **_about(job), run=run, entries=entries)
+
+
+@command.command("restore", cls=Grouped)
+@job_options
+@click.pass_context
+def restore(context: click.Context, /, **values: Any) -> int:
+    """Put back on DEST what a run has deleted or replaced, or what of it was at or below the paths.
+
+    \b
+      reconcile trash restore photos RUN 2024/img.jpg
+      reconcile trash restore photos RUN           all of it
+      reconcile trash restore ~/photos nas:photos RUN 2024
+
+    Nothing that is there by now is replaced: then it comes beside that, as PATH.from-RUN. SRC is not
+    touched, and later runs leave what came back alone.
+    """  # noqa: D301 - click takes the \\b for "do not wrap this"
+    job, run, paths = _split(context, values)
+    paths = [path.rstrip("/") for path in paths]
+    for path in paths:
+        if not path or path.startswith("/") or {".", ".."} & {*path.split("/")}:
+            raise UsageError(f"{path!r} is no path from DEST on")
+    with _opened(context, job, values, changes=True) as bin_there:
+        back = sorted(bin_there.bring_back(_known(bin_there, run), paths), key=lambda each: each.path)
+    failed = [each for each in back if each.problem]
+    if not values["as_json"]:
+        for each in back:
+            if not each.problem:
+                beside = f" → {show_name(each.place)}" if each.place != each.path else ""
+                click.echo(f"back: {show_name(each.path)}{beside}")
+        for each in failed:
+            click.echo(f"reconcile: problem: {show_name(each.path)} {show_name(each.problem)}", err=True)
+    restored = [{"path": each.path, "place": each.place} for each in back if not each.problem]
+    problems = [{"path": each.path, "message": each.problem} for each in failed]
+    code = Exit.PROBLEMS if failed else Exit.OK
+    return _end(values, code, **_about(job), run=run, restored=restored, problems=problems)
+
+
+@command.command("empty", cls=Grouped)
+@click.option("--older-than", metavar="AGE", help="What has been there for longer: 30d, 12h or 8w, say.")
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@job_options
+@click.pass_context
+def empty(context: click.Context, /, older_than: str | None, yes: bool, **values: Any) -> int:
+    """Remove for good what the runs of a job have in the trash.
+
+    \b
+      reconcile trash empty photos
+      reconcile trash empty photos --older-than 30d
+      reconcile trash empty photos --yes
+
+    What others wrote and a run has moved aside is not part of it: see --keep.
+    """  # noqa: D301 - click takes the \\b for "do not wrap this"
+    (job,) = _one(find_jobs(context, values))
+    age = None if older_than is None else read_time(older_than, "--older-than")
+    session: Session = context.obj
+    with _opened(context, job, values, changes=True) as bin_there:
+        now = time.time()
+        runs = [run for run in bin_there.runs() if age is None or run.since + age < now]
+        count = sum(run.count for run in runs)
+        if runs and not yes:
+            if values["as_json"] or not session.may_ask():
+                raise Refused("Nothing was done: there is nobody to ask. Add --yes to have it done.")
+            click.confirm(f"reconcile: {count:,} things go for good; do it?", err=True, abort=True)
+        gone = [run for run in runs if bin_there.empty(run.name)]
+    if not values["as_json"]:
+        click.echo(f"{sum(run.count for run in gone):,} things of {len(gone):,} runs are gone for good")
+    code = Exit.OK if len(gone) == len(runs) else Exit.PROBLEMS
+    return _end(values, code, **_about(job), removed=[run.name for run in gone])
+
+
+def _opened(
+    context: click.Context, job: Job, values: dict[str, Any], *, changes: bool
+) -> AbstractContextManager[Bin]:
+    session: Session = context.obj
+    session.reporter = make_reporter("trash", as_json=values["as_json"])
+    session.reporter.about(job.source, job.dest)
+    session.stop.check()
+    return open_bin(job, session.reporter, session.stop, changes=changes)
+
+
+def _split(context: click.Context, values: dict[str, Any]) -> tuple[Job, str, Sequence[str]]:
+    """The job, the run, and the paths that are named after it."""
+    names: Sequence[str] = values["names"]
+    count = 2 if len(names) > 1 and ("/" in names[1] or ":" in names[1]) else 1
+    if len(names) <= count:
+        raise UsageError("name the job, or SRC and DEST, and then the run, as 'reconcile trash ls' shows it")
+    (job,) = _one(find_jobs(context, {**values, "names": tuple(names[:count])}))
+    return job, names[count], names[count + 1 :]
+
+
+def _one(jobs: Sequence[Job]) -> Sequence[Job]:
+    if len(jobs) != 1:
+        raise UsageError("name one job")
+    return jobs
+
+
+def _known(bin_there: Bin, run: str) -> str:
+    runs = [each.name for each in bin_there.runs()]
+    if run not in runs:
+        raise UsageError(
+            f"no run {run!r} has anything in the trash; 'reconcile trash ls' shows those that do"
+        )
+    return run
+
+
+def _row(path: str, seen: Seen) -> tuple[str, str]:
+    slash = "/" if seen.kind is Kind.DIR else ""
+    link = f" → {show_name(seen.link)}" if seen.link is not None else ""
+    return show_bytes(seen.size) if seen.kind is Kind.FILE else "", f"{show_name(path)}{slash}{link}"
+
+
+def _about(job: Job) -> dict[str, Any]:
+    return {"job": job.name or None, "source": job.source, "target": job.dest}
+
+
+def _end(values: dict[str, Any], code: Exit = Exit.OK, **body: Any) -> int:
+    if values["as_json"]:
+        status = "ok" if code is Exit.OK else "problems"
+        click.echo(json.dumps({"version": 1, "status": status, "exit_code": int(code), **body}))
+    return code
