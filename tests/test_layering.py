@@ -59,6 +59,7 @@ MEETING = (
 THIRD_PARTIES = {
     "boto3": {"remotes.s3.open"},
     "botocore": {"remotes.s3.open", "remotes.s3.quick", "remotes.s3.service"},
+    "urllib3": {"remotes.s3.quick"},  # whose connections botocore's are
     "paramiko": {"remotes.ssh", "serve"},
     "cryptography": {"remotes.ssh", "serve"},
     "msgpack": {"source.fork", "state"},

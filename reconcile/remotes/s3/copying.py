@@ -27,9 +27,7 @@ def copy(site: Site, source: str, shown: Shown, key: str, headers: Mapping[str, 
     """
     if shown.size > MOST:
         return _copy_in_parts(site, source, shown, key, headers)
-    reply = site.service.ask(
-        "copy_object", Key=key, CopySource=_place(site, source), **_same(shown), **headers
-    )
+    reply = site.service.copy(key, source, **_same(shown), **headers)
     result = reply.get("CopyObjectResult", {})
     if "ETag" not in result:
         return head(site.service, key) or tags.written(shown.size, result)

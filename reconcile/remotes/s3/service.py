@@ -32,6 +32,7 @@ from reconcile.remotes.s3.quick import Quick
 from reconcile.remotes.words import one_line
 
 PATIENCE = 8  # times that we wait because a server asks for it, beyond botocore's own
+ELSEWHERE = "it sends us elsewhere, and elsewhere again"
 LONGEST = 30.0  # seconds of such a wait
 _NO_KEYS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
 
@@ -70,16 +71,31 @@ class Service:
 
     def put(self, key: str, body: bytes, **wanted: Any) -> Mapping[str, Any]:
         """The request of which there are most. See ``ask``."""
-        if self._quick is not None and self._was_in and self._slow_until < time.monotonic():
-            self.check()
-            reply = self._quick.put(key, body, wanted)
-            if reply is not None:
-                self._count(reply, body)
-                return reply
+        if (quick := self._may_be_quick()) is not None and (
+            reply := quick.put(key, body, wanted)
+        ) is not None:
+            self._count(reply, body)
+            return reply
         reply = self.ask("put_object", Key=key, Body=body, **wanted)
         if "ETag" not in reply:
             raise Failing(f"{self.where}: the answer to a PUT does not say what is there now")
         return reply
+
+    def copy(self, key: str, source: str, **wanted: Any) -> Mapping[str, Any]:
+        """Another key's content to this one, by the server. See ``ask``."""
+        quick, place = self._may_be_quick(), f"{self.bucket}/{source}"
+        if quick is not None and (reply := quick.copy(key, place, wanted)) is not None:
+            self._count(reply, b"")
+            return reply
+        origin = {"Bucket": self.bucket, "Key": source}
+        return self.ask("copy_object", Key=key, CopySource=origin, **wanted)
+
+    def _may_be_quick(self) -> Quick | None:
+        """Not before the server has let us in, and not while it asks to slow down."""
+        if self._quick is None or not self._was_in or self._slow_until >= time.monotonic():
+            return None
+        self.check()
+        return self._quick
 
     def ask(self, operation: str, **wanted: Any) -> Mapping[str, Any]:
         """One request of boto3's client, by its name, to our bucket.
@@ -107,13 +123,15 @@ class Service:
                     "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a --profile."
                 ) from None
             except BotoCoreError as error:
+                if isinstance(error.kwargs.get("error"), RecursionError):  # met while it was sending
+                    raise self.no_s3(ELSEWHERE) from None
                 raise self._lost(one_line(str(error))) from None
             except OSError as error:
                 raise self._lost(one_line(str(error))) from None
             except ResponseParserError as error:
                 raise self._lost(f"what it answers is no S3: {one_line(str(error))}") from None
             except RecursionError:  # botocore, after one redirection that names no region
-                raise self.no_s3("it sends us elsewhere, and elsewhere again") from None
+                raise self.no_s3(ELSEWHERE) from None
             self._count(reply, body)
             self._was_in = True
             return reply

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import io
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from hashlib import sha256
+from urllib.parse import urljoin
 
 import boto3  # type: ignore[import-untyped]
 import pytest
+from botocore.auth import S3SigV4Auth  # type: ignore[import-untyped]
+from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
+from botocore.credentials import Credentials  # type: ignore[import-untyped]
 
 from reconcile.remotes.s3.failure import Refusal
 from reconcile.remotes.s3.headers import Headers
-from reconcile.remotes.s3.quick import MOST, Quick, make_quick
+from reconcile.remotes.s3.quick import MOST, Quick, make_quick, read_answer
 from reconcile.remotes.s3.service import Service
 from reconcile.remotes.s3.settings import Settings, read_rules
 from reconcile.remotes.s3.upload import checksums
@@ -95,3 +103,134 @@ def test_a_cut_costs_one_more_request(proxy: Faulty, when: str) -> None:
     assert service.put(key, b"content")["ETag"]
     assert proxy.kinds() == ["PutObject"] * 2
     assert service.read(key, 0, 99) == b"content"
+
+
+def test_a_copy_is_the_same_by_both_ways(proxy: Faulty) -> None:
+    client, server = proxy.server.client(), proxy.server
+    source, told = f"{uuid.uuid4().hex}/{ODD.replace('&', '').replace('+', '')}", []
+    shape = {"ContentType": "text/x", "Metadata": {"mtime": "1.5"}}
+    etag = client.put_object(Bucket=server.bucket, Key=source, Body=b"content", **shape)["ETag"]
+    for way in ("quick", "client"):
+        key = f"{uuid.uuid4().hex}/{ODD}"
+        wanted = {"MetadataDirective": "COPY", "CopySourceIfMatch": etag}
+        quick = quick_of(server) if way == "quick" else None
+        service = Service(client, server.bucket, "here", quick)
+        service.ask("list_objects_v2", Prefix="none")
+        proxy.arm()
+        assert service.copy(key, source, **wanted)["CopyObjectResult"]["ETag"] == etag
+        assert proxy.kinds() == ["CopyObject"]
+        shown = client.head_object(Bucket=server.bucket, Key=key)
+        told.append([shown[name] for name in ("ETag", "ContentType", "ContentLength", "Metadata")])
+    assert told[0] == told[1]
+    with pytest.raises(Refusal) as refused:
+        service.copy(key, f"{source}-none", MetadataDirective="COPY")
+    assert refused.value.is_absent
+
+
+@pytest.mark.parametrize("token", [None, "a token/+="])
+@pytest.mark.parametrize(
+    "base",
+    [
+        "https://bucket.s3.eu-north-1.amazonaws.com/",
+        "https://one.example:443/bucket/",
+        "http://one.example:9000/at/bucket/",
+        "http://[::1]/bucket/",
+    ],
+)
+def test_it_signs_as_botocore_does(monkeypatch: pytest.MonkeyPatch, token: str | None, base: str) -> None:
+    asked: list[tuple[str, dict[str, str]]] = []
+
+    class Lines:
+        """No connection at all."""
+
+        def _get_conn(self) -> None:
+            raise OSError
+
+    credentials = Credentials("AKID", "secret/+", token)
+    quick, body = Quick(Lines(), credentials, "eu-north-1", base), b"content"
+    sign = quick._sign
+
+    def note(path: str, headers: dict[str, str], body: bytes) -> None:
+        sign(path, headers, body)
+        asked.append((path, dict(headers)))
+
+    monkeypatch.setattr(quick, "_sign", note)
+    wanted = {"CacheControl": "a  b", "ContentType": "text/x", "IfNoneMatch": "*", "Metadata": {"Mode": "1"}}
+    assert quick.put(ODD, body, {**wanted, **checksums(body)}) is None
+    ((path, headers),) = asked
+    ours = {"authorization", "host", "user-agent", "accept-encoding", "x-amz-security-token"}
+    given = {name: value for name, value in headers.items() if name not in ours}
+    request = AWSRequest("PUT", urljoin(base, path), headers=given)
+    request.data = body
+    when = datetime.strptime(f"{headers['x-amz-date']}+0000", "%Y%m%dT%H%M%SZ%z")
+    assert abs(when.timestamp() - time.time()) < 60
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: when)
+    S3SigV4Auth(credentials.get_frozen_credentials(), "s3", "eu-north-1").add_auth(request)
+    assert headers["authorization"] == request.headers["Authorization"]
+    assert headers["x-amz-content-sha256"] == sha256(body).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("value", "why"), [("max-age=1\r\nx-amz-acl: public-read", "a line more"), ("ü", "no ASCII")]
+)
+def test_no_header_says_more_than_it_should(proxy: Faulty, value: str, why: str) -> None:
+    proxy.arm()
+    assert quick_of(proxy.server).put("k", b"", {"CacheControl": value}) is None, why
+    assert proxy.kinds() == []
+
+
+HEAD = b'HTTP/1.1 200 OK\r\nETag: "e"\r\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "body", "is_last"),
+    [
+        (HEAD + b"Content-Length: 0\r\n\r\n", b"", False),
+        (HEAD + b"content-length:3\r\nConnection: close\r\n\r\nabc", b"abc", True),
+        (HEAD + b"\r\nabc", b"abc", True),
+        (
+            HEAD + b"Transfer-Encoding: chunked\r\n\r\n2;x=y\r\nab\r\n1\r\nc\r\n0\r\nT: t\r\n\r\n",
+            b"abc",
+            False,
+        ),
+        (HEAD.replace(b"1.1", b"1.0") + b"Content-Length: 1\r\n\r\na", b"a", True),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD, b"", True),
+    ],
+)
+def test_answers_are_read_to_their_end(text: bytes, body: bytes, is_last: bool) -> None:
+    answer = read_answer(io.BytesIO(text))
+    assert (answer.body, answer.is_last) == (body, is_last)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"SSH-2.0-x\r\n",
+        HEAD,
+        HEAD + b"Content-Length: 5\r\n\r\nabc",
+        HEAD + b"Content-Length: -1\r\n\r\n",
+        HEAD + b"Content-Length: 99999999999\r\n\r\n",
+        HEAD + b"no header\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nabc",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n-5\r\nabc",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nabc\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n",
+        HEAD + b"x: y\r\n" * 200 + b"\r\n",
+    ],
+)
+def test_what_is_no_answer_is_told(text: bytes) -> None:
+    with pytest.raises((ValueError, OSError)):
+        read_answer(io.BytesIO(text))
+
+
+def test_a_copy_that_fails_after_it_was_begun_is_asked_again(proxy: Faulty) -> None:
+    """S3 says 200 at once, and in its body that it went wrong."""
+    server, key = proxy.server, uuid.uuid4().hex
+    service = Service(server.client(), server.bucket, "here", quick_of(server))
+    service.ask("put_object", Key=key, Body=b"content")
+    proxy.arm(Fault("answer", kind="CopyObject", status=200, code="InternalError"))
+    assert service.copy(f"{key}-2", key)["CopyObjectResult"]["ETag"]
+    assert proxy.kinds() == ["CopyObject"] * 2
+    assert service.read(f"{key}-2", 0, 99) == b"content"
