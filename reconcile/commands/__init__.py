@@ -17,6 +17,8 @@ NAMES = (
     "status",
     "history",
     "trash",
+    "snapshot",
+    "forget",
     "schedule",
     "doctor",
     "releases",
