@@ -37,7 +37,7 @@ def command(context: click.Context, /, yes: bool, **values: Any) -> int:
       reconcile forget ~/photos nas:photos
       reconcile forget photos --yes
 
-    A job that runs again begins as a new one, which finds DEST full: that takes --adopt-existing, once. A
+    A job that runs again is a new one, and --adopt-existing tells it that DEST holds something already. A
     state that lies at DEST stays there. Takes the flags of run.
     """  # noqa: D301 - click takes the \\b for "do not wrap this"
     jobs = find_jobs(context, values)
