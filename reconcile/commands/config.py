@@ -12,6 +12,7 @@ import click
 from reconcile.commands import find_command
 from reconcile.commands.asked import Asked, find_asked
 from reconcile.commands.help import Grouped
+from reconcile.commands.look import end_of
 from reconcile.core.errors import Exit
 from reconcile.jobs.settings import settings_of
 from reconcile.jobs.writing import spell
@@ -36,9 +37,7 @@ def command(context: click.Context) -> None:
       reconcile config show photos              of one
       reconcile config show photos --mirror     and with a flag
     """  # noqa: D301 - click takes the \\b for "do not wrap this"
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help())
-        context.exit(Exit.USAGE)
+    end_of(context)
 
 
 @command.command("show", cls=Grouped)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from reconcile.commands.look import find_jobs, folder_of
+from reconcile.commands.look import about, find_jobs, folder_of
 from reconcile.core.errors import Exit, UsageError
 from reconcile.core.job import Job
 from reconcile.options import job_options
@@ -86,8 +86,7 @@ def _document(jobs: Sequence[Job], count: int, number: int | None) -> dict[str, 
             )
             for run in chosen
         ]
-        about = {"job": job.name or None, "source": job.source, "target": job.dest}
-        told.append({**about, "runs": documents})
+        told.append({**about(job), "runs": documents})
     return {"version": 1, "status": "ok", "exit_code": int(Exit.OK), "jobs": told}
 
 

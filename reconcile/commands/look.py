@@ -9,6 +9,7 @@ import click
 
 from reconcile.commands.asked import find_asked
 from reconcile.config import make_flags, make_job
+from reconcile.core.errors import Exit
 from reconcile.core.job import Job
 from reconcile.told import TELLING
 
@@ -23,6 +24,18 @@ def find_jobs(context: click.Context, values: Mapping[str, Any]) -> list[Job]:
 def folder_of(job: Job) -> str:
     """Where its state is now: also if a run would take it over from elsewhere."""
     return job.former or job.state
+
+
+def about(job: Job) -> dict[str, Any]:
+    """Which it is, for a document."""
+    return {"job": job.name or None, "source": job.source, "target": job.dest}
+
+
+def end_of(group: click.Context) -> None:
+    """What a group of commands says where none of them is named."""
+    if group.invoked_subcommand is None:
+        click.echo(group.get_help())
+        group.exit(Exit.USAGE)
 
 
 def without_telling(values: Mapping[str, Any]) -> Mapping[str, Any]:

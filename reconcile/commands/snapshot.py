@@ -11,7 +11,7 @@ import click
 from msgspec.structs import replace
 
 from reconcile.commands.help import Grouped
-from reconcile.commands.look import find_jobs, folder_of
+from reconcile.commands.look import about, end_of, find_jobs, folder_of
 from reconcile.core.chosen import is_in_scope
 from reconcile.core.errors import Exit, Refused
 from reconcile.core.job import Job
@@ -36,9 +36,7 @@ def command(context: click.Context) -> None:
       reconcile snapshot ls photos                 all of it
       reconcile snapshot ls photos --only 2024     what is in there
     """  # noqa: D301 - click takes the \\b for "do not wrap this"
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help())
-        context.exit(Exit.USAGE)
+    end_of(context)
 
 
 @command.command("ls", cls=Grouped)
@@ -59,7 +57,7 @@ def ls(context: click.Context, /, **values: Any) -> int:
     for job in find_jobs(context, values):
         known = _recall(job)
         found = [(path, entry) for path, entry in sorted(known.walk()) if is_in_scope(path, job.scope)]
-        documents.append({**_about(job), "entries": [_document(path, entry) for path, entry in found]})
+        documents.append({**about(job), "entries": [_document(path, entry) for path, entry in found]})
         if not values["as_json"]:
             if job.name and len(values["names"]) != 1:
                 click.echo(f"{job.name}:")
@@ -86,7 +84,7 @@ def show(context: click.Context, /, **values: Any) -> int:
     for job in find_jobs(context, values):
         known = _recall(job)
         body = _sum_up(job, known)
-        documents.append({**_about(job), **body})
+        documents.append({**about(job), **body})
         if not values["as_json"]:
             for line in _lines(job, body):
                 click.echo(line)
@@ -175,10 +173,6 @@ def _document(path: str, entry: Entry) -> dict[str, Any]:
         "foreign": entry.foreign,
         "excluded": entry.excluded,
     }
-
-
-def _about(job: Job) -> dict[str, Any]:
-    return {"job": job.name or None, "source": job.source, "target": job.dest}
 
 
 def _end(values: Mapping[str, Any], jobs: list[dict[str, Any]]) -> int:

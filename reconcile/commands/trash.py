@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconcile.commands.help import Grouped
-from reconcile.commands.look import find_jobs
+from reconcile.commands.look import about, end_of, find_jobs
 from reconcile.config import read_time
 from reconcile.core.errors import Exit, Refused, UsageError
 from reconcile.core.job import Job
@@ -38,9 +38,7 @@ def command(context: click.Context) -> None:
       reconcile trash show photos RUN     what one has
       reconcile trash restore photos RUN 2024/img.jpg
     """  # noqa: D301 - click takes the \\b for "do not wrap this"
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help())
-        context.exit(Exit.USAGE)
+    end_of(context)
 
 
 @command.command("ls", cls=Grouped)
@@ -59,7 +57,7 @@ def ls(context: click.Context, /, **values: Any) -> int:
         with _opened(context, job, values, changes=False) as bin_there:
             runs = bin_there.runs()
         told.append(
-            {**_about(job), "runs": [{"run": r.name, "count": r.count, "since": r.since} for r in runs]}
+            {**about(job), "runs": [{"run": r.name, "count": r.count, "since": r.since} for r in runs]}
         )
         if not values["as_json"]:
             now = time.time()
@@ -95,7 +93,7 @@ def show(context: click.Context, /, **values: Any) -> int:
     entries = [
         {"path": path, "kind": str(seen.kind), "size": seen.size, "mtime": seen.mtime} for path, seen in found
     ]
-    return _end(values, **_about(job), run=run, entries=entries)
+    return _end(values, **about(job), run=run, entries=entries)
 
 
 @command.command("restore", cls=Grouped)
@@ -130,7 +128,7 @@ def restore(context: click.Context, /, **values: Any) -> int:
     restored = [{"path": each.path, "place": each.place} for each in back if not each.problem]
     problems = [{"path": each.path, "message": each.problem} for each in failed]
     code = Exit.PROBLEMS if failed else Exit.OK
-    return _end(values, code, **_about(job), run=run, restored=restored, problems=problems)
+    return _end(values, code, **about(job), run=run, restored=restored, problems=problems)
 
 
 @command.command("empty", cls=Grouped)
@@ -163,7 +161,7 @@ def empty(context: click.Context, /, older_than: str | None, yes: bool, **values
     if not values["as_json"]:
         click.echo(f"{sum(run.count for run in gone):,} things of {len(gone):,} runs are gone for good")
     code = Exit.OK if len(gone) == len(runs) else Exit.PROBLEMS
-    return _end(values, code, **_about(job), removed=[run.name for run in gone])
+    return _end(values, code, **about(job), removed=[run.name for run in gone])
 
 
 def _opened(
@@ -205,10 +203,6 @@ def _row(path: str, seen: Seen) -> tuple[str, str]:
     slash = "/" if seen.kind is Kind.DIR else ""
     link = f" → {show_name(seen.link)}" if seen.link is not None else ""
     return show_bytes(seen.size) if seen.kind is Kind.FILE else "", f"{show_name(path)}{slash}{link}"
-
-
-def _about(job: Job) -> dict[str, Any]:
-    return {"job": job.name or None, "source": job.source, "target": job.dest}
 
 
 def _end(values: dict[str, Any], code: Exit = Exit.OK, **body: Any) -> int:
