@@ -167,9 +167,7 @@ def _part(
         if known is not None and _is_same(known, data):
             return {"PartNumber": number, "ETag": known["ETag"], **_checksums(known)}
         sums = checksums(data)
-        reply = site.service.ask(
-            "upload_part", Key=upload.key, UploadId=upload.id, PartNumber=number, Body=data, **sums
-        )
+        reply = site.service.put_part(upload.key, upload.id, number, data, **sums)
         if (failed := unlike(action.path, reply, sums["ChecksumCRC32"])) is not None:
             return Outcome(action, problem=failed)
         site.sent(len(data), action.path)

@@ -5,6 +5,7 @@ What may live here: what the client is told before its first request. Nothing is
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
@@ -52,6 +53,8 @@ def _make_client(boto3: Any, bucket: Bucket, settings: Settings, patience: float
     )
     try:
         session = boto3.session.Session(profile_name=settings.profile, region_name=settings.region)
+        parsers = session._session.get_component("response_parser_factory")  # as the AWS CLI tells it, too
+        parsers.set_parser_defaults(timestamp_parser=read_time)
         region = session.region_name or "us-east-1"  # which AWS corrects, and others don't heed
         client = session.client("s3", region_name=region, endpoint_url=bucket.endpoint or None, config=asked)
         if session.get_credentials() is None:
@@ -70,6 +73,15 @@ def _make_client(boto3: Any, bucket: Bucket, settings: Settings, patience: float
 def _needs_path(bucket: Bucket) -> bool:
     """Whether the bucket's name can't be the beginning of a host's: by number, or with capitals."""
     return bucket.bucket != bucket.bucket.lower() or "_" in bucket.bucket
+
+
+def read_time(text: Any) -> Any:
+    """One of each item of a listing: botocore's own way takes longer than all else that is done with it."""
+    try:
+        when = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return import_module("botocore.utils").parse_timestamp(text)
+    return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
 
 
 def _add_md5(params: dict[str, Any], **_: object) -> None:

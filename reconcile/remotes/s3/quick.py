@@ -22,11 +22,12 @@ from msgspec import Struct
 from urllib3.exceptions import HTTPError
 
 MOST = 20  # answers in a row that are none, before it is given up: of a bucket in another region, say
-TOGETHER = 64 << 10  # bytes of content that go out in one piece with what is before it
+TOGETHER = 64 << 10  # bytes of content that go out in one piece, the first with what is before it
 LONGEST = 1 << 20  # bytes of an answer, or of a line of it
 MOST_LINES = 100  # of its headers
 _NORMAL = (404, 412)  # a condition that is not met is no sign of anything
 _PORTS = {"http": 80, "https": 443}
+NONE: Mapping[str, str] = {}
 _ETAG = re.compile(rb"<ETag>([^<]+)</ETag>")
 _HEADERS = {
     "ACL": "x-amz-acl",
@@ -74,17 +75,20 @@ class Quick:
 
     def put(self, key: str, body: bytes, wanted: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """What the client would answer. None: it has to be asked."""
-        answer = self._ask(key, body, wanted)
-        if answer is None or "etag" not in answer.headers:
-            return None
-        reply = {"ETag": answer.headers["etag"], "ResponseMetadata": answer.about}
-        if (checksum := answer.headers.get("x-amz-checksum-crc32")) is not None:
-            reply["ChecksumCRC32"] = checksum
-        return reply
+        answer = self._ask(self._path + quote(key), body, wanted)
+        return _told(answer)
+
+    def put_part(
+        self, key: str, upload: str, number: int, body: bytes, wanted: Mapping[str, Any]
+    ) -> Mapping[str, Any] | None:
+        """The same of a part of a large one."""
+        query = f"partNumber={number}&uploadId={quote(upload, safe='')}"
+        return _told(self._ask(self._path + quote(key), body, wanted, query=query))
 
     def copy(self, key: str, source: str, wanted: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The same of a copy. ``source``: bucket and key."""
-        answer = self._ask(key, b"", wanted, {"x-amz-copy-source": quote(source)})
+        origin = {"x-amz-copy-source": quote(source)}
+        answer = self._ask(self._path + quote(key), b"", wanted, origin)
         # An error may come after the 200, in its place.
         if answer is None or b"<CopyObjectResult" not in answer.body:
             return None
@@ -94,22 +98,27 @@ class Quick:
         return {"CopyObjectResult": result, "ResponseMetadata": answer.about}
 
     def _ask(
-        self, key: str, body: bytes, wanted: Mapping[str, Any], headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        body: bytes,
+        wanted: Mapping[str, Any],
+        more: Mapping[str, str] = NONE,
+        query: str = "",
     ) -> Answer | None:
         if self._in_vain >= MOST or wanted.keys() - _HEADERS.keys() - {"Metadata"}:
             return None
-        all_ = {**(headers or {})}
-        all_.update((_HEADERS[name], value) for name, value in wanted.items() if name != "Metadata")
-        all_.update(
+        headers = dict(more)
+        headers.update((_HEADERS[name], value) for name, value in wanted.items() if name != "Metadata")
+        headers.update(
             (f"x-amz-meta-{name.lower()}", value) for name, value in wanted.get("Metadata", {}).items()
         )
-        if not all(value.isascii() and value.isprintable() for value in all_.values()):
+        if not all(value.isascii() and value.isprintable() for value in headers.values()):
             return None
-        path = self._path + quote(key)
         try:
-            self._sign(path, all_, body)
-            lines = "".join(f"{name}: {value}\r\n" for name, value in all_.items())
-            head = f"PUT {path} HTTP/1.1\r\n{lines}content-length: {len(body)}\r\n\r\n"
+            self._sign(path, headers, body, query)
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            place = f"{path}?{query}" if query else path
+            head = f"PUT {place} HTTP/1.1\r\n{lines}content-length: {len(body)}\r\n\r\n"
             answer = self._send(head.encode("ascii"), body)
         except (BotoCoreError, HTTPError, OSError, ValueError):
             answer = None
@@ -119,7 +128,7 @@ class Quick:
         self._in_vain = 0
         return answer
 
-    def _sign(self, path: str, headers: dict[str, str], body: bytes) -> None:
+    def _sign(self, path: str, headers: dict[str, str], body: bytes, query: str) -> None:
         """Sign all headers there are, and those this adds (S3 API reference, "Authenticating Requests")."""
         keys = self._credentials.get_frozen_credentials()
         digest, now = sha256(body).hexdigest(), time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
@@ -130,7 +139,7 @@ class Quick:
         names = sorted(headers)
         said = "".join(f"{name}:{' '.join(headers[name].split())}\n" for name in names)
         signed, scope = ";".join(names), f"{day}/{self._region}/s3/aws4_request"
-        request = sha256(f"PUT\n{path}\n\n{said}\n{signed}\n{digest}".encode("ascii")).hexdigest()
+        request = sha256(f"PUT\n{path}\n{query}\n{said}\n{signed}\n{digest}".encode("ascii")).hexdigest()
         text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{request}"
         signature = hmac.digest(self._key_of(keys.secret_key, day), text.encode("ascii"), "sha256").hex()
         headers["authorization"] = (
@@ -156,11 +165,9 @@ class Quick:
             if line.sock is None:
                 line.connect()
             line.sock.settimeout(self._lines.timeout.read_timeout)
-            if len(body) <= TOGETHER:
-                line.sock.sendall(head + body)
-            else:
-                line.sock.sendall(head)
-                line.sock.sendall(body)
+            line.sock.sendall(head + body[:TOGETHER])
+            for at in range(TOGETHER, len(body), TOGETHER):  # each of them may take as long as the timeout
+                line.sock.sendall(memoryview(body)[at : at + TOGETHER])
             with line.sock.makefile("rb") as stream:
                 answer = read_answer(stream)
             is_whole = not answer.is_last
@@ -169,6 +176,15 @@ class Quick:
             if not is_whole:
                 line.close()
             self._lines._put_conn(line)
+
+
+def _told(answer: Answer | None) -> Mapping[str, Any] | None:
+    if answer is None or "etag" not in answer.headers:
+        return None
+    reply = {"ETag": answer.headers["etag"], "ResponseMetadata": answer.about}
+    if (checksum := answer.headers.get("x-amz-checksum-crc32")) is not None:
+        reply["ChecksumCRC32"] = checksum
+    return reply
 
 
 def read_answer(stream: Any) -> Answer:

@@ -81,6 +81,14 @@ class Service:
             raise Failing(f"{self.where}: the answer to a PUT does not say what is there now")
         return reply
 
+    def put_part(self, key: str, upload: str, number: int, body: bytes, **wanted: Any) -> Mapping[str, Any]:
+        """A part of a large file. See ``ask``."""
+        quick = self._may_be_quick()
+        if quick is not None and (reply := quick.put_part(key, upload, number, body, wanted)) is not None:
+            self._count(reply, body)
+            return reply
+        return self.ask("upload_part", Key=key, UploadId=upload, PartNumber=number, Body=body, **wanted)
+
     def copy(self, key: str, source: str, **wanted: Any) -> Mapping[str, Any]:
         """Another key's content to this one, by the server. See ``ask``."""
         quick, place = self._may_be_quick(), f"{self.bucket}/{source}"

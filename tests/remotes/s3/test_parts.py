@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from botocore.utils import parse_timestamp  # type: ignore[import-untyped]
 
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import ConnectionLost, Interrupted, UsageError
@@ -18,6 +19,7 @@ from reconcile.remotes.s3.failure import refusal_of
 from reconcile.remotes.s3.headers import Headers
 from reconcile.remotes.s3.keys import Keys, is_path, is_plain, unfit
 from reconcile.remotes.s3.multipart import MOST_PARTS, PART, part_size
+from reconcile.remotes.s3.open import read_time
 from reconcile.remotes.s3.pool import Pool, Room
 from reconcile.remotes.s3.settings import Bucket, Settings, of_job, read_rules
 from reconcile.remotes.s3.tags import Shown
@@ -144,6 +146,17 @@ def test_types_by_suffix_and_by_rule() -> None:
     entry = Entry(Kind.FILE, 0o644, 5, 1)
     assert headers.of_copy("a.html", "b.html", entry, None)["MetadataDirective"] == "COPY"
     assert headers.of_copy("a.html", "b.css", entry, None)["ContentType"] == "text/css"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2026-11-27T05:04:03.123Z", "2026-11-27T05:04:03Z", "2026-11-27T05:04:03.000000000Z"),
+        *("Fri, 27 Nov 2026 05:04:03 GMT", "2026-11-27T05:04:03+02:00", "1795755843", 1795755843),
+    ],
+)
+def test_times_are_read_as_botocore_reads_them(text: object) -> None:
+    assert read_time(text) == parse_timestamp(text)
 
 
 def test_parts_are_never_too_many() -> None:

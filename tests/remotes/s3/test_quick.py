@@ -137,7 +137,10 @@ def test_a_copy_is_the_same_by_both_ways(proxy: Faulty) -> None:
         "http://[::1]/bucket/",
     ],
 )
-def test_it_signs_as_botocore_does(monkeypatch: pytest.MonkeyPatch, token: str | None, base: str) -> None:
+@pytest.mark.parametrize("part", [False, True])
+def test_it_signs_as_botocore_does(
+    monkeypatch: pytest.MonkeyPatch, token: str | None, base: str, part: bool
+) -> None:
     asked: list[tuple[str, dict[str, str]]] = []
 
     class Lines:
@@ -150,13 +153,16 @@ def test_it_signs_as_botocore_does(monkeypatch: pytest.MonkeyPatch, token: str |
     quick, body = Quick(Lines(), credentials, "eu-north-1", base), b"content"
     sign = quick._sign
 
-    def note(path: str, headers: dict[str, str], body: bytes) -> None:
-        sign(path, headers, body)
-        asked.append((path, dict(headers)))
+    def note(path: str, headers: dict[str, str], body: bytes, query: str) -> None:
+        sign(path, headers, body, query)
+        asked.append((f"{path}?{query}" if query else path, dict(headers)))
 
     monkeypatch.setattr(quick, "_sign", note)
     wanted = {"CacheControl": "a  b", "ContentType": "text/x", "IfNoneMatch": "*", "Metadata": {"Mode": "1"}}
-    assert quick.put(ODD, body, {**wanted, **checksums(body)}) is None
+    if part:
+        assert quick.put_part(ODD, "an/upload+id=&~", 12, body, checksums(body)) is None
+    else:
+        assert quick.put(ODD, body, {**wanted, **checksums(body)}) is None
     ((path, headers),) = asked
     ours = {"authorization", "host", "user-agent", "accept-encoding", "x-amz-security-token"}
     given = {name: value for name, value in headers.items() if name not in ours}
