@@ -15,10 +15,11 @@ import pytest
 from botocore.auth import S3SigV4Auth  # type: ignore[import-untyped]
 from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
 from botocore.credentials import Credentials  # type: ignore[import-untyped]
+from urllib3.util import Timeout
 
 from reconcile.remotes.s3.failure import Refusal
 from reconcile.remotes.s3.headers import Headers
-from reconcile.remotes.s3.quick import MOST, Quick, make_quick, read_answer
+from reconcile.remotes.s3.quick import MOST, TOGETHER, Quick, make_quick, read_answer
 from reconcile.remotes.s3.service import Service
 from reconcile.remotes.s3.settings import Settings, read_rules
 from reconcile.remotes.s3.upload import checksums
@@ -229,6 +230,48 @@ def test_answers_are_read_to_their_end(text: bytes, body: bytes, is_last: bool) 
 def test_what_is_no_answer_is_told(text: bytes) -> None:
     with pytest.raises((ValueError, OSError)):
         read_answer(io.BytesIO(text))
+
+
+class Wire:
+    """A connection that takes whatever it is given, and answers once."""
+
+    def __init__(self) -> None:
+        self.sock = self
+        self.pieces: list[bytes] = []
+
+    def settimeout(self, seconds: float) -> None:
+        pass
+
+    def sendall(self, data: bytes) -> None:
+        self.pieces.append(bytes(data))
+
+    def makefile(self, mode: str) -> io.BytesIO:  # noqa: ARG002 - as it is called
+        return io.BytesIO(b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 0\r\n\r\n')
+
+
+class Wires:
+    """A pool of one."""
+
+    def __init__(self) -> None:
+        self.wire = Wire()
+        self.timeout = Timeout(read=1.0)
+
+    def _get_conn(self) -> Wire:
+        return self.wire
+
+    def _put_conn(self, wire: Wire) -> None:
+        assert wire is self.wire
+
+
+@pytest.mark.parametrize("size", [0, 1, TOGETHER, TOGETHER + 1, 5 * TOGETHER + 7])
+def test_a_large_one_goes_out_in_pieces_that_each_have_the_timeout(size: int) -> None:
+    wires, body = Wires(), bytes(range(251)) * (size // 251 + 1)
+    body = body[:size]
+    quick = Quick(wires, Credentials("k", "s"), "us-east-1", "http://127.0.0.1:9/b/")
+    assert quick.put("key", body, {}) is not None
+    head, end, _ = b"".join(wires.wire.pieces).partition(b"\r\n\r\n")
+    assert b"".join(wires.wire.pieces) == head + end + body
+    assert max(map(len, wires.wire.pieces)) <= TOGETHER + len(head + end)
 
 
 def test_a_copy_that_fails_after_it_was_begun_is_asked_again(proxy: Faulty) -> None:
