@@ -21,7 +21,6 @@ SIGNS = {
     Op.DELETE: "-",
 }
 LINES = 40  # a longer plan is folded by directory
-DELETED = 200  # lines: what goes is told in full, if that can be read at all
 MEANINGS = {"+": "new", "~": "changed", "→": "moved", "-": "deleted"}
 DEEDS = {"+": "new", "~": "changed", "→": "moved here", "-": "deleted"}  # of what is folded
 MARGIN = 28  # columns that are left for a sign, and for most remarks
@@ -118,12 +117,12 @@ def list_plan(plan: Plan, *, limit: int | None = LINES) -> tuple[list[Line], lis
     """What is new, then what is changed, then moves; and apart from these what is deleted: all by path.
 
     If the first have more than ``limit`` lines the longest of the three are folded by directory, each by
-    itself. What is deleted is not, below ``DELETED`` lines: it is what nobody may overlook.
+    itself. What is deleted never is: nobody may overlook it.
     """
     *parts, deleted = _split(action for action in as_told(plan) if not action.parks)
     rooms = [len(part) for part in parts] if limit is None else _share(limit, [len(part) for part in parts])
     lines = [line for part, room in zip(parts, rooms, strict=True) for line in _list(part, room)]
-    return lines, _list(deleted, len(deleted) if limit is None else DELETED)
+    return lines, _list(deleted, len(deleted))
 
 
 def align(lines: Sequence[Line], width: int) -> list[Line]:

@@ -276,10 +276,9 @@ def test_deletes_and_moves_are_never_hidden_among_new_files() -> None:
     assert signs == {"+": plans.LINES + 1, "-": 150}
 
 
-def test_what_nobody_could_read_is_folded_though_it_goes_and_v_tells_it_all() -> None:
+def test_what_goes_is_never_folded() -> None:
     many = Plan([[Action(Op.DELETE, f"b/{number}", old=FILE) for number in range(2000)]])
-    assert [str(line) for line in listed(many)] == ["- b/…  2,000 deleted"]
-    assert len(listed(many, limit=None)) == 2000
+    assert [line.sign for line in listed(many)] == ["-"] * 2000
 
 
 def test_a_new_folder_is_one_line_of_a_folded_plan() -> None:
