@@ -97,6 +97,7 @@ def test_the_shim_reports_a_session_that_was_cut(
     shim_sshd: Sshd, make_proxy: Callable[..., Proxy], tmp_path: Path
 ) -> None:
     (tmp_path / "here").write_bytes(bytes(3_000_000))
+    shim_sshd.requests()  # of whoever had it before
     proxy = make_proxy(shim_sshd.port)
     proxy.cut_after(1_000_000)
     done = sftp(shim_sshd.via(proxy.port), f"put {tmp_path}/here {tmp_path}/there")
