@@ -179,7 +179,8 @@ def hold(job: Job, reporter: Reporter, connect: Connect | None, stop: Stop, *, k
     opener, caps, asked = scheme.make_opener(), scheme.recall_caps(job, memo), job.options
     if asked.trash is not None and not caps.trash:
         raise UsageError(
-            "--trash can't be had where DEST is a bucket: turn on versioning there. Nothing was done."
+            "--trash can't be had where DEST is a bucket: turn on versioning there, and say --trash none. "
+            "Nothing was done."
         )
     job = replace(job, options=as_kept(asked, caps))
     remote = Retrying(job, pace(reporter, asked.limit_rate, stop), connect or opener, stop, memo)

@@ -273,6 +273,11 @@ def test_a_flag_that_means_nothing_there_is_wrong_usage(push: Push) -> None:
         push.job(reaching={"port": 22})
 
 
+def test_a_trash_is_not_promised_where_none_can_be_had(push: Push) -> None:
+    with pytest.raises(UsageError, match="--trash can't be had where DEST is a bucket"):
+        push(trash="30d")
+
+
 def test_unknown_until_it_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(parse_target("mem://x")) == "mem://x"
     monkeypatch.delitem(SCHEMES, "mem")
