@@ -229,9 +229,9 @@ def test_a_path_leads_nowhere_else(trash: Trash, path: str) -> None:
 def test_it_goes_for_good_when_it_is_told_to(trash: Trash, dest: Path) -> None:
     name = run_of(trash)
     assert trash("empty")[0] == Exit.REFUSED  # nobody is there to be asked
-    assert trash("empty", "--older-than", "1d", "--yes")[1] == "0 things of 0 runs are gone for good\n"
+    assert trash("empty", "--older-than", "1d", "--yes")[1] == "gone for good: 0 things of 0 runs\n"
     assert retired(dest) == WENT
-    assert trash("empty", "--yes")[1] == "4 things of 1 runs are gone for good\n"
+    assert trash("empty", "--yes")[1] == "gone for good: 4 things of 1 run\n"
     assert not list(dest.glob(".reconcile/*/*.old-*"))
     assert trash("ls")[1] == "nothing is there\n"
     code, _, err = trash("show", name)

@@ -156,10 +156,13 @@ def empty(context: click.Context, /, older_than: str | None, yes: bool, **values
         if runs and not yes:
             if values["as_json"] or not session.may_ask():
                 raise Refused("Nothing was done: there is nobody to ask. Add --yes to have it done.")
-            click.confirm(f"reconcile: {count:,} things go for good; do it?", err=True, abort=True)
+            click.confirm(
+                f"reconcile: {_count(count, 'thing')} will go for good; do it?", err=True, abort=True
+            )
         gone = [run for run in runs if bin_there.empty(run.name)]
     if not values["as_json"]:
-        click.echo(f"{sum(run.count for run in gone):,} things of {len(gone):,} runs are gone for good")
+        things = sum(run.count for run in gone)
+        click.echo(f"gone for good: {_count(things, 'thing')} of {_count(len(gone), 'run')}")
     code = Exit.OK if len(gone) == len(runs) else Exit.PROBLEMS
     return _end(values, code, **about(job), removed=[run.name for run in gone])
 
@@ -197,6 +200,10 @@ def _known(bin_there: Bin, run: str) -> str:
             f"no run {run!r} has anything in the trash; 'reconcile trash ls' shows those that do"
         )
     return run
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _row(path: str, seen: Seen) -> tuple[str, str]:
