@@ -15,9 +15,10 @@ from msgspec.structs import replace
 from reconcile.cli import main
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import Interrupted, Refused, UsageError
-from reconcile.core.job import Options, Release, Result, Stop
+from reconcile.core.job import Job, Options, Release, Result, Stop
 from reconcile.core.shelf import is_release
 from reconcile.pipeline import run
+from reconcile.remotes import Shelving, open_remote
 from reconcile.remotes.tree.shelf import TreeShelf
 from tests.remotes.conformance import Heard
 from tests.support.command import Reconcile
@@ -261,18 +262,59 @@ def test_what_means_nothing_is_refused(site: Site, flags: dict[str, object]) -> 
     assert not site.dest.exists()
 
 
-@pytest.mark.parametrize(
-    ("quirks", "why"), [([Quirk.ANNOUNCES_NOTHING], "can't rename over"), ([], "makes no hard links")]
-)
+@pytest.fixture
+def without_links(job_to: JobTo, tree: Callable[[Tree], Path]) -> Callable[..., Job]:
+    """A job to a server that gives no second names, told what SRC holds."""
+
+    def make(holds: Tree, *quirks: Quirk) -> Job:
+        tree(holds)
+        job = job_to(
+            *quirks, options=Options(mirror=True, release=Release(), remote_workdir="/dest/.reconcile")
+        )
+        return replace(job, target=replace(job.target, path="/dest/releases/next"))  # type: ignore[type-var]
+
+    return make
+
+
 def test_a_server_that_can_not_is_told_with_the_reason(
-    job_to: JobTo, quirks: list[Quirk], why: str, served: Path, tree: Callable[[Tree], Path]
+    without_links: Callable[..., Job], served: Path
 ) -> None:
-    tree({"a": "1"})
-    job = job_to(*quirks, options=Options(release=Release(), remote_workdir="/dest/.reconcile"))
-    job = replace(job, target=replace(job.target, path="/dest/releases/next"))  # type: ignore[type-var]
-    with pytest.raises(Refused, match=f"not to be had on this server: it {why}"):
+    job = without_links({"a": "1"}, Quirk.ANNOUNCES_NOTHING)
+    with pytest.raises(Refused, match="not to be had on this server: it can't rename over"):
         run(job, Heard(), stop=Stop())
     assert not (served / "dest").exists()
+
+
+def test_without_second_names_a_release_is_a_copy(
+    without_links: Callable[..., Job], served: Path, source: Path
+) -> None:
+    job, heard = without_links({"a": "1", "d": {"large": "x" * 600_000, "none": ""}, "l": Link("a")}), Heard()
+    (source / "a").chmod(0o640)
+    run(job, heard)
+    assert any("makes no hard links" in said for said in heard.said)
+    dest = served / "dest"
+    first = dest / os.readlink(dest / "current")
+    assert_same_tree(source, first)
+    assert (first / "d" / "large").stat().st_nlink == 1
+    (source / "a").write_text("22")
+    run(job, heard)
+    assert_same_tree(source, dest / "current")
+    assert (first / "a").read_text() == "1"
+
+
+def test_a_copy_that_was_cut_off_is_made_anew(
+    without_links: Callable[..., Job], served: Path, source: Path
+) -> None:
+    job = without_links({"a": "1", "large": "x" * 600_000})
+    run(job, Heard())
+    remote = open_remote(job, Heard())
+    assert isinstance(remote, Shelving)
+    remote.shelf.make("20260101-000000-abcd", ())
+    fresh = served / "dest/releases/20260101-000000-abcd.new"
+    os.truncate(fresh / "large", 300_000)
+    remote.shelf.make("20260101-000000-abcd", ())
+    assert_same_tree(source, fresh)
+    remote.close()
 
 
 def test_one_command_goes_back(

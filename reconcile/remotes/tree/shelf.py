@@ -1,7 +1,7 @@
 """Releases of what a job brings: copies of it side by side, of which a link names the one that is shown.
 
     DEST/releases/next      what the job brings, and the next run changes
-    DEST/releases/<id>      as it was at some time: its files are second names of the same content
+    DEST/releases/<id>      as it was at some time: its files are second names of the same content, or copies
     DEST/shared/…           what all of them have in common
     DEST/current            a link to one of them
 
@@ -21,6 +21,7 @@ from reconcile.core.errors import ReconcileError, Refused, Unreachable
 from reconcile.core.model import RESERVED_PREFIX, Kind
 from reconcile.core.paths import is_ours, parent
 from reconcile.core.shelf import CURRENT, SHARED, is_release, look_of
+from reconcile.remotes.tree.copying import copy_through_us
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.failure import explain
 from reconcile.remotes.tree.layout import inside
@@ -151,7 +152,10 @@ def _try_out(site: Site, dest: bytes) -> Recipe[str]:
     if Replace not in site.can:
         return "it can't rename over what is there (posix-rename@openssh.com)"
     if HardLink not in site.can:
-        return "it makes no hard links (hardlink@openssh.com)"
+        site.say_once(
+            f"{site.who} makes no hard links (hardlink@openssh.com): each release is a copy, read back and "
+            "sent again; --publish end does without"
+        )
     if absent((yield Stat(dest))):
         return ""  # it is tried once that is there
     one, other = (_beside(dest) for _ in range(2))
@@ -222,7 +226,7 @@ def _copy(site: Site, folder: _Folder, skip: frozenset[str]) -> Recipe[tuple[dic
         raise (yield from _failed(site, folder.old, listing.failed))
     looks: dict[str, str] = {}
     deeper: list[_Folder] = []
-    files: list[tuple[bytes, bytes]] = []
+    files: list[tuple[bytes, bytes, Attrs]] = []
     for name, attrs in listing.names:
         path = f"{folder.path}/{name}" if folder.path else name
         old, new = inside(folder.old, name), inside(folder.new, name)
@@ -238,13 +242,17 @@ def _copy(site: Site, folder: _Folder, skip: frozenset[str]) -> Recipe[tuple[dic
                 if status is not OK and (yield from read_link(site, new)) != content:
                     raise (yield from _failed(site, new, status))
             case Kind.FILE:
-                files.append((old, new))
+                files.append((old, new, attrs))
             case _:
                 del looks[path]  # neither: it is none of ours
-    for some in batches(files, BATCH):
-        statuses: list[Status] = yield [HardLink(old, new) for old, new in some]
-        for (_, new), status in zip(some, statuses, strict=True):
-            if status is not OK and not isinstance((yield Lstat(new)), Attrs):
+    can_link = HardLink in site.can
+    for some in batches(files, BATCH if can_link else TOGETHER):
+        statuses: list[Status] = yield [
+            HardLink(old, new) if can_link else copy_through_us(site, old, new, attrs)
+            for old, new, attrs in some
+        ]
+        for (_, new, _), status in zip(some, statuses, strict=True):
+            if status is not OK and not (can_link and isinstance((yield Lstat(new)), Attrs)):
                 raise (yield from _failed(site, new, status))
     return looks, deeper
 
