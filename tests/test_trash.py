@@ -75,6 +75,7 @@ def test_what_is_deleted_or_replaced_stays_for_so_long(flags: Flags, source: Pat
     push(flags, heard)
     assert retired(dest) == WENT
     assert "4 things that were deleted or replaced went to the trash there ('reconcile trash')" in heard.said
+    assert "Require all denied" in (dest / ".reconcile" / ".htaccess").read_text()
     assert make_plan(make_job(replace(flags, refresh=True)), Heard()).plan.empty
     age(dest, 29 * DAY)
     (source / "new").write_text("1")
@@ -249,6 +250,6 @@ def test_none_needs_a_look_beyond_the_list(flags: Flags, source: Path, dest: Pat
     push(flags)
     change(source)
     push(flags)
-    (lineage,) = (path for path in (dest / ".reconcile").iterdir() if path.name != "store")
+    (lineage,) = (path for path in (dest / ".reconcile").iterdir() if path.is_dir() and path.name != "store")
     marks = [path.name for path in lineage.iterdir() if ".old-" in path.name]
     assert [name.rpartition("-")[2] for name in marks] == ["4"]

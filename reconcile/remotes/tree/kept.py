@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct, field
 
 from reconcile.core.model import Kind
+from reconcile.remotes.tree.denied import deny
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.layout import KEPT, OLD
 from reconcile.remotes.tree.listing import Listing, list_directory
@@ -95,6 +96,8 @@ def settle_kept(driver: Driver, site: Site, kept: Kept) -> Iterator[bytes]:
     yield from _purge(driver, site, expired, OLD)
     if retired := sum(left.old for left in ended):
         site.say(_tell_old(retired, [run for run in kept.old if run not in expired]))
+    if retired:
+        driver.call(deny(site))
     marks = [
         Mkdir(b"%b.%b-%d" % (left.folder, kind, count), 0o700)
         for left in ended

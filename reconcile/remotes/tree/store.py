@@ -15,6 +15,7 @@ from typing import cast
 from reconcile.core.errors import Unreachable
 from reconcile.core.model import Kind
 from reconcile.remotes import Lease
+from reconcile.remotes.tree.denied import deny
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.failure import explain
 from reconcile.remotes.tree.folders import in_turn, make_shared
@@ -49,16 +50,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _VALUE, _FRESH = b"/value", b"/fresh"  # the latter goes on with what no other has
 _BEAT = b"/.beat"
 _GONE, _NOW = b".gone-", b".now-"  # begin what is no name
-
-_HTACCESS = b"""# reconcile: nothing in here is for the web
-<IfModule mod_authz_core.c>
-  Require all denied
-</IfModule>
-<IfModule !mod_authz_core.c>
-  Order allow,deny
-  Deny from all
-</IfModule>
-"""
 
 
 class TreeStore:
@@ -169,7 +160,7 @@ def _begin(site: Site, place: bytes, file: bytes | None = None) -> Recipe[tuple[
     status, *opened = yield requests
     if absent(status):
         yield from make_shared(site, _folder(site))
-        yield from _deny(site)
+        yield from deny(site)
         status, *opened = yield requests
     if status is OK:
         if opened and absent(opened[0]):  # asked for before there was the name
@@ -181,13 +172,6 @@ def _begin(site: Site, place: bytes, file: bytes | None = None) -> Recipe[tuple[
     if isinstance((yield from look(site, place)), Attrs):
         return False, OK
     raise (yield from _failure(site, place, "make", status))
-
-
-def _deny(site: Site) -> Recipe[None]:
-    """Have a web server that runs as our user serve nothing of our folder; if that fails, it is as it was."""
-    opened: Handle | Status = yield site.open_new(site.layout.workdir + b"/.htaccess", 0o600)
-    if isinstance(opened, Handle):
-        yield from _fill(site, opened, _HTACCESS, sync=False)
 
 
 def _put(site: Site, place: bytes, value: bytes, *, sync: bool) -> Recipe[bool]:
