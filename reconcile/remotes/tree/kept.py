@@ -96,7 +96,6 @@ def settle_kept(driver: Driver, site: Site, kept: Kept) -> Iterator[bytes]:
     yield from _purge(driver, site, expired, OLD)
     if retired := sum(left.old for left in ended):
         site.say(_tell_old(retired, [run for run in kept.old if run not in expired]))
-    if retired:
         driver.call(deny(site))
     marks = [
         Mkdir(b"%b.%b-%d" % (left.folder, kind, count), 0o700)
