@@ -92,8 +92,24 @@ def test_where_the_state_is_at_dest_the_runs_of_all_machines_are_known(
     assert told() == [(1, None, 1), (None, page, 1), (2, None, 0)]
     assert f"1 created, 1 B sent (by {page})\n" in call("history", *shared)[1]
     copy = next((tmp_path / "laptop/.local/state/reconcile/remote").iterdir())
+    (line, *_) = (line for line in (copy / "there").read_bytes().splitlines() if page.encode() in line)
+    began = json.loads(line)["began"]
+    for key, value in (("began", "NaN"), ("began", "-1e300"), ("began", "1e300"), ("seconds", "Infinity"),
+                       ("status", '"\\u001b[31m"'), ("exit_code", "-1"), ("sent", "-5")):  # fmt: skip
+        said = {**json.loads(line), key: "?"}
+        (copy / "there").write_text(json.dumps(said).replace('"?"', value) + "\n")
+        assert told() == [(1, None, 1), (2, None, 0)], key
+        assert call("status", *shared)[0] == Exit.OK
+    ahead = time.time() + 100 * DAY  # by a clock that is wrong
+    (copy / "there").write_text(json.dumps({**json.loads(line), "began": ahead}) + "\n")
+    (tmp_path / "src").rename(tmp_path / "moved")
+    assert call("run", *shared)[0] == Exit.REFUSED
+    (job,) = document(call, "status", *shared)["jobs"]
+    assert (job["last"]["exit_code"], job["failed_runs"]) == (Exit.REFUSED, 1)
+    assert began < job["success"]["began"] <= time.time()
+    (tmp_path / "moved").rename(tmp_path / "src")
     (copy / "there").write_bytes(b'{"n":[[[[\n\xff\n' + b"[" * 100_000)
-    assert told() == [(1, None, 1), (2, None, 0)]
+    assert told() == [(1, None, 1), (2, None, 0), (3, None, 0)]
 
 
 def test_runs_and_what_one_did(call: Call, tmp_path: Path) -> None:
