@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,3 +210,22 @@ def test_what_another_job_brings_to_a_folder_of_dest_is_no_orphan(push: Push, tm
     push({"b": "b"}, mirror=True, adopt_orphans=True, allow_mass_delete=True)
     assert {"x/blog/post", "x/blog/more/q"} <= push.names()
     assert run(make_job(replace(nested, refresh=True)), Heard()).plan.empty
+
+
+@pytest.mark.parametrize("how", ["mv d e && echo new > e/f", "mv d/f d/n && echo new > d/n"])
+def test_what_moves_while_it_is_still_written_loses_nothing(push: Push, how: str) -> None:
+    push({"d": {"f": "ff", "g": "gg", "h": {"i": "ii"}}})
+    for path in push.source.rglob("*"):
+        if path.is_file():
+            os.utime(path, (1e9, 1e9))
+    push(mirror=True)
+
+    def held() -> list[bytes]:
+        return sorted(push.hand.get(name) for name in push.names() if not name.endswith("/"))
+
+    before = held()
+    subprocess.run(["sh", "-ec", how], cwd=push.source, check=True)
+    push(mirror=True, min_age="5m")
+    assert held() == before
+    push(mirror=True)
+    assert make_plan(make_job(replace(push.flags, mirror=True, refresh=True)), Heard()).plan.empty
