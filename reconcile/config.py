@@ -33,6 +33,7 @@ from reconcile.core.job import (
     Perms,
     Release,
     Target,
+    Trash,
 )
 from reconcile.core.model import RESERVED_NAME, Kind, Publish
 from reconcile.core.shelf import NEXT, RELEASES
@@ -48,7 +49,8 @@ _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,39}"
 _MOMENT = r"([0-9]{1,9})([smhd])"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}  # seconds
 _RATE = r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([kKmMgG]?)"
-_SIZES = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3}  # bytes
+_SIZES = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}  # bytes
+_ROOM = r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([kKmMgGtT])B?"  # decimal units, as everywhere
 _LEAST_RATE = 10_000  # bytes a second; with less, a server may take us for dead
 _DEFAULTS = Options()
 _KEPT = Release().keep
@@ -398,16 +400,21 @@ def _age(text: str) -> float | None:
     return int(match[1]) * _UNITS[match[2]]
 
 
-def _trash(text: str, release: Release | None) -> float | None:
-    """Seconds; None: nothing is kept."""
+def _trash(text: str, release: Release | None) -> Trash | None:
+    """None: nothing is kept."""
     if text == "none":
         return None
-    match = re.fullmatch(_AGE, text)
-    if match is None:
-        _refuse("--trash takes an age in hours, days or weeks, such as 12h, 30d or 8w, or 'none'")
+    limits: dict[str, Any] = {}
+    for part in text.split(","):
+        if (match := re.fullmatch(_AGE, part)) is not None and "seconds" not in limits:
+            limits["seconds"] = int(match[1]) * _UNITS[match[2]]
+        elif (match := re.fullmatch(_ROOM, part)) is not None and "bytes" not in limits:
+            limits["bytes"] = int(float(match[1]) * _SIZES[match[2].lower()])
+        else:
+            _refuse("--trash takes an age (12h, 30d, 8w), a size (500MB, 5GB), both (30d,5GB), or 'none'")
     if release is not None:
         _refuse("--trash goes with no --publish release: the releases of before are there (--keep-releases)")
-    return int(match[1]) * _UNITS[match[2]]
+    return Trash(**limits)
 
 
 def _retries(count: int) -> int:

@@ -208,10 +208,10 @@ _OPTIONS = [
     ),
     click.option(
         "--trash",
-        metavar="AGE",
+        metavar="AGE|SIZE",
         default="none",
         show_default=True,
-        help="Keep there for so long what is deleted or replaced: 30d, 12h or 8w, say; see 'trash'.",
+        help="Keep there what is deleted or replaced, for 30d, say, or up to 5GB, or 30d,5GB; see 'trash'.",
     ),
     click.option(
         "--refresh",

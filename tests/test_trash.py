@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from reconcile.cli import main
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import Exit, UsageError
-from reconcile.core.job import Options, Result
+from reconcile.core.job import Options, Result, Trash
 from reconcile.pipeline import make_plan, run
 from tests.remotes.conformance import Heard
 from tests.support.jobs import JobTo
@@ -74,7 +74,10 @@ def test_what_is_deleted_or_replaced_stays_for_so_long(flags: Flags, source: Pat
     heard = Heard()
     push(flags, heard)
     assert retired(dest) == WENT
-    assert "4 things that were deleted or replaced went to the trash there ('reconcile trash')" in heard.said
+    assert (
+        "4 things that were deleted or replaced went to the trash there (15 B; 'reconcile trash')"
+        in heard.said
+    )
     assert "Require all denied" in (dest / ".reconcile" / ".htaccess").read_text()
     assert make_plan(make_job(replace(flags, refresh=True)), Heard()).plan.empty
     age(dest, 29 * DAY)
@@ -91,12 +94,30 @@ def test_what_is_deleted_or_replaced_stays_for_so_long(flags: Flags, source: Pat
     assert retired(dest) == {"new": b"1"}
 
 
+@pytest.mark.parametrize("limit", ["1k", "1.0kB", "30d,1k"])
+def test_the_oldest_goes_once_that_is_too_much(flags: Flags, source: Path, dest: Path, limit: str) -> None:
+    names = ["first", "second", "third", "huge"]
+    for number, name in enumerate(names):
+        (source / name).write_text("x" * (2000 if name == "huge" else 450))
+        (source / "d" / name).write_text(f"{number}")
+    push(flags, trash=limit)
+    left = []
+    for name in names:
+        (source / name).unlink()
+        push(flags, trash=limit)
+        left.append({path for path in retired(dest) if path in names})
+        for mark in dest.glob(".reconcile/*/*.old-*"):
+            then = mark.stat().st_mtime - 60
+            os.utime(mark, (then, then))
+    assert left == [{"first"}, {"first", "second"}, {"second", "third"}, {"huge"}]
+
+
 @pytest.mark.parametrize("quirks", [[], [Quirk.ANNOUNCES_NOTHING]])
 def test_over_sftp_whatever_the_server_can(
     job_to: JobTo, quirks: list[Quirk], served: Path, source: Path, tree: Callable[[Tree], Path]
 ) -> None:
     tree(SITE)
-    job = job_to(*quirks, options=Options(mirror=True, allow_mass_delete=True, trash=30.0 * DAY))
+    job = job_to(*quirks, options=Options(mirror=True, allow_mass_delete=True, trash=Trash(30.0 * DAY)))
     run(job, Heard())
     change(source)
     assert not run(job, Heard()).problems
@@ -137,7 +158,7 @@ def test_after_sixty_nights_a_run_asks_for_no_more(
     job_to: JobTo, served: Path, source: Path, tree: Callable[[Tree], Path]
 ) -> None:
     tree({"a": "0", "keeps": "k"})
-    job = job_to(options=Options(mirror=True, allow_mass_delete=True, trash=30.0 * DAY))
+    job = job_to(options=Options(mirror=True, allow_mass_delete=True, trash=Trash(30.0 * DAY)))
     run(job, Heard())
     asked = []
     for night in range(60):
@@ -156,8 +177,9 @@ def test_after_sixty_nights_a_run_asks_for_no_more(
 
 
 def test_where_it_can_not_be_had(flags: Flags) -> None:
-    with pytest.raises(UsageError, match="--trash takes an age"):
-        make_job(replace(flags, trash="soon"))
+    for text in ("soon", "", "30d,12h", "5GB,5GB", "-1d", "5", "30d,"):
+        with pytest.raises(UsageError, match="--trash takes an age"):
+            make_job(replace(flags, trash=text))
     with pytest.raises(UsageError, match="goes with no --publish release"):
         make_job(replace(flags, publish="release"))
 
@@ -182,15 +204,15 @@ def trash(
     return call
 
 
-Trash = Callable[..., tuple[int, str, str]]
+Called = Callable[..., tuple[int, str, str]]
 
 
-def run_of(trash: Trash) -> str:
+def run_of(trash: Called) -> str:
     (job,) = json.loads(trash("ls", "--json")[1])["jobs"]
     return str(job["runs"][-1]["run"])
 
 
-def test_it_comes_back_and_stays(trash: Trash, flags: Flags, source: Path, dest: Path) -> None:
+def test_it_comes_back_and_stays(trash: Called, flags: Flags, source: Path, dest: Path) -> None:
     name = run_of(trash)
     code, out, _ = trash("show", name)
     assert code == Exit.OK
@@ -214,7 +236,7 @@ def test_it_comes_back_and_stays(trash: Trash, flags: Flags, source: Path, dest:
     assert trash("restore", name, "b")[0] == Exit.PROBLEMS  # it is no more in there
 
 
-def test_nothing_is_written_through_a_link(trash: Trash, dest: Path, tmp_path: Path) -> None:
+def test_nothing_is_written_through_a_link(trash: Called, dest: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (dest / "d").symlink_to(tmp_path / "elsewhere")
     code, _, err = trash("restore", run_of(trash), "d/g")
@@ -223,11 +245,11 @@ def test_nothing_is_written_through_a_link(trash: Trash, dest: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "", ".", "d/../../x"])
-def test_a_path_leads_nowhere_else(trash: Trash, path: str) -> None:
+def test_a_path_leads_nowhere_else(trash: Called, path: str) -> None:
     assert trash("restore", run_of(trash), path)[0] == Exit.USAGE
 
 
-def test_it_goes_for_good_when_it_is_told_to(trash: Trash, dest: Path) -> None:
+def test_it_goes_for_good_when_it_is_told_to(trash: Called, dest: Path) -> None:
     name = run_of(trash)
     assert trash("empty")[0] == Exit.REFUSED  # nobody is there to be asked
     assert trash("empty", "--older-than", "1d", "--yes")[1] == "gone for good: 0 things of 0 runs\n"
@@ -252,4 +274,4 @@ def test_none_needs_a_look_beyond_the_list(flags: Flags, source: Path, dest: Pat
     push(flags)
     (lineage,) = (path for path in (dest / ".reconcile").iterdir() if path.is_dir() and path.name != "store")
     marks = [path.name for path in lineage.iterdir() if ".old-" in path.name]
-    assert [name.rpartition("-")[2] for name in marks] == ["4"]
+    assert [name.partition(".old-")[2] for name in marks] == ["4-15"]

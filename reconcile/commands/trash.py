@@ -19,7 +19,7 @@ from reconcile.core.model import Kind, Seen
 from reconcile.core.units import show_bytes
 from reconcile.options import job_options
 from reconcile.phases.trash import open_bin
-from reconcile.remotes import Bin
+from reconcile.remotes import Bin, Binned
 from reconcile.report import make_reporter
 from reconcile.report.past import align, show_time
 from reconcile.report.words import show_name
@@ -57,13 +57,18 @@ def ls(context: click.Context, /, **values: Any) -> int:
         with _opened(context, job, values, changes=False) as bin_there:
             runs = bin_there.runs()
         told.append(
-            {**about(job), "runs": [{"run": r.name, "count": r.count, "since": r.since} for r in runs]}
+            {
+                **about(job),
+                "runs": [{"run": r.name, "count": r.count, "bytes": r.size, "since": r.since} for r in runs],
+            }
         )
         if not values["as_json"]:
             now = time.time()
-            rows = [(run.name, show_time(run.since, now), f"{run.count:,}") for run in reversed(runs)]
+            rows = [_about_run(run, now) for run in reversed(runs)]
             lines = (
-                [*align([("RUN", "ENDED", "THINGS"), *rows], right=(2,))] if rows else ["nothing is there"]
+                [*align([("RUN", "ENDED", "THINGS", "SIZE"), *rows], right=(2,))]
+                if rows
+                else ["nothing is there"]
             )
             for line in [f"{job.name}:", *lines] if job.name else lines:
                 click.echo(line)
@@ -200,6 +205,10 @@ def _known(bin_there: Bin, run: str) -> str:
             f"no run {run!r} has anything in the trash; 'reconcile trash ls' shows those that do"
         )
     return run
+
+
+def _about_run(run: Binned, now: float) -> tuple[str, str, str, str]:
+    return run.name, show_time(run.since, now), f"{run.count:,}", show_bytes(run.size)
 
 
 def _count(count: int, what: str) -> str:

@@ -103,6 +103,13 @@ class Release(Struct, frozen=True):
     keep: int = 5  # of them, the current one counted
 
 
+class Trash(Struct, frozen=True):
+    """How long what was deleted or replaced stays there: as long as both hold."""
+
+    seconds: float | None = None
+    bytes: int | None = None  # of all runs
+
+
 class Options(Struct, frozen=True):
     """What flags and config may change about a job."""
 
@@ -136,7 +143,7 @@ class Options(Struct, frozen=True):
     allow_mass_delete: bool = False
     on_drift: OnDrift = OnDrift.BACKUP
     keep: float | None = None  # seconds after which what is kept in the trash goes; None: never
-    trash: float | None = None  # seconds for which what is ours stays that is deleted or replaced; None: none
+    trash: Trash | None = None  # that what is ours stays for a while where it is deleted or replaced
     refresh: bool = False  # walk the remote first, and drop what is not as we left it
     again: frozenset[str] = frozenset()  # with it, these whatever they look like: they hold something else
     on_stale: OnStale = OnStale.REFRESH

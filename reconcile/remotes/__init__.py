@@ -321,6 +321,7 @@ class Binned(Struct, frozen=True):
 
     name: str
     count: int  # things; a directory is one
+    size: int  # bytes of content in them
     since: int  # when it ended, in seconds of the clock there
 
 

@@ -39,7 +39,7 @@ class TreeBin:
 
     def runs(self) -> list[Binned]:
         """See ``Bin``."""
-        return [Binned(name, run.count, run.since) for name, run in self._find().items()]
+        return [Binned(name, run.count, run.size, run.since) for name, run in self._find().items()]
 
     def walk(self, name: str) -> Iterator[tuple[str, Seen]]:
         """See ``Bin``."""

@@ -13,7 +13,7 @@ from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Problem, Reas
 from reconcile.core.paths import parent
 from reconcile.core.twins import fold_name
 from reconcile.core.units import show_some
-from reconcile.remotes.tree.drift import Way, clear, meet, ours_to_go, retire
+from reconcile.remotes.tree.drift import Way, clear, meet, ours_to_go, retire, size_of
 from reconcile.remotes.tree.failure import explain
 from reconcile.remotes.tree.layout import inside
 from reconcile.remotes.tree.link import look, matches
@@ -91,20 +91,20 @@ def delete(site: Site, action: Action) -> Recipe[Outcome]:
         site.memory.forget_parents(action.path)
         return Outcome(action, {} if failed else gone, failed)
     if old.kind is not Kind.DIR:
-        status = yield from _let_go(site, action.path)
+        status = yield from _let_go(site, action.path, size_of(old))
         if status is not OK:
             return Outcome(action, problem=(yield from explain(site, action.path, "delete", status)))
         return Outcome(action, gone)
     return (yield from _delete_directory(site, action, path, found[0], gone))
 
 
-def _let_go(site: Site, path: str, holds: Sequence[tuple[str, bool]] = ITSELF) -> Recipe[Status]:
+def _let_go(site: Site, path: str, size: int, holds: Sequence[tuple[str, bool]] = ITSELF) -> Recipe[Status]:
     """Of something of ours: to the part of the trash that has an age, if it is to have one.
 
     RACE: what somebody writes into a directory after it was listed goes along, and ages with it.
     """
     if ours_to_go(site) is Way.RETIRE:
-        way = yield from retire(site, path)
+        way = yield from retire(site, path, size)
         if isinstance(way, Problem):
             return Status(Code.FAILED, way.message)
         if way is Way.FREE:
@@ -132,7 +132,8 @@ def _delete_directory(
         status = Status(Code.FAILED, "")
         if site.layout.has_trash:
             members = ((name, kind_of(attrs) is Kind.DIR) for name, attrs in found.items())
-            status = yield from _let_go(site, action.path, [("", True), *members])
+            size = sum(size_of(entry) for _, entry in action.members)
+            status = yield from _let_go(site, action.path, size, [("", True), *members])
         effects: dict[str, Entry | None] = {}
         if status.code in UNCLEAR:  # as across file systems: then piece by piece
             effects, failed = yield from _delete_around(site, action, path, found, staying)
@@ -208,7 +209,7 @@ def _delete_around(
             steps = [
                 act(Rmdir(inside(path, name)))
                 if group is not leaves
-                else _let_go(site, f"{action.path}/{name}")
+                else _let_go(site, f"{action.path}/{name}", found[name].size)
                 for name in some
             ]
             statuses: list[Status] = yield steps

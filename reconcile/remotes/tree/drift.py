@@ -65,7 +65,7 @@ def meet(site: Site, action: Action, there: Attrs, old: Entry | None) -> Recipe[
 def clear(site: Site, action: Action, way: Way) -> Recipe[Problem | None]:
     """Make the action's path free."""
     if way is Way.RETIRE:
-        retired = yield from retire(site, action.path)
+        retired = yield from retire(site, action.path, size_of(action.old))
         if isinstance(retired, Problem):
             return retired
         way = retired
@@ -116,8 +116,13 @@ def ours_to_go(site: Site) -> Way:
     return Way.OURS if site.options.trash is None else Way.RETIRE
 
 
-def retire(site: Site, path: str, *, leave: bool = False) -> Recipe[Way | Problem]:
-    """Bring what is ours to the part of the trash that has an age.
+def size_of(entry: Entry | None) -> int:
+    """Bytes of content in a file."""
+    return entry.size if entry is not None and entry.kind is Kind.FILE else 0
+
+
+def retire(site: Site, path: str, size: int, *, leave: bool = False) -> Recipe[Way | Problem]:
+    """Bring what is ours, so many bytes of content, to the part of the trash that has an age.
 
     FREE: it was moved there. OURS: it may go for good, as it has a second name there (only with ``leave``),
     or lies on another file system, from which no rename leads there.
@@ -128,11 +133,11 @@ def retire(site: Site, path: str, *, leave: bool = False) -> Recipe[Way | Proble
         yield from _make_kept(site, old, path)
         source = site.layout.at(path)
         if leave and (yield from _name_twice(site, source, inside(old, path))):
-            site.memory.retired += 1
+            _count(site, size)
             return Way.OURS
         status = yield from _keep_in(site, old, path, source, leave=leave)
         if not isinstance(status, Status):
-            site.memory.retired += 1
+            _count(site, size)
             return status
         if status.code not in UNCLEAR or not (yield from note_elsewhere(site, path)):
             return (yield from explain(site, path, _KEEPING, status))
@@ -141,6 +146,11 @@ def retire(site: Site, path: str, *, leave: bool = False) -> Recipe[Way | Proble
         "from there to the trash"
     )
     return Way.OURS
+
+
+def _count(site: Site, size: int) -> None:
+    site.memory.retired += 1
+    site.memory.retired_bytes += size
 
 
 def _name_twice(site: Site, source: bytes, place: bytes) -> Recipe[bool]:

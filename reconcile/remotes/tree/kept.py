@@ -1,8 +1,8 @@
 """The parts of the trash that outlive their run: how much is in them, who is told, and when it goes.
 
 A run that kept something leaves an empty directory beside its own, ``<run>.kept-<count>``, and one that
-retired something of ours ``<run>.old-<count>``. So the listing of the job's folder, which is made anyway,
-tells of all that is there, and nothing of a run that has ended is looked into any more.
+retired something of ours ``<run>.old-<count>-<bytes>``. So the listing of the job's folder, which is made
+anyway, tells of all that is there, and nothing of a run that has ended is looked into any more.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct, field
 
 from reconcile.core.model import Kind
+from reconcile.core.units import show_bytes
 from reconcile.remotes.tree.denied import deny
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.layout import KEPT, OLD
@@ -24,7 +25,7 @@ from reconcile.remotes.tree.site import Site, kind_of
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import Mkdir, Rmdir, Verb
 
-_MARK = re.compile(rb"(.+)\.(kept|old)-([0-9]+)")
+_MARK = re.compile(rb"(.+)\.(?:kept-([0-9]+)|old-([0-9]+)-([0-9]+))")
 
 
 class KeptRun(Struct, frozen=True):
@@ -32,6 +33,7 @@ class KeptRun(Struct, frozen=True):
 
     folder: bytes
     count: int  # things; a directory is one
+    size: int  # bytes of content, where that is told
     since: int  # when it ended, in seconds of the server's clock
     mark: bytes
 
@@ -42,6 +44,7 @@ class Left(Struct, frozen=True):
     folder: bytes
     kept: int
     old: int
+    size: int = 0  # bytes of content in the old ones
 
 
 class Kept(Struct, eq=False):
@@ -62,8 +65,9 @@ def read_notes(ours: bytes, listing: Listing) -> Kept:
             continue
         mark = ours + b"/" + name
         if match[1] in names:
-            of_its_kind = kept.runs if match[2] == b"kept" else kept.old
-            of_its_kind.append(KeptRun(ours + b"/" + match[1], int(match[3]), attrs.mtime, mark))
+            of_its_kind = kept.old if match[2] is None else kept.runs
+            count, size = int(match[2] or match[3]), int(match[4] or 0)
+            of_its_kind.append(KeptRun(ours + b"/" + match[1], count, size, attrs.mtime, mark))
         else:
             kept.orphans.append(mark)
     return kept
@@ -78,7 +82,7 @@ def count_kept(site: Site, folder: bytes) -> Recipe[Left | None]:
     """How many things a run has left; None: nothing."""
     kept: Listing
     kept, old, left = yield [list_directory(site, folder + b"/" + path) for path in (KEPT, OLD, b"left")]
-    found = Left(folder, len(kept.names), len(old.names))
+    found = Left(folder, len(kept.names), len(old.names), sum(attrs.size for _, attrs in old.names))
     return found if kept.names or old.names or left.names else None
 
 
@@ -87,21 +91,24 @@ def settle_kept(driver: Driver, site: Site, kept: Kept) -> Iterator[bytes]:
 
     Returns folders that could not be removed.
     """
-    ended = [*kept.untold, Left(site.layout.run, site.memory.keeps, site.memory.retired)]
+    memory = site.memory
+    ended = [*kept.untold, Left(site.layout.run, memory.keeps, memory.retired, memory.retired_bytes)]
     expired = list(_expired(site, kept.runs, site.options.keep))
     yield from _purge(driver, site, expired, KEPT)
     if added := [(left.folder, left.kept) for left in ended if left.kept]:
         site.warn(_tell(site, added, [run for run in kept.runs if run not in expired and run.count]))
-    expired = list(_expired(site, kept.old, site.options.trash))
+    expired = list(_outgrown(site, kept.old, sum(left.size for left in ended)))
     yield from _purge(driver, site, expired, OLD)
-    if retired := sum(left.old for left in ended):
-        site.say(_tell_old(retired, [run for run in kept.old if run not in expired]))
+    if any(left.old for left in ended):
+        site.say(_tell_old(ended, [run for run in kept.old if run not in expired]))
         driver.call(deny(site))
     marks = [
-        Mkdir(b"%b.%b-%d" % (left.folder, kind, count), 0o700)
+        Mkdir(b"%b.kept-%d" % (left.folder, left.kept), 0o700)
         for left in ended
-        for kind, count in ((b"kept", left.kept), (b"old", left.old))
-        if count or (kind == b"kept" and not left.old and left in kept.untold)
+        if left.kept or (not left.old and left in kept.untold)
+    ]
+    marks += [
+        Mkdir(b"%b.old-%d-%d" % (left.folder, left.old, left.size), 0o700) for left in ended if left.old
     ]
     orphans = [Rmdir(mark) for mark in kept.orphans]
     if marks or orphans:
@@ -117,6 +124,24 @@ def _expired(site: Site, runs: Iterable[KeptRun], age: float | None) -> Iterator
         yield from (run for run in runs if run.since + age < site.memory.now)
 
 
+def _outgrown(site: Site, runs: Sequence[KeptRun], fresh: int) -> Iterator[KeptRun]:
+    """Of the part that has an age: what is too old, and of the rest the oldest that is too much beside the
+    ``fresh`` bytes of this run, which stay in any case."""
+    limits = site.options.trash
+    if limits is None:
+        return
+    too_old = [*_expired(site, runs, limits.seconds)]
+    yield from too_old
+    if limits.bytes is None:
+        return
+    total = fresh
+    for run in sorted(runs, key=lambda run: run.since, reverse=True):
+        if run not in too_old:
+            total += run.size
+            if total > limits.bytes:
+                yield run
+
+
 def _purge(driver: Driver, site: Site, runs: list[KeptRun], part: bytes) -> Iterator[bytes]:
     """What was moved aside and found no place (``left``) stays: it was in nobody's way. So does the other
     part of the trash."""
@@ -127,12 +152,14 @@ def _purge(driver: Driver, site: Site, runs: list[KeptRun], part: bytes) -> Iter
             driver.call(_send([Rmdir(run.folder + b"/trash"), Rmdir(run.folder), Rmdir(run.mark)]))
 
 
-def _tell_old(retired: int, before: list[KeptRun]) -> str:
+def _tell_old(ended: Sequence[Left], before: Sequence[KeptRun]) -> str:
+    retired, size = sum(left.old for left in ended), sum(left.size for left in ended)
     things = "1 thing that was" if retired == 1 else f"{retired:,} things that were"
-    text = f"{things} deleted or replaced went to the trash there ('reconcile trash')"
+    text = f"{things} deleted or replaced went to the trash there ({show_bytes(size)}; 'reconcile trash')"
     if before:
         day = time.strftime("%Y-%m-%d", time.gmtime(min(run.since for run in before)))
-        text += f", which has {retired + sum(run.count for run in before):,} since {day}"
+        count, total = sum(run.count for run in before), sum(run.size for run in before)
+        text += f", which has {retired + count:,} since {day} ({show_bytes(size + total)})"
     return text
 
 

@@ -54,6 +54,7 @@ class RunMemory(Struct, eq=False):
         default_factory=dict
     )  # what dead runs had staged, by ``name_of`` its path
     retired: int = 0  # things of ours that this run has brought to the part of it that has an age
+    retired_bytes: int = 0  # of content in them
     names_twice: bool = False  # a second name was asked for, and seen
     keeps: int = 0  # things that this run has brought to the part of the trash that is not purged
     unopened: list[Action] = field(default_factory=list)  # uploads refused at OPEN, without a word
