@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from contextlib import suppress
@@ -12,7 +11,7 @@ import click
 from msgspec.structs import replace
 
 from reconcile.commands.help import Grouped
-from reconcile.commands.look import find_jobs, folder_of
+from reconcile.commands.look import find_jobs, folder_of, tell_document
 from reconcile.core.errors import Exit, ReconcileError, Refused, UsageError
 from reconcile.core.job import Job
 from reconcile.options import job_options
@@ -58,13 +57,10 @@ def command(context: click.Context, /, yes: bool, **values: Any) -> int:
     if not job.shared:
         with suppress(OSError):  # the folder of a job of a file, if nothing else is in it
             os.rmdir(os.path.dirname(folder))
-    if values["as_json"]:
-        body = {"version": 1, "status": "ok", "exit_code": int(Exit.OK), "forgotten": folder}
-        click.echo(json.dumps(body))
-    else:
+    if not values["as_json"]:
         stays = "; the state at DEST stays" if job.shared else ""
         click.echo(f"forgotten: {show_name(folder)}{stays}")
-    return Exit.OK
+    return tell_document(values, Exit.OK, forgotten=folder)
 
 
 def _refuse_unfinished(job: Job) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
-from reconcile.commands.look import about, find_jobs, folder_of
+from reconcile.commands.look import about, find_jobs, folder_of, tell_document
 from reconcile.core.errors import Exit, UsageError
 from reconcile.core.job import Job
 from reconcile.options import job_options
@@ -40,8 +39,7 @@ def command(context: click.Context, /, count: int, **values: Any) -> int:
     if number is not None and len(jobs) != 1:
         raise UsageError("a run has its number in one job: name that, too")
     if values["as_json"]:
-        click.echo(json.dumps(_document(jobs, count, number)))
-        return Exit.OK
+        return tell_document(values, Exit.OK, jobs=_documents(jobs, count, number))
     for place, job in enumerate(jobs):
         if len(jobs) > 1:
             click.echo(f"{'' if not place else chr(10)}{job.name}")
@@ -71,7 +69,7 @@ def _lines(job: Job, count: int, number: int | None) -> Sequence[str]:
     raise _unknown(number)
 
 
-def _document(jobs: Sequence[Job], count: int, number: int | None) -> dict[str, Any]:
+def _documents(jobs: Sequence[Job], count: int, number: int | None) -> list[dict[str, Any]]:
     told = []
     for job in jobs:
         folder = folder_of(job)
@@ -87,7 +85,7 @@ def _document(jobs: Sequence[Job], count: int, number: int | None) -> dict[str, 
             for run in chosen
         ]
         told.append({**about(job), "runs": documents})
-    return {"version": 1, "status": "ok", "exit_code": int(Exit.OK), "jobs": told}
+    return told
 
 
 def _unknown(number: int) -> UsageError:

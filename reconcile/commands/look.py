@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,14 @@ def folder_of(job: Job) -> str:
 def about(job: Job) -> dict[str, Any]:
     """Which it is, for a document."""
     return {"job": job.name or None, "source": job.source, "target": job.dest}
+
+
+def tell_document(values: Mapping[str, Any], code: Exit, **body: Any) -> int:
+    """Print what ``--json`` has, if that was asked for; the exit code."""
+    if values["as_json"]:
+        status = "ok" if code is Exit.OK else "problems"
+        click.echo(json.dumps({"version": 1, "status": status, "exit_code": int(code), **body}))
+    return code
 
 
 def end_of(group: click.Context) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,12 +10,12 @@ import click
 from msgspec.structs import replace
 
 from reconcile.commands.help import Grouped
-from reconcile.commands.look import about, end_of, find_jobs, folder_of
+from reconcile.commands.look import about, end_of, find_jobs, folder_of, tell_document
 from reconcile.core.chosen import is_in_scope
 from reconcile.core.errors import Exit, Refused
 from reconcile.core.job import Job
 from reconcile.core.model import NS, DirectorySnapshot, Entry, Kind
-from reconcile.core.units import show_bytes
+from reconcile.core.units import show_bytes, show_count
 from reconcile.options import job_options
 from reconcile.phases.recall import left_open, recall
 from reconcile.report.past import align, show_time
@@ -64,7 +63,7 @@ def ls(context: click.Context, /, **values: Any) -> int:
             rows = [_row(path, entry) for path, entry in found]
             for line in align(rows, right=(1,)) if rows else ["nothing"]:
                 click.echo(line)
-    return _end(values, documents)
+    return tell_document(values, Exit.OK, jobs=documents)
 
 
 @command.command("show", cls=Grouped)
@@ -88,7 +87,7 @@ def show(context: click.Context, /, **values: Any) -> int:
         if not values["as_json"]:
             for line in _lines(job, body):
                 click.echo(line)
-    return _end(values, documents)
+    return tell_document(values, Exit.OK, jobs=documents)
 
 
 def _recall(job: Job) -> DirectorySnapshot:
@@ -120,7 +119,9 @@ def _sum_up(job: Job, known: DirectorySnapshot) -> dict[str, Any]:
 def _lines(job: Job, body: Mapping[str, Any]) -> Iterator[str]:
     title = f"{job.name}   " if job.name else ""
     yield f"{title}{show_name(job.source)} → {show_name(job.dest)}"
-    counts = ", ".join(_count(body[what], what) for what in ("files", "folders", "links") if body[what])
+    counts = ", ".join(
+        show_count(body[what], what.removesuffix("s")) for what in ("files", "folders", "links") if body[what]
+    )
     rows = [("holds", f"{counts or 'nothing'}; {show_bytes(body['bytes'])}")]
     flags = {
         "retained": "deleted here, and kept there",
@@ -133,10 +134,6 @@ def _lines(job: Job, body: Mapping[str, Any]) -> Iterator[str]:
         rows.append(("unfinished", "a run broke off since; what it did is not in here"))
     rows.append(("state", f"{show_name(body['state'])}, lineage {body['lineage']}"))
     yield from (f"  {line}" for line in align(rows))
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what if count != 1 else what.removesuffix('s')}"
 
 
 def _row(path: str, entry: Entry) -> tuple[str, str, str, str]:
@@ -173,9 +170,3 @@ def _document(path: str, entry: Entry) -> dict[str, Any]:
         "foreign": entry.foreign,
         "excluded": entry.excluded,
     }
-
-
-def _end(values: Mapping[str, Any], jobs: list[dict[str, Any]]) -> int:
-    if values["as_json"]:
-        click.echo(json.dumps({"version": 1, "status": "ok", "exit_code": int(Exit.OK), "jobs": jobs}))
-    return Exit.OK

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
@@ -14,7 +13,7 @@ import click
 from msgspec.structs import replace
 
 from reconcile.commands.asked import find_job_file
-from reconcile.commands.look import find_jobs, folder_of
+from reconcile.commands.look import find_jobs, folder_of, tell_document
 from reconcile.core.errors import Exit, Refused, Unreachable, UsageError
 from reconcile.core.job import Job
 from reconcile.core.timetable import minutes_until
@@ -67,9 +66,7 @@ def command(context: click.Context, /, max_age: str | None, remote: bool, **valu
     code = Exit.PROBLEMS if old else Exit.OK
     if values["as_json"]:
         jobs = [past.standing_document(each, now, too_old=each in old) for each in standings]
-        status = "problems" if old else "ok"
-        click.echo(json.dumps({"version": 1, "status": status, "exit_code": int(code), "jobs": jobs}))
-        return code
+        return tell_document(values, code, jobs=jobs)
     if not values["quiet"]:
         for line in _lines(standings, now, in_full=values["verbose"]):
             click.echo(line)

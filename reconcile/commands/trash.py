@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -10,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reconcile.commands.asked import is_pair
 from reconcile.commands.help import Grouped
-from reconcile.commands.look import about, end_of, find_jobs
+from reconcile.commands.look import about, end_of, find_jobs, tell_document
 from reconcile.config import read_time
 from reconcile.core.errors import Exit, Refused, UsageError
 from reconcile.core.job import Job
 from reconcile.core.model import Kind, Seen
-from reconcile.core.units import show_bytes
+from reconcile.core.units import show_bytes, show_count
 from reconcile.options import job_options
 from reconcile.phases.trash import open_bin
 from reconcile.remotes import Bin, Binned
@@ -72,7 +72,7 @@ def ls(context: click.Context, /, **values: Any) -> int:
             )
             for line in [f"{job.name}:", *lines] if job.name else lines:
                 click.echo(line)
-    return _end(values, jobs=told)
+    return tell_document(values, Exit.OK, jobs=told)
 
 
 @command.command("show", cls=Grouped)
@@ -98,7 +98,7 @@ def show(context: click.Context, /, **values: Any) -> int:
     entries = [
         {"path": path, "kind": str(seen.kind), "size": seen.size, "mtime": seen.mtime} for path, seen in found
     ]
-    return _end(values, **about(job), run=run, entries=entries)
+    return tell_document(values, Exit.OK, **about(job), run=run, entries=entries)
 
 
 @command.command("restore", cls=Grouped)
@@ -133,7 +133,7 @@ def restore(context: click.Context, /, **values: Any) -> int:
     restored = [{"path": each.path, "place": each.place} for each in back if not each.problem]
     problems = [{"path": each.path, "message": each.problem} for each in failed]
     code = Exit.PROBLEMS if failed else Exit.OK
-    return _end(values, code, **about(job), run=run, restored=restored, problems=problems)
+    return tell_document(values, code, **about(job), run=run, restored=restored, problems=problems)
 
 
 @command.command("empty", cls=Grouped)
@@ -162,14 +162,14 @@ def empty(context: click.Context, /, older_than: str | None, yes: bool, **values
             if values["as_json"] or not session.may_ask():
                 raise Refused("Nothing was done: there is nobody to ask. Add --yes to have it done.")
             click.confirm(
-                f"reconcile: {_count(count, 'thing')} will go for good; do it?", err=True, abort=True
+                f"reconcile: {show_count(count, 'thing')} will go for good; do it?", err=True, abort=True
             )
         gone = [run for run in runs if bin_there.empty(run.name)]
     if not values["as_json"]:
         things = sum(run.count for run in gone)
-        click.echo(f"gone for good: {_count(things, 'thing')} of {_count(len(gone), 'run')}")
+        click.echo(f"gone for good: {show_count(things, 'thing')} of {show_count(len(gone), 'run')}")
     code = Exit.OK if len(gone) == len(runs) else Exit.PROBLEMS
-    return _end(values, code, **about(job), removed=[run.name for run in gone])
+    return tell_document(values, code, **about(job), removed=[run.name for run in gone])
 
 
 def _opened(
@@ -185,7 +185,7 @@ def _opened(
 def _split(context: click.Context, values: dict[str, Any]) -> tuple[Job, str, Sequence[str]]:
     """The job, the run, and the paths that are named after it."""
     names: Sequence[str] = values["names"]
-    count = 2 if len(names) > 1 and ("/" in names[1] or ":" in names[1]) else 1
+    count = 2 if is_pair(names) else 1
     if len(names) <= count:
         raise UsageError("name the job, or SRC and DEST, and then the run, as 'reconcile trash ls' shows it")
     (job,) = _one(find_jobs(context, {**values, "names": tuple(names[:count])}))
@@ -211,18 +211,7 @@ def _about_run(run: Binned, now: float) -> tuple[str, str, str, str]:
     return run.name, show_time(run.since, now), f"{run.count:,}", show_bytes(run.size)
 
 
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
 def _row(path: str, seen: Seen) -> tuple[str, str]:
     slash = "/" if seen.kind is Kind.DIR else ""
     link = f" → {show_name(seen.link)}" if seen.link is not None else ""
     return show_bytes(seen.size) if seen.kind is Kind.FILE else "", f"{show_name(path)}{slash}{link}"
-
-
-def _end(values: dict[str, Any], code: Exit = Exit.OK, **body: Any) -> int:
-    if values["as_json"]:
-        status = "ok" if code is Exit.OK else "problems"
-        click.echo(json.dumps({"version": 1, "status": status, "exit_code": int(code), **body}))
-    return code

@@ -13,6 +13,11 @@ def show_some(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:_NAMED])) + more
 
 
+def show_count(count: int, one: str, many: str | None = None) -> str:
+    """``1 file``, ``1,204 files``; ``many`` where that is not ``one`` with an s."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def show_bytes(count: int) -> str:
     """Decimal units, three digits: ``512 B``, ``4.1 kB``, ``12.3 MB``, ``120 MB``."""
     if count < 1000:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from reconcile.core.job import Job
 from reconcile.core.marks import BEFORE
 from reconcile.core.model import DirectorySnapshot, Footing
 from reconcile.state.journal import Leftover, read_journal
 from reconcile.state.place import recall_workdir
 from reconcile.state.store import read_snapshot
+
+
+def where_it_lies(job: Job) -> Job:
+    """The job with its state where that is now, though a run would take it over: for who only looks."""
+    former, formerly = job.likely or (job.former, job.formerly)
+    return replace(job, state=former or job.state, formerly=formerly)
 
 
 def recall(job: Job) -> DirectorySnapshot | None:

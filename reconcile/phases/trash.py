@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
-from msgspec.structs import replace
-
 from reconcile.core.errors import Refused, Stale, UsageError
 from reconcile.core.job import Job, Reporter, Stop
 from reconcile.phases.held import hold
-from reconcile.phases.recall import footing_of, left_open, recall
+from reconcile.phases.recall import footing_of, left_open, recall, where_it_lies
 from reconcile.remotes import Bin, Binning
 from reconcile.state.lock import hold_lock
 from reconcile.state.private import check_folder
@@ -23,8 +21,7 @@ def open_bin(job: Job, reporter: Reporter, stop: Stop, *, changes: bool) -> Iter
     Raises Refused where no run has ended yet, where DEST is not the one that we know, and, to change
     something, where a run broke off; UsageError where there is none; Locked, Unreachable, ConnectionLost.
     """
-    former, formerly = job.likely or (job.former, job.formerly)
-    job = replace(job, state=former or job.state, formerly=formerly)
+    job = where_it_lies(job)
     with (
         hold_lock(job.state, job.options.wait) if changes else nullcontext(),
         hold(job, reporter, None, stop, keeps=changes) as this,

@@ -16,7 +16,7 @@ from reconcile.core.errors import Refused, Stale
 from reconcile.core.job import Job, Reporter, Result, Stop
 from reconcile.core.model import Action, DirectorySnapshot, Entry, Kind, Op, Outcome, Plan, Tally
 from reconcile.phases.held import Held, hold
-from reconcile.phases.recall import footing_of, left_open, recall
+from reconcile.phases.recall import footing_of, left_open, recall, where_it_lies
 from reconcile.state import small
 from reconcile.state.journal import Leftover
 from reconcile.state.lock import find_run
@@ -39,8 +39,7 @@ def verify(
     ``strict``: what is not ours counts as wrong. Takes no lock. Raises Refused where no run has ended yet,
     and where DEST is not the one that we know; Unreachable, ConnectionLost.
     """
-    former, formerly = job.likely or (job.former, job.formerly)
-    job = replace(job, state=former or job.state, formerly=formerly)
+    job = where_it_lies(job)
     with hold(job, reporter, connect, stop or Stop(), keeps=False) as this:
         old, leftover = _recall(this)
         this.old = old

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from reconcile.core.errors import Exit
 from reconcile.core.job import Result, Since
 from reconcile.core.model import Action, Kind, Op, Problem, Reason, Stage
-from reconcile.core.units import show_bytes, show_duration
+from reconcile.core.units import show_bytes, show_count, show_duration
 
 PROBLEMS = 20  # lines; more of them are only counted
 EXAMPLES = 3  # paths of problems of one cause that are named; so many have a line each
@@ -79,7 +79,7 @@ def summarise(result: Result, *, verbose: bool = False, failed: str | None = Non
     """The one line that a person reads at night. ``failed`` says how a run ended that did not finish."""
     line = _summarise(result, verbose, failed)
     if result.kept:
-        line += f"; {_plural(result.kept, 'entry', 'entries')} gone here {_are(result.kept)} kept there"
+        line += f"; {show_count(result.kept, 'entry', 'entries')} gone here {_are(result.kept)} kept there"
     return line
 
 
@@ -89,10 +89,10 @@ def _are(count: int) -> str:
 
 def _summarise(result: Result, verbose: bool, failed: str | None) -> str:
     done = result.done
-    problems = f", {_plural(len(result.problems), 'problem')}" if result.problems else ""
+    problems = f", {show_count(len(result.problems), 'problem')}" if result.problems else ""
     if result.notes:
-        problems += f", {_plural(len(result.notes), 'note')}{'' if verbose else ' (-v shows them)'}"
-    unchanged = f" ({_plural(result.entries, 'entry', 'entries')} unchanged)" if result.entries else ""
+        problems += f", {show_count(len(result.notes), 'note')}{'' if verbose else ' (-v shows them)'}"
+    unchanged = f" ({show_count(result.entries, 'entry', 'entries')} unchanged)" if result.entries else ""
     size = sum(action.bytes for action in done)
     target = show_name(result.target)
     if result.command == "plan":
@@ -156,7 +156,7 @@ def explain_retry(lost: str, attempt: int, most: int, wait_s: float) -> str:
 
 def explain_unsynced(count: int) -> str:
     """What an acknowledgement alone is worth."""
-    return f"{_plural(count, 'file')} acknowledged, not yet known to be on the disk there (--fsync)"
+    return f"{show_count(count, 'file')} acknowledged, not yet known to be on the disk there (--fsync)"
 
 
 def fold_problems(
@@ -207,7 +207,3 @@ def count_actions(actions: Iterable[Action]) -> tuple[Counter[Op], Counter[Op]]:
         counts[action.op] += 1
         entries[action.op] += action.entries
     return counts, entries
-
-
-def _plural(count: int, one: str, many: str | None = None) -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"

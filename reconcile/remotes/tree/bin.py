@@ -14,15 +14,14 @@ from reconcile.core.paths import ancestors, join, parent
 from reconcile.remotes import Back, Binned
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.failure import explain
-from reconcile.remotes.tree.kept import KeptRun, read_notes
+from reconcile.remotes.tree.kept import KeptRun, let_go, read_notes
 from reconcile.remotes.tree.layout import OLD, inside
 from reconcile.remotes.tree.link import look, rename
 from reconcile.remotes.tree.listing import TOGETHER, list_directory
 from reconcile.remotes.tree.mark import job_folder
-from reconcile.remotes.tree.purge import purge
 from reconcile.remotes.tree.site import Site, absent, kind_of
 from reconcile.remotes.tree.steps import Recipe
-from reconcile.remotes.tree.verbs import OK, Attrs, Mkdir, Rmdir, Status, Verb
+from reconcile.remotes.tree.verbs import OK, Attrs, Mkdir, Status
 from reconcile.remotes.tree.walk import walk
 
 _TOP = f"{OURS}{OLD.decode()}"  # of a run whose folder is the layout's
@@ -67,11 +66,7 @@ class TreeBin:
 
     def empty(self, name: str) -> bool:
         """See ``Bin``."""
-        run = self._find()[name]
-        if purge(self._driver, self._site, [run.folder + b"/" + OLD]):
-            return False
-        self._driver.call(_send([Rmdir(run.folder + b"/trash"), Rmdir(run.folder), Rmdir(run.mark)]))
-        return True
+        return not let_go(self._driver, self._site, self._find()[name], OLD)
 
     def _find(self) -> dict[str, KeptRun]:
         """By what they are called, the oldest first."""
@@ -86,10 +81,6 @@ def _name(run: KeptRun) -> str:
     """For people: when it ended, and what tells it from another of that second."""
     moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(run.since))
     return f"{moment}-{run.folder.rpartition(b'/')[2].removesuffix(b'.dead')[-4:].decode()}"
-
-
-def _send(verbs: Sequence[Verb]) -> Recipe[None]:
-    yield verbs
 
 
 def _names_in(site: Site, old: bytes, path: str) -> Recipe[list[str]]:

@@ -148,6 +148,14 @@ def retire(site: Site, path: str, size: int, *, leave: bool = False) -> Recipe[W
     return Way.OURS
 
 
+def save(site: Site, action: Action, way: Way) -> Recipe[Way | Problem]:
+    """Bring what is about to be replaced to the part of the trash that ``way`` names, KEEP or RETIRE: by a
+    second name, if it can have one. FREE, or OURS where it is still in its place."""
+    if way is Way.KEEP:
+        return (yield from keep(site, action.path, leave=True))
+    return (yield from retire(site, action.path, size_of(action.old), leave=True))
+
+
 def _count(site: Site, size: int) -> None:
     site.memory.retired += 1
     site.memory.retired_bytes += size

@@ -142,14 +142,19 @@ def _outgrown(site: Site, runs: Sequence[KeptRun], fresh: int) -> Iterator[KeptR
                 yield run
 
 
+def let_go(driver: Driver, site: Site, run: KeptRun, part: bytes) -> list[bytes]:
+    """Remove one part of a run's trash, and its mark; returns what could not be removed."""
+    stuck = purge(driver, site, [run.folder + b"/" + part])
+    if not stuck:
+        driver.call(_send([Rmdir(run.folder + b"/trash"), Rmdir(run.folder), Rmdir(run.mark)]))
+    return stuck
+
+
 def _purge(driver: Driver, site: Site, runs: list[KeptRun], part: bytes) -> Iterator[bytes]:
     """What was moved aside and found no place (``left``) stays: it was in nobody's way. So does the other
     part of the trash."""
     for run in runs:
-        stuck = purge(driver, site, [run.folder + b"/" + part])
-        yield from stuck
-        if not stuck:
-            driver.call(_send([Rmdir(run.folder + b"/trash"), Rmdir(run.folder), Rmdir(run.mark)]))
+        yield from let_go(driver, site, run, part)
 
 
 def _tell_old(ended: Sequence[Left], before: Sequence[KeptRun]) -> str:

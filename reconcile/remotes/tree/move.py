@@ -27,7 +27,7 @@ from reconcile.remotes.tree.carry import (
     move_apart,
     note_staying,
 )
-from reconcile.remotes.tree.drift import NO_REPLACE, Way, clear, keep, meet, ours_to_go, retire, size_of
+from reconcile.remotes.tree.drift import NO_REPLACE, Way, clear, meet, ours_to_go, save
 from reconcile.remotes.tree.failure import explain, not_sent
 from reconcile.remotes.tree.layout import PARKING
 from reconcile.remotes.tree.link import intended, look, make_room, matches, rename
@@ -152,11 +152,7 @@ def _way_to_move(site: Site, action: Action, there: Attrs | Status) -> Recipe[Wa
         failed = yield from clear(site, action, way)
         return Outcome(action, problem=failed) if failed is not None else Way.FREE
     if way in (Way.KEEP, Way.RETIRE):
-        kept = yield from (
-            keep(site, action.path, leave=True)
-            if way is Way.KEEP
-            else retire(site, action.path, size_of(action.old), leave=True)
-        )
+        kept = yield from save(site, action, way)
         return Outcome(action, problem=kept) if isinstance(kept, Problem) else kept
     return way
 

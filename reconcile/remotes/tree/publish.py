@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from reconcile.core.model import PERMISSIONS, Action, Entry, Kind, Outcome, Problem, Reason
 from reconcile.core.paths import parent
 from reconcile.remotes.tree.disks import note_elsewhere
-from reconcile.remotes.tree.drift import NO_REPLACE, Way, clear, keep, meet, ours_to_go, retire, size_of
+from reconcile.remotes.tree.drift import NO_REPLACE, Way, clear, meet, ours_to_go, save
 from reconcile.remotes.tree.failure import explain
 from reconcile.remotes.tree.layout import STAGING
 from reconcile.remotes.tree.link import intended, look, make_room, matches, symlink
@@ -86,11 +86,7 @@ def publish(
     status: Status
     effects: dict[str, Entry | None] = {}
     if way in (Way.KEEP, Way.RETIRE):
-        kept = yield from (
-            keep(site, action.path, leave=True)
-            if way is Way.KEEP
-            else retire(site, action.path, size_of(action.old), leave=True)
-        )
+        kept = yield from save(site, action, way)
         if isinstance(kept, Problem):
             return Published(Outcome(action, problem=kept))
         way = kept
