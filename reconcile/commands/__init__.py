@@ -18,6 +18,7 @@ NAMES = (
     "history",
     "trash",
     "snapshot",
+    "move",
     "forget",
     "schedule",
     "doctor",

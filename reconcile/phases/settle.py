@@ -11,7 +11,7 @@ from reconcile.core.fold import fold
 from reconcile.core.job import Job, Reporter
 from reconcile.core.model import DirectorySnapshot
 from reconcile.phases.recall import left_open, recall
-from reconcile.source.agree import agrees
+from reconcile.source.agree import agree
 from reconcile.source.files import Source
 
 
@@ -28,7 +28,7 @@ def settle(job: Job, reporter: Reporter) -> Job:
     if known is None:
         return job
     with Source(os.path.realpath(job.source), job.options.links) as source:
-        if not agrees(known, source):
+        if not agree(known, source).agrees:
             return job
     reporter.say(f"SRC moved from {formerly!r} to {job.source!r}: what was sent from there is known")
     return replace(job, former=former, formerly=formerly)

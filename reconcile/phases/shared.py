@@ -80,6 +80,7 @@ class Shared:
         self, job: Job, remote: Remote, say: Callable[[str], None], take_turn: Callable[[str], Sequence[str]]
     ) -> None:
         self.is_unknown = False  # what is there can't be used, and is to be forgotten
+        self.moved_from = ""  # another DEST, of which the state may be that is there
         self._job = job
         self._remote = remote
         self._say = say
@@ -291,7 +292,7 @@ class Shared:
         Of one that was reached by another name, or has moved with our folder in it, it is not.
         """
         here = str(self._job.target)
-        if place not in (None, self._place()) and there.target != here:
+        if place not in (None, self._place()) and there.target not in (here, self.moved_from):
             raise Refused(
                 f"The state of the job {self._job.name!r} that lies in our folder there, "
                 f"{self._remote.workdir!r}, is of another DEST: {there.target!r}, and this one is {here!r}. "

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from reconcile.core.diff import same_stamp
 from reconcile.core.model import DirectorySnapshot, Entry, Kind
 from reconcile.source.files import Source, SourceError
 
 
-def agrees(known: DirectorySnapshot, source: Source) -> bool:
+class Agreement(Struct, frozen=True):
+    """How SRC stands to a snapshot, as far as was looked: until most are known to be here, or not to be."""
+
+    agrees: bool
+    missing: tuple[str, ...]  # what is not here, or holds something else
+    entries: int  # all files and links that are to be here
+
+
+def agree(known: DirectorySnapshot, source: Source) -> Agreement:
     """Whether most of the files and links that the snapshot knows are here, with the content that it knows.
 
     Read are those whose inode and times prove nothing, the smallest first, until that is clear: half of
@@ -19,15 +29,16 @@ def agrees(known: DirectorySnapshot, source: Source) -> bool:
         if entry.kind is not Kind.DIR and not (entry.retained or entry.excluded or entry.foreign)
     ]
     entries.sort(key=lambda each: (each[1].size, each[0]))
-    right = wrong = 0
+    right = 0
+    missing: list[str] = []
     for path, entry in entries:
-        is_here = _is_here(path, entry, source)
-        right, wrong = right + is_here, wrong + (not is_here)
-        if 2 * right > len(entries):
-            return True
-        if 2 * wrong >= len(entries):
-            return False
-    return False
+        if _is_here(path, entry, source):
+            right += 1
+        else:
+            missing.append(path)
+        if 2 * right > len(entries) or 2 * len(missing) >= len(entries):
+            break
+    return Agreement(2 * right > len(entries), tuple(missing), len(entries))
 
 
 def _is_here(path: str, entry: Entry, source: Source) -> bool:

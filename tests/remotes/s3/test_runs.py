@@ -13,9 +13,10 @@ import pytest
 from msgspec.structs import replace
 
 from reconcile.config import Flags, make_job
-from reconcile.core.errors import UsageError
-from reconcile.core.job import Result
+from reconcile.core.errors import Refused, UsageError
+from reconcile.core.job import Result, Stop
 from reconcile.core.model import Op, Reason
+from reconcile.phases.move import move_target
 from reconcile.phases.verify import verify
 from reconcile.pipeline import make_plan, run
 from tests.remotes.conformance import Heard
@@ -229,3 +230,21 @@ def test_what_moves_while_it_is_still_written_loses_nothing(push: Push, how: str
     assert held() == before
     push(mirror=True)
     assert make_plan(make_job(replace(push.flags, mirror=True, refresh=True)), Heard()).plan.empty
+
+
+def test_a_job_goes_along_to_another_prefix(push: Push) -> None:
+    push({"a": "one", "d": {"b": "two", "c": "three"}})
+    hand = push.hand
+    new_prefix = f"{hand.prefix}-moved"
+    for key in hand.names():
+        source = {"Bucket": hand.bucket, "Key": f"{hand.prefix}/{key}"}
+        hand.client.copy_object(Bucket=hand.bucket, Key=f"{new_prefix}/{key}", CopySource=source)
+    old = make_job(push.flags)
+    new = make_job(replace(push.flags, target=push.flags.target.replace(hand.prefix, new_prefix)))
+    assert move_target(old, new, push.heard, Stop()).again == ()
+    assert not run(new, push.heard).connected
+    build_tree(push.source, {"a": "anew"})
+    assert [action.path for action in run(new, push.heard).ended] == ["a"]
+    nowhere = make_job(replace(push.flags, target=f"{push.flags.target}-none"))
+    with pytest.raises(Refused, match="mark"):
+        move_target(new, nowhere, push.heard, Stop())
