@@ -1,8 +1,9 @@
-"""``forget``: what is remembered of a job goes; what was sent stays."""
+"""``forget``: what is remembered of a job goes, here and, if that is wanted, there; what was sent stays."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from reconcile.core.errors import Exit, ReconcileError, Refused, UsageError
 from reconcile.core.job import Job
 from reconcile.options import job_options
 from reconcile.phases.recall import left_open, recall
+from reconcile.report import make_reporter
 from reconcile.report.words import show_name
 from reconcile.state.lock import hold_lock
 from reconcile.state.private import check_folder
@@ -26,30 +28,44 @@ if TYPE_CHECKING:
 
 @click.command("forget", cls=Grouped)
 @click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--remote", is_flag=True, help="What the job has at DEST beside its files goes, too.")
 @job_options
 @click.pass_context
-def command(context: click.Context, /, yes: bool, **values: Any) -> int:
-    """Forget what was sent by a job: its state here goes, and nothing else, here or there.
+def command(context: click.Context, /, yes: bool, remote: bool, **values: Any) -> int:
+    """Forget what was sent by a job: its state here goes, and no file, here or there.
 
     \b
       reconcile forget photos
       reconcile forget ~/photos nas:photos
-      reconcile forget photos --yes
+      reconcile forget photos --remote --yes
 
     A job that runs again is a new one, and --adopt-existing tells it that DEST holds something already. A
-    state that lies at DEST stays there. Takes the flags of run.
+    state that lies at DEST stays there; with --remote it goes, and so does what else of the job is in our
+    folder there: not while runs have something in the trash, or moved aside. Takes the flags of run.
     """  # noqa: D301 - click takes the \\b for "do not wrap this"
     jobs = find_jobs(context, values)
     if len(jobs) != 1:
         raise UsageError("name one job")
     (job,) = jobs
     folder, session = folder_of(job), context.obj
-    if not os.path.isdir(folder):
+    if not os.path.isdir(folder) and not (remote and job.shared):
         raise UsageError(f"nothing is known of it: there is no {show_name(folder)}")
+    session.reporter = make_reporter("forget", as_json=values["as_json"])
+    session.reporter.about(job.source, job.dest)
+    session.stop.check()
+    called = job.name if values["names"] == (job.name,) else shlex.join(values["names"])
     with hold_lock(folder, job.options.wait):
         check_folder(folder)
-        _refuse_unfinished(replace(job, state=folder))
-        _ask(session, f"what is known of {show_name(job.source)} → {show_name(job.dest)} goes", yes=yes)
+        here = replace(job, state=folder)
+        _refuse_unfinished(here)
+        places = ", here and at DEST" if remote else ""
+        _ask(
+            session, f"what is known of {show_name(job.source)} → {show_name(job.dest)} goes{places}", yes=yes
+        )
+        if remote:
+            from reconcile.phases.forget import forget_there
+
+            forget_there(here, called, session.reporter, session.stop)
         try:
             shutil.rmtree(folder)
         except OSError as error:
@@ -58,9 +74,10 @@ def command(context: click.Context, /, yes: bool, **values: Any) -> int:
         with suppress(OSError):  # the folder of a job of a file, if nothing else is in it
             os.rmdir(os.path.dirname(folder))
     if not values["as_json"]:
-        stays = "; the state at DEST stays" if job.shared else ""
-        click.echo(f"forgotten: {show_name(folder)}{stays}")
-    return tell_document(values, Exit.OK, forgotten=folder)
+        stays = "; the state at DEST stays" if job.shared and not remote else ""
+        there = ", and what the job had at DEST beside its files" if remote else ""
+        click.echo(f"forgotten: {show_name(folder)}{there}{stays}")
+    return tell_document(values, Exit.OK, forgotten=folder, remote=remote)
 
 
 def _refuse_unfinished(job: Job) -> None:

@@ -173,6 +173,20 @@ class Shared:
         if self._is_ours:  # parts alone are of who died meanwhile: they would be taken for the next one's
             self._drop([*intents, *_parts_of(there, self._number)])
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the job has anything there, as it was seen last."""
+        return bool(self._names)
+
+    @property
+    def lineages(self) -> frozenset[str]:
+        """What the states there are of."""
+        return _read(self._names).lineages
+
+    def drop(self) -> None:
+        """Let go of all that the job has there."""
+        self._drop([*self._names])
+
     def find_others(self) -> list[str]:
         """Names of other jobs that have their state at DEST."""
         found = (re.fullmatch(r"job-(.+)\.[0-9]+\.state", name) for name in self._store.names())

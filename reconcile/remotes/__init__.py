@@ -358,6 +358,29 @@ class Binning(Protocol):
         """Of the job of this lineage."""
 
 
+class Remains(Struct, frozen=True):
+    """What a run has moved aside at DEST, and would be lost with what is known of the job."""
+
+    folder: str  # of the run
+    kept: int = 0  # things that others wrote, or that are only copies (``--keep``)
+    old: int = 0  # that were the job's own (``--trash``)
+    parked: int = 0  # that were to change places, or go, when the run broke off
+
+
+@runtime_checkable
+class Forgetting(Protocol):
+    """A remote from which all goes that a job has there beside its files."""
+
+    def find_remains(self, lineage: str) -> Sequence[Remains]:
+        """Runs of the job of this lineage that have something moved aside."""
+
+    def forget(self, lineage: str) -> Sequence[str]:
+        """Remove the rest of it, the mark last; returns what could not be removed. The store stays."""
+
+    def vacate(self) -> None:
+        """Remove our folder, if nothing of any job is in it any more."""
+
+
 class Opener(Protocol):
     """Opens a job's remote as often as it takes: what the user had to give is asked for once."""
 

@@ -42,7 +42,7 @@ from reconcile.core.model import (
     Stamp,
 )
 from reconcile.core.paths import parking_place
-from reconcile.remotes import NOTHING, Remote
+from reconcile.remotes import NOTHING, Forgetting, Remote
 from reconcile.source.files import Source, SourceError, digest_of
 from tests.support.trees import Dir, File, Link, Node, Tree, assert_alike, build_tree, read_tree
 
@@ -431,6 +431,28 @@ class Conformance:
             if n.kind == "file"
         )
         bench.end()
+
+    def test_all_of_a_job_goes_but_its_files_and_what_was_moved_aside(self, bench: Bench) -> None:
+        remote = bench.remote
+        if not isinstance(remote, Forgetting):
+            pytest.skip("what it has of a job is nothing that lasts")
+        bench.upload({"a": "ours", "d": {"b": "b"}})
+        bench.there.build({"a": "theirs"})
+        bench.build({"a": "ours again"})
+        bench.do(bench.modify("a"))
+        list(remote.end())
+        assert [(left.kept, left.old, left.parked) for left in remote.find_remains(LINEAGE)] == [(1, 0, 0)]
+        before = bench.ours()
+        assert remote.forget(LINEAGE) != []
+        assert [path for path in bench.ours() if path in before] == [*bench.ours()]
+        assert remote.marks[0] in "\n".join(bench.ours())
+        bench.there.remove(f".reconcile/{LINEAGE}/{RUN}")
+        assert remote.find_remains(LINEAGE) == []
+        assert remote.forget("another") == []
+        assert remote.forget(LINEAGE) == []
+        remote.vacate()
+        assert bench.ours() == {}
+        bench.same()
 
     def test_a_big_file_arrives_whole(self, bench: Bench) -> None:
         content = os.urandom(8 << 20) + b"end"

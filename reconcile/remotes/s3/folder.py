@@ -15,6 +15,7 @@ from msgspec import Struct
 from reconcile.core.errors import Refused, Stale, Unreachable
 from reconcile.core.marks import explain_marks, is_mark
 from reconcile.core.model import Footing, Problem, Reason, Stage
+from reconcile.remotes import Remains
 from reconcile.remotes.s3.copying import abort, copy
 from reconcile.remotes.s3.delete import clear_away
 from reconcile.remotes.s3.failure import Refusal
@@ -162,6 +163,32 @@ def leave(site: Site, found: Found, run: str, untold: Sequence[tuple[str, int]])
         site.warn(_tell(site, added, [count for name, count in found.notes if name not in expired and count]))
     for key, refusal in stuck:
         yield Problem("", Stage.CLEANUP, Reason.FAILED, f"{key} could not be removed: {refusal}")
+
+
+def find_remains(site: Site, lineage: str) -> list[Remains]:
+    """Runs of the job that have something moved aside."""
+    job = f"{site.keys.work}{lineage}/"
+    counts: dict[str, dict[str, int]] = {}
+    for key, _ in objects(site.service, job):
+        run, _, rest = key[len(job) :].partition("/")
+        what = {"parked": "parked", "trash": "kept", "left": "kept"}.get(rest.partition("/")[0])
+        if what is not None:
+            counts.setdefault(run, {"parked": 0, "kept": 0})[what] += 1
+    return [Remains(f"/{job}{run}", **found) for run, found in counts.items()]
+
+
+def forget(site: Site, lineage: str) -> list[str]:
+    """Remove all of the job that is not moved aside, the mark last; returns what could not be removed."""
+    job = f"{site.keys.work}{lineage}/"
+    keys = [key for key, _ in objects(site.service, job)]
+    staged = [key for key in keys if key[len(job) :].partition("/")[2].startswith("staging/")]
+    plain = [key for key in keys if "/" not in key[len(job) :]]
+    marks = [key for key in plain if is_mark(key[len(job) :])]
+    for upload in site.uploads.left:
+        abort(site, upload.key, upload.id)
+    stuck = [key for key in keys if key not in {*staged, *plain}]
+    stuck += [key for key, _ in clear_away(site, [*staged, *(key for key in plain if key not in marks)])]
+    return stuck or [key for key, _ in clear_away(site, marks)]
 
 
 def _expire(site: Site, found: Found) -> Iterator[str]:

@@ -21,7 +21,7 @@ from reconcile.core.model import (
     Stats,
     Tag,
 )
-from reconcile.remotes import NO_ENTRIES, NOTHING, Lease, Memory, plain
+from reconcile.remotes import NO_ENTRIES, NOTHING, Lease, Memory, Remains, plain
 from reconcile.remotes.s3 import ability, folder, listing, reading, tags
 from reconcile.remotes.s3.failure import Refusal
 from reconcile.remotes.s3.headers import Headers
@@ -196,6 +196,17 @@ class S3Remote(plain.Plain):
             raise self._refused("write in our folder", refusal) from None
         if mark and self.marks:
             self.marks = folder.rename_mark(self._site, self.marks, mark)
+
+    def find_remains(self, lineage: str) -> Sequence[Remains]:
+        """See ``Forgetting``."""
+        return folder.find_remains(self._site, lineage)
+
+    def forget(self, lineage: str) -> Sequence[str]:
+        """See ``Forgetting``."""
+        return folder.forget(self._site, lineage)
+
+    def vacate(self) -> None:
+        """See ``Forgetting``. A folder in which nothing is is none."""
 
     def mind(self, lease: Lease) -> None:
         """See ``Remote``."""

@@ -23,7 +23,7 @@ from reconcile.core.model import (
     Stats,
     Tag,
 )
-from reconcile.remotes import NO_ENTRIES, NOTHING, Lease, Memory
+from reconcile.remotes import NO_ENTRIES, NOTHING, Lease, Memory, Remains
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.kept import Kept
 from reconcile.remotes.tree.leftovers import fence_off, find_left
@@ -107,6 +107,24 @@ class TreeRemote:
         from reconcile.remotes.tree.bin import TreeBin  # late: no run needs it
 
         return TreeBin(self._driver, self._site, lineage)
+
+    def find_remains(self, lineage: str) -> Sequence[Remains]:
+        """See ``Forgetting``."""
+        from reconcile.remotes.tree.forgetting import find_remains  # late: no run needs it
+
+        return find_remains(self._driver, self._site, lineage)
+
+    def forget(self, lineage: str) -> Sequence[str]:
+        """See ``Forgetting``."""
+        from reconcile.remotes.tree.forgetting import forget
+
+        return [*map(os.fsdecode, forget(self._driver, self._site, lineage))]
+
+    def vacate(self) -> None:
+        """See ``Forgetting``."""
+        from reconcile.remotes.tree.forgetting import vacate
+
+        vacate(self._driver, self._site)
 
     @property
     def base(self) -> str:
