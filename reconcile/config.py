@@ -114,6 +114,7 @@ class Flags(Struct, frozen=True):
     state: str | None = None
     remote_workdir: str | None = None
     ours: tuple[Own, ...] = ()  # what else of ours is never sent, by paths in full
+    state_here: str | None = None  # folder for its state, were that not at DEST; None: the usual one
     reaching: Mapping[str, Any] = MappingProxyType({})  # the rest, which is for the scheme of DEST to know
 
 
@@ -130,7 +131,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     or the remote.
     """
     from reconcile.source.own import find_own  # late: these bring msgpack
-    from reconcile.state.place import find_place
+    from reconcile.state.place import find_copy, find_place, find_state
     from reconcile.state.store import default_state_base, has_snapshot
 
     _check_direction(flags.source, flags.target)
@@ -152,9 +153,12 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     dest = scheme.folders(place_there, workdir)
     files = (*scheme.own_files(login), *flags.ours)
     name = check_name(flags.job) if flags.job is not None else (NAMELESS if shared else "")
+    former, elsewhere = None if moved_from is None else _as_given(moved_from), ""
     if shared:
+        here = (flags.state_here or base, base)
+        found = (find_state(each, source, target, former, flags.job or "") for each in here)
+        elsewhere = next(filter(None, found), "")
         base = os.path.join(base, REMOTE)
-    former = None if moved_from is None else _as_given(moved_from)
     place = find_place(base, source, target, None if shared else former, name, chosen=state is not None)
     if shared:  # whether that is what the state is of shows once it was fetched
         place = replace(place, formerly=former or "")
@@ -163,6 +167,10 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
         with suppress(UsageError):  # a user without a home has no state there
             before = find_place(default_state_base(), source, target, name=name)
             place = replace(place, former=before.former, formerly=before.formerly)
+    if not shared and not place.former and (state is None or flags.ours):
+        with suppress(UsageError):
+            there = os.path.join(default_state_base(), REMOTE)
+            elsewhere = find_copy(there, source, target, name, whoever=is_new)
     return Job(
         source=place.source,
         target=target,
@@ -171,6 +179,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
         formerly=place.formerly,
         likely=place.likely,
         shared=shared,
+        elsewhere=elsewhere,
         name=name,
         named="" if release is None else str(place_there),
         options=Options(

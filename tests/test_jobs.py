@@ -510,13 +510,13 @@ def test_doctor_takes_the_name_of_a_job(project: Path, cli: Cli) -> None:
     assert "none of the forms" in cli("doctor", "near")[2]
 
 
-def test_a_job_that_keeps_its_state_at_dest_takes_none_from_here(project: Path, cli: Cli) -> None:
-    """What was sent by hand is still known, when it is sent by hand again."""
+def test_a_job_that_keeps_its_state_at_dest_takes_along_what_is_known_here(project: Path, cli: Cli) -> None:
+    """What was sent by hand is known, and is still, when it is sent by hand again."""
     assert cli("run", "a", "./to-a")[0] == Exit.OK
     _write(project, '[jobs.one]\nsource = "a"\ntarget = "./to-a"\nstate = "remote"\n')
-    code, _, err = cli("run", "one")
-    assert code == Exit.REFUSED
-    assert "--adopt-existing" in err
+    code, out, err = cli("run", "one")
+    assert (code, "from now on its state is at DEST" in err) == (Exit.OK, True)
+    assert "0 created" not in out
     code, out, err = cli("run", "a", "./to-a")
     assert (code, err) == (Exit.OK, "")
     assert "no connection made" in out

@@ -167,6 +167,7 @@ def _say_what_is_missing(context: click.Context, names: Sequence[str]) -> NoRetu
 
 
 def _of_file(context: click.Context, values: Mapping[str, Any], file: JobFile, job: Entry) -> Asked:
+    from reconcile.config import REMOTE
     from reconcile.core.job import Own
     from reconcile.jobs.file import NAME, SNAPSHOTS
     from reconcile.state.store import default_state_base
@@ -174,15 +175,18 @@ def _of_file(context: click.Context, values: Mapping[str, Any], file: JobFile, j
     said = {**values, "source": job.source, "target": job.target, "job": job.name}
     asked = _put_together(context, said, job.tables)
     state = asked.values["state"]
-    if state is None:
-        state = default_state_base() if file.is_users else os.path.join(file.folder, SNAPSHOTS)
-    if state != "remote":
-        state = os.path.join(state, job.name)
+    here = None
+    if state is None or state == REMOTE:
+        here = default_state_base() if file.is_users else os.path.join(file.folder, SNAPSHOTS)
+        here = os.path.join(here, job.name)
+    if state != REMOTE:
+        state = here or os.path.join(state, job.name)
     ours = (
         Own(os.path.join(file.folder, SNAPSHOTS), "is where reconcile keeps the state of jobs"),
         Own(file.path, f"is the {NAME} that says what is sent"),
     )
-    return Asked(job.name, {**asked.values, "state": state, "ours": ours}, asked.origins, file)
+    told = {**asked.values, "state": state, "state_here": here, "ours": ours}
+    return Asked(job.name, told, asked.origins, file)
 
 
 def _built_in() -> dict[str, Any]:

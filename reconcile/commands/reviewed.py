@@ -19,7 +19,7 @@ from reconcile.state.saved import Saved, read_plan, save_plan
 # What makes no plan another one: where things are, and how patient a run is.
 _FREE = frozenset(
     (
-        *("source", "target", "reaching", "state", "job", "ours", "moved_from", "lock", "ci"),
+        *("source", "target", "reaching", "state", "state_here", "job", "ours", "moved_from", "lock", "ci"),
         *("retries", "retry_max_wait", "timeout", "wait", "fsync", "limit_rate"),
     )
 )

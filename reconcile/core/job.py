@@ -191,6 +191,7 @@ class Job(Struct, frozen=True):
     formerly: str = ""  # that name
     likely: tuple[str, str] | None = None  # folder with a state that may be this job's, and the SRC it is of
     shared: bool = False  # its state lies at DEST, and ``state`` has a copy of it
+    elsewhere: str = ""  # folder with what is known of it from when that was kept the other way
     name: str = ""  # by which it is known wherever SRC is; "": by SRC
     named: str = ""  # DEST as it was given, where the target is a folder in it
     reviewed: Reviewed | None = None  # do this, or nothing

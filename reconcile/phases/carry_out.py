@@ -33,6 +33,7 @@ def carry_out(run: Held, plan: Plan) -> None:
     run.stop.graceful = True
     try:
         begins = not plan.empty or not run.old.serial or awaits_cleanup(run.job.state)
+        begins = begins or not _is_told(run)
         if begins:
             with closing(_begin(run, plan)) as journal:
                 if not _apply(run, plan, journal, truth):
@@ -52,6 +53,11 @@ def carry_out(run: Held, plan: Plan) -> None:
         for told in tell_keys(run.tally.done, run.source.keys):
             run.reporter.warn(told)
         run.source.keys.clear()
+
+
+def _is_told(run: Held) -> bool:
+    """Whether who looks from elsewhere knows what is known here."""
+    return run.shared is None or not run.shared.is_news
 
 
 def _begin(run: Held, plan: Plan) -> Journal:
@@ -145,7 +151,7 @@ def _commit(run: Held, plan: Plan, truth: Fold, *, is_news: bool) -> None:
     if run.marks not in ((), new.marks):
         new = replace(new, marks=run.marks)
     settled = run.old.settled if run.job.scope is not None else fingerprint(run.job.options, run.filter)
-    if new is run.old and new.serial and new.settled == settled:
+    if new is run.old and new.serial and new.settled == settled and _is_told(run):
         return
     if (
         not run.job.options.only

@@ -61,6 +61,8 @@ class Held(Struct, eq=False):
     stack: ExitStack = field(default_factory=ExitStack)
     lock: RemoteLock | None = None  # None: others on other machines are not kept out
     shared: Shared | None = None  # the state that lies at DEST, if it does
+    came: bool = False  # what is known was kept elsewhere until now: DEST has not been looked at by it
+    keeps_others_out: bool = False  # also those who go by what is known elsewhere
     _source: Source | None = None
 
     def __enter__(self) -> Self:
@@ -171,7 +173,7 @@ class Held(Struct, eq=False):
 def hold(job: Job, reporter: Reporter, connect: Connect | None, stop: Stop, *, keeps: bool) -> Held:
     """All that a run of the job needs; nothing is open yet. ``keeps``: what it learns is remembered."""
     stack = ExitStack()
-    if job.shared and not keeps:
+    if (job.shared or job.elsewhere) and not keeps:
         from reconcile.phases.shared import borrow_copy
 
         job = replace(job, state=stack.enter_context(borrow_copy(job.state)))

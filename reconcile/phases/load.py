@@ -31,7 +31,7 @@ def load(run: Held, *, repair: bool) -> DirectorySnapshot:
     old, leftover = _recall(run, repair=repair)
     if old is None and not run.job.options.adopt_existing:
         return blank(run.job)  # see ``plan``
-    if old is not None and leftover is None and not asks_the_remote(run.job.options):
+    if old is not None and leftover is None and not run.came and not asks_the_remote(run.job.options):
         return old
 
     from reconcile.phases.catch_up import adopt, catch_up, go_on, refresh  # late: see there
@@ -41,7 +41,7 @@ def load(run: Held, *, repair: bool) -> DirectorySnapshot:
     try:
         if leftover is not None:
             old = go_on(run, old, leftover, repair=repair)
-        elif asks_the_remote(run.job.options) and run.shared is None:  # that was looked at there as well
+        elif run.came or (asks_the_remote(run.job.options) and run.shared is None):  # else it was fetched
             _look_at_mark(run, footing_of(run.job, old))
     except Stale as stale:
         if leftover is not None:  # what it left open is seen in the listing
@@ -68,6 +68,10 @@ def _recall(run: Held, *, repair: bool) -> tuple[DirectorySnapshot | None, Lefto
         at_work = None if repair else find_run(run.job.state)
         if run.shared is not None:
             run.shared.fetch(repair=repair)
+        if run.job.elsewhere and not run.job.options.start_over:
+            from reconcile.phases.handover import hand_over  # late: once in the life of a job
+
+            hand_over(run, repair=repair)
         if at_work is not None:
             run.reporter.say(f"a run of this job is at work{at_work}; this plan is from before it")
         old = None if run.job.options.start_over else recall(run.job)

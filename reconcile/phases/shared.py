@@ -81,6 +81,7 @@ class Shared:
     ) -> None:
         self.is_unknown = False  # what is there can't be used, and is to be forgotten
         self.moved_from = ""  # another DEST, of which the state may be that is there
+        self.is_news = False  # what is known here was never put there
         self._job = job
         self._remote = remote
         self._say = say
@@ -105,7 +106,7 @@ class Shared:
         Raises Refused for what can't be read, what a newer program wrote, and what is older than the copy.
         Without ``repair`` nothing changes at DEST, whatever has broken off.
         """
-        start_over = self._job.options.start_over
+        self.is_news, start_over = False, self._job.options.start_over
         if repair and start_over:
             self._secure("")
         try:
@@ -129,10 +130,12 @@ class Shared:
     def intend(self, journal: Journal, base: DirectorySnapshot, *, is_new: bool) -> None:
         """Put there what is going to be done. ``is_new``: what it begins from is not there yet."""
         self.give_up()  # what was of a state that is not to be known any more
-        files = {_JOURNAL: journal.take_news()} | (self._files(base) if is_new else {})
+        is_news = is_new or self.is_news
+        files = {_JOURNAL: journal.take_news()} | (self._files(base) if is_news else {})
         self._parts = 0
         self._put(f"{self._number}.intent", pack(files))
-        self._note(base)
+        if not self.is_news:  # should nothing come of it, the copy is not of what is there
+            self._note(base)
 
     def tell(self, journal: Journal) -> None:
         """Put there what became of it so far: before anything is begun that may hide that."""
@@ -156,7 +159,7 @@ class Shared:
         self._store.claim(f"{self._prefix}{number}.of-{digest}")
         self._names.add(f"{number}.of-{digest}")
         self._put(f"{number}.state", value)
-        self._number, self._digest = number, digest
+        self._number, self._digest, self.is_news = number, digest, False
         save_snapshot(self._job.state, snapshot)
         self._note(snapshot)
         self._tidy(mark)
@@ -322,7 +325,7 @@ class Shared:
 
     def _note(self, snapshot: DirectorySnapshot) -> None:
         with suppress(OSError):  # then it is fetched again
-            told = [snapshot.lineage, snapshot.serial, self._number, self._digest]
+            told = [snapshot.lineage, snapshot.serial, self._number, self._digest, self._job.name]
             small.remember(self._job.state, COPY, told)
 
     def _forget_copy(self) -> None:
@@ -401,6 +404,19 @@ def _recall(folder: str) -> _Copy:
             return _Copy(known if is_it else None, number, next((d for d in rest if isinstance(d, str)), ""))
         case _:
             return _Copy()
+
+
+def recall_name(folder: str) -> str:
+    """Of the job of which a copy is in the folder; "": that is not known."""
+    try:
+        told = small.recall(folder, COPY)
+    except ValueError:
+        return ""
+    match told:
+        case [str(), int(), int(), str(), str(name)]:
+            return name
+        case _:
+            return ""
 
 
 @contextmanager

@@ -17,14 +17,12 @@ from msgspec.structs import replace
 from reconcile.core.errors import UsageError
 from reconcile.core.job import Job, Target
 from reconcile.core.model import DirectorySnapshot
+from reconcile.core.turns import NAMELESS
 from reconcile.state.lock import hold_lock
-from reconcile.state.private import open_ours
 from reconcile.state.small import recall, remember
-from reconcile.state.snapshot import read_header
-from reconcile.state.store import NAME, has_snapshot, job_folder
+from reconcile.state.store import has_snapshot, job_folder, read_beginning
 
 _WORKDIR = "workdir"
-_ENOUGH = 64 * 1024  # bytes in which a snapshot's header is
 
 
 class Place(Struct, frozen=True):
@@ -80,6 +78,25 @@ def find_place(
     return same[0] if len(same) == 1 else replace(own, likely=_likely(by_path, base, chosen))
 
 
+def find_state(base: str, source: str, target: Target, moved_from: str | None, name: str) -> str:
+    """The folder with the state of the job, if there is one; "": there is none."""
+    try:
+        place = find_place(base, source, target, moved_from, name)
+    except UsageError:
+        return ""
+    folder = place.former or place.folder
+    return folder if has_snapshot(folder) else ""
+
+
+def find_copy(base: str, source: str, target: Target, name: str, *, whoever: bool) -> str:
+    """The folder with a copy of a state of the job that is at DEST; "": there is none. ``whoever``: of what
+    SRC has sent there by another name, too."""
+    own = job_folder(base, name or NAMELESS, target)
+    if has_snapshot(own):
+        return own
+    return find_state(base, source, target, None, name) if whoever else ""
+
+
 def _is_by_path(place: Place, base: str, target: Target) -> bool:
     """Whether the job there is known by the path of its SRC, and not by a name."""
     return place.folder == job_folder(base, place.source, target)
@@ -108,7 +125,7 @@ def _headers(base: str) -> Iterator[tuple[str, Mapping[str, object]]]:
         return
     for name in names:
         folder = os.path.join(base, name)
-        header = _header(folder)
+        header = read_beginning(folder)
         if header is not None:
             yield folder, header
 
@@ -151,14 +168,6 @@ def remember_workdir(folder: str, path: str) -> None:
             remember(folder, _WORKDIR, path)
     except OSError:
         pass
-
-
-def _header(folder: str) -> dict[str, object] | None:
-    try:
-        with open(open_ours(os.path.join(folder, NAME)), "rb") as file:
-            return read_header(file.read(_ENOUGH))
-    except OSError:
-        return None
 
 
 def _is_same(one: str, other: str) -> bool:

@@ -6,12 +6,10 @@ import os
 from collections.abc import Iterator
 
 from reconcile.state.journal import NAME as JOURNAL
-from reconcile.state.private import open_ours
-from reconcile.state.snapshot import load, read_header
+from reconcile.state.snapshot import load
 from reconcile.state.store import NAME as SNAPSHOT
-from reconcile.state.store import read_file
+from reconcile.state.store import read_beginning, read_file
 
-_ENOUGH = 64 * 1024  # bytes in which a snapshot's header is
 _DEEP = 2  # folders below the base in which a job's is: those of named jobs are in one of their own
 
 
@@ -56,16 +54,8 @@ def find_known(base: str, deep: int = _DEEP) -> Iterator[tuple[str, str, str]]:
     except OSError:
         return
     for folder in folders:
-        header = _read_header(os.path.join(folder, SNAPSHOT))
+        header = read_beginning(folder)
         if header is not None:
             yield folder, str(header["source"]), str(header["target"])
         elif deep > 1:
             yield from find_known(folder, deep - 1)
-
-
-def _read_header(path: str) -> dict[str, object] | None:
-    try:
-        with open(open_ours(path), "rb") as file:
-            return read_header(file.read(_ENOUGH))
-    except OSError:
-        return None

@@ -11,7 +11,7 @@ import errno
 import os
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 import xxhash
@@ -21,7 +21,7 @@ from reconcile.core.job import Job, Target
 from reconcile.core.model import DirectorySnapshot, PlainDirectory
 from reconcile.home import NO_HOME
 from reconcile.state.private import create, open_ours
-from reconcile.state.snapshot import dump, load
+from reconcile.state.snapshot import dump, load, read_header
 
 NAME = "snapshot"
 BACKUP = "snapshot.bak"
@@ -29,6 +29,7 @@ BACKUP = "snapshot.bak"
 _TEMPORARY = ".snapshot-"  # prefix of files that a killed process may leave
 _SLUG_LENGTH = 48
 _AT_ONCE = 1 << 20  # bytes read or written
+_BEGINNING = 64 * 1024  # bytes in which a snapshot's header is
 
 
 def default_state_base() -> str:
@@ -68,6 +69,15 @@ def blank(job: Job) -> DirectorySnapshot:
 def has_snapshot(folder: str) -> bool:
     """Whether the job has run before."""
     return os.path.lexists(os.path.join(folder, NAME))
+
+
+def read_beginning(folder: str) -> Mapping[str, object] | None:
+    """What the snapshot there says of itself; None if there is none that says it. Nothing vouches for it."""
+    try:
+        with open(open_ours(os.path.join(folder, NAME)), "rb") as file:
+            return read_header(file.read(_BEGINNING))
+    except OSError:
+        return None
 
 
 def read_snapshot(
