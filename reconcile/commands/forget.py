@@ -39,9 +39,9 @@ def command(context: click.Context, /, yes: bool, remote: bool, **values: Any) -
       reconcile forget ~/photos nas:photos
       reconcile forget photos --remote --yes
 
-    A job that runs again is a new one, and --adopt-existing tells it that DEST holds something already. A
-    state that lies at DEST stays there; with --remote it goes, and so does what else of the job is in our
-    folder there: not while runs have something in the trash, or moved aside. Takes the flags of run.
+    A job that runs again is a new one, and --adopt-existing tells it that DEST holds something already. The
+    state that lies at DEST, and what else of the job is in our folder there, goes with --remote alone: not
+    while runs have something in the trash, or moved aside. Takes the flags of run.
     """  # noqa: D301 - click takes the \\b for "do not wrap this"
     jobs = find_jobs(context, values)
     if len(jobs) != 1:
