@@ -54,6 +54,7 @@ _ROOM = r"([0-9]{1,12}(?:\.[0-9]{1,6})?)([kKmMgGtT])B?"  # decimal units, as eve
 _LEAST_RATE = 10_000  # bytes a second; with less, a server may take us for dead
 _DEFAULTS = Options()
 _KEPT = Release().keep
+_NO_LINKS = "there are no releases in a bucket, as they are shown by links"
 REMOTE = "remote"  # for a folder of state: it lies at DEST
 _LONG = 1_000_000.0  # seconds; more is a slip of the finger, and too much for some clocks
 
@@ -241,7 +242,7 @@ def _release(flags: Flags, target: Target) -> Release | None:
                 _refuse(f"{option} goes with --publish release")
         return None
     if target.scheme == "s3":
-        _refuse("--publish release needs links, and a bucket has none; leave it out")
+        _refuse(f"--publish release: {_NO_LINKS}; leave it out")
     if flags.keep_releases < 1:
         _refuse("--keep-releases takes a number from 1, which is the one that is shown")
     return Release(tuple(map(_shared_path, flags.shared)), flags.leave_foreign, flags.keep_releases)
@@ -260,7 +261,9 @@ def _shared_path(text: str) -> str:
 
 
 def as_shelf(target: Target, workdir: str | None) -> tuple[Target, str]:
-    """Where what is brought is made into releases, and our folder: see ``core.shelf``."""
+    """Where what is brought is made into releases, and our folder: see ``core.shelf``. Raises UsageError."""
+    if target.scheme == "s3":
+        _refuse(_NO_LINKS)
     top = target.path.rstrip("/")
     tree = replace(target, path=f"{top}/{RELEASES}/{NEXT}")  # type: ignore[type-var]  # a Struct, each
     return tree, workdir if workdir is not None else f"{top}/{RESERVED_NAME}"

@@ -435,3 +435,8 @@ def test_who_has_gone_back_stays_there_whichever_machine_runs_next(
     build_tree(site.source, {"a.css": "c"})
     assert bring("third runner") not in (first, second)
     assert_same_tree(site.source, site.shown())
+
+
+def test_there_are_none_in_a_bucket(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["releases", "s3://bucket/www"]) == 2
+    assert "no releases in a bucket" in capsys.readouterr().err
