@@ -80,6 +80,7 @@ def test_the_forms_of_dest(text: str, target: SshTarget) -> None:
         ("gs://bucket/a", "gs:// is not supported"),
         ("s3://key:secret@bucket/a", "Keys never belong in a URL"),
         ("s3://bucket/a/../b", r"'\.\.'"),
+        ("s3://bucket/a\x01/b", "control character"),
         ("s3:///a", "not the name of a bucket"),
         ("folder", "none of the forms"),
         (".", "none of the forms"),

@@ -12,6 +12,8 @@ What may live here: which object is at which path, and what can't be one.
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 from reconcile.core.model import OURS, RESERVED_NAME, RESERVED_PREFIX
 
 LONGEST = 1024  # bytes of a key
@@ -65,4 +67,13 @@ def is_path(rest: str) -> bool:
 
 def is_plain(key: str) -> bool:
     """Whether XML 1.0 can hold it as it is: what deletes many at a time is written in that."""
-    return key.isprintable() or not any(ord(char) < 32 or char in "\x7f\ufffe\uffff" for char in key)
+    return key.isprintable() or not any(map(_is_strange, key))
+
+
+def plain_part(key: str) -> str:
+    """As much of its beginning as XML can hold."""
+    return key if is_plain(key) else "".join(takewhile(lambda char: not _is_strange(char), key))
+
+
+def _is_strange(char: str) -> bool:
+    return ord(char) < 32 or char in "\x7f\ufffe\uffff"

@@ -14,7 +14,7 @@ from reconcile.core.model import DIRECTORY, UNSEEN, Seen
 from reconcile.core.paths import is_ours, join
 from reconcile.remotes.s3 import tags
 from reconcile.remotes.s3.failure import Refusal
-from reconcile.remotes.s3.keys import Keys, is_path
+from reconcile.remotes.s3.keys import Keys, is_path, is_plain, plain_part
 from reconcile.remotes.s3.pool import Pool
 from reconcile.remotes.s3.service import Service
 from reconcile.remotes.s3.tags import Shown
@@ -28,7 +28,7 @@ DENSE = 20  # of a page that are wanted: where there are fewer, asking each take
 def pages(
     service: Service, prefix: str, *, delimiter: str = "", after: str = ""
 ) -> Iterator[Mapping[str, Any]]:
-    """All below a prefix. Raises Unreachable where we may not list."""
+    """All below a prefix, which is plain. Raises Unreachable where we may not list."""
     more: dict[str, Any] = {"StartAfter": after} if after else {}
     if delimiter:
         more["Delimiter"] = delimiter
@@ -48,10 +48,11 @@ def pages(
 
 
 def objects(service: Service, prefix: str, after: str = "") -> Iterator[tuple[str, Shown]]:
-    """Each with its key."""
-    for page in pages(service, prefix, after=after):
+    """Each with its key. A prefix that XML can't hold many servers fail at: then by what of it is plain."""
+    for page in pages(service, plain_part(prefix), after=after):
         for item in page.get("Contents", ()):
-            yield item["Key"], tags.listed(item)
+            if item["Key"].startswith(prefix):
+                yield item["Key"], tags.listed(item)
 
 
 def names_in(service: Service, prefix: str) -> tuple[list[str], list[str]]:
@@ -76,6 +77,8 @@ def head(service: Service, key: str) -> Shown | None:
 
 def holds(service: Service, prefix: str) -> bool:
     """Whether anything is below a prefix."""
+    if not is_plain(prefix):
+        return any(True for _ in objects(service, prefix))
     try:
         page = service.ask("list_objects_v2", Prefix=prefix, MaxKeys=1)
     except Refusal as refusal:
@@ -122,7 +125,9 @@ def survey(
 
     A page goes on from the next path that is wanted, so that what nobody asks for is mostly passed over.
     """
-    wanted = sorted({keys.of(path): path for path in paths}.items(), key=lambda pair: pair[0].encode())
+    every = sorted({keys.of(path): path for path in paths}.items(), key=lambda pair: pair[0].encode())
+    wanted = [pair for pair in every if is_plain(pair[0])]
+    strange = [pair for pair in every if not is_plain(pair[0])]
     found: dict[str, Answer] = {}
     at = 0
     while len(wanted) - at > FEW:
@@ -143,7 +148,7 @@ def survey(
             at = reached
             break
         at = reached
-    found.update(pool.run(partial(_ask, service, key, path) for key, path in wanted[at:]))
+    found.update(pool.run(partial(_ask, service, key, path) for key, path in wanted[at:] + strange))
     return found
 
 

@@ -17,6 +17,7 @@ from reconcile.core.job import Job, Reporter, Target
 from reconcile.core.model import Caps
 from reconcile.remotes import FORGETFUL, Memory, Opener, Remote, plain
 from reconcile.remotes.s3.ability import Ability, unpack
+from reconcile.remotes.s3.keys import is_plain
 from reconcile.remotes.s3.settings import Bucket, Settings, of_job, read_rules
 from reconcile.remotes.urls import URL, fold_path, refuse
 
@@ -73,8 +74,8 @@ def parse(text: str) -> Bucket | None:
         prefix.encode()
     except UnicodeEncodeError:
         refuse("DEST: the prefix is no UTF-8, and keys on S3 are")
-    if "\0" in prefix:
-        refuse("DEST: the prefix holds a NUL")
+    if not is_plain(prefix):
+        refuse("DEST: the prefix holds a control character, which few servers can list by")
     return Bucket(bucket, fold_path("/" + prefix)[1:])
 
 

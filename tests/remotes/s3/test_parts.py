@@ -17,7 +17,7 @@ from reconcile.core.model import NS, Entry, Kind, Stamp
 from reconcile.remotes.s3 import keys, tags
 from reconcile.remotes.s3.failure import refusal_of
 from reconcile.remotes.s3.headers import Headers
-from reconcile.remotes.s3.keys import Keys, is_path, is_plain, unfit
+from reconcile.remotes.s3.keys import Keys, is_path, is_plain, plain_part, unfit
 from reconcile.remotes.s3.multipart import MOST_PARTS, PART, part_size
 from reconcile.remotes.s3.open import read_time
 from reconcile.remotes.s3.pool import Pool, Room
@@ -92,6 +92,9 @@ def test_which_keys_there_can_be() -> None:
     assert not any(map(is_path, ("", "/a", "a//b", "a/./b", "../a", "a/..", "a\0b")))
     assert is_plain("a b+%ü\U0001f600")
     assert not is_plain("a\nb")
+    assert plain_part("a\nb") == "a"
+    assert plain_part("\x01") == ""
+    assert plain_part("a b") == "a b"
 
 
 def test_a_tag_tells_what_was_shown() -> None:
