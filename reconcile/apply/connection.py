@@ -422,11 +422,9 @@ class Retrying:
 
 
 def _why(failed: BaseException | None) -> str:
-    return (
-        f"the connection was lost ({failed})"
-        if isinstance(failed, ConnectionLost)
-        else f"not connected ({failed})"
-    )
+    said = str(failed).partition(" Nothing was done.")[0]  # by this attempt; by those before it may be
+    what = "the connection was lost" if isinstance(failed, ConnectionLost) else "not connected"
+    return f"{what} ({said})"
 
 
 def _add(one: Stats, other: Stats) -> Stats:

@@ -27,6 +27,7 @@ from tests.support.s3 import S3
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close() drops what is unsent and sends a RST
 SKEW_ALLOWED = 15 * 60  # seconds (S3: RequestTimeTooSkewed)
 FOR_EVER = 1 << 30
+WRITES = frozenset({"PutObject", "CopyObject", "CreateMultipartUpload"})
 LISTS = frozenset({"ListObjectsV2", "ListObjects", "ListMultipartUploads", "ListObjectVersions"})
 
 Do = Literal["kill", "cut", "answer", "half", "torn", "slow"]
@@ -37,9 +38,9 @@ class Fault:
     """One thing that goes wrong at one request, or from there on at ``times`` of those that match.
 
     ``kill``: SIGKILL to the process whose id is in ``pid_file``. ``cut``: the connection breaks, and no
-    answer comes. ``answer``: ``status`` and ``code``. ``half``: of the answer half its body, then the end.
-    ``torn``: the server gets half of what was to be sent, and the connection breaks. ``slow``: it takes
-    ``delay`` seconds longer.
+    answer comes. ``answer``: ``status``, and ``code`` or a ``body``. ``half``: of the answer half its body,
+    then the end. ``torn``: the server gets half of what was to be sent, and the connection breaks. ``slow``:
+    it takes ``delay`` seconds longer.
     """
 
     do: Do
@@ -49,6 +50,7 @@ class Fault:
     when: Literal["before", "after"] = "before"  # the server has done it: of kill, cut, answer
     status: int = 503
     code: str = "SlowDown"
+    body: bytes | None = None
     times: int = 1
     delay: float = 0.0  # seconds
     pid_file: str = ""
@@ -67,7 +69,9 @@ class Faulty:
     """The proxy. ``server`` is how it is reached.
 
     ``skew``: seconds by which the server's clock is ahead. ``hides``: nobody may list, so that what is not
-    there is forbidden, as S3 has it.
+    there is forbidden, as S3 has it. ``insists``: a header without which nothing may be written, as a
+    bucket's policy says. ``region``: where the bucket is; who signs for another is sent there. ``aliases``:
+    what the server calls itself, by turns.
     """
 
     def __init__(self, to: S3) -> None:
@@ -75,6 +79,8 @@ class Faulty:
         self.requests: list[Request] = []
         self.skew = 0.0
         self.hides = False
+        self.insists = self.region = ""
+        self.aliases: tuple[str, ...] = ()
         self._faults: list[list[Fault | int]] = []
         self._lock = threading.Lock()
         self._listener = _Listener(self)
@@ -211,7 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
             if fault.when == "after":
                 self._ask(body)
             if fault.do == "answer":
-                self._answer(fault.status, fault.code)
+                self._answer(fault.status, fault.code, fault.body)
                 return
             if fault.do == "kill":
                 end_client(fault.pid_file)
@@ -224,6 +230,10 @@ class _Handler(BaseHTTPRequestHandler):
         proxy = self.server.proxy
         if proxy.hides and kind in LISTS:
             return 403, "AccessDenied"
+        if proxy.insists and kind in WRITES and proxy.insists not in self.headers:
+            return 403, "AccessDenied"
+        if proxy.region and f"/{proxy.region}/s3/" not in self.headers.get("Authorization", ""):
+            return 301, "PermanentRedirect"
         if proxy.skew:
             sent = time.strptime(self.headers.get("X-Amz-Date", ""), "%Y%m%dT%H%M%SZ")
             ahead = time.time() + proxy.skew - email.utils.mktime_tz((*sent[:6], 0, 1, 0, 0))
@@ -259,6 +269,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in answer.getheaders():
             if name.lower() not in ("transfer-encoding", "connection", "content-length", "date"):
                 self.send_header(name, value)
+        if aliases := self.server.proxy.aliases:
+            self.send_header("Server", aliases[len(self.server.proxy.requests) % len(aliases)])
         length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(body))
         if length is not None and answer.status != 204:
             self.send_header("Content-Length", length)
@@ -269,10 +281,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             self._cut()
 
-    def _answer(self, status: int, code: str) -> None:
-        """As S3 says no."""
-        body = b"" if self.command == "HEAD" else _ERROR % code.encode()
+    def _answer(self, status: int, code: str, body: bytes | None = None) -> None:
+        """As S3 says no, or whatever else."""
+        if body is None:
+            body = _ERROR % code.encode()
+        if self.command == "HEAD":
+            body = b""
         self.send_response_only(status)
+        if self.server.proxy.region:
+            self.send_header("x-amz-bucket-region", self.server.proxy.region)
         self.send_header("Content-Type", "application/xml")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Date", email.utils.formatdate(time.time() + self.server.proxy.skew, usegmt=True))

@@ -5,6 +5,8 @@ What may live here: trying. Nobody asks for a server's name: of one kind there a
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -15,6 +17,8 @@ if TYPE_CHECKING:  # what is remembered is asked for before there is anything to
     from reconcile.remotes.s3.service import Service
 
 VERSION = 2  # of what is tried
+MOST_NAMES = 8  # that are remembered of one server
+NO_HEADERS: Mapping[str, Any] = MappingProxyType({})
 _NONE = '"00000000000000000000000000000000"'  # an ETag that nothing has
 
 
@@ -35,9 +39,10 @@ class Ability(Struct, frozen=True):
         return not (self.puts_new and self.puts_over)
 
 
-def pack(ability: Ability, software: str = "") -> object:
-    """For the memory. ``software``: what the server that was tried calls itself."""
-    return [VERSION, *(getattr(ability, name) for name in Ability.__struct_fields__), software]
+def pack(ability: Ability, software: Iterable[str] = ()) -> object:
+    """For the memory. ``software``: what the server that was tried calls itself, in all its answers."""
+    names = "\n".join(sorted(software)[:MOST_NAMES])
+    return [VERSION, *(getattr(ability, name) for name in Ability.__struct_fields__), names]
 
 
 def unpack(value: object) -> Ability:
@@ -48,32 +53,37 @@ def unpack(value: object) -> Ability:
     return Ability(*map(bool, value[1:-1]))
 
 
-def software_of(value: object) -> str:
+def software_of(value: object) -> frozenset[str]:
     """On which server that was found. By now another one may stand there, which heeds less."""
-    return str(value[-1]) if unpack(value).known and isinstance(value, list) else ""
+    if not unpack(value).known or not isinstance(value, list):
+        return frozenset()
+    return frozenset(str(value[-1]).split("\n"))
 
 
-def try_out(service: Service, folder: str) -> Ability:
-    """Write an object of ours, and see what it refuses to do with it. Raises Refusal where we may not."""
+def try_out(service: Service, folder: str, headers: Mapping[str, Any] = NO_HEADERS) -> Ability:
+    """Write an object of ours, and see what it refuses to do with it. Raises Refusal where we may not.
+
+    ``headers``: what is asked for with all that is written: a bucket may insist on it.
+    """
     import uuid
 
     key = f"{folder}probe-{uuid.uuid4().hex[:12]}"
     other, folder_ = f"{key}-2", f"{key}-3/"
     source = {"Bucket": service.bucket, "Key": key}
-    service.ask("put_object", Key=key, Body=b"1")
+    service.ask("put_object", Key=key, Body=b"1", **headers)
     try:
         can: dict[str, bool] = {
-            "puts_new": _refuses(service, "put_object", Key=key, Body=b"2", IfNoneMatch="*"),
-            "puts_over": _refuses(service, "put_object", Key=key, Body=b"2", IfMatch=_NONE),
+            "puts_new": _refuses(service, "put_object", Key=key, Body=b"2", IfNoneMatch="*", **headers),
+            "puts_over": _refuses(service, "put_object", Key=key, Body=b"2", IfMatch=_NONE, **headers),
             "copies_same": _refuses(
-                service, "copy_object", Key=other, CopySource=source, CopySourceIfMatch=_NONE
+                service, "copy_object", Key=other, CopySource=source, CopySourceIfMatch=_NONE, **headers
             ),
             "deletes_all_same": _keeps(service, key),
         }
-        service.ask("put_object", Key=key, Body=b"1")
+        service.ask("put_object", Key=key, Body=b"1", **headers)
         can["deletes_same"] = _refuses(service, "delete_object", Key=key, IfMatch=_NONE)
         can["deletes_all_same"] &= can["deletes_same"]  # of one that is left of many, too
-        can["keeps_slashes"] = _takes(service, folder_)
+        can["keeps_slashes"] = _takes(service, folder_, headers)
     finally:
         ours = (key, other, folder_, folder_.rstrip("/"))
         service.ask("delete_objects", Delete={"Quiet": True, "Objects": [{"Key": each} for each in ours]})
@@ -89,10 +99,10 @@ def _refuses(service: Service, operation: str, **wanted: Any) -> bool:
     return False
 
 
-def _takes(service: Service, key: str) -> bool:
+def _takes(service: Service, key: str, headers: Mapping[str, Any]) -> bool:
     """Whether there can be such a key. Some servers make another one of it."""
     try:
-        service.ask("put_object", Key=key, Body=b"")
+        service.ask("put_object", Key=key, Body=b"", **headers)
     except Refusal:
         return False
     page = service.ask("list_objects_v2", Prefix=key.rstrip("/"))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconcile.remotes.s3 import tags
-from reconcile.remotes.s3.failure import Refusal
+from reconcile.remotes.s3.failure import Failing, Refusal
 from reconcile.remotes.s3.leftover import Upload
 from reconcile.remotes.s3.listing import head
 from reconcile.remotes.s3.site import Site
@@ -29,9 +29,11 @@ def copy(site: Site, source: str, shown: Shown, key: str, headers: Mapping[str, 
         return _copy_in_parts(site, source, shown, key, headers)
     reply = site.service.copy(key, source, **_same(shown), **headers)
     result = reply.get("CopyObjectResult", {})
-    if "ETag" not in result:
-        return head(site.service, key) or tags.written(shown.size, result)
-    return tags.written(shown.size, result)
+    if "ETag" in result:
+        return tags.written(shown.size, result)
+    if "LastModified" not in result or (copied := head(site.service, key)) is None:
+        raise Failing(f"{site.service.where}: the answer to a copy does not say what is there now")
+    return copied
 
 
 def _copy_in_parts(site: Site, source: str, shown: Shown, key: str, headers: Mapping[str, Any]) -> Shown:
@@ -59,13 +61,17 @@ def _copy_in_parts(site: Site, source: str, shown: Shown, key: str, headers: Map
                 CopySourceRange=f"bytes={start}-{min(start + PART, shown.size) - 1}",
                 **_same(shown),
             )
-            parts.append({"PartNumber": number, "ETag": reply["CopyPartResult"]["ETag"]})
+            if "ETag" not in (result := reply.get("CopyPartResult", {})):
+                raise Failing(f"{service.where}: the answer to a copy does not say what is there now")
+            parts.append({"PartNumber": number, "ETag": result["ETag"]})
         service.ask("complete_multipart_upload", Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
     except Refusal:
         abort(site, key, upload)
         raise
     site.uploads.end(upload)
-    return head(service, key) or Shown(shown.size, "?")
+    if (copied := head(service, key)) is None or copied.size != shown.size:
+        raise Failing(f"{service.where}: all parts were copied, and the server does not show what they make")
+    return copied
 
 
 def abort(site: Site, key: str, upload: str) -> None:

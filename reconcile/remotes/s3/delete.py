@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from reconcile.core.job import OnDrift
 from reconcile.core.model import Action, Entry, Kind, Outcome, Problem, Reason
@@ -202,15 +203,21 @@ def _remove_all(
 ) -> tuple[dict[str, Entry | None], Problem | None]:
     """What went, and why not all of it did."""
     gone: dict[str, Entry | None] = {}
-    trouble: Problem | None = None
+    standing: list[tuple[str, Refusal]] = []
     for some in batches([Doomed(f"{top}/{name}", shown) for name, shown in going]):
         failed = remove(site, some)
         for each in some:
             inside = each.key[len(top) + 1 :].rstrip("/")
             if each.key not in failed and inside:
                 gone[join(action.path, inside)] = None
-        for key, refusal in failed.items():
-            trouble = trouble or explain(f"{action.path}/{key[len(top) + 1 :]}", _WHAT, refusal)
+        standing += failed.items()
+    if not standing:
+        return gone, None
+    key, refusal = standing[0]
+    trouble = explain(f"{action.path}/{key[len(top) + 1 :]}", _WHAT, refusal)
+    if others := len(standing) - 1:
+        more = f"{others:,} more of that directory {'stays' if others == 1 else 'stay'}, too"
+        trouble = replace(trouble, message=f"{trouble.message}; {more}")
     return gone, trouble
 
 

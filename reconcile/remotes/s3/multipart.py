@@ -94,12 +94,12 @@ def complete(site: Site, sent: Sent, there: There) -> Outcome:
         except Refusal as refusal:
             if refusal.code != "NoSuchUpload":
                 raise
-        site.uploads.end(upload.id)
         # Done, or done before an answer got lost. Some servers show another ETag than they answer with.
         shown = head(site.service, upload.key)
         if shown is None or not is_wished(shown, wish):
             said = "all of it was sent, and the server does not show it; the next run looks again"
             return Outcome(action, problem=problem(action.path, Reason.FAILED, said))
+        site.uploads.end(upload.id)
         return Outcome(action, Only(action.path, as_kept(kept, shown, wish.digest)))
 
     outcome = insist(site, action, there, attempt)

@@ -15,6 +15,7 @@ from reconcile.remotes import Memory, Remote
 from reconcile.remotes.s3.settings import Bucket, Settings, of_job
 from reconcile.remotes.words import one_line
 
+_NO_ANSWER = b"<Error><Code>NoAnswer</Code><Message>it does not say what was deleted</Message></Error>"
 TRIES = 4  # of one request, by botocore, before it counts as lost
 
 
@@ -67,6 +68,8 @@ def _make_client(boto3: Any, bucket: Bucket, settings: Settings, patience: float
     except (exceptions.BotoCoreError, ValueError) as error:
         raise UsageError(f"boto3 can't work with this: {one_line(str(error))}") from None
     client.meta.events.register("before-call.s3.DeleteObjects", _add_md5)
+    client.meta.events.register("before-parse.s3.DeleteObjects", doubt_deletes)
+    client.meta.events.register("before-parse.s3.DeleteObject", doubt_a_delete)
     return session, client
 
 
@@ -82,6 +85,18 @@ def read_time(text: Any) -> Any:
     except (TypeError, ValueError):
         return import_module("botocore.utils").parse_timestamp(text)
     return when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+
+
+def doubt_deletes(response_dict: dict[str, Any], **_: object) -> None:
+    """Of what was deleted nothing is told: any other answer would look as if all was."""
+    if response_dict["status_code"] == 200 and b"DeleteResult" not in response_dict["body"]:
+        response_dict.update(status_code=500, body=_NO_ANSWER)  # as botocore itself has it with others
+
+
+def doubt_a_delete(response_dict: dict[str, Any], **_: object) -> None:
+    """To one delete S3 answers 204, and nothing more."""
+    if response_dict["status_code"] == 200 and response_dict["body"].strip():
+        response_dict.update(status_code=500, body=_NO_ANSWER)
 
 
 def _add_md5(params: dict[str, Any], **_: object) -> None:

@@ -67,9 +67,10 @@ def recognise(
         else:
             unclear.append((path, entry))
     if unclear:
+        count = len(unclear)
         site.say(
-            f"{len(unclear):,} objects there have the size of ours, and an ETag that does not say whether "
-            "they are the same: each is asked for what is noted with it"
+            f"{count:,} {'object' if count == 1 else 'objects'} there of the size of ours, with an ETag that "
+            "does not say whether it is the same: each is asked for what is noted with it"
         )
     tasks = [lambda path=path, entry=entry: (path, _is_noted(site, path, entry)) for path, entry in unclear]
     for path, answer in site.pool.run(tasks):

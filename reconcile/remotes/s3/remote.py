@@ -57,7 +57,8 @@ class S3Remote(plain.Plain):
         memory: Memory,
     ) -> None:
         can = ability.unpack(recalled := memory.recall())
-        self._tried = ability.software_of(recalled)
+        self._tried_on = ability.software_of(recalled)
+        self._is_tried = False  # over this connection
         self.caps: Caps = caps_for(settings, can)
         self._settings = settings
         self.marks: tuple[str, ...] = ()
@@ -218,6 +219,12 @@ class S3Remote(plain.Plain):
         if self._keeper is not None:
             self._keeper.close()
         self._site.pool.close()
+        if self._is_tried and not self._site.service.software <= self._tried_on:
+            self._remember()  # by what other names it goes
+
+    def _remember(self) -> None:
+        self._tried_on = frozenset(self._site.service.software)
+        self._memory.remember(ability.pack(self._site.ability, self._tried_on))
 
     def _refused(self, doing: str, refusal: Refusal) -> Unreachable:
         return Unreachable(f"{self._site.service.where} does not let us {doing}: {refusal}.")
@@ -225,17 +232,17 @@ class S3Remote(plain.Plain):
     def _try_out(self) -> None:
         """Find out what the server can do, once for all runs, and again where it is another one now."""
         site = self._site
-        if site.ability.known and site.service.software in (None, self._tried):
+        if site.ability.known and (self._is_tried or site.service.software <= self._tried_on):
             return
         try:
-            site.ability = ability.try_out(site.service, site.keys.work)
+            site.ability = ability.try_out(site.service, site.keys.work, site.headers.of_ours)
         except Refusal as refusal:
             raise Unreachable(
                 f"{site.service.where} can't be written to: {refusal}. Nothing was done. The policy of these "
                 "credentials needs s3:GetObject, s3:PutObject and s3:DeleteObject on what is in DEST."
             ) from None
-        self._tried = site.service.software or ""
-        self._memory.remember(ability.pack(site.ability, self._tried))
+        self._is_tried = True
+        self._remember()
         self.caps = caps_for(self._settings, site.ability)
         if site.ability.races:
             site.say(NO_CONDITIONS)

@@ -34,6 +34,13 @@ from reconcile.remotes.words import one_line
 PATIENCE = 8  # times that we wait because a server asks for it, beyond botocore's own
 ELSEWHERE = "it sends us elsewhere, and elsewhere again"
 LONGEST = 30.0  # seconds of such a wait
+# One of these has to be in an answer. What something else says in the place of S3 looks like an empty one.
+_TELLS = {
+    "create_multipart_upload": {"UploadId"},
+    "head_object": {"ETag", "LastModified"},
+    "put_object": {"ETag"},
+    "upload_part": {"ETag"},
+}
 _NO_KEYS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError)
 
 
@@ -55,7 +62,9 @@ class Service:
         self._slow_until = 0.0
         self._told = ""  # what time it is, by the last answer
         self._was_in = False  # it has let us in
-        self.software: str | None = None  # what it calls itself; "": it does not say; None: nothing came yet
+        self.software: set[str] = (
+            set()
+        )  # what it calls itself, by one answer or the other; "": it does not say
 
     @property
     def stats(self) -> Stats:
@@ -76,10 +85,7 @@ class Service:
         ) is not None:
             self._count(reply, body)
             return reply
-        reply = self.ask("put_object", Key=key, Body=body, **wanted)
-        if "ETag" not in reply:
-            raise Failing(f"{self.where}: the answer to a PUT does not say what is there now")
-        return reply
+        return self.ask("put_object", Key=key, Body=body, **wanted)
 
     def put_part(self, key: str, upload: str, number: int, body: bytes, **wanted: Any) -> Mapping[str, Any]:
         """A part of a large file. See ``ask``."""
@@ -122,6 +128,8 @@ class Service:
                 if refusal.code in SLOW or refusal.status in (429, 503):
                     self._slow_down(turn)
                     continue
+                if operation == "head_object" and refusal.status in (400, 403):
+                    refusal = self._ask_why(refusal, wanted["Key"])
                 raise self._judge(refusal) from None
             except ParamValidationError as error:
                 raise Refusal("InvalidRequest", 400, one_line(str(error))) from None
@@ -141,6 +149,8 @@ class Service:
             except RecursionError:  # botocore, after one redirection that names no region
                 raise self.no_s3(ELSEWHERE) from None
             self._count(reply, body)
+            if not reply.keys() & _TELLS.get(operation, reply.keys()):
+                raise Failing(f"{self.where}: the answer to {operation} does not say what is there now")
             self._was_in = True
             return reply
         raise self._lost("it asks to slow down, again and again")
@@ -157,6 +167,20 @@ class Service:
         with self._lock:
             self._received += len(data)
         return data
+
+    def _ask_why(self, refusal: Refusal, key: str) -> Refusal:
+        """An answer to HEAD has no room for a reason. Who may not look at an object may not read it."""
+        try:
+            reply = self._client.get_object(Bucket=self.bucket, Key=key, Range="bytes=0-0")
+        except ClientError as error:
+            self._count(error.response, b"")
+            told = refusal_of(error.response)
+            return told if told.status == refusal.status else refusal
+        except (BotoCoreError, OSError):
+            return refusal
+        self._count(reply, b"")
+        reply["Body"].close()
+        return refusal
 
     def no_s3(self, why: str) -> TurnedAway:
         """Something else answers: a web server, or what stands between a guest and the network."""
@@ -191,7 +215,7 @@ class Service:
         with self._lock:
             self._requests += tries
             self._sent += len(body)
-            self.software = str(headers.get("server") or "")
+            self.software.add(str(headers.get("server") or ""))
             if told:
                 self._told = told
 

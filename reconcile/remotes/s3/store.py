@@ -166,7 +166,7 @@ class S3Store:
         service = self._site.service
         with self._explained("write", mine):
             for _ in range(_ROUNDS):
-                service.ask("put_object", Key=mine, Body=b"")
+                service.ask("put_object", Key=mine, Body=b"", **self._site.headers.of_ours)
                 try:
                     if self._others(folder, mine):
                         continue
