@@ -233,7 +233,62 @@ def test_it_comes_back_and_stays(trash: Called, flags: Flags, source: Path, dest
     push(flags)
     assert (dest / "d/e/f").read_text() == "three"
     assert (dest / f"a.from-{name}").exists()
-    assert trash("restore", name, "b")[0] == Exit.PROBLEMS  # it is no more in there
+    assert trash("restore", name, "b")[0] == Exit.USAGE  # nothing is in there any more
+
+
+def left(trash: Called) -> list[tuple[int, int]]:
+    """Of each run: how many things, and bytes."""
+    (job,) = json.loads(trash("ls", "--json")[1])["jobs"]
+    return [(run["count"], run["bytes"]) for run in job["runs"]]
+
+
+def test_what_came_back_is_counted_no_more(trash: Called, dest: Path) -> None:
+    name = run_of(trash)
+    assert left(trash) == [(4, 15)]
+    since = next(dest.glob(".reconcile/*/*.old-*")).stat().st_mtime
+    assert trash("restore", name, "b")[0] == Exit.OK
+    assert left(trash) == [(3, 12)]
+    assert trash("restore", name, "d")[0] == Exit.OK
+    assert left(trash) == [(2, 3)]
+    assert next(dest.glob(".reconcile/*/*.old-*")).stat().st_mtime == since, "and it goes when it would have"
+    assert trash("restore", name, "nothing")[0] == Exit.PROBLEMS
+    assert left(trash) == [(2, 3)]
+    assert trash("restore", name)[0] == Exit.OK
+    assert left(trash) == []
+    assert not [path for path in dest.glob(".reconcile/*/*") if "mark-" not in path.name]
+
+
+def test_a_folder_comes_back_into_what_is_there(trash: Called, dest: Path) -> None:
+    (dest / "d" / "e").mkdir(parents=True)
+    assert trash("restore", run_of(trash), "d")[0] == Exit.OK
+    assert left(trash) == [(2, 6)]
+    assert trash("restore", run_of(trash))[0] == Exit.OK
+    assert left(trash) == []
+
+
+def test_that_of_other_jobs_is_told_and_stays(
+    trash: Called, flags: Flags, dest: Path, tmp_path: Path
+) -> None:
+    other = replace(
+        flags, source=str(tmp_path / "other"), state=str(tmp_path / "states"), adopt_existing=True
+    )
+    build_tree(other.source, {"x": "12345", "y": "1"})
+    push(other)
+    (tmp_path / "other" / "x").unlink()
+    push(other)
+    theirs = "beside that, of other jobs at this DEST: 1 thing of 1 run (5 B)\n"
+    assert trash("ls")[1].endswith(theirs)
+    (job,) = json.loads(trash("ls", "--json")[1])["jobs"]
+    assert job["others"] == {"runs": 1, "count": 1, "bytes": 5}
+    assert trash("empty", "--yes")[1] == "gone for good: 4 things of 1 run\n"
+    assert retired(dest) == {"x": b"12345"}
+    assert trash("ls")[1] == f"nothing is there\n{theirs}"
+    assert trash("empty", "--all")[0] == Exit.REFUSED  # nobody is there to be asked
+    assert trash("empty", "--all", "--older-than", "1d", "--yes")[0] == Exit.USAGE
+    assert retired(dest) == {"x": b"12345"}
+    assert trash("empty", "--all", "--yes")[1] == "gone for good: 1 thing of 1 run\n"
+    assert retired(dest) == {}
+    assert trash("ls")[1] == "nothing is there\n"
 
 
 def test_nothing_is_written_through_a_link(trash: Called, dest: Path, tmp_path: Path) -> None:

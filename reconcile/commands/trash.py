@@ -55,11 +55,13 @@ def ls(context: click.Context, /, **values: Any) -> int:
     told = []
     for job in find_jobs(context, values):
         with _opened(context, job, values, changes=False) as bin_there:
-            runs = bin_there.runs()
+            runs, others = bin_there.runs(), bin_there.others()
+        beside = {"runs": len(others), "count": _things(others), "bytes": sum(run.size for run in others)}
         told.append(
             {
                 **about(job),
                 "runs": [{"run": r.name, "count": r.count, "bytes": r.size, "since": r.since} for r in runs],
+                "others": beside,
             }
         )
         if not values["as_json"]:
@@ -70,6 +72,8 @@ def ls(context: click.Context, /, **values: Any) -> int:
                 if rows
                 else ["nothing is there"]
             )
+            if others:
+                lines.append(f"beside that, of other jobs at this DEST: {_sum_up(others)}")
             for line in [f"{job.name}:", *lines] if job.name else lines:
                 click.echo(line)
     return tell_document(values, Exit.OK, jobs=told)
@@ -138,38 +142,52 @@ def restore(context: click.Context, /, **values: Any) -> int:
 
 @command.command("empty", cls=Grouped)
 @click.option("--older-than", metavar="AGE", help="What has been there for longer: 30d, 12h or 8w, say.")
+@click.option(
+    "--all", "of_all", is_flag=True, help="And what other jobs have there, in the trash of the same DEST."
+)
 @click.option("--yes", is_flag=True, help="Don't ask.")
 @job_options
 @click.pass_context
-def empty(context: click.Context, /, older_than: str | None, yes: bool, **values: Any) -> int:
+def empty(context: click.Context, /, older_than: str | None, of_all: bool, yes: bool, **values: Any) -> int:
     """Remove for good what the runs of a job have in the trash.
 
     \b
       reconcile trash empty photos
       reconcile trash empty photos --older-than 30d
-      reconcile trash empty photos --yes
+      reconcile trash empty photos --all --yes
 
-    What others wrote and a run has moved aside is not part of it: see --keep.
+    What others wrote and a run has moved aside is not part of it: see --keep. Of other jobs it is all or
+    nothing: none of them may be at work.
     """  # noqa: D301 - click takes the \\b for "do not wrap this"
+    if of_all and older_than is not None:
+        raise UsageError(
+            "--older-than goes without --all: when those of other jobs may go is for these to say"
+        )
     (job,) = _one(find_jobs(context, values))
     age = None if older_than is None else read_time(older_than, "--older-than")
     session: Session = context.obj
     with _opened(context, job, values, changes=True) as bin_there:
         now = time.time()
         runs = [run for run in bin_there.runs() if age is None or run.since + age < now]
-        count = sum(run.count for run in runs)
-        if runs and not yes:
+        others = bin_there.others() if of_all else []
+        if (runs or others) and not yes:
             if values["as_json"] or not session.may_ask():
                 raise Refused("Nothing was done: there is nobody to ask. Add --yes to have it done.")
-            click.confirm(
-                f"reconcile: {show_count(count, 'thing')} will go for good; do it?", err=True, abort=True
-            )
+            theirs = f", {show_count(_things(others), 'thing')} of other jobs among them," if others else ""
+            count = show_count(_things([*runs, *others]), "thing")
+            click.confirm(f"reconcile: {count}{theirs} will go for good; do it?", err=True, abort=True)
         gone = [run for run in runs if bin_there.empty(run.name)]
+        others_went = not others or bin_there.empty_others()
     if not values["as_json"]:
-        things = sum(run.count for run in gone)
-        click.echo(f"gone for good: {show_count(things, 'thing')} of {show_count(len(gone), 'run')}")
-    code = Exit.OK if len(gone) == len(runs) else Exit.PROBLEMS
-    return tell_document(values, code, **about(job), removed=[run.name for run in gone])
+        went = [*gone, *(others if others_went else ())]
+        click.echo(f"gone for good: {show_count(_things(went), 'thing')} of {show_count(len(went), 'run')}")
+        if not others_went:
+            click.echo("reconcile: problem: not all that other jobs have there could be removed", err=True)
+    code = Exit.OK if others_went and len(gone) == len(runs) else Exit.PROBLEMS
+    removed = [run.name for run in gone]
+    return tell_document(
+        values, code, **about(job), removed=removed, others=_things(others) if others_went else 0
+    )
 
 
 def _opened(
@@ -205,6 +223,15 @@ def _known(bin_there: Bin, run: str) -> str:
             f"no run {run!r} has anything in the trash; 'reconcile trash ls' shows those that do"
         )
     return run
+
+
+def _things(runs: Sequence[Binned]) -> int:
+    return sum(run.count for run in runs)
+
+
+def _sum_up(runs: Sequence[Binned]) -> str:
+    size = show_bytes(sum(run.size for run in runs))
+    return f"{show_count(_things(runs), 'thing')} of {show_count(len(runs), 'run')} ({size})"
 
 
 def _about_run(run: Binned, now: float) -> tuple[str, str, str, str]:

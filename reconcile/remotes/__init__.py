@@ -21,6 +21,7 @@ from reconcile.core.model import (
     Caps,
     Entry,
     Footing,
+    Kind,
     Outcome,
     Plan,
     Problem,
@@ -331,6 +332,8 @@ class Back(Struct, frozen=True):
     path: str  # where it was
     place: str = ""  # where it is now: beside that, where something is by now
     problem: str = ""  # why it is in the trash still
+    kind: Kind | None = None
+    size: int = 0  # bytes of content in a file
 
 
 class Bin(Protocol):
@@ -348,6 +351,13 @@ class Bin(Protocol):
 
     def empty(self, name: str) -> bool:
         """Remove all of it for good. False: something could not be removed."""
+
+    def others(self) -> list[Binned]:
+        """Runs of other jobs that have something there, in our folder at the same DEST."""
+
+    def empty_others(self) -> bool:
+        """Remove all that these have there for good. False: something could not be removed. RACE: what
+        another job is about to bring back goes with it."""
 
 
 @runtime_checkable

@@ -6,6 +6,7 @@ DEST by now is ever replaced: what comes back goes beside it.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 
@@ -14,14 +15,15 @@ from reconcile.core.paths import ancestors, join, parent
 from reconcile.remotes import Back, Binned
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.failure import explain
-from reconcile.remotes.tree.kept import KeptRun, let_go, read_notes
-from reconcile.remotes.tree.layout import OLD, inside
+from reconcile.remotes.tree.kept import Kept, KeptRun, let_go, read_notes
+from reconcile.remotes.tree.layout import OLD, STORE, inside
 from reconcile.remotes.tree.link import look, rename
 from reconcile.remotes.tree.listing import TOGETHER, list_directory
 from reconcile.remotes.tree.mark import job_folder
-from reconcile.remotes.tree.site import Site, absent, kind_of
+from reconcile.remotes.tree.purge import remove_in_turn
+from reconcile.remotes.tree.site import Site, absent, act, kind_of
 from reconcile.remotes.tree.steps import Recipe
-from reconcile.remotes.tree.verbs import OK, Attrs, Mkdir, Status
+from reconcile.remotes.tree.verbs import OK, Attrs, Mkdir, Rename, Status
 from reconcile.remotes.tree.walk import walk
 
 _TOP = f"{OURS}{OLD.decode()}"  # of a run whose folder is the layout's
@@ -52,6 +54,7 @@ class TreeBin:
     def bring_back(self, name: str, paths: Sequence[str]) -> Iterator[Back]:
         """See ``Bin``."""
         old = self._find()[name].folder + b"/" + OLD
+        came: list[Back] = []
         level = [*paths] or self._driver.call(_names_in(self._site, old, ""))
         above = {top: None for path in level for top in ancestors(path) if top != path}
         for top in sorted(above):
@@ -62,19 +65,67 @@ class TreeBin:
             for back, deeper in brought:
                 level += deeper
                 if back is not None:
+                    if not back.problem:
+                        came.append(back)
                     yield back
+        if came:
+            self._recount(self._find()[name], came)
 
     def empty(self, name: str) -> bool:
         """See ``Bin``."""
         return not let_go(self._driver, self._site, self._find()[name], OLD)
 
+    def others(self) -> list[Binned]:
+        """See ``Bin``."""
+        return [Binned(_name(run), run.count, run.size, run.since) for run in self._find_others()]
+
+    def empty_others(self) -> bool:
+        """See ``Bin``."""
+        return not [
+            stuck for run in self._find_others() for stuck in let_go(self._driver, self._site, run, OLD)
+        ]
+
+    def _find_others(self) -> list[KeptRun]:
+        """Of all other jobs in our folder there."""
+        around = self._driver.call(list_directory(self._site, self._site.layout.workdir))
+        folders = [
+            self._site.layout.workdir + b"/" + os.fsencode(name)
+            for name, attrs in around.names
+            if kind_of(attrs) is Kind.DIR and os.fsencode(name) != STORE
+        ]
+        asked = (_read(self._site, folder) for folder in folders if folder != self._ours)
+        return [run for kept in self._driver.run(asked, TOGETHER) for run in kept.old]
+
+    def _recount(self, run: KeptRun, came: Sequence[Back]) -> None:
+        """Have the mark tell what is left, now that some came back. If that fails, it tells of all before."""
+        old = run.folder + b"/" + OLD
+        emptied = {inside(old, top) for back in came for top in ancestors(parent(back.path)) if top}
+        self._driver.call(remove_in_turn([*sorted(emptied, key=len, reverse=True), old]))
+        if absent(self._driver.call(look(self._site, old))):
+            let_go(self._driver, self._site, run, OLD)
+        else:
+            left = run.size - sum(map(self._weigh, came))
+            told = (run.folder, max(1, run.count - len(came)), max(0, left))
+            self._driver.call(act(Rename(run.mark, b"%b.old-%d-%d" % told)))
+        self._runs = None
+
+    def _weigh(self, back: Back) -> int:
+        """Bytes of content in what came back."""
+        if back.kind is not Kind.DIR:
+            return back.size
+        inner = walk(self._driver, self._site, back.place, TOGETHER, self._site.say)
+        return sum(shown.size for _, shown in inner if shown.kind is Kind.FILE)
+
     def _find(self) -> dict[str, KeptRun]:
         """By what they are called, the oldest first."""
         if self._runs is None:
-            listing = self._driver.call(list_directory(self._site, self._ours))
-            found = sorted(read_notes(self._ours, listing).old, key=lambda run: run.since)
+            found = sorted(self._driver.call(_read(self._site, self._ours)).old, key=lambda run: run.since)
             self._runs = {_name(run): run for run in found}
         return self._runs
+
+
+def _read(site: Site, ours: bytes) -> Recipe[Kept]:
+    return read_notes(ours, (yield from list_directory(site, ours)))
 
 
 def _name(run: KeptRun) -> str:
@@ -115,4 +166,5 @@ def _bring_back(site: Site, old: bytes, path: str, name: str) -> Recipe[tuple[Ba
     status = yield from rename(site, source, site.layout.at(target))
     if status is not OK:
         return Back(path, problem=(yield from explain(site, path, "bring it back", status)).message), []
-    return Back(path, target), []
+    kind = kind_of(here)
+    return Back(path, target, kind=kind, size=here.size if kind is Kind.FILE else 0), []
