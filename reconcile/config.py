@@ -100,6 +100,7 @@ class Flags(Struct, frozen=True):
     on_drift: str = _DEFAULTS.on_drift
     keep: str = "ever"
     trash: str = "none"
+    trash_replaced: bool = True
     refresh: bool = _DEFAULTS.refresh
     on_stale: str = _DEFAULTS.on_stale
     check_mark: bool = _DEFAULTS.check_mark
@@ -214,7 +215,7 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
             allow_mass_delete=flags.allow_mass_delete,
             on_drift=OnDrift(flags.on_drift),
             keep=_age(flags.keep),
-            trash=_trash(flags.trash, release),
+            trash=_trash(flags, release),
             refresh=flags.refresh,
             on_stale=OnStale(flags.on_stale),
             check_mark=flags.check_mark,
@@ -412,12 +413,12 @@ def _age(text: str) -> float | None:
     return int(match[1]) * _UNITS[match[2]]
 
 
-def _trash(text: str, release: Release | None) -> Trash | None:
+def _trash(flags: Flags, release: Release | None) -> Trash | None:
     """None: nothing is kept."""
-    if text == "none":
+    if flags.trash == "none":
         return None
     limits: dict[str, Any] = {}
-    for part in text.split(","):
+    for part in flags.trash.split(","):
         if (match := re.fullmatch(_AGE, part)) is not None and "seconds" not in limits:
             limits["seconds"] = int(match[1]) * _UNITS[match[2]]
         elif (match := re.fullmatch(_ROOM, part)) is not None and "bytes" not in limits:
@@ -426,7 +427,7 @@ def _trash(text: str, release: Release | None) -> Trash | None:
             _refuse("--trash takes an age (12h, 30d, 8w), a size (500MB, 5GB), both (30d,5GB), or 'none'")
     if release is not None:
         _refuse("--trash goes with no --publish release: the releases of before are there (--keep-releases)")
-    return Trash(**limits)
+    return Trash(replaced=flags.trash_replaced, **limits)
 
 
 def _retries(count: int) -> int:

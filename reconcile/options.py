@@ -214,6 +214,11 @@ _OPTIONS = [
         help="Keep there what is deleted or replaced, for 30d, say, or up to 5GB, or 30d,5GB; see 'trash'.",
     ),
     click.option(
+        "--trash-replaced/--no-trash-replaced",
+        default=True,
+        help="With it, what is replaced is kept, too, and not only what is deleted.  [default: it is]",
+    ),
+    click.option(
         "--refresh",
         is_flag=True,
         help="List DEST first, and bring again what is no longer there as it was left.",

@@ -127,6 +127,21 @@ def test_over_sftp_whatever_the_server_can(
     assert not (dest / "d").exists()
 
 
+def test_what_is_replaced_may_go_at_once(flags: Flags, source: Path, dest: Path) -> None:
+    push(flags)
+    change(source)
+    (source / "b").mkdir()  # which it makes room for
+    push(flags, trash_replaced=False)
+    assert retired(dest) == {path: WENT[path] for path in ("b", "d/e/f", "d/g")}
+    assert not list(dest.glob(".reconcile/*/*/trash/kept"))
+    (source / "a").write_text("once more")
+    push(flags, trash_replaced=False)
+    assert len(list(dest.glob(".reconcile/*/*.old-*"))) == 1
+    (source / "a").rename(source / "l")  # over what is there
+    push(flags, trash_replaced=False)
+    assert set(retired(dest)) == {"b", "d/e/f", "d/g"}
+
+
 def test_what_others_wrote_is_no_part_of_it(flags: Flags, source: Path, dest: Path, tmp_path: Path) -> None:
     push(flags)
     other = replace(flags, state=str(tmp_path / "other"), target=f"{dest}/d/nested", source=str(source / "d"))

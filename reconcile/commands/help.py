@@ -13,7 +13,7 @@ _GROUPS = {
     ),
     "Deleting": (
         *("mirror", "delete_excluded", "max_delete", "allow_mass_delete", "adopt_orphans", "keep"),
-        "keep_releases",
+        *("trash", "trash_replaced", "keep_releases"),
     ),
     "The server": (
         *("remote_workdir", "port", "identity", "known_hosts", "host_key", "ssh_config"),

@@ -108,6 +108,7 @@ class Trash(Struct, frozen=True):
 
     seconds: float | None = None
     bytes: int | None = None  # of all runs
+    replaced: bool = True  # also what was replaced, and not only what was deleted
 
 
 class Options(Struct, frozen=True):

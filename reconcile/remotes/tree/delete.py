@@ -103,7 +103,7 @@ def _let_go(site: Site, path: str, size: int, holds: Sequence[tuple[str, bool]] 
 
     RACE: what somebody writes into a directory after it was listed goes along, and ages with it.
     """
-    if ours_to_go(site) is Way.RETIRE:
+    if ours_to_go(site, replaced=False) is Way.RETIRE:
         way = yield from retire(site, path, size)
         if isinstance(way, Problem):
             return Status(Code.FAILED, way.message)

@@ -111,9 +111,10 @@ def keep(site: Site, path: str, *, leave: bool = False, source: bytes | None = N
     return status
 
 
-def ours_to_go(site: Site) -> Way:
-    """What becomes of what is ours and goes."""
-    return Way.OURS if site.options.trash is None else Way.RETIRE
+def ours_to_go(site: Site, *, replaced: bool) -> Way:
+    """What becomes of what is ours and goes, for good or as it is ``replaced``."""
+    trash = site.options.trash
+    return Way.OURS if trash is None or (replaced and not trash.replaced) else Way.RETIRE
 
 
 def size_of(entry: Entry | None) -> int:

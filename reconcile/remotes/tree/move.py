@@ -143,7 +143,7 @@ def _way_to_move(site: Site, action: Action, there: Attrs | Status) -> Recipe[Wa
     is_dir = action.new.kind is Kind.DIR
     old = None if is_dir else action.old  # a directory is moved only to where nothing is
     if old is not None and (yield from matches(site, site.layout.at(action.path), there, old)):
-        way: Way | Outcome = Way.KEEP if action.keep else ours_to_go(site)
+        way: Way | Outcome = Way.KEEP if action.keep else ours_to_go(site, replaced=True)
     else:
         way = yield from meet(site, action, there, action.old)
     if isinstance(way, Outcome):

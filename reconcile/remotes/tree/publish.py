@@ -55,7 +55,7 @@ def judge(site: Site, action: Action, there: Attrs | Status) -> Recipe[Way | Out
         return Outcome(action, problem=(yield from explain(site, action.path, "look at the target", there)))
     path = site.layout.at(action.path)
     if action.old is not None and (yield from matches(site, path, there, action.old)):
-        return Way.KEEP if action.keep else ours_to_go(site)
+        return Way.KEEP if action.keep else ours_to_go(site, replaced=True)
     if (yield from intended(site, path, there, action.new)):
         return (yield from done_already(site, action, there, action.new.digest))
     return (yield from meet(site, action, there, action.old))

@@ -147,7 +147,8 @@ class TreeRemote:
     ) -> None:
         """The first write: DEST, and our folder in it. See ``workdir``."""
         site = self._site
-        parts = parts_for(plan.actions, retires=site.options.trash is not None)
+        retires = site.options.trash is not None and site.options.trash.replaced
+        parts = parts_for(plan.actions, retires=retires)
         site.memory.twins = plan.twins
         self._kept = make_workdir(self._driver, site, footing, run, parts, resume=resume, before=before)
         for question in site.later:
