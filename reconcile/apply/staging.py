@@ -34,7 +34,21 @@ def stage(
     known = dict(_wanted(uploads, staged, source))
     if not partly:
         _check_room((a for a in uploads if a.path not in known), remote)
-    yield from remote.stage(uploads, source, stop, known, _leaving(plan.actions))
+    yield from _stage_levels(plan.levels, remote, source, stop, known)
+
+
+def _stage_levels(
+    levels: Sequence[Sequence[Action]],
+    remote: Remote,
+    source: Source,
+    stop: Stop,
+    known: Mapping[str, Entry],
+) -> Iterator[Brought | Outcome]:
+    """Level by level: what is published together may be staged together."""
+    leaving = _leaving(chain.from_iterable(levels))
+    for level in levels:
+        if uploads := list(filter(brings_a_file, level)):
+            yield from remote.stage(uploads, source, stop, known, leaving)
 
 
 def brings_a_file(action: Action) -> bool:
@@ -76,10 +90,9 @@ def finish(
         ]
         for level in levels
     ]
-    uploads = [action for level in left for action in level if brings_a_file(action)]
     was_exact, source.exact = source.exact, True
     try:
-        staging = remote.stage(uploads, source, Stop(), staged, _leaving(chain.from_iterable(left)))
+        staging = _stage_levels(left, remote, source, Stop(), staged)
         failed = [each for each in staging if isinstance(each, Outcome)]
         yield from failed
         failed += (outcome for outcome in ended if not outcome.done)

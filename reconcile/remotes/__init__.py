@@ -200,9 +200,10 @@ class Remote(Protocol):
     ) -> Iterator[Brought | Outcome]:
         """Bring the content of uploads of any level, and change nothing that anybody sees.
 
-        ``perform`` puts it in its place, over the same connection. What could not be brought has an
-        outcome. ``known``: files of which a dead run has staged what the action brings, as it held them:
-        they need not be sent again. ``leaving``: paths that are free, or another's, by then.
+        ``perform`` puts it in its place, over the same connection; what is staged together may be put there
+        together. What could not be brought has an outcome. ``known``: files of which a dead run has staged
+        what the action brings, as it held them: they need not be sent again. ``leaving``: paths that are
+        free, or another's, by then.
         """
 
     def perform(

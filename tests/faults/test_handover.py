@@ -15,11 +15,13 @@ from tests.faults.conftest import TORTURE
 from tests.faults.failures import Failures
 from tests.faults.runner import Runner
 from tests.faults.scenario import MIRROR, Scenario, describe, noticed
-from tests.faults.test_every_request import BREAKAGES, PARTS, Breakage, break_off, spread
+from tests.faults.test_every_request import BREAKAGES, Breakage, break_off
 from tests.support.sshd import Sshd, start_sshd
 
 ENDING = [breakage for breakage in BREAKAGES if 0 not in breakage.ends]
+STEP = 64  # requests, from one that a test breaks to the next
 THERE = ("--state", "remote")
+WAIT = ("--wait", "20")  # seconds: who died before it said whose the lock is may yet say so for ten
 REFUSED = 4
 
 
@@ -52,7 +54,7 @@ def scenario(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GoingOver]:
 
 
 @pytest.mark.skipif(not TORTURE, reason="takes minutes")
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("part", range(STEP))
 @pytest.mark.parametrize("breakage", ENDING, ids=lambda breakage: breakage.name)
 def test_then_a_run_by_either_state(
     scenario: GoingOver, tally: Counter[str], breakage: Breakage, part: int
@@ -67,19 +69,19 @@ def test_then_a_run_by_either_state(
         scenario.restore()
         if break_off(scenario, breakage, at, *MIRROR, *THERE, count=count):
             tally[f"{breakage.tally}, as the state went over to DEST"] += 1
-        way = THERE if at // PARTS % 2 else ()
-        ran = scenario.run(*MIRROR, *way)
+        way = THERE if at // STEP % 2 else ()
+        ran = scenario.run(*MIRROR, *WAIT, *way)
         if ran.code == REFUSED and not way:  # begun by the other
             assert "Run once with --state remote" in ran.document["message"]
             way = THERE
-            ran = scenario.run(*MIRROR, *way)
+            ran = scenario.run(*MIRROR, *WAIT, *way)
         assert ran.code == 0, describe(ran)
         assert not noticed(ran), f"taken for a stale state: {describe(ran)}"
         scenario.check()
-        for other in (way, (), THERE):
+        for other in ((), THERE) if way else (THERE, ()):
             assert scenario.run_well(*MIRROR, *other).counts == {}
         scenario.check()
 
-    for at in spread(count, 1, part):
+    for at in range(1 + part, count + 1, STEP):
         failures.attempt(f"{breakage.name} {at}", attempt)
     failures.demand_none()

@@ -168,6 +168,39 @@ def test_what_was_let_go_is_brought_to_its_end_before_anything_new_is_sent(deplo
     (deployed.saved / "second").rename(deployed.source)
 
 
+def test_a_new_folder_is_published_in_one_request_and_what_has_come_of_it_is_not_sent_again(
+    deployed: Deployed, tmp_path: Path
+) -> None:
+    """However many files are in it, if there is no folder in it."""
+    copy(deployed.source, tmp_path / "kept")
+    inner = [deployed.source / name for name in ("fresh", "fresh/one", "fresh/other")]
+    for folder in inner:
+        folder.mkdir()
+        for n in range(30):
+            (folder / f"{n}.js").write_text(f"{n} in {folder.name}")
+    (deployed.source / "fresh/index.html").write_text("comes last, one by one")
+    inner[1].chmod(0o750)
+    deployed.restore()
+    deployed.sshd.requests()
+    ran = deployed.run(*END, *MIRROR)
+    assert ran.code == 0, ran.out + ran.err
+    counts = deployed.sshd.requests().requests
+    assert counts["RENAME"] + counts["posix-rename@openssh.com"] < 60, "each of 90 files takes one"
+    assert_same_tree(deployed.source, deployed.dest)
+    deployed.restore()
+    deployed.sshd.arm(Fault("full", 60, kind="WRITE"))
+    assert deployed.run(*END, *MIRROR).code == 3
+    assert not (deployed.dest / "fresh").exists()
+    deployed.sshd.arm()
+    deployed.sshd.requests()
+    ran = deployed.run(*END, *MIRROR)
+    assert ran.code == 0, ran.out + ran.err
+    assert deployed.sshd.requests().requests["WRITE"] < 70, "what had come was sent again"
+    assert_same_tree(deployed.source, deployed.dest)
+    shutil.rmtree(deployed.source)
+    copy(tmp_path / "kept", deployed.source)
+
+
 class Served(SimpleHTTPRequestHandler):
     """A folder, over HTTP, without a word on stderr."""
 

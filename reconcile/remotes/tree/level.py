@@ -40,8 +40,9 @@ from reconcile.remotes.tree.site import NO_FSYNC, Site
 from reconcile.remotes.tree.spread import Spread
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.unproven import look_again, note_published
-from reconcile.remotes.tree.upload import SPREAD_FROM, Sent, Staged, bring_out, upload
+from reconcile.remotes.tree.upload import SPREAD_FROM, Sent, Staged, as_published, bring_out, upload
 from reconcile.remotes.tree.vanished import settle
+from reconcile.remotes.tree.whole import Whole, find_whole, put_whole
 from reconcile.source.files import Source
 
 T = TypeVar("T")
@@ -155,6 +156,8 @@ class Level:
         """
         ready = [action for action in actions if id(action) in self._staged] if self._staged else []
         unsent = [action for action in actions if id(action) not in self._staged] if ready else actions
+        if ready:
+            ready = yield from self._put_whole(ready)
         bundles, in_step, left = make_bundles(self._site, unsent)
         left = ready + left
         if not bundles and not in_step:
@@ -168,6 +171,20 @@ class Level:
         for outcomes in self._driver.run(recipes, self._at_a_time // most, self._stop):
             yield from self._done(outcomes)
         return left + bundler.left
+
+    def _put_whole(self, ready: Sequence[Action]) -> Generator[Outcome, None, list[Action]]:
+        """Bring out what is staged by directories, where that may be. Returns the actions that are left."""
+        gone: set[int] = set()
+        wholes = find_whole(self._site, ready, self._staged)
+        for outcomes in self._driver.run(map(self._bring_out_whole, wholes), self._at_a_time, self._stop):
+            gone.update(id(outcome.action) for outcome in outcomes)
+            yield from self._done(outcomes)
+        return [action for action in ready if id(action) not in gone] if gone else list(ready)
+
+    def _bring_out_whole(self, whole: Whole) -> Recipe[list[Outcome]]:
+        if not (yield from put_whole(self._site, whole)):
+            return []
+        return [as_published(self._staged.pop(id(action))) for action in whole.actions]
 
     def _alone(self, action: Action) -> Recipe[list[Outcome]]:
         return [(yield from self._recipe(action))]

@@ -53,6 +53,10 @@ class RunMemory(Struct, eq=False):
     staged: dict[bytes, bytes] = field(
         default_factory=dict
     )  # what dead runs had staged, by ``name_of`` its path
+    places: dict[str, bytes] = field(default_factory=dict)  # where files of a directory are staged together
+    whole: dict[bytes, tuple[int, int]] = field(
+        default_factory=dict
+    )  # such places: the mode that each has, and how many files are to come there
     retired: int = 0  # things of ours that this run has brought to the part of it that has an age
     retired_bytes: int = 0  # of content in them
     names_twice: bool = False  # a second name was asked for, and seen

@@ -27,6 +27,8 @@ MOMENT = 3600  # seconds; by more a server's clock is not wrong
 
 def staging_place(site: Site, path: str) -> bytes:
     """Where a file, or all of a directory, is staged. The name tells what it is, to who knows the plan."""
+    if (whole := site.memory.places.get(parent(path))) is not None:
+        return inside(whole, path.rpartition("/")[2])
     return site.layout.fresh(STAGING, name_of(path) + b"-")
 
 
@@ -45,6 +47,15 @@ def take_staged(driver: Driver, site: Site, dead: Sequence[bytes], make: Callabl
             statuses = driver.call(_send([Rename(old, new) for old, new in some]))
             taken = (new for (_, new), status in zip(some, statuses, strict=True) if status is OK)
             site.memory.staged.update((owner_of(new), new) for new in taken)
+
+
+def place_of(site: Site, path: str) -> bytes | None:
+    """Where a dead run may have staged a file: by itself, or with all that is in its directory."""
+    staged = site.memory.staged
+    if (place := staged.get(name_of(path))) is not None:
+        return place
+    whole = staged.get(name_of(parent(path)))
+    return None if whole is None else inside(whole, path.rpartition("/")[2])
 
 
 def find_staged(driver: Driver, site: Site, runs: Sequence[bytes]) -> None:

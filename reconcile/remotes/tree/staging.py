@@ -15,12 +15,14 @@ from reconcile.remotes.tree.layout import STAGING
 from reconcile.remotes.tree.level import Level
 from reconcile.remotes.tree.names import set_odd_apart
 from reconcile.remotes.tree.parents import blocked, trouble_above
+from reconcile.remotes.tree.rescue import place_of
 from reconcile.remotes.tree.site import Site, act, kind_of
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.trash import name_of
 from reconcile.remotes.tree.upload import SPREAD_FROM, Staged, stage
 from reconcile.remotes.tree.vanished import settle
 from reconcile.remotes.tree.verbs import Attrs, Lstat, Remove, Set, Space, Status, Statvfs
+from reconcile.remotes.tree.whole import make_places
 
 
 def ask_for_room(site: Site) -> Recipe[int | None]:
@@ -42,15 +44,20 @@ class Staging(Level):
     ) -> Iterator[Brought | Outcome]:
         """Bring them all there, once. ``known``, ``leaving``: see ``Remote``."""
         self._known, self._leaving = known, leaving
+        before = self._site.memory.uploads
         actions, unnamed = self._driver.call(set_odd_apart(self._site, actions))
         yield from unnamed
         self._get_ready(actions)
+        self._site.memory.uploads += before  # of levels that are staged already
+        for _ in self._driver.run(make_places(self._site, actions, known), self._at_a_time):
+            pass  # they are noted in the run's memory
         for action in actions:
             self._site.memory.empty.pop(parent(action.path), None)  # it will not be
         for outcome in self._run(actions, self._at_a_time):
             yield self._brought(outcome)
         for outcome in self._open_fewer():
             yield self._brought(outcome)
+        self._site.memory.places.clear()
         self._forget(actions)
         if self._failed or self._is_stopped:
             self._leave()
@@ -121,7 +128,7 @@ def _take_over(site: Site, action: Action, known: Entry | None) -> Recipe[Staged
 
     By size and second alone it is not: the next page that is built may have both.
     """
-    new, place = action.new, site.memory.staged.get(name_of(action.path))
+    new, place = action.new, place_of(site, action.path)
     assert new is not None
     if place is None or known is None:
         return None
@@ -137,6 +144,6 @@ def _take_over(site: Site, action: Action, known: Entry | None) -> Recipe[Staged
             return None
         if wants_mode and there.mode & PERMISSIONS != mode:
             return None
-    del site.memory.staged[name_of(action.path)]
+    site.memory.staged.pop(name_of(action.path), None)
     held = site.recorded(replace(new, stamp=known.stamp), there.mtime, known.digest, mode)
     return Staged(action, action, held, place, None)

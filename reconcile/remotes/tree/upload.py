@@ -129,6 +129,12 @@ def bring_out(site: Site, staged: Staged, source: Source, sent: Sent) -> Recipe[
     return outcome if wish is action else _as_just_changed(action, outcome)
 
 
+def as_published(staged: Staged) -> Outcome:
+    """What is true once it stands at its path."""
+    outcome = Outcome(staged.action, Only(staged.action.path, staged.held))
+    return outcome if staged.wish is staged.action else _as_just_changed(staged.action, outcome)
+
+
 def _as_just_changed(action: Action, outcome: Outcome) -> Outcome:
     settled = {
         path: entry and replace(entry, stamp=None)  # to be read again next time
