@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,6 +14,7 @@ from reconcile.core.fold import Fold, fold
 from reconcile.core.model import (
     UNSEEN,
     Action,
+    Directory,
     DirectorySnapshot,
     Entry,
     Footing,
@@ -164,7 +165,7 @@ def _know(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: So
         truth.follow(outcome)
         yield outcome
     now = truth.dirs
-    open_ = [replace(action, inside=Inside(now, action.source or "")) for action in leftover.open]
+    open_ = [replace(action, inside=_inside(action, now)) for action in leftover.open]
     known: set[str] = set()
     for outcome in find_out(open_, remote):
         known.add(outcome.action.path)
@@ -176,6 +177,14 @@ def _know(old: DirectorySnapshot, leftover: Leftover, remote: Remote, source: So
     for place, there in remote.look(begun):
         if there is not None and there.kind is Kind.DIR:
             yield Outcome(begun[place])  # a part of it is aside, and goes home to the rest
+
+
+def _inside(action: Action, now: Mapping[str, Directory]) -> Iterable[tuple[str, Entry]]:
+    """What is in a directory that moves. Of one in the trash the action alone knows."""
+    if not action.comes_back:
+        return Inside(now, action.source or "")
+    inner = len(action.path) + 1
+    return [(path[inner:], entry) for path, entry in action.carried.items() if entry is not None]
 
 
 def _check_members(action: Action, remote: Remote) -> dict[str, Entry | None]:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from reconcile.core.model import (
     PARKED,
+    RETIRED,
     Directory,
     DirectorySnapshot,
     Entry,
@@ -95,7 +96,10 @@ class Fold:
 def _move(tree: _Tree, outcome: Outcome) -> None:
     """Let the tree follow what was renamed on the remote with all that is in it."""
     action = outcome.action
-    if action.source is not None:
+    if action.comes_back:  # no snapshot knows what is in the trash: what is in a directory is ``carried``
+        if outcome.done and action.kind is Kind.DIR:
+            tree.put(action.path, action.new)
+    elif action.source is not None:
         if outcome.done:
             tree.move(action.source, action.path)
         elif outcome.put_back and action.home is not None:
@@ -126,7 +130,7 @@ class _Tree:
     def put(self, path: str, entry: Entry | None) -> None:
         """Set or, with None, drop one path; a dropped directory takes all below along."""
         directory, _, name = path.rpartition("/")
-        if entry is None and directory not in self._dirs:
+        if (entry is None and directory not in self._dirs) or directory.startswith(RETIRED):
             return
         names = self._names(directory)
         before = names.get(name)

@@ -25,6 +25,7 @@ RESERVED_NAME = ".reconcile"
 RESERVED_PREFIX = ".reconcile-"
 OURS = f"{RESERVED_NAME}/"  # below it: the run's folder on the remote, wherever that is
 PARKED = f"{OURS}parked"  # in it: what made way for others, until its own way is free
+RETIRED = f"{OURS}retired"  # below it, run by run: what the job has in the part of the trash with an age
 
 # What a remote shows of a file, as that remote packs it: to whoever else holds one it is opaque.
 # The drift check compares with what was shown when we left the file.
@@ -334,6 +335,18 @@ class Action(Struct, frozen=True, gc=False):
     def parks(self) -> bool:
         """Whether it is the first half of a move that needs its own way freed. It is not counted."""
         return self.op is _MOVE and self.path.startswith(OURS)
+
+    @property
+    def origin(self) -> str | None:
+        """Where a move comes from, as people know it; None: from the trash, or it is none."""
+        if self.op is not _MOVE or self.comes_back:
+            return None
+        return self.source if self.home is None else self.home
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether it brings something back from the trash."""
+        return self.source is not None and self.source.startswith(f"{RETIRED}/")
 
     @property
     def subject(self) -> str:

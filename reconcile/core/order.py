@@ -250,7 +250,7 @@ class _Simulation:
         return next(filter(self._can_be_parked, self._waiting.values()))
 
     def _can_be_parked(self, step: Action) -> bool:
-        return step.op is Op.MOVE and self._parked_above(_origin(step)) is None
+        return step.op is Op.MOVE and not step.comes_back and self._parked_above(_origin(step)) is None
 
     def _park(self, step: Action) -> None:
         origin = _origin(step)

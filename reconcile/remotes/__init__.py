@@ -347,8 +347,14 @@ class Bin(Protocol):
     def walk(self, name: str) -> Iterator[tuple[str, Seen]]:
         """All that one has there, by the paths at which it was, parents first."""
 
+    def place_of(self, name: str) -> str:
+        """Where all that is, below ``RETIRED``: actions may have it as their source."""
+
     def bring_back(self, name: str, paths: Sequence[str]) -> Iterator[Back]:
         """Put it, or what of it was at or below ``paths``, where it was; what is there by now stays."""
+
+    def recount(self, name: str, came: Sequence[Back]) -> None:
+        """Have it be told what is left, now that these came back."""
 
     def empty(self, name: str) -> bool:
         """Remove all of it for good. False: something could not be removed."""

@@ -8,7 +8,6 @@ from typing import Any
 from reconcile.core.job import Result
 from reconcile.core.model import Op, Problem
 from reconcile.report.findings import checked_document
-from reconcile.report.plans import origin_of
 from reconcile.report.words import count_actions
 
 
@@ -37,7 +36,7 @@ def document(
             {
                 "op": action.op.value,
                 "path": action.path,
-                "from": origin_of(action),
+                "from": action.origin,
                 "kind": action.kind.value,
                 "bytes": action.bytes,
                 "reason": action.reason,

@@ -15,7 +15,6 @@ from reconcile.core.job import Ending, Result
 from reconcile.core.model import Outcome, Plan, Problem, Tally
 from reconcile.report.document import document
 from reconcile.report.meter import Meter
-from reconcile.report.plans import origin_of
 
 VERSION = 1
 PROGRESS_S = 1.0  # seconds between two lines of progress
@@ -69,7 +68,7 @@ class Events:
                 "done",
                 op=achieved.op.value,
                 path=achieved.path,
-                **{"from": origin_of(achieved)},
+                **{"from": achieved.origin},
                 kind=achieved.kind.value,
                 bytes=achieved.bytes,
             )

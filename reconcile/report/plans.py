@@ -45,8 +45,7 @@ def describe(action: Action) -> Line:
     text = show_name(action.path) + slash
     remarks: list[str] = []
     if action.op is Op.MOVE:
-        origin = origin_of(action)
-        text = f"{show_name(origin) + slash if origin is not None else '?'} → {text}"
+        text = f"{'the trash' if (origin := action.origin) is None else show_name(origin) + slash} → {text}"
     elif action.op in (Op.CREATE, Op.MODIFY):
         remarks += _content_remarks(action)
     elif (differences := _meta_differences(action)) and action.reason in META_REASONS:
@@ -98,13 +97,6 @@ def _meta_differences(action: Action) -> list[str]:
     if old.kind is Kind.FILE and old.mtime != new.mtime:
         differences.append("time")
     return differences
-
-
-def origin_of(action: Action) -> str | None:
-    """Where a move comes from, as the user knows it; None if the action is no move."""
-    if action.op is not Op.MOVE:
-        return None
-    return action.home if action.home is not None else action.source
 
 
 def explain_signs(lines: Iterable[Line], meanings: Mapping[str, str] = MappingProxyType(MEANINGS)) -> str:

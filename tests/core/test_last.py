@@ -12,7 +12,6 @@ from reconcile.core.job import Options
 from reconcile.core.last import comes_last
 from reconcile.core.model import Kind, Op, Plan
 from reconcile.core.twins import fold_name
-from reconcile.report.plans import origin_of
 from tests.support.memory import visible
 from tests.support.world import Steps, World, assert_done, ops, synced, trees
 
@@ -179,7 +178,7 @@ def test_whatever_happens_both_sides_agree_and_nothing_goes_early(
     arrivals = [action for action in plan.actions if action.op in (Op.CREATE, Op.MODIFY)]
     if any(action.path.endswith("index.html") for action in arrivals):
         moves = (action for action in plan.actions if action.op is Op.MOVE and not action.parks)
-        assert all(fold_name(origin_of(move) or "") == fold_name(move.path) for move in moves)
+        assert all(fold_name(move.origin or "") == fold_name(move.path) for move in moves)
         turns = [2 * (a.path.endswith("index.html")) + (a.op is Op.MODIFY) for a in arrivals]
         assert turns == sorted(turns)
 

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 
-from reconcile.core.model import OURS, Kind, Seen
+from reconcile.core.model import RETIRED, Kind, Seen
 from reconcile.core.paths import ancestors, join, parent
 from reconcile.remotes import Back, Binned
 from reconcile.remotes.tree.driver import Driver
@@ -26,8 +26,6 @@ from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import OK, Attrs, Mkdir, Rename, Status
 from reconcile.remotes.tree.walk import walk
 
-_TOP = f"{OURS}{OLD.decode()}"  # of a run whose folder is the layout's
-
 
 class TreeBin:
     """See ``remotes.Bin``: that of the job whose lineage it is."""
@@ -35,7 +33,7 @@ class TreeBin:
     def __init__(self, driver: Driver, site: Site, lineage: str) -> None:
         self._driver = driver
         self._site = site
-        self._ours = job_folder(site, lineage)
+        self._ours = site.layout.job = job_folder(site, lineage)
         self._runs: dict[str, KeptRun] | None = None
 
     def runs(self) -> list[Binned]:
@@ -44,12 +42,13 @@ class TreeBin:
 
     def walk(self, name: str) -> Iterator[tuple[str, Seen]]:
         """See ``Bin``."""
-        self._site.layout.run = self._find()[name].folder
-        try:
-            for path, seen in walk(self._driver, self._site, _TOP, TOGETHER, self._site.say):
-                yield path.removeprefix(f"{_TOP}/"), seen
-        finally:
-            self._site.layout.run = b""
+        top = self.place_of(name)
+        for path, seen in walk(self._driver, self._site, top, TOGETHER, self._site.say):
+            yield path.removeprefix(f"{top}/"), seen
+
+    def place_of(self, name: str) -> str:
+        """See ``Bin``."""
+        return f"{RETIRED}/{os.fsdecode(self._find()[name].folder.rpartition(b'/')[2])}"
 
     def bring_back(self, name: str, paths: Sequence[str]) -> Iterator[Back]:
         """See ``Bin``."""
@@ -69,7 +68,21 @@ class TreeBin:
                         came.append(back)
                     yield back
         if came:
-            self._recount(self._find()[name], came)
+            self.recount(name, came)
+
+    def recount(self, name: str, came: Sequence[Back]) -> None:
+        """See ``Bin``. If that fails, the mark tells of all that was there before."""
+        run = self._find()[name]
+        old = run.folder + b"/" + OLD
+        emptied = {inside(old, top) for back in came for top in ancestors(parent(back.path)) if top}
+        self._driver.call(remove_in_turn([*sorted(emptied, key=len, reverse=True), old]))
+        if absent(self._driver.call(look(self._site, old))):
+            let_go(self._driver, self._site, run, OLD)
+        else:
+            left = run.size - sum(map(self._weigh, came))
+            told = (run.folder, max(1, run.count - len(came)), max(0, left))
+            self._driver.call(act(Rename(run.mark, b"%b.old-%d-%d" % told)))
+        self._runs = None
 
     def empty(self, name: str) -> bool:
         """See ``Bin``."""
@@ -96,19 +109,6 @@ class TreeBin:
         asked = (_read(self._site, folder) for folder in folders if folder != self._ours)
         return [run for kept in self._driver.run(asked, TOGETHER) for run in kept.old]
 
-    def _recount(self, run: KeptRun, came: Sequence[Back]) -> None:
-        """Have the mark tell what is left, now that some came back. If that fails, it tells of all before."""
-        old = run.folder + b"/" + OLD
-        emptied = {inside(old, top) for back in came for top in ancestors(parent(back.path)) if top}
-        self._driver.call(remove_in_turn([*sorted(emptied, key=len, reverse=True), old]))
-        if absent(self._driver.call(look(self._site, old))):
-            let_go(self._driver, self._site, run, OLD)
-        else:
-            left = run.size - sum(map(self._weigh, came))
-            told = (run.folder, max(1, run.count - len(came)), max(0, left))
-            self._driver.call(act(Rename(run.mark, b"%b.old-%d-%d" % told)))
-        self._runs = None
-
     def _weigh(self, back: Back) -> int:
         """Bytes of content in what came back."""
         if back.kind is not Kind.DIR:
@@ -129,9 +129,9 @@ def _read(site: Site, ours: bytes) -> Recipe[Kept]:
 
 
 def _name(run: KeptRun) -> str:
-    """For people: when it ended, and what tells it from another of that second."""
+    """For people: when it ended, and what tells it from another of that second: how its folder begins."""
     moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(run.since))
-    return f"{moment}-{run.folder.rpartition(b'/')[2].removesuffix(b'.dead')[-4:].decode()}"
+    return f"{moment}-{run.folder.rpartition(b'/')[2][:4].decode()}"
 
 
 def _names_in(site: Site, old: bytes, path: str) -> Recipe[list[str]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct, field
 
-from reconcile.core.model import OURS, PARKED, RESERVED_NAME, RESERVED_PREFIX
+from reconcile.core.model import OURS, PARKED, RESERVED_NAME, RESERVED_PREFIX, RETIRED
 from reconcile.core.paths import parent
 
 STAGING = b"staging"  # the run's folder for what is on its way
@@ -27,7 +27,8 @@ class Layout(Struct, eq=False):
     workdir: bytes  # our folder
     vacant: bool = False  # DEST is not there, but the directory it is to be in
     asked: bytes = b""  # DEST as it was named: links in it are not resolved
-    run: bytes = b""  # folder of this run, once prepared
+    job: bytes = b""  # in it: the folder of the job, once it is known
+    run: bytes = b""  # in that: the folder of this run, once prepared
     parts: set[bytes] = field(default_factory=set)  # folders in it that are made
     left: dict[str, bytes] = field(default_factory=dict)  # what dead runs had parked, if this one only looks
     _count: int = 0
@@ -41,7 +42,15 @@ class Layout(Struct, eq=False):
         return b"%b/%b" % (self.base if self.base != b"/" else b"", os.fsencode(path))
 
     def _at_ours(self, path: str) -> bytes:
-        """A place in this run's folder; where there is none, what a dead run has there, if any."""
+        """A place in this run's folder; where there is none, what a dead run has there, if any.
+
+        Or one in the part of the trash that has an age, whichever run's it is.
+        """
+        if path.startswith(RETIRED):
+            _, run, below = f"{path[len(RETIRED) :]}//".split("/", 2)
+            return (
+                inside(b"%b/%b/%b" % (self.job, os.fsencode(run), OLD), below.strip("/")) if run else self.job
+            )
         if self.run:
             return self.run + os.fsencode(path[len(RESERVED_NAME) :])
         top = "/".join(path.split("/", 3)[:3])

@@ -24,7 +24,7 @@ def job_folder(site: Site, lineage: str) -> bytes:
 def find_marks(site: Site, footing: Footing) -> Recipe[None]:
     """Look whether the mark is one of ours. Raises Refused, or Stale."""
     yield from expect_filled(site, footing)
-    ours = job_folder(site, footing.lineage)
+    ours = site.layout.job = job_folder(site, footing.lineage)
     listing = yield from list_directory(site, ours)
     if lacks_mark(footing, listing) and (former := (yield from find_former(site, footing))) is not None:
         place, listing = former
@@ -96,7 +96,7 @@ def _expect_ours(site: Site, footing: Footing) -> None:
 
 def rename_mark(site: Site, name: str) -> Recipe[None]:
     """Give the mark a new name, and remove further ones. If that fails, they stay as they are."""
-    ours = site.layout.run.rpartition(b"/")[0] + b"/"
+    ours = site.layout.job + b"/"
     if not name or not site.memory.marks:
         return
     mark, *others = (

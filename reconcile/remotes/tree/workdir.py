@@ -91,7 +91,7 @@ def make_workdir(
     Raises Refused where something stands in the way or our mark is gone, Stale where it
     is none of ``footing``; Unreachable where the server does not let us write.
     """
-    ours = job_folder(site, footing.lineage)
+    ours = site.layout.job = job_folder(site, footing.lineage)
     site.layout.run = ours + b"/" + os.fsencode(run)
     site.layout.parts.clear()
     site.memory.discarded.clear()
