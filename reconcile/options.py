@@ -243,6 +243,12 @@ _OPTIONS = [
         "later runs go on from there.",
     ),
     click.option(
+        "--again",
+        "release_held",
+        is_flag=True,
+        help="Bring up to SRC again what 'reconcile undo' has taken back. Once.",
+    ),
+    click.option(
         "--moved-from",
         metavar="PATH",
         help="SRC was there before: take over what is known of it. Once.",

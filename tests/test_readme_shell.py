@@ -31,6 +31,7 @@ ELSEWHERE = {
     r"reconcile doctor ": "test_readme, test_doctor",
     r"reconcile (snapshot|forget) ": "test_snapshot",
     r"reconcile move ": "test_move",
+    r"reconcile undo ": "test_undo",
     r"reconcile trash \w+ photos RUN": "test_trash",
     r"eval |.*\| source": "test_cli: by these shells",
     r"reconcile run site s3://": "remotes/s3",

@@ -16,6 +16,7 @@ NAMES = (
     "jobs",
     "status",
     "history",
+    "undo",
     "trash",
     "snapshot",
     "move",

@@ -101,18 +101,17 @@ def finish_job(
     is_last: bool = True,
     companion: Companion | None = None,
     save: Callable[[Job, Result], None] | None = None,
-    perform: Callable[..., Result] = run,
+    perform: Callable[..., Result] | None = None,
 ) -> int:
     """Job → result → exit code. Unless it ``is_last`` something else comes after it.
 
-    ``companion``: runs what goes beside it. ``perform``: in the place of ``run``.
+    ``companion``: runs what goes beside it. ``perform``: in the place of ``run`` or ``make_plan``.
     """
-    if command == "plan":
-        result = make_plan(job, reporter, stop=session.stop)
-    else:
+    if command != "plan":
         reporter.at_end.insert(0, partial(note_run, job.state))
-        carry_out = partial(perform, job, reporter, stop=session.stop)
-        result = carry_out() if companion is None else companion.carry_out(carry_out)
+    do = perform or (make_plan if command == "plan" else run)
+    carry_out = partial(do, job, reporter, stop=session.stop)
+    result = carry_out() if companion is None else companion.carry_out(carry_out)
     code = Exit.OK
     if result.problems:
         code = Exit.PROBLEMS

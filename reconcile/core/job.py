@@ -150,6 +150,7 @@ class Options(Struct, frozen=True):
     on_stale: OnStale = OnStale.REFRESH
     check_mark: bool = False  # look at the mark on the remote also where nothing is to be done
     start_over: bool = False  # as if there were no snapshot, and adopt
+    release_held: bool = False  # bring up to SRC again what was undone
     fsync: Fsync = Fsync.AUTO
     lock: Lock = Lock.LOCAL
     release: Release | None = None  # DEST is its folder "next" by now
@@ -238,6 +239,7 @@ class Result(Struct, frozen=True):
     kept: int = 0  # entries gone here that stay there
     checked: Checked | None = None  # what was verified, where that was asked for
     footing: tuple[str, int] = ("", 0)  # lineage and serial of the state that it was made on
+    undoes: bool = False  # it took back what another run had done
 
     @property
     def done(self) -> Sequence[Action]:

@@ -61,6 +61,7 @@ def make_plan(
     caps: Caps = Caps(),
     moves: bool = True,
     careful: bool = False,
+    pages: bool = True,
 ) -> Plan:
     """The cheapest actions that make the remote what ``changes`` ask for.
 
@@ -69,14 +70,14 @@ def make_plan(
     remote refused some, or has none by its ``caps``, what would have been one is an upload and a delete.
     ``careful``: filters hide things from us, so that a directory is looked into before it is renamed.
     Where documents are among them that name others, what they name comes before them, and goes after: see
-    ``last``.
+    ``last``; not without ``pages``.
     """
     changes, forgotten, notes = leave_links(changes)
     pairing = pair(old, scan, changes, options.mirror, caps, moves=moves, scope=options.only)
     is_last = comes_last(options.last)
     twice: Mapping[str, str] = {}
     in_place: Mapping[str, str] = {}
-    if has_document := brings_one(pairing, is_last):
+    if has_document := pages and brings_one(pairing, is_last):
         pairing = pair(old, scan, changes, options.mirror, caps, moves=moves, folders=False)
         twice, in_place = twice_there(pairing), renamed_in_place(pairing) if caps.rename else {}
         pairing = replace(pairing, moves=Moves(files=in_place))

@@ -17,7 +17,7 @@ PREFIX = "RECONCILE_"
 TYPED_ONLY = frozenset(
     (
         *("adopt_orphans", "allow_mass_delete", "config", "dry_run", "job", "json", "moved_from", "only"),
-        *("out", "plan", "start_over"),
+        *("out", "plan", "release_held", "start_over"),
     )
 )
 # What --ci stands for: a checkout has new times, and the modes of whoever made it, and its machine forgets.

@@ -16,6 +16,7 @@ from reconcile.core.job import Stop
 from reconcile.core.marks import name_mark
 from reconcile.core.model import Outcome, Plan, Publish
 from reconcile.core.settings import fingerprint
+from reconcile.phases.done import note_changes, settle_undone
 from reconcile.phases.held import Held
 from reconcile.phases.recall import footing_of
 from reconcile.source.own import tell_keys
@@ -97,7 +98,8 @@ def _apply(run: Held, plan: Plan, journal: Journal, truth: Fold) -> bool:
         footing = footing_of(run.job, run.old)
         footing = replace(footing, marks=(*footing.marks, begins, ends), fresh=begins)
         try:
-            run.remote.begin(footing, name_run(run.job.state), plan, resume=run.staged is not None)
+            run.called = name_run(run.job.state)
+            run.remote.begin(footing, run.called, plan, resume=run.staged is not None)
         except (Refused, Unreachable):
             if not run.remote.in_doubt and not {begins, ends}.intersection(run.remote.marks):
                 journal.close()
@@ -148,9 +150,11 @@ def _stage(run: Held, plan: Plan, journal: Journal) -> list[Outcome]:
 
 def _commit(run: Held, plan: Plan, truth: Fold, *, is_news: bool) -> None:
     new = truth.onto(run.old)
+    settle_undone(run)
     if run.marks not in ((), new.marks):
         new = replace(new, marks=run.marks)
-    settled = run.old.settled if run.job.scope is not None else fingerprint(run.job.options, run.filter)
+    is_whole = run.job.scope is None and not run.undoes
+    settled = fingerprint(run.job.options, run.filter) if is_whole else run.old.settled
     if new is run.old and new.serial and new.settled == settled and _is_told(run):
         return
     if (
@@ -158,6 +162,8 @@ def _commit(run: Held, plan: Plan, truth: Fold, *, is_news: bool) -> None:
     ):  # which shows too little of SRC to tell whether it is the job's: ``guard_name``
         new = replace(new, source=run.job.source)  # from where the job of that name came last
     serial = run.old.serial + (is_news or run.shared is None)  # one that others have is the same there
+    if is_news and not run.undoes:
+        note_changes(run, run.old, replace(new, serial=serial), run.tally.done)
     run.old = replace(new, serial=serial, taken_ns=run.found.started_ns, settled=settled)
     if run.shared is not None and is_news:
         run.shared.note(run.result("run", plan, [*plan.problems, *run.tally.problems, *run.cleanup]))

@@ -28,6 +28,7 @@ from reconcile.core.marks import BEFORE, serial_of
 from reconcile.core.model import Action, DirectorySnapshot, Entry, Op, Seen
 from reconcile.core.order import touched
 from reconcile.core.paths import lookup, within
+from reconcile.phases.done import note_changes
 from reconcile.phases.held import Held
 from reconcile.phases.recall import footing_of, recall
 from reconcile.state.journal import Leftover, read_journal
@@ -162,6 +163,8 @@ def go_on(run: Held, old: DirectorySnapshot, leftover: Leftover, *, repair: bool
         say = None if run.job.options.keep_times else run.reporter.say
         new = recover(old, leftover, run.remote, run.source, say)
         new = replace(new, serial=old.serial + 1, settled="", marks=marks)
+        if not run.undone.undoing:  # what that has left is known already
+            note_changes(run, old, new, leftover.actions)
         run.keep(new)
         if not run.job.options.start_over:
             run.settle()

@@ -17,6 +17,7 @@ from reconcile.core.job import Options, Since
 from reconcile.core.model import Change, DirectorySnapshot, Op, Plan, Problem, Reason, Stage
 from reconcile.core.paths import lookup, within
 from reconcile.core.reviewed import check_same, leave_others
+from reconcile.phases.done import leave_undone
 from reconcile.phases.held import Held
 from reconcile.source.doubt import leave_alone, moved_meanwhile
 from reconcile.source.files import read_contents
@@ -91,7 +92,8 @@ def _find_changes(run: Held) -> list[Change]:
     """What differs, but for what can't be told; the first time that is looked at again."""
     options = run.job.options
     with run.phase("diff"):
-        changes = infer(_choose(run, diff(run.old, run.found, run.filter, options)), options)
+        changes = leave_undone(run, _choose(run, diff(run.old, run.found, run.filter, options)))
+        changes = infer(changes, options)
         if not run.looked_again:
             run.looked_again = True
             doubts = moved_meanwhile(changes, run.found, run.filter, run.source)

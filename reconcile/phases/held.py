@@ -23,6 +23,7 @@ from reconcile.core.turns import NAMELESS
 from reconcile.remotes import Opener, scheme_of
 from reconcile.source.files import Source
 from reconcile.source.own import refuse_shared, work_in_dest
+from reconcile.state.done import Undone
 from reconcile.state.journal import discard_journal
 from reconcile.state.memo import Memo
 from reconcile.state.store import save_snapshot
@@ -54,6 +55,10 @@ class Held(Struct, eq=False):
     waiting: frozenset[str] = frozenset()  # paths whose changes are for the next run, not what is in them
     marks: tuple[str, ...] = ()  # on the remote since this run has renamed it
     recovered: bool = False  # what an interrupted run had left
+    called: str = ""  # what its folder at DEST is called, once that is made
+    undone: Undone = Undone()  # what stays as ``undo`` has left it
+    released: frozenset[str] = frozenset()  # paths of these that have changed here since
+    undoes: bool = False  # it takes back what another has done
     staged: Mapping[str, Entry] | None = None  # what that one had staged, and not published; None: nothing
     footing: tuple[str, int] = ("", 0)  # lineage and serial of the snapshot as it was read
     phases: dict[str, float] = field(default_factory=dict)
@@ -162,6 +167,7 @@ class Held(Struct, eq=False):
             entries=self.found.entry_count,
             unsynced=self.remote.stats.unsynced,
             footing=self.footing,
+            undoes=self.undoes,
             kept=self._kept(plan if command == "plan" else Plan()),
         )
 

@@ -12,6 +12,7 @@ from reconcile.core.reviewed import check_footing
 from reconcile.core.settings import fingerprint, tell_changed
 from reconcile.phases.held import Held
 from reconcile.phases.recall import footing_of, left_open, recall
+from reconcile.state.done import recall_undone
 from reconcile.state.journal import Leftover
 from reconcile.state.lock import find_run
 from reconcile.state.private import check_folder
@@ -75,6 +76,7 @@ def _recall(run: Held, *, repair: bool) -> tuple[DirectorySnapshot | None, Lefto
         if at_work is not None:
             run.reporter.say(f"a run of this job is at work{at_work}; this plan is from before it")
         old = None if run.job.options.start_over else recall(run.job)
+        run.undone = recall_undone(run.job.state)
         run.footing = ("", 0) if old is None else (old.lineage, old.serial)
         if old is not None and old.source != run.job.source and not run.job.name:
             old = replace(old, source=run.job.source)

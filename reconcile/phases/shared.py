@@ -34,7 +34,7 @@ from reconcile.core.job import Job, Result
 from reconcile.core.model import DirectorySnapshot
 from reconcile.core.turns import last_turn, name_turn, read_holder
 from reconcile.remotes import Remote, Store
-from reconcile.state import history, small
+from reconcile.state import done, history, small
 from reconcile.state.journal import Journal, discard_journal, put_journal
 from reconcile.state.parcel import WAYS_OUT, checksum, pack, unpack
 from reconcile.state.snapshot import dump, load
@@ -131,7 +131,8 @@ class Shared:
         """Put there what is going to be done. ``is_new``: what it begins from is not there yet."""
         self.give_up()  # what was of a state that is not to be known any more
         is_news = is_new or self.is_news
-        files = {_JOURNAL: journal.take_news()} | (self._files(base) if is_news else {})
+        files = {_JOURNAL: journal.take_news(), **done.parcel_of(self._job.state)}
+        files |= self._files(base) if is_news else {}
         self._parts = 0
         self._put(f"{self._number}.intent", pack(files))
         if not self.is_news:  # should nothing come of it, the copy is not of what is there
@@ -274,6 +275,8 @@ class Shared:
         files = unpack(value, self._called)
         if _SNAPSHOT in files:
             self._save_copy(files, _recall(folder).known)
+        elif done.HELD in files:
+            done.put_parcel(folder, files)
         told = files.get(_JOURNAL, b"")
         for part in _parts_of(there, number):
             if (value := self._store.get(self._prefix + part)) is None:
@@ -298,6 +301,7 @@ class Shared:
         there = load(files.get(_SNAPSHOT, b""), self._called, WAYS_OUT)
         self._check_place(there, files.get(_PLACE))
         keep_there(self._job.state, files.get(_RUNS, b""))
+        done.put_parcel(self._job.state, files)
         there = replace(there, target=str(self._job.target))
         if known is not None:
             there = with_stamps_of(there, known)
@@ -320,8 +324,9 @@ class Shared:
         return os.fsencode(os.path.relpath(self._remote.base, self._remote.workdir))
 
     def _files(self, snapshot: DirectorySnapshot) -> dict[str, bytes]:
-        runs = recall_there(self._job.state)
-        return {_SNAPSHOT: _dumped(snapshot), _PLACE: self._place(), _RUNS: runs}
+        folder = self._job.state
+        files = {_SNAPSHOT: _dumped(snapshot), _PLACE: self._place(), _RUNS: recall_there(folder)}
+        return files | done.parcel_of(folder, snapshot.serial)
 
     def _note(self, snapshot: DirectorySnapshot) -> None:
         with suppress(OSError):  # then it is fetched again

@@ -92,7 +92,7 @@ def sum_up_run(run: Run) -> str:
         parts.append(f"{show_bytes(run.avoided)} need not be sent")
     if run.problems:
         parts.append(f"{run.problems:,} problem{'s' if run.problems > 1 else ''}")
-    done = ", ".join(parts)
+    done = ("undone: " if run.undid and parts else "") + ", ".join(parts)
     if run.message:
         why = show_message(run.message.partition("\n")[0])
         return f"{run.status}{' after ' + done if done else ''}: {why}"
@@ -247,6 +247,7 @@ def run_document(run: Run, deeds: tuple[Sequence[Deed], int] | None = None) -> M
         "bytes_avoided": run.avoided,
         "found": run.found,
         "kept": run.kept,
+        "undid": run.undid,
         "problems": run.problems,
         "first_problems": [{"path": path, "message": message} for path, message in run.paths],
         "message": run.message or None,

@@ -58,6 +58,7 @@ class Run(Struct, frozen=True, omit_defaults=True):
     message: str = ""  # why it broke off
     source: str = ""
     target: str = ""
+    undid: bool = False  # it took back what another had done
     by: str = ""  # the machine that made it, or where a CI shows it; "": this one
 
 
@@ -141,12 +142,14 @@ def describe(result: Result, status: str, exit_code: int) -> Run:
         paths=[(problem.path, problem.message) for problem in result.problems[:PROBLEMS]],
         source=result.source,
         target=result.target,
+        undid=result.undoes,
     )
 
 
 def _deed(action: Action) -> Deed:
-    origin = (action.source if action.home is None else action.home) if action.op is Op.MOVE else None
-    return Deed(action.op, action.path, origin or "", action.kind is Kind.DIR, action.bytes, action.entries)
+    return Deed(
+        action.op, action.path, action.origin or "", action.kind is Kind.DIR, action.bytes, action.entries
+    )
 
 
 @contextmanager

@@ -1,0 +1,77 @@
+"""What a run has done, and what of SRC it leaves alone since that was undone: remembered for ``undo``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from msgspec.structs import replace
+
+from reconcile.core.diff import fill
+from reconcile.core.held import leave_held, unread
+from reconcile.core.model import Action, Change, DirectorySnapshot
+from reconcile.core.undo import Done, find_changes, find_retired
+from reconcile.core.units import show_count, show_some
+from reconcile.phases.held import Held
+from reconcile.source.files import read_contents
+from reconcile.state.done import Undone, forget_done, keep_undone, knows_any, note_done, outgrown
+
+MOST = 200_000  # paths that one run changes: of more it is not remembered which
+
+
+def note_changes(
+    run: Held, old: DirectorySnapshot, new: DirectorySnapshot, actions: Iterable[Action]
+) -> None:
+    """Remember what differs on the remote from the one to the other, by ``actions``, if it can be undone.
+
+    Nothing that the run relies on: what can't be written is told of once it is asked for.
+    """
+    folder, trash = run.job.state, run.job.options.trash
+    if trash is None and not knows_any(folder):
+        return
+    with suppress(OSError):
+        if changes := find_changes(old, new):
+            done = Done(new.serial, run.called, run.found.started_ns, is_lost=True)
+            if trash is not None and len(changes) <= MOST:
+                retired = find_retired(actions, changes)
+                done = replace(done, changes=changes, retired=retired, is_lost=False)
+            note_done(folder, done)
+        forget_done(folder, [*outgrown(folder, trash)])
+
+
+def leave_undone(run: Held, changes: Sequence[Change]) -> Sequence[Change]:
+    """Those that are to be made: not those that ``undo`` has taken back, as long as SRC is as it was."""
+    options, held = run.job.options, run.undone.paths
+    if not held or options.release_held or options.start_over:
+        return changes
+    contents, problems = read_contents(run.source, unread(changes, held))
+    changes = fill(changes, contents, {problem.path for problem in problems})
+    changes, left, released = leave_held(changes, held, options)
+    run.released |= released
+    if left:
+        stay = "1 path stays" if len(left) == 1 else f"{show_count(len(left), 'path')} stay"
+        run.reporter.say(
+            f"{stay} as 'reconcile undo' has left them ({show_some(left)}), until they change here, or "
+            "--again is given"
+        )
+    return changes
+
+
+def settle_undone(run: Held) -> None:
+    """What is not held any more is forgotten; and so is what has been undone."""
+    options, undone = run.job.options, run.undone
+    if run.undoes:
+        if run.undone.undoing and not run.tally.problems:
+            _remember(run, Undone((), undone.paths))
+            forget_done(run.job.state, undone.undoing)
+        return
+    goes = undone.paths.keys() if options.release_held or options.start_over else run.released
+    if undone.paths and goes:
+        paths = {path: entry for path, entry in undone.paths.items() if path not in goes}
+        _remember(run, Undone(undone.undoing if paths else (), paths))
+
+
+def _remember(run: Held, undone: Undone) -> None:
+    run.undone = undone
+    with suppress(OSError):  # then the next run finds the same
+        keep_undone(run.job.state, undone)
