@@ -29,13 +29,14 @@ def _complete_names(context: click.Context, _: click.Parameter, begun: str) -> l
     return [*map(CompletionItem, names), *([] if names else [CompletionItem(begun, type="file")])]
 
 
+_CONFIG = click.option(
+    "--config",
+    metavar="FILE",
+    help="The file of jobs.  [default: reconcile.toml here or in a folder above, or the user's]",
+)
 _JOBS = [
     click.argument("names", nargs=-1, metavar="[JOB]... | SRC DEST", shell_complete=_complete_names),
-    click.option(
-        "--config",
-        metavar="FILE",
-        help="The file of jobs.  [default: reconcile.toml here or in a folder above, or the user's]",
-    ),
+    _CONFIG,
 ]
 _OPTIONS = [
     click.option(
@@ -465,12 +466,12 @@ def names_options(command: _Command) -> _Command:
 
 def dest_options(command: _Command) -> _Command:
     """Give a command DEST, and of the options those that say how to reach it."""
-    return _give(command, [_DEST, *_REACHING, _TIMEOUT, _JSON])
+    return _give(command, [_DEST, _CONFIG, *_REACHING, _TIMEOUT, _JSON])
 
 
 def place_options(command: _Command) -> _Command:
     """The same for one that says little."""
-    return _give(command, [_DEST, *_REACHING, _TIMEOUT])
+    return _give(command, [_DEST, _CONFIG, *_REACHING, _TIMEOUT])
 
 
 def trust_options(command: _Command) -> _Command:

@@ -345,6 +345,17 @@ def test_one_command_goes_back(
     assert (body["current"], body["releases"]) == (first, [first, second])
     assert main(["unlock", "www"]) == 0
     assert capsys.readouterr().out == "nobody holds the lock of job 'www' on the server\n"
+    (tmp_path / "else").mkdir()
+    monkeypatch.chdir(tmp_path / "else")
+    (tmp_path / "reconcile.toml").rename(tmp_path / "mine.toml")
+    by_file = ("--config", "../mine.toml")
+    assert main(["releases", "www", "--json", *by_file]) == 0
+    assert json.loads(capsys.readouterr().out) == body
+    assert main(["unlock", "www", *by_file]) == 0
+    assert "job 'www'" in capsys.readouterr().out
+    for names, told in (("web",), "there is no job 'web'"), ((str(site.dest),), "names a file of jobs"):
+        assert main(["releases", *names, *by_file]) == 2
+        assert told in capsys.readouterr().err
     assert site.current == first
     ran = site.bring()
     assert not ran.connected  # nothing new is to be shown

@@ -56,11 +56,7 @@ def find_asked(context: click.Context, values: Mapping[str, Any], *, whole: bool
     if file is None:
         _say_what_is_missing(context, names)
     if strange := [name for name in names if name not in file.jobs]:
-        raise click.UsageError(
-            f"there is no job {strange[0]!r} in {file.path}; there are: {', '.join(file.jobs) or 'none'}. "
-            "A folder here is written ./folder as DEST, a server host:path",
-            context,
-        )
+        raise _strange_job(context, file, strange[0])
     if not file.jobs:
         raise click.UsageError(f"{file.path} has no jobs: [jobs.NAME] with source and target is one", context)
     jobs = [file.jobs[name] for name in dict.fromkeys(names or file.jobs)]
@@ -72,9 +68,16 @@ def find_dest(context: click.Context, values: Mapping[str, Any]) -> dict[str, An
 
     Raises UsageError, and Refused for an unsafe file.
     """
-    dest: str = values["target"]
-    if "/" in dest or ":" in dest or (file := find_job_file(None)) is None or dest not in file.jobs:
-        return dict(values)
+    values = dict(values)
+    dest, config = values["target"], values.pop("config")
+    is_place = "/" in dest or ":" in dest
+    if is_place and config is not None:
+        raise click.UsageError("--config names a file of jobs, and DEST is none of them", context)
+    file = None if is_place else find_job_file(config)
+    if file is not None and dest not in file.jobs and config is not None:
+        raise _strange_job(context, file, dest)
+    if file is None or dest not in file.jobs:
+        return values
     job = file.jobs[dest]
     asked = _put_together(context, {**values, "target": job.target}, job.tables)
     return dict(asked.values)
@@ -148,6 +151,14 @@ def to_do_it(args: Sequence[str]) -> str:
 def is_pair(names: Sequence[str]) -> bool:
     """Whether these are SRC and DEST, and no names of jobs: those hold neither of the two characters."""
     return len(names) > 1 and ("/" in names[1] or ":" in names[1])
+
+
+def _strange_job(context: click.Context, file: JobFile, name: str) -> click.UsageError:
+    return click.UsageError(
+        f"there is no job {name!r} in {file.path}; there are: {', '.join(file.jobs) or 'none'}. "
+        "A folder here is written ./folder as DEST, a server host:path",
+        context,
+    )
 
 
 def _say_what_is_missing(context: click.Context, names: Sequence[str]) -> NoReturn:

@@ -12,7 +12,7 @@ import click
 from reconcile.commands import find_command
 from reconcile.commands.asked import Asked, find_asked
 from reconcile.commands.help import Grouped
-from reconcile.commands.look import end_of
+from reconcile.commands.look import end_of, tell_document
 from reconcile.core.errors import Exit
 from reconcile.jobs.settings import settings_of
 from reconcile.jobs.writing import spell
@@ -64,8 +64,7 @@ def show(context: click.Context, /, **values: Any) -> int:
             }
             for name, rows in shown.items()
         ]
-        click.echo(json.dumps({"version": 1, "jobs": jobs}))
-        return Exit.OK
+        return tell_document(values, Exit.OK, jobs=jobs)
     for each in asked:
         rows = shown[each.name]
         if each.file is not None:

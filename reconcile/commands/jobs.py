@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,7 +10,7 @@ import click
 from msgspec import Struct
 
 from reconcile.commands.asked import find_asked, find_job_file
-from reconcile.commands.look import folder_of, without_telling
+from reconcile.commands.look import folder_of, tell_document, without_telling
 from reconcile.config import make_flags, make_job
 from reconcile.core.errors import Exit, ReconcileError, UsageError
 from reconcile.core.units import show_bytes
@@ -52,8 +51,8 @@ def command(context: click.Context, /, config: str | None, as_json: bool) -> int
     """  # noqa: D301 - click takes the \\b for "do not wrap this"
     rows = list(_find_rows(context, config))
     if as_json:
-        click.echo(json.dumps({"version": 1, "jobs": [_document(row) for row in rows]}))
-    elif not rows:
+        return tell_document({"as_json": True}, Exit.OK, jobs=[_document(row) for row in rows])
+    if not rows:
         click.echo("no job is known: reconcile init writes one down, or reconcile run SRC DEST is the first")
     else:
         now = time.time()

@@ -32,7 +32,7 @@ def about(job: Job) -> dict[str, Any]:
     return {"job": job.name or None, "source": job.source, "target": job.dest}
 
 
-def tell_document(values: Mapping[str, Any], code: Exit, **body: Any) -> int:
+def tell_document(values: Mapping[str, Any], code: Exit, /, **body: Any) -> int:
     """Print what ``--json`` has, if that was asked for; the exit code."""
     if values["as_json"]:
         status = "ok" if code is Exit.OK else "problems"

@@ -40,7 +40,12 @@ def remember(folder: str, name: str, value: object) -> None:
             os.unlink(path)
         return
     packed = msgpack.packb(value, unicode_errors="surrogateescape")
+    put(path, xxhash.xxh3_64_digest(packed) + packed)
+
+
+def put(path: str, data: bytes) -> None:
+    """A file in the place of what was there. Raises OSError, and all is as before."""
     fresh = f"{path}.new"
     with open(create(fresh), "wb") as file:
-        file.write(xxhash.xxh3_64_digest(packed) + packed)
+        file.write(data)
     os.replace(fresh, path)

@@ -17,7 +17,8 @@ from msgspec import ValidationError, convert, to_builtins
 from msgspec.structs import replace
 
 from reconcile.state.history import VERSION, Run, read_runs
-from reconcile.state.private import create, open_ours
+from reconcile.state.private import open_ours
+from reconcile.state.small import put
 
 NAME = "there"  # in the state folder
 _MOST = 50  # runs
@@ -38,11 +39,8 @@ def recall_there(folder: str) -> bytes:
 
 def keep_there(folder: str, lines: bytes) -> None:
     """Put them in the place of what was known. Never fails."""
-    path = os.path.join(folder, NAME)
     with suppress(OSError):
-        with open(create(f"{path}.new"), "wb") as file:
-            file.write(lines[-_LONGEST:])
-        os.replace(f"{path}.new", path)
+        put(os.path.join(folder, NAME), lines[-_LONGEST:])
 
 
 def note_there(folder: str, run: Run) -> None:
