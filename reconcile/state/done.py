@@ -143,7 +143,7 @@ def _read(folder: str, serial: int) -> Done:
         value: Any = recall(folder, _name(serial))
         version, run, began_ns, olds, news, gone, is_lost = value
         before, after, retired = map(unpack_effects, (olds, news, gone))
-        _check(before, version)
+        _check(before | retired, version)
         if is_lost or before.keys() != after.keys():
             return lost
         changes = [Change(path, before[path], after[path]) for path in sorted(before)]
