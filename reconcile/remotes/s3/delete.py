@@ -6,13 +6,13 @@ request; but what is to be kept is copied there before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from reconcile.core.job import OnDrift
+from reconcile.core.job import OnDrift, Stop
 from reconcile.core.model import Action, Entry, Kind, Outcome, Problem, Reason
 from reconcile.core.paths import ancestors, join, parent
 from reconcile.core.units import show_some
@@ -24,7 +24,10 @@ from reconcile.remotes.s3.site import Site
 from reconcile.remotes.s3.tags import Shown, unpack
 from reconcile.remotes.words import one_line
 
+T = TypeVar("T")
+
 BATCH = 1000  # keys of a DeleteObjects (S3 API reference)
+LEAST = 100  # keys that are worth a request of their own
 _WHAT = "delete it"
 
 
@@ -35,9 +38,14 @@ class Doomed(Struct, frozen=True):
     shown: Shown
 
 
-def batches(items: Sequence[Any], size: int = BATCH) -> Iterator[Sequence[Any]]:
+def batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
     """So many at a time."""
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def spread(site: Site, items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """So many at a time that all threads have some: a server deletes one after the other of a request."""
+    return batches(items, max(LEAST, min(BATCH, -(-len(items) // site.pool.size))))
 
 
 def remove(site: Site, doomed: Sequence[Doomed]) -> dict[str, Refusal]:
@@ -48,7 +56,7 @@ def remove(site: Site, doomed: Sequence[Doomed]) -> dict[str, Refusal]:
     plain = [each for each in doomed if is_plain(each.key)]
     failed: dict[str, Refusal] = {}
     for each in doomed:
-        if each not in plain:
+        if not is_plain(each.key):
             failed.update(_remove_one(site, each))
     if len(plain) == 1:
         return failed | _remove_one(site, plain[0])
@@ -90,8 +98,8 @@ def _remove_one(site: Site, each: Doomed) -> dict[str, Refusal]:
 def clear_away(site: Site, keys: Iterable[str]) -> list[tuple[str, Refusal]]:
     """What is ours, and nobody else's, whatever it is by now."""
     doomed = [Doomed(key, Shown(0, "?")) for key in keys]
-    tasks = [lambda some=some: remove(site, some) for some in batches(doomed)]
-    return [pair for failed in site.pool.run(tasks) for pair in failed.items()]
+    tasks = (_removal(site, some) for some in spread(site, doomed))
+    return [pair for _, failed in site.pool.run(tasks) for pair in failed.items()]
 
 
 def delete_files(
@@ -157,8 +165,17 @@ def _let_go(site: Site, action: Action, there: Shown | None) -> tuple[Shown | No
     return there, None
 
 
-def delete_tree(site: Site, action: Action) -> Outcome:
-    """Delete what is ours below a path. What is not stays, unless all has to make room: then it is kept."""
+class Tree(Struct, frozen=True):
+    """A directory that is to go, and what of it does: the rest is not ours."""
+
+    action: Action
+    top: str  # its key, without a slash
+    going: list[Doomed]
+    staying: list[str]  # names in it
+
+
+def survey_tree(site: Site, action: Action) -> Tree | Outcome:
+    """What is ours below a path. What is not stays, unless all has to make room: then it is kept."""
     top = site.keys.of(action.path)
     members = dict(action.members)
     ours: list[tuple[str, Shown]] = []
@@ -185,12 +202,25 @@ def delete_tree(site: Site, action: Action) -> Outcome:
                     keep(site, f"{action.path}/{name}", shown)
         except Refusal as refusal:
             return Outcome(action, problem=explain(action.path, "keep what is in it", refusal))
-    gone, failed = _remove_all(site, action, top, going)
-    if failed is not None:
-        return Outcome(action, gone, failed)
-    if others and not takes_all:
-        return _around(action, gone, [name for name, _ in others])
-    return Outcome(action, {action.path: None})
+    staying = [] if takes_all else [name for name, _ in others]
+    return Tree(action, top, [Doomed(f"{top}/{name}", shown) for name, shown in going], staying)
+
+
+def delete_trees(site: Site, trees: Sequence[Tree], stop: Stop | None) -> Iterator[Outcome]:
+    """Delete what goes of them, of all together. One of which not all was asked for has no outcome yet."""
+    doomed = [each for tree in trees for each in tree.going]
+    failed: dict[str, Refusal] = {}
+    asked: set[str] = set()
+    for some, stand in site.pool.run((_removal(site, some) for some in spread(site, doomed)), stop):
+        asked.update(each.key for each in some)
+        failed.update(stand)
+    for tree in trees:
+        if all(each.key in asked for each in tree.going):
+            yield _ended(tree, failed)
+
+
+def _removal(site: Site, some: Sequence[Doomed]) -> Callable[[], tuple[Sequence[Doomed], dict[str, Refusal]]]:
+    return lambda: (some, remove(site, some))
 
 
 def _is_marker(name: str, shown: Shown) -> bool:
@@ -198,27 +228,23 @@ def _is_marker(name: str, shown: Shown) -> bool:
     return not shown.size and (not name or name.endswith("/"))
 
 
-def _remove_all(
-    site: Site, action: Action, top: str, going: Sequence[tuple[str, Shown]]
-) -> tuple[dict[str, Entry | None], Problem | None]:
+def _ended(tree: Tree, failed: Mapping[str, Refusal]) -> Outcome:
     """What went, and why not all of it did."""
+    action, start = tree.action, len(tree.top) + 1
     gone: dict[str, Entry | None] = {}
-    standing: list[tuple[str, Refusal]] = []
-    for some in batches([Doomed(f"{top}/{name}", shown) for name, shown in going]):
-        failed = remove(site, some)
-        for each in some:
-            inside = each.key[len(top) + 1 :].rstrip("/")
-            if each.key not in failed and inside:
-                gone[join(action.path, inside)] = None
-        standing += failed.items()
-    if not standing:
-        return gone, None
-    key, refusal = standing[0]
-    trouble = explain(f"{action.path}/{key[len(top) + 1 :]}", _WHAT, refusal)
-    if others := len(standing) - 1:
-        more = f"{others:,} more of that directory {'stays' if others == 1 else 'stay'}, too"
-        trouble = replace(trouble, message=f"{trouble.message}; {more}")
-    return gone, trouble
+    standing = [each.key for each in tree.going if each.key in failed]
+    if standing or tree.staying:
+        names = (each.key[start:].rstrip("/") for each in tree.going if each.key not in failed)
+        gone = {join(action.path, name): None for name in names if name}
+    if standing:
+        trouble = explain(f"{action.path}/{standing[0][start:]}", _WHAT, failed[standing[0]])
+        if others := len(standing) - 1:
+            more = f"{others:,} more of that directory {'stays' if others == 1 else 'stay'}, too"
+            trouble = replace(trouble, message=f"{trouble.message}; {more}")
+        return Outcome(action, gone, trouble)
+    if tree.staying:
+        return _around(action, gone, tree.staying)
+    return Outcome(action, {action.path: None})
 
 
 def _around(action: Action, gone: dict[str, Entry | None], staying: Sequence[str]) -> Outcome:

@@ -17,7 +17,7 @@ from reconcile.core.model import Action, Brought, Kind, Op, Outcome, Reason
 from reconcile.core.order import touched
 from reconcile.core.paths import is_ours
 from reconcile.remotes.s3 import multipart
-from reconcile.remotes.s3.delete import batches, delete_files, delete_tree, remove
+from reconcile.remotes.s3.delete import Tree, delete_files, delete_trees, remove, spread, survey_tree
 from reconcile.remotes.s3.drift import UNLOOKED, There
 from reconcile.remotes.s3.failure import Refusal, explain, problem
 from reconcile.remotes.s3.keys import unfit
@@ -89,6 +89,7 @@ class Level(Struct, eq=False):
         yield from self._move([action for action in left if action.op is Op.MOVE])
         rest = [action for action in left if not _sends(action) and action.op is not Op.MOVE]
         yield from self._run(self._others(rest))
+        yield from self._delete([action for action in rest if _is_tree_to_go(action)])
 
     @property
     def _is_stopped(self) -> bool:
@@ -203,14 +204,26 @@ class Level(Struct, eq=False):
                 yield result
             else:
                 copied.append(result)
-        deletes = (partial(_leave, self.site, some) for some in batches(copied))
+        deletes = (partial(_leave, self.site, some) for some in spread(self.site, copied))
         for outcomes in self.site.pool.run(deletes):
             yield from outcomes
 
+    def _delete(self, actions: Sequence[Action]) -> Iterator[Outcome]:
+        """Directories: what is in each is looked at first, and what goes of all goes together."""
+        trees: list[Tree] = []
+        for result in self.site.pool.run(
+            (partial(survey_tree, self.site, each) for each in actions), self.stop
+        ):
+            if isinstance(result, Outcome):
+                yield result
+            else:
+                trees.append(result)
+        yield from delete_trees(self.site, trees, self.stop)
+
     def _others(self, actions: Sequence[Action]) -> Iterator[Callable[[], Result]]:
-        files = [action for action in actions if action.op is Op.DELETE and action.kind is not Kind.DIR]
+        files = [each for each in actions if each.op is Op.DELETE and not _is_tree_to_go(each)]
         compares = self.site.ability.deletes_all_same
-        for some in batches(files):
+        for some in spread(self.site, files):
             plain = [action for action in some if compares and action.path not in self.looked]
             looked = [action for action in some if action.path in self.looked]
             if plain:
@@ -218,12 +231,14 @@ class Level(Struct, eq=False):
             if looked:
                 yield partial(delete_files, self.site, looked, self.looked)
         for action in actions:
-            if action.op is Op.DELETE and action.kind is Kind.DIR:
-                yield partial(delete_tree, self.site, action)
-            elif action.op is Op.MKDIR:
+            if action.op is Op.MKDIR:
                 yield partial(make_marker, self.site, action)
             elif action.op is Op.SETMETA:
                 yield partial(_as_it_is, Outcome(action, {action.path: action.new}))
+
+
+def _is_tree_to_go(action: Action) -> bool:
+    return action.op is Op.DELETE and action.kind is Kind.DIR
 
 
 def _sends(action: Action) -> bool:
