@@ -338,7 +338,7 @@ def test_a_run_with_nothing_to_do_is_light(place: Place, tree: Build, cli: Cli) 
         "paramiko",
         "cryptography",
         "rich",
-        "boto3",
+        "botocore",
         "hashlib",
         "random",
         "socket",

@@ -57,7 +57,6 @@ MEETING = (
 # Who may import what is not Python's own. A package's name stands for all in it.
 # Nouns may be anywhere, so msgspec may.
 THIRD_PARTIES = {
-    "boto3": {"remotes.s3.open"},
     "botocore": {"remotes.s3.open", "remotes.s3.quick", "remotes.s3.service"},
     "urllib3": {"remotes.s3.quick"},  # whose connections botocore's are
     "paramiko": {"remotes.ssh", "serve"},

@@ -26,7 +26,7 @@ from tests.support.processes import end_tree
 
 PATIENCE = 60  # seconds for one run
 TO_SFTP = ("paramiko", "reconcile.remotes.sftp.open")
-TO_S3 = ("boto3", "botocore.session", "reconcile.remotes.s3.open", "reconcile.remotes.s3.remote")
+TO_S3 = ("botocore.session", "reconcile.remotes.s3.open", "reconcile.remotes.s3.remote")
 
 
 class Runner:

@@ -166,9 +166,9 @@ def _part(
         known = there.get(number)
         if known is not None and _is_same(known, data):
             return {"PartNumber": number, "ETag": known["ETag"], **_checksums(known)}
-        sums = checksums(data)
+        sums = checksums(site, data)
         reply = site.service.put_part(upload.key, upload.id, number, data, **sums)
-        if (failed := unlike(action.path, reply, sums["ChecksumCRC32"])) is not None:
+        if (failed := unlike(site, action.path, reply, sums)) is not None:
             return Outcome(action, problem=failed)
         site.sent(len(data), action.path)
         return {"PartNumber": number, "ETag": reply["ETag"], **_checksums(reply)}

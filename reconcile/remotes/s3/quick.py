@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from html import unescape
 from typing import Any
@@ -23,8 +23,9 @@ from urllib3.exceptions import HTTPError
 
 MOST = 20  # answers in a row that are none, before it is given up: of a bucket in another region, say
 TOGETHER = 64 << 10  # bytes of content that go out in one piece, the first with what is before it
-LONGEST = 1 << 20  # bytes of an answer, or of a line of it
+LONGEST = 1 << 20  # bytes of an answer
 MOST_LINES = 100  # of its headers
+UNSIGNED = "UNSIGNED-PAYLOAD"
 _NORMAL = (404, 412)  # a condition that is not met is no sign of anything
 _PORTS = {"http": 80, "https": 443}
 NONE: Mapping[str, str] = {}
@@ -60,9 +61,14 @@ class Answer(Struct, frozen=True):
 
 
 class Quick:
-    """One bucket. ``lines``: connections, of botocore's; ``base``: the URL of the bucket, up to its keys."""
+    """One bucket. ``lines``: connections, of botocore's; ``base``: the URL of the bucket, up to its keys.
 
-    def __init__(self, lines: Any, credentials: Any, region: str, base: str) -> None:
+    ``signs_content``: with the rest; over TLS botocore does without, where its MD5 is signed.
+    """
+
+    def __init__(
+        self, lines: Any, credentials: Any, region: str, base: str, *, signs_content: bool = True
+    ) -> None:
         self._lines = lines
         self._credentials = credentials
         self._region = region
@@ -70,6 +76,7 @@ class Quick:
         is_usual = url.port in (None, _PORTS.get(url.scheme))
         self._host = str(url.hostname) if is_usual and ":" not in str(url.hostname) else url.netloc
         self._path = url.path
+        self._signs_content = signs_content
         self._key = ("", "", b"")  # secret and day, and what is made of them
         self._in_vain = 0
 
@@ -131,7 +138,9 @@ class Quick:
     def _sign(self, path: str, headers: dict[str, str], body: bytes, query: str) -> None:
         """Sign all headers there are, and those this adds (S3 API reference, "Authenticating Requests")."""
         keys = self._credentials.get_frozen_credentials()
-        digest, now = sha256(body).hexdigest(), time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        is_signed = self._signs_content or "content-md5" not in headers
+        digest = sha256(body).hexdigest() if is_signed else UNSIGNED
+        now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         day = now[:8]
         headers.update({"host": self._host, "x-amz-content-sha256": digest, "x-amz-date": now})
         if keys.token:
@@ -168,8 +177,7 @@ class Quick:
             line.sock.sendall(head + body[:TOGETHER])
             for at in range(TOGETHER, len(body), TOGETHER):  # each of them may take as long as the timeout
                 line.sock.sendall(memoryview(body)[at : at + TOGETHER])
-            with line.sock.makefile("rb") as stream:
-                answer = read_answer(stream)
+            answer = read_answer(line.sock.recv)
             is_whole = not answer.is_last
             return answer
         finally:
@@ -187,54 +195,83 @@ def _told(answer: Answer | None) -> Mapping[str, Any] | None:
     return reply
 
 
-def read_answer(stream: Any) -> Answer:
-    """Raises ValueError for what is none, or more than such an answer is."""
-    version, status = _read_line(stream).split(None, 2)[:2]
+class Incoming:
+    """What comes, as far as it has, by as few calls as can be: mostly all of an answer comes with the first.
+
+    Raises ValueError for what is no answer, or more than such an answer is, and ConnectionResetError for half
+    of one. ``receive``: so many bytes at most, none at the end.
+    """
+
+    def __init__(self, receive: Callable[[int], bytes]) -> None:
+        self._receive = receive
+        self._held = b""
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing came that was not asked for."""
+        return not self._held
+
+    def until(self, end: bytes) -> bytes:
+        """All before that, which goes."""
+        while (at := self._held.find(end)) < 0:
+            if len(self._held) > LONGEST or b"\n\n" in self._held:
+                raise ValueError(self._held[:40])
+            self._more()
+        found, self._held = self._held[:at], self._held[at + len(end) :]
+        return found
+
+    def take(self, size: int) -> bytes:
+        """So many bytes."""
+        if not 0 <= size <= LONGEST:
+            raise ValueError(size)
+        while len(self._held) < size:
+            self._more()
+        found, self._held = self._held[:size], self._held[size:]
+        return found
+
+    def rest(self) -> bytes:
+        """All until nothing comes any more."""
+        while len(self._held) <= LONGEST and (piece := self._receive(TOGETHER)):
+            self._held += piece
+        return self._held
+
+    def _more(self) -> None:
+        if not (piece := self._receive(TOGETHER)):
+            raise ConnectionResetError
+        self._held += piece
+
+
+def read_answer(receive: Callable[[int], bytes]) -> Answer:
+    """See ``Incoming``."""
+    incoming = Incoming(receive)
+    first, *lines = incoming.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+    if len(lines) > MOST_LINES:
+        raise ValueError(len(lines))
+    version, status = first.split(None, 2)[:2]
     headers: dict[str, str] = {}
-    for _ in range(MOST_LINES):
-        if not (line := _read_line(stream)):
-            break
-        name, colon, value = line.decode("latin-1").partition(":")
+    for line in lines:
+        name, colon, value = line.partition(":")
         if not colon:
             raise ValueError(line)
         headers[name.lower()] = value.strip()
-    else:
-        raise ValueError(MOST_LINES)
-    is_last = version != b"HTTP/1.1" or headers.get("connection", "").lower() == "close"
+    is_last = version != "HTTP/1.1" or headers.get("connection", "").lower() == "close"
     if headers.get("transfer-encoding", "").lower() == "chunked":
-        body = _read_chunks(stream)
+        body = _read_chunks(incoming)
     elif "content-length" in headers:
-        body = _read_all(stream, int(headers["content-length"]))
+        body = incoming.take(int(headers["content-length"]))
     else:  # or an answer that has nothing to say, and another one after it
-        body, is_last = stream.read(LONGEST) if int(status) == 200 else b"", True
-    return Answer(int(status), headers, body, is_last)
+        body, is_last = incoming.rest() if int(status) == 200 else b"", True
+    return Answer(int(status), headers, body, is_last or not incoming.is_empty)
 
 
-def _read_chunks(stream: Any) -> bytes:
+def _read_chunks(incoming: Incoming) -> bytes:
     body = b""
-    while size := int(_read_line(stream).partition(b";")[0], 16):
-        body += _read_all(stream, size)
-        if len(body) > LONGEST or _read_line(stream):
+    while size := int(incoming.until(b"\r\n").partition(b";")[0], 16):
+        body += incoming.take(size)
+        if len(body) > LONGEST or incoming.until(b"\r\n"):
             raise ValueError(size)
-    while _read_line(stream):
+    while incoming.until(b"\r\n"):
         pass  # what was to be said at the end
-    return body
-
-
-def _read_line(stream: Any) -> bytes:
-    """To its end: half of one may be of an answer that was cut."""
-    line: bytes = stream.readline(LONGEST)
-    if not line.endswith(b"\n"):
-        raise ConnectionResetError
-    return line.rstrip(b"\r\n")
-
-
-def _read_all(stream: Any, size: int) -> bytes:
-    if not 0 <= size <= LONGEST:
-        raise ValueError(size)
-    body: bytes = stream.read(size)
-    if len(body) != size:
-        raise ConnectionResetError
     return body
 
 
@@ -252,7 +289,16 @@ def make_quick(client: Any, session: Any, bucket: str) -> Quick | None:
         lines = _lines_to(client, f"{base}/")
     except AttributeError:
         return None
-    return None if lines is None else Quick(lines, credentials, client.meta.region_name, f"{base}/")
+    if lines is None:
+        return None
+    asked = (client.meta.config.s3 or {}).get("payload_signing_enabled")
+    return Quick(
+        lines,
+        credentials,
+        client.meta.region_name,
+        f"{base}/",
+        signs_content=not base.startswith("https:") if asked is None else bool(asked),
+    )
 
 
 def _lines_to(client: Any, url: str) -> Any:

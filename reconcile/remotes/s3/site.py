@@ -38,6 +38,7 @@ class Site(Struct, eq=False):
     lock: threading.Lock = field(default_factory=threading.Lock)  # of what follows, and of SRC
     telling: threading.Lock = field(default_factory=threading.Lock)  # of how much was sent
     kept: set[str] = field(default_factory=set)  # keys in the kept trash
+    tells_no_crc: bool = False  # the server, of what it has got: it compares MD5 alone
     is_used: bool = False  # something is, or was, in the run's folder beside that
     told: set[str] = field(default_factory=set)
 

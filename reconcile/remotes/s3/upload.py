@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -56,7 +57,7 @@ def read(site: Site, action: Action, source: Source) -> Content | Outcome:
 def put(site: Site, content: Content, there: There) -> Outcome:
     """Send it."""
     action, wish, data = content.action, content.wish, content.data
-    sums = checksums(data)
+    sums = checksums(site, data)
     md5 = base64.b64decode(sums["ContentMD5"]).hex()
     key, headers = site.keys.of(action.path), site.headers.of(action.path, wish, wish.digest)
 
@@ -65,7 +66,7 @@ def put(site: Site, content: Content, there: There) -> Outcome:
         if isinstance(ways, Outcome):
             return ways
         reply = site.service.put(key, data, **sums, **headers, **ways)
-        if (failed := unlike(action.path, reply, sums["ChecksumCRC32"])) is not None:
+        if (failed := unlike(site, action.path, reply, sums)) is not None:
             return Outcome(action, problem=failed)
         return Outcome(action, Only(action.path, as_kept(wish, tags.written(len(data), reply), wish.digest)))
 
@@ -89,10 +90,11 @@ def make_marker(site: Site, action: Action) -> Outcome:
     return Outcome(action, {action.path: action.new})
 
 
-def checksums(data: bytes) -> dict[str, str]:
+def checksums(site: Site, data: bytes) -> dict[str, str]:
     """For a server that compares them with what has come: older ones, and some of today, know MD5 alone."""
     md5 = hashlib.md5(data, usedforsecurity=False).digest()
-    return {"ChecksumCRC32": crc32(data), "ContentMD5": base64.b64encode(md5).decode()}
+    sums = {"ContentMD5": base64.b64encode(md5).decode()}
+    return sums if site.tells_no_crc else {**sums, "ChecksumCRC32": crc32(data)}
 
 
 def crc32(data: bytes) -> str:
@@ -100,10 +102,12 @@ def crc32(data: bytes) -> str:
     return base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
 
 
-def unlike(path: str, reply: Any, sent: str) -> Problem | None:
+def unlike(site: Site, path: str, reply: Any, sums: Mapping[str, str]) -> Problem | None:
     """What the server says to have got, where it is not what was sent: its CRC-32 is."""
-    told = reply.get("ChecksumCRC32")
-    if told is None or told == sent:
+    sent, told = sums.get("ChecksumCRC32"), reply.get("ChecksumCRC32")
+    if told is None:
+        site.tells_no_crc = True
+    if sent is None or told in (None, sent):
         return None
     said = f"the server got something else (CRC-32 {told}, not {sent}); the next run sends it again"
     return problem(path, Reason.FAILED, said)

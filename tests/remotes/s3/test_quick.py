@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from urllib.parse import urljoin
 
@@ -19,13 +20,13 @@ from urllib3.util import Timeout
 
 from reconcile.remotes.s3.failure import Refusal
 from reconcile.remotes.s3.headers import Headers
-from reconcile.remotes.s3.quick import MOST, TOGETHER, Quick, make_quick, read_answer
+from reconcile.remotes.s3.quick import MOST, TOGETHER, UNSIGNED, Quick, make_quick, read_answer
 from reconcile.remotes.s3.service import Service
 from reconcile.remotes.s3.settings import Settings, read_rules
-from reconcile.remotes.s3.upload import checksums
 from tests.support.http_faults import FOR_EVER, Fault, Faulty
 from tests.support.s3 import S3
 
+SUMS = {"ContentMD5": "mgNkuembtIDdJeHwKEyFVQ==", "ChecksumCRC32": "/sUwqQ=="}  # of b"content"
 ODD = "a b/c+d%20/ü/~'!*()&=?#;:@$,"
 
 
@@ -57,7 +58,7 @@ def test_an_object_is_the_same_by_both_ways(proxy: Faulty) -> None:
     for way in ("quick", "client"):
         key = f"{uuid.uuid4().hex}/{ODD}"
         if way == "quick":
-            reply = quick_of(server).put(key, b"content", {**wanted, **checksums(b"content")})
+            reply = quick_of(server).put(key, b"content", {**wanted, **SUMS})
             assert reply is not None
         else:
             client.put_object(Bucket=server.bucket, Key=key, Body=b"content", **wanted)
@@ -150,8 +151,9 @@ def test_it_signs_as_botocore_does(
         def _get_conn(self) -> None:
             raise OSError
 
-    credentials = Credentials("AKID", "secret/+", token)
-    quick, body = Quick(Lines(), credentials, "eu-north-1", base), b"content"
+    credentials, is_secure = Credentials("AKID", "secret/+", token), base.startswith("https:")
+    quick = Quick(Lines(), credentials, "eu-north-1", base, signs_content=not is_secure)
+    body = b"content"
     sign = quick._sign
 
     def note(path: str, headers: dict[str, str], body: bytes, query: str) -> None:
@@ -161,20 +163,23 @@ def test_it_signs_as_botocore_does(
     monkeypatch.setattr(quick, "_sign", note)
     wanted = {"CacheControl": "a  b", "ContentType": "text/x", "IfNoneMatch": "*", "Metadata": {"Mode": "1"}}
     if part:
-        assert quick.put_part(ODD, "an/upload+id=&~", 12, body, checksums(body)) is None
+        assert quick.put_part(ODD, "an/upload+id=&~", 12, body, SUMS) is None
     else:
-        assert quick.put(ODD, body, {**wanted, **checksums(body)}) is None
+        assert quick.put(ODD, body, {**wanted, **SUMS}) is None
     ((path, headers),) = asked
     ours = {"authorization", "host", "user-agent", "accept-encoding", "x-amz-security-token"}
     given = {name: value for name, value in headers.items() if name not in ours}
     request = AWSRequest("PUT", urljoin(base, path), headers=given)
     request.data = body
+    request.context["has_streaming_input"] = True
     when = datetime.strptime(f"{headers['x-amz-date']}+0000", "%Y%m%dT%H%M%SZ%z")
     assert abs(when.timestamp() - time.time()) < 60
     monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: when)
     S3SigV4Auth(credentials.get_frozen_credentials(), "s3", "eu-north-1").add_auth(request)
     assert headers["authorization"] == request.headers["Authorization"]
-    assert headers["x-amz-content-sha256"] == sha256(body).hexdigest()
+    told = headers["x-amz-content-sha256"]
+    assert told == (UNSIGNED if is_secure else sha256(body).hexdigest())
+    assert told == request.headers["X-Amz-Content-SHA256"]
 
 
 @pytest.mark.parametrize(
@@ -184,6 +189,10 @@ def test_no_header_says_more_than_it_should(proxy: Faulty, value: str, why: str)
     proxy.arm()
     assert quick_of(proxy.server).put("k", b"", {"CacheControl": value}) is None, why
     assert proxy.kinds() == []
+
+
+def read_some(stream: io.BytesIO, most: int, size: int) -> bytes:
+    return stream.read(min(size, most))
 
 
 HEAD = b'HTTP/1.1 200 OK\r\nETag: "e"\r\n'
@@ -202,11 +211,13 @@ HEAD = b'HTTP/1.1 200 OK\r\nETag: "e"\r\n'
         ),
         (HEAD.replace(b"1.1", b"1.0") + b"Content-Length: 1\r\n\r\na", b"a", True),
         (b"HTTP/1.1 100 Continue\r\n\r\n" + HEAD, b"", True),
+        (HEAD + b"\r\n", b"", True),
     ],
 )
 def test_answers_are_read_to_their_end(text: bytes, body: bytes, is_last: bool) -> None:
-    answer = read_answer(io.BytesIO(text))
-    assert (answer.body, answer.is_last) == (body, is_last)
+    for most in (1 << 20, 7, 1):  # at a time
+        answer = read_answer(partial(read_some, io.BytesIO(text), most))
+        assert (answer.body, answer.is_last) == (body, is_last)
 
 
 @pytest.mark.parametrize(
@@ -225,11 +236,12 @@ def test_answers_are_read_to_their_end(text: bytes, body: bytes, is_last: bool) 
         HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n",
         HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\n",
         HEAD + b"x: y\r\n" * 200 + b"\r\n",
+        HEAD.replace(b"\r", b"") + b"\n",
     ],
 )
 def test_what_is_no_answer_is_told(text: bytes) -> None:
     with pytest.raises((ValueError, OSError)):
-        read_answer(io.BytesIO(text))
+        read_answer(io.BytesIO(text).read)
 
 
 class Wire:
@@ -245,8 +257,8 @@ class Wire:
     def sendall(self, data: bytes) -> None:
         self.pieces.append(bytes(data))
 
-    def makefile(self, mode: str) -> io.BytesIO:  # noqa: ARG002 - as it is called
-        return io.BytesIO(b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 0\r\n\r\n')
+    def recv(self, most: int) -> bytes:  # noqa: ARG002 - it is short
+        return b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 0\r\n\r\n'
 
 
 class Wires:
