@@ -16,11 +16,12 @@ from msgspec.structs import replace
 
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import Unreachable
-from reconcile.core.job import Options
+from reconcile.core.job import Options, Stop
+from reconcile.core.model import Action, Op
 from reconcile.phases.verify import verify
 from reconcile.pipeline import run
 from reconcile.remotes import FORGETFUL
-from reconcile.remotes.s3.delete import Doomed, remove
+from reconcile.remotes.s3.delete import Doomed, Tree, delete_trees, remove
 from reconcile.remotes.s3.headers import Headers
 from reconcile.remotes.s3.keys import Keys
 from reconcile.remotes.s3.leftover import Uploads
@@ -249,25 +250,41 @@ def test_what_was_edited_and_has_our_notes_is_read_back(push: Push) -> None:
         assert [said for said in push.heard.said if said.startswith("1 files there have the size")]
 
 
+def site_of(client: object) -> Site:
+    """A bucket, with nothing remembered of it."""
+    return Site(
+        service=Service(client, "bucket", "here"),
+        keys=Keys("", None),
+        headers=Headers(Settings()),
+        options=Options(),
+        pool=Pool(1),
+        uploads=Uploads(FORGETFUL),
+        say=print,
+        warn=print,
+        tell=print,
+    )
+
+
 @pytest.mark.parametrize("key", [b"<Key>other</Key>", b""])
 def test_a_delete_that_is_refused_by_another_name(servers: Callable[[str], S3], key: bytes) -> None:
     """Nothing is believed to be gone that the server may have spoken of."""
     body = b"<DeleteResult><Error>%b<Code>AccessDenied</Code></Error></DeleteResult>" % key
     with web_server(200, body) as endpoint:
-        client = dataclasses.replace(servers("moto"), endpoint=endpoint).client()
-        site = Site(
-            service=Service(client, "bucket", "here"),
-            keys=Keys("", None),
-            headers=Headers(Settings()),
-            options=Options(),
-            pool=Pool(1),
-            uploads=Uploads(FORGETFUL),
-            say=print,
-            warn=print,
-            tell=print,
-        )
+        site = site_of(dataclasses.replace(servers("moto"), endpoint=endpoint).client())
         failed = remove(site, [Doomed("a", Shown(1, "?")), Doomed("b", Shown(1, "?"))])
     assert {name: refusal.is_denied for name, refusal in failed.items()} == {"a": True, "b": True}
+
+
+def test_a_folder_is_gone_only_once_all_of_it_was_asked_for() -> None:
+    """A run that is to end asks for no more: what became of the rest the next one finds out."""
+    stop = Stop(graceful=True)
+    stop.requested = 15
+    trees = [
+        Tree(Action(Op.DELETE, "full"), "full", [Doomed("full/f", Shown(1, "?"))], []),
+        Tree(Action(Op.DELETE, "empty"), "empty", [], []),
+    ]
+    (outcome,) = delete_trees(site_of(None), trees, stop)
+    assert outcome.effects == {"empty": None}
 
 
 def test_an_object_beside_a_folder_of_ours(push: Push) -> None:
