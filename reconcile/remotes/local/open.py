@@ -16,6 +16,7 @@ from reconcile.remotes import Memory, Remote
 from reconcile.remotes.local.driver import BLOCK, CAN, HANDLES, Disk
 from reconcile.remotes.tree.layout import Layout
 from reconcile.remotes.tree.quirks import Quirks, Version, unpack
+from reconcile.remotes.tree.readback import SPAN
 from reconcile.remotes.tree.remote import TreeRemote
 from reconcile.remotes.tree.site import Site
 from reconcile.state.names import is_lost
@@ -57,6 +58,7 @@ def open_folder(job: Job, reporter: Reporter, memory: Memory) -> Remote:
         tells_limits=True,
         handles=HANDLES,
         block=min(BLOCK, job.options.piece),
+        piece=SPAN,
         version=version,
         quirks=unpack(memory.recall(), version, _SYSTEMS),
         claims_openssh=True,

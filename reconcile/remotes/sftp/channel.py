@@ -14,7 +14,7 @@ from typing import Protocol
 from reconcile.core.errors import ConnectionLost, ProtocolError
 from reconcile.remotes.sftp import wire
 
-RECEIVE = 256 * 1024  # bytes taken at once
+RECEIVE = 4 * 1024 * 1024  # bytes taken at once: all that may have come, as what stays is moved each time
 MOST_KEPT = 4 * 1024 * 1024  # bytes that the server did not take yet: twice of what it takes on its way
 NO_VERSION = "the server did not begin with its SFTP version"
 

@@ -25,7 +25,7 @@ from reconcile.remotes.tree.layout import Layout
 from reconcile.remotes.tree.locate import locate
 from reconcile.remotes.tree.quirks import Quirks, unpack
 from reconcile.remotes.tree.remote import TreeRemote
-from reconcile.remotes.tree.site import BLOCK, Site
+from reconcile.remotes.tree.site import BLOCK, PIECE, Site
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import Replace, Status, Sync
 from reconcile.state.names import is_lost
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from reconcile.core.checkup import Fact
 
 HANDLES = 4000  # open at a time where the server sets no limit
-LARGEST_BLOCK = 255 * 1024  # bytes of a WRITE, as OpenSSH grants: more would only sit in our memory
+LARGEST_BLOCK = (
+    255 * 1024
+)  # bytes of a WRITE, or a READ, as OpenSSH grants: more would only sit in our memory
 RESERVE = 16  # handles left over for what is not counted
 SYMLINK_ORDER = b"symlink-order@rjk.greenend.org.uk"
 
@@ -117,7 +119,7 @@ def _capabilities(can: frozenset[type]) -> Caps:
 
 
 def _ask_for_limits(site: Site) -> Recipe[None]:
-    """How many handles the server grants, and the bytes of a WRITE."""
+    """How many handles the server grants, and the bytes of a WRITE and of the answer to a READ."""
     limits: Limits | Status = yield AskLimits()  # type: ignore[misc]  # SFTP's alone
     if isinstance(limits, Status):
         return
@@ -125,3 +127,5 @@ def _ask_for_limits(site: Site) -> Recipe[None]:
     if limits.write and limits.packet:
         block = max(BLOCK, min(limits.write, limits.packet - 1024, LARGEST_BLOCK))
         site.block = min(block, site.options.piece)
+    if limits.read and limits.packet:
+        site.piece = max(PIECE, min(limits.read, limits.packet - 1024, LARGEST_BLOCK))

@@ -337,7 +337,9 @@ class Decoder:
     """Turns the byte stream of a server into replies. Holds at most one packet's beginning."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest: list[bytes] = []  # in the pieces in which it came
+        self._held = 0  # bytes of it
+        self._whole = HEAD.size  # bytes that it takes to know more
         self._begun = False  # something was decoded
 
     def feed(self, data: bytes) -> list[tuple[int, Reply]]:
@@ -346,22 +348,32 @@ class Decoder:
         Raises ProtocolError for anything that is no SFTP v3 reply; the decoder
         is of no use afterwards.
         """
-        buffer = self._rest + data if self._rest else data
+        self._rest.append(data)
+        self._held += len(data)
+        if self._held < self._whole:
+            return []
+        buffer = b"".join(self._rest) if len(self._rest) > 1 else data
         here, end = 0, len(buffer)
+        self._whole = HEAD.size
         replies: list[tuple[int, Reply]] = []
         while end - here >= HEAD.size:
-            length, kind, _ = HEAD.unpack_from(buffer, here)
+            length, kind, ident = HEAD.unpack_from(buffer, here)
             if not HEAD.size - 4 <= length <= MAX_PACKET:
                 raise ProtocolError(_explain_garbage(buffer[here:], length, begun=self._begun))
             after = here + 4 + length
             if after > end:
+                self._whole = 4 + length
                 break
             if kind == STATUS and length >= 9 and buffer[here + 9 : here + 13] == _CODE_OK:
                 here = _take_oks(buffer, here, length, replies)
                 continue
-            replies.append(_reply(kind, buffer[here + 5 : after]))
+            if kind == DATA and length - 9 == int.from_bytes(buffer[here + 9 : here + 13]):
+                replies.append((ident, Data(buffer[here + 13 : after])))  # most of what comes: copied once
+            else:
+                replies.append(_reply(kind, buffer[here + 5 : after]))
             here = after
-        self._rest = buffer[here:]
+        self._rest = [buffer[here:]] if here < end else []
+        self._held = end - here
         self._begun = self._begun or bool(replies)
         return replies
 

@@ -24,7 +24,7 @@ from reconcile.remotes.ssh.library import (
     takes_runs,
 )
 
-_READ_AHEAD = 64 * 1024
+_READ_AHEAD = 256 * 1024
 _LULL = 0.005  # seconds for which what comes may lie about while nobody waits for it
 _MOST_PACKET = 256 * 1024  # bytes, as OpenSSH has it; 35,000 at least, RFC 4253, section 6.1
 _MOST_GREETING = 64 * 1024  # bytes; a server may say something before its version, RFC 4253, section 4.2
@@ -65,14 +65,14 @@ class Stream(socket.socket):
         self._at += len(data)
         return data
 
-    def take_packet(self, tag_size: int) -> bytes | None:
+    def take_packet(self, tag_size: int) -> memoryview | None:
         """The next SSH packet, if it is here as a whole: its length in the clear, the rest, and its tag."""
         here = self._at
         after = here + 4 + int.from_bytes(self._ahead[here : here + 4]) + tag_size
         if after > len(self._ahead):
             return None
         self._at = after
-        return self._ahead[here:after]
+        return memoryview(self._ahead)[here:after]
 
     def send(self, *data: Any) -> int:
         """Send some of ``data``. paramiko tries again after each timeout, for ever."""
@@ -165,7 +165,7 @@ class Packets(Packetizer):
         decrypt = inner[f"{PRIVATE}block_engine_in"].decrypt
         tag_size = inner[f"{PRIVATE}mac_size_in"]
         fixed, counter = (iv := inner[f"{PRIVATE}iv_in"])[:4], int.from_bytes(iv[4:])
-        data: dict[bytes, list[bytes]] = {}  # by channel
+        data: dict[bytes, list[memoryview]] = {}  # by channel
         room: dict[bytes, int] = {}
         size = count = 0
         other: tuple[int, paramiko.Message] | None = None
@@ -177,7 +177,7 @@ class Packets(Packetizer):
             end = len(plain) - plain[0]
             kind, channel = plain[1], plain[2:6]
             if kind == MSG_CHANNEL_DATA:
-                data.setdefault(channel, []).append(plain[10:end])
+                data.setdefault(channel, []).append(memoryview(plain)[10:end])
             elif kind == MSG_CHANNEL_WINDOW_ADJUST:
                 room[channel] = room.get(channel, 0) + int.from_bytes(plain[6:10])
             else:
@@ -189,8 +189,8 @@ class Packets(Packetizer):
         inner[f"{PRIVATE}iv_in"] = fixed + counter.to_bytes(8)
         self._account(inner, count, size)
         for channel, pieces in data.items():
-            whole = b"".join(pieces)
-            message = paramiko.Message(channel + len(whole).to_bytes(4) + whole)
+            length = sum(map(len, pieces)).to_bytes(4)
+            message = paramiko.Message(b"".join([channel, length, *pieces]))
             self._next.append((MSG_CHANNEL_DATA, message))
         for channel, more in room.items():
             message = paramiko.Message(channel + min(more, _MOST_ROOM).to_bytes(4))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from reconcile.remotes.tree.readback import PIECE, read_span, spans
-from reconcile.remotes.tree.site import Site, act
+from reconcile.remotes.tree.readback import read_span, spans
+from reconcile.remotes.tree.site import PIECE, Site, act
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import OK, Attrs, Close, Code, Handle, Lstat, Remove, Set, Status, Write
 

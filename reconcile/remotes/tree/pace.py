@@ -13,8 +13,7 @@ from msgspec import Struct
 
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.layout import STAGING
-from reconcile.remotes.tree.readback import PIECE
-from reconcile.remotes.tree.site import Site
+from reconcile.remotes.tree.site import PIECE, Site
 from reconcile.remotes.tree.steps import Burst, Farewell, Recipe
 from reconcile.remotes.tree.verbs import (
     OK,

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from msgspec import Struct
 
 from reconcile.core.model import Range
+from reconcile.remotes.tree.site import PIECE
 from reconcile.remotes.tree.steps import Farewell, Recipe
 from reconcile.remotes.tree.verbs import Close, Data, Handle, OpenToRead, Read, Status
 
-PIECE = 32 * 1024  # bytes that every server answers one READ with (draft, section 6.4)
-AHEAD = 8  # READs of one span that are under way
+SPAN = 256 * 1024  # bytes of a file that are read before the next ones are asked for
 AT_ONCE = 64  # of a file of ours: two MiB, as much as one channel takes in a round trip
 SPANS = 32  # that are read at a time: what comes must fit into memory
 
@@ -29,17 +29,18 @@ class Span(Struct, frozen=True):
     length: int
 
 
-def spans(ranges: Iterable[Range]) -> Iterator[Span]:
-    """The pieces in which ranges are read; of one without a byte there is one."""
-    number = 0
+def spans(ranges: Iterable[Range], piece: int = PIECE) -> Iterator[Span]:
+    """The parts in which ranges are read; of one without a byte there is one. ``piece``: see there."""
+    number, size = 0, max(SPAN // piece, 1) * piece
     for which, (path, start, length) in enumerate(ranges):
-        for at in range(start, start + max(length, 1), AHEAD * PIECE):
-            yield Span(number, which, path, at, min(AHEAD * PIECE, start + length - at))
+        for at in range(start, start + max(length, 1), size):
+            yield Span(number, which, path, at, min(size, start + length - at))
             number += 1
 
 
-def read_span(span: Span, path: bytes) -> Recipe[tuple[Span, bytes | None]]:
-    """What is in a file there; None if it can't be read or has less. ``path``: where the file is."""
+def read_span(span: Span, path: bytes, piece: int = PIECE) -> Recipe[tuple[Span, bytes | None]]:
+    """What is in a file there; None if it can't be read or has less. ``path``: where the file is.
+    ``piece``: bytes that are asked for in one READ, as the server grants."""
     if not span.length:
         return span, b""
     opened: Handle | Status = yield OpenToRead(path)
@@ -48,8 +49,8 @@ def read_span(span: Span, path: bytes) -> Recipe[tuple[Span, bytes | None]]:
     done = 0
     pieces: list[bytes] = []
     while done < span.length:
-        ends = range(done, span.length, PIECE)
-        wanted = [(span.start + at, min(PIECE, span.length - at)) for at in ends]
+        ends = range(done, span.length, piece)
+        wanted = [(span.start + at, min(piece, span.length - at)) for at in ends]
         replies: list[Data | Status] = yield [Read(opened.handle, at, length) for at, length in wanted]
         came = _in_a_row(wanted, replies)
         if not came:

@@ -207,7 +207,8 @@ class TreeRemote:
 
     def read(self, ranges: Sequence[Range]) -> Iterator[tuple[str, bytes | None]]:
         """See ``Remote``."""
-        recipes = (read_span(span, self._site.layout.at(span.path)) for span in spans(ranges))
+        at, piece = self._site.layout.at, self._site.piece
+        recipes = (read_span(span, at(span.path), piece) for span in spans(ranges, piece))
         return in_order(self._driver.run(recipes, min(SPANS, self._at_a_time)))
 
     def recognise(

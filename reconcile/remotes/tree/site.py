@@ -35,6 +35,7 @@ from reconcile.remotes.tree.tags import is_alike, note, pack
 from reconcile.remotes.tree.verbs import Attrs, Code, OpenNew, Status, Verb
 
 BLOCK = 32 * 1024  # bytes every server takes in one WRITE (draft, section 3)
+PIECE = 32 * 1024  # bytes that every server answers one READ with (draft, section 6.4)
 HANDLES_UNKNOWN = 64  # open at a time on servers that do not tell how many they grant
 SYNC_FEW = 1000  # uploads of a run that are brought to the server's disk without being asked for
 SYNC_LARGE = 1024 * 1024  # bytes of a file for which that costs little beside its transfer
@@ -73,6 +74,7 @@ class Site(Struct, eq=False):
     )  # questions that can wait until something is asked
     claims_openssh: bool = False  # announces what OpenSSH does
     block: int = BLOCK  # bytes of content in one WRITE
+    piece: int = PIECE  # the same in the answer to a READ
     handles: int = HANDLES_UNKNOWN  # that may be open at a time
     channels: int = 1  # channels that content may take
     caps: Caps = Caps()
