@@ -36,7 +36,6 @@ from reconcile.core.job import (
     Trash,
 )
 from reconcile.core.model import RESERVED_NAME, Kind, Publish
-from reconcile.core.shelf import NEXT, RELEASES
 from reconcile.core.turns import NAMELESS
 from reconcile.home import absolute, expand_option, in_home
 from reconcile.remotes import parse_target, scheme_of
@@ -267,6 +266,8 @@ def as_shelf(target: Target, workdir: str | None) -> tuple[Target, str]:
     """Where what is brought is made into releases, and our folder: see ``core.shelf``. Raises UsageError."""
     if target.scheme == "s3":
         _refuse(_NO_LINKS)
+    from reconcile.core.shelf import NEXT, RELEASES
+
     top = target.path.rstrip("/")
     tree = replace(target, path=f"{top}/{RELEASES}/{NEXT}")  # type: ignore[type-var]  # a Struct, each
     return tree, workdir if workdir is not None else f"{top}/{RESERVED_NAME}"

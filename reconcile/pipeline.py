@@ -15,8 +15,6 @@ from reconcile.phases.decide import decide, decide_again, foresee_failing
 from reconcile.phases.held import Held, hold
 from reconcile.phases.load import asks_the_remote, load
 from reconcile.phases.look import look, mind_places, tell_contents
-from reconcile.phases.release import prepare_release, release
-from reconcile.phases.reviewed import check_there
 from reconcile.phases.settle import settle
 from reconcile.source.way import open_root
 from reconcile.state.device import remember_device
@@ -63,13 +61,18 @@ def run(job: Job, reporter: Reporter, connect: Connect | None = None, stop: Stop
     ):
         may_wait = has_snapshot(job.state) and not asks_the_remote(job.options) and not job.shared
         look(this, sure_to_connect=not may_wait)
-        prepare_release(this)
+        if job.options.release is not None:
+            from reconcile.phases.release import prepare_release, release  # late, as few jobs have any
+
+            prepare_release(this)
         try:
             plan, last = _bring_up(this)
         except Overtaken:  # which can't be twice: the lock is ours by now
             reporter.say("another run of this job has ended meanwhile: the plan is made anew")
             plan, last = _bring_up(this)
-        problems = [*last.problems, *this.tally.problems, *this.cleanup, *release(this)]
+        problems = [*last.problems, *this.tally.problems, *this.cleanup]
+        if job.options.release is not None:
+            problems += release(this)
         remember_device(job.state, job.source)
         note_overdue(job.state, this.tally.undeleted, job.scope)
         note_growing(job.state, problems, this.source.grown, job.scope)
@@ -86,6 +89,8 @@ def _bring_up(this: Held) -> tuple[Plan, Plan]:
     plan = last = decide(this, first)
     tell_contents(this, plan)
     if reviewed is not None:
+        from reconcile.phases.reviewed import check_there  # late: most plans are made here
+
         check_there(this, plan)
     try:
         carry_out(this, plan)

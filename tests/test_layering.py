@@ -246,18 +246,37 @@ def test_every_scheme_offers_what_it_has_to() -> None:
 def test_what_is_slow_to_import_is_imported_late() -> None:
     """Neither the package nor the command line reaches paramiko just by being imported."""
     late = [module.removeprefix("reconcile.") for module in SCHEMES.values()]  # which nothing imports openly
-    todo: list[str] = ["", "__main__", "cli", "pipeline", *late]
-    came_from: dict[str, str] = dict.fromkeys(todo, "")
+    came_from = reached("", "__main__", "cli", "pipeline", *late)
+    for module, by in came_from.items():
+        for name in imports_of(module, eager=True):
+            assert name.partition(".")[0] not in SLOW, f"{name} by {module or 'reconcile'} by {by}"
+
+
+def test_a_run_with_nothing_to_do_imports_little() -> None:
+    """Each of these is of use to few runs, and takes time of all that import it."""
+    came_from = reached("cli", "pipeline", "report.plain")
+    few = {
+        *("apply.staging", "core.compare", "core.reviewed", "core.shelf", "core.undo", "phases.catch_up"),
+        *("phases.done", "phases.handover", "phases.release", "phases.reviewed", "phases.shared"),
+        *("report.findings", "report.plans", "source.agree", "state.done", "state.journal"),
+        *("state.readback", "apply.turn", "apply.adopt", "apply.recover"),
+    }
+    assert few <= MODULES.keys()
+    assert {module: came_from[module] for module in few & came_from.keys()} == {}
+
+
+def reached(*modules: str) -> dict[str, str]:
+    """All that is imported as these are, with what imports it first."""
+    came_from = dict.fromkeys(modules, "")
+    todo = list(modules)
     for module in todo:
         for name in imports_of(module, eager=True):
-            assert name.partition(".")[0] not in SLOW, (
-                f"{name} by {module or 'reconcile'} by {came_from[module]}"
-            )
             parts = (ours(name) or "").split(".")
             for used in (".".join(parts[:end]) for end in range(1, len(parts) + 1)):  # its packages run too
                 if used in MODULES and used not in came_from:
                     came_from[used] = module
                     todo.append(used)
+    return came_from
 
 
 # What a tree may use of Python's own beside what is harmless: names as bytes, chance, the clock.

@@ -18,8 +18,8 @@ from reconcile.cli import main
 from reconcile.core.errors import Exit
 from reconcile.report.past import Standing, list_standings, show_age, show_time, sum_up_run
 from reconcile.state.history import Run
-from reconcile.state.journal import NAME as JOURNAL
 from reconcile.state.lock import hold_lock
+from reconcile.state.unfinished import NAME as JOURNAL
 
 NOW = time.mktime((2026, 11, 26, 12, 0, 0, 0, 0, -1))
 DAY = 86_400.0

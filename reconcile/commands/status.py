@@ -22,10 +22,11 @@ from reconcile.report import past
 from reconcile.state.history import Run
 from reconcile.state.lock import find_run
 from reconcile.state.schedule import recall_schedule
-from reconcile.state.standing import find_known, is_unfinished, size_of
+from reconcile.state.standing import find_known, size_of
 from reconcile.state.store import default_state_base
 from reconcile.state.there import read_all_runs
 from reconcile.state.trouble import recall_failing
+from reconcile.state.unfinished import is_unfinished
 
 if TYPE_CHECKING:
     from reconcile.process import Session

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct, field
 
 from reconcile.core.chmod import Chmod
-from reconcile.core.compare import Checked
 from reconcile.core.errors import Interrupted
 from reconcile.core.model import Action, Kind, Outcome, Plan, Problem, Publish, Stats, Tally
 from reconcile.core.told import as_told
+
+if TYPE_CHECKING:
+    from reconcile.core.compare import Checked
 
 
 class Links(StrEnum):

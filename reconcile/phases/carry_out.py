@@ -5,27 +5,27 @@ from __future__ import annotations
 import uuid
 from contextlib import closing
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from reconcile.apply.levels import apply
-from reconcile.apply.staging import brings_a_file, stage, tell_held_back
 from reconcile.core.errors import Refused, Unreachable
 from reconcile.core.fold import Fold
 from reconcile.core.job import Stop
 from reconcile.core.marks import name_mark
 from reconcile.core.model import Outcome, Plan, Publish
 from reconcile.core.settings import fingerprint
-from reconcile.phases.done import note_changes, settle_undone
 from reconcile.phases.held import Held
 from reconcile.phases.recall import footing_of
 from reconcile.source.own import tell_keys
-from reconcile.state.journal import Journal, begin_journal
 from reconcile.state.names import name_run
 from reconcile.state.place import remember_workdir
-from reconcile.state.readback import forget
 from reconcile.state.rows import pack_directory
 from reconcile.state.trouble import awaits_cleanup
+
+if TYPE_CHECKING:
+    from reconcile.state.journal import Journal
 
 
 def carry_out(run: Held, plan: Plan) -> None:
@@ -47,6 +47,8 @@ def carry_out(run: Held, plan: Plan) -> None:
             _commit(run, plan, truth, is_news=begins)
             run.settle()
             if run.job.options.adopt_existing:
+                from reconcile.state.readback import forget  # late: once in the life of a job
+
                 forget(run.job.state)
         run.stop.check()
     finally:
@@ -63,6 +65,8 @@ def _is_told(run: Held) -> bool:
 
 def _begin(run: Held, plan: Plan) -> Journal:
     """Who we are and what we intend: on disk before the first remote write."""
+    from reconcile.state.journal import begin_journal  # late, as all that a run with nothing to do needs not
+
     run.connect()  # nothing is written, here or there, if it can't be reached
     run.take_turn(run.old.lineage)
     with run.phase("commit"):
@@ -87,7 +91,11 @@ def _begin(run: Held, plan: Plan) -> Journal:
 
 def _is_at_end(run: Held, plan: Plan) -> bool:
     """Whether all is to be there before anything is published."""
-    return run.job.options.publish is Publish.END and any(map(brings_a_file, plan.actions))
+    if run.job.options.publish is not Publish.END:
+        return False
+    from reconcile.apply.staging import brings_a_file
+
+    return any(map(brings_a_file, plan.actions))
 
 
 def _apply(run: Held, plan: Plan, journal: Journal, truth: Fold) -> bool:
@@ -115,6 +123,8 @@ def _apply(run: Held, plan: Plan, journal: Journal, truth: Fold) -> bool:
         failed: list[Outcome] = []
         stop = run.stop
         if _is_at_end(run, plan):
+            from reconcile.apply.staging import tell_held_back
+
             failed = _stage(run, plan, journal)
             between()
             stop.check()
@@ -137,6 +147,8 @@ def _apply(run: Held, plan: Plan, journal: Journal, truth: Fold) -> bool:
 
 def _stage(run: Held, plan: Plan, journal: Journal) -> list[Outcome]:
     """Bring all content; what could not be brought."""
+    from reconcile.apply.staging import stage
+
     failed: list[Outcome] = []
     partly, staged = run.job.options.publish_partial, run.staged or {}
     for each in stage(plan, run.remote, run.source, run.stop, staged, partly=partly):
@@ -150,7 +162,10 @@ def _stage(run: Held, plan: Plan, journal: Journal) -> list[Outcome]:
 
 def _commit(run: Held, plan: Plan, truth: Fold, *, is_news: bool) -> None:
     new = truth.onto(run.old)
-    settle_undone(run)
+    if run.undoes or run.undone.paths:
+        from reconcile.phases.done import settle_undone
+
+        settle_undone(run)
     if run.marks not in ((), new.marks):
         new = replace(new, marks=run.marks)
     is_whole = run.job.scope is None and not run.undoes
@@ -163,6 +178,8 @@ def _commit(run: Held, plan: Plan, truth: Fold, *, is_news: bool) -> None:
         new = replace(new, source=run.job.source)  # from where the job of that name came last
     serial = run.old.serial + (is_news or run.shared is None)  # one that others have is the same there
     if is_news and not run.undoes:
+        from reconcile.phases.done import note_changes
+
         note_changes(run, run.old, replace(new, serial=serial), run.tally.done)
     run.old = replace(new, serial=serial, taken_ns=run.found.started_ns, settled=settled)
     if run.shared is not None and is_news:

@@ -16,8 +16,6 @@ from reconcile.core.hidden import tell_newly_excluded
 from reconcile.core.job import Options, Since
 from reconcile.core.model import Change, DirectorySnapshot, Op, Plan, Problem, Reason, Stage
 from reconcile.core.paths import lookup, within
-from reconcile.core.reviewed import check_same, leave_others
-from reconcile.phases.done import leave_undone
 from reconcile.phases.held import Held
 from reconcile.source.doubt import leave_alone, moved_meanwhile
 from reconcile.source.files import read_contents
@@ -46,6 +44,8 @@ def decide(run: Held, first: DirectorySnapshot, spent: int | None = None) -> Pla
             run.old, run.found, changes, options, problems, caps=run.caps, moves=moves, careful=careful
         )
         if run.job.reviewed is not None:
+            from reconcile.core.reviewed import check_same
+
             check_same(run.job.reviewed.actions, plan)
         if is_elsewhere(run.job, run.old):
             guard_name(plan, run.old, run.job, changes)
@@ -92,7 +92,11 @@ def _find_changes(run: Held) -> list[Change]:
     """What differs, but for what can't be told; the first time that is looked at again."""
     options = run.job.options
     with run.phase("diff"):
-        changes = leave_undone(run, _choose(run, diff(run.old, run.found, run.filter, options)))
+        changes = _choose(run, diff(run.old, run.found, run.filter, options))
+        if run.undone.paths:
+            from reconcile.phases.done import leave_undone  # late: most jobs hold nothing
+
+            changes = leave_undone(run, changes)
         changes = infer(changes, options)
         if not run.looked_again:
             run.looked_again = True
@@ -106,6 +110,8 @@ def _find_changes(run: Held) -> list[Change]:
 def _choose(run: Held, changes: Sequence[Change]) -> Sequence[Change]:
     """Those that are for this run."""
     if run.job.reviewed is not None:
+        from reconcile.core.reviewed import leave_others
+
         return leave_others(changes, run.job.reviewed.actions)
     only, min_age = run.job.options.only, run.job.options.min_age
     if only:

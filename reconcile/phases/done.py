@@ -14,7 +14,8 @@ from reconcile.core.undo import Done, find_changes, find_retired
 from reconcile.core.units import show_count, show_some
 from reconcile.phases.held import Held
 from reconcile.source.files import read_contents
-from reconcile.state.done import Undone, forget_done, keep_undone, knows_any, note_done, outgrown
+from reconcile.state.done import forget_done, knows_any, note_done, outgrown
+from reconcile.state.undone import Undone, keep_undone
 
 MOST = 200_000  # paths that one run changes: of more it is not remembered which
 

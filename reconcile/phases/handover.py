@@ -18,14 +18,15 @@ from reconcile.phases.held import Held
 from reconcile.phases.recall import footing_of, left_open
 from reconcile.phases.shared import COPY, Shared, borrow_copy, recall_name
 from reconcile.source.agree import agree
-from reconcile.state import journal, lock, store, there
-from reconcile.state.journal import Leftover, discard_journal
+from reconcile.state import lock, store, there, unfinished
+from reconcile.state.journal import Leftover
 from reconcile.state.lock import hold_lock
 from reconcile.state.private import check_folder, create, open_ours
-from reconcile.state.standing import is_unfinished
 from reconcile.state.store import BACKUP, make_folder, read_beginning, read_copy, save_snapshot
+from reconcile.state.undone import HELD
+from reconcile.state.unfinished import discard_journal, is_unfinished
 
-_ITS_OWN = {lock.NAME, lock.HOLDER, COPY, there.NAME, store.NAME, BACKUP, journal.NAME}
+_ITS_OWN = {lock.NAME, lock.HOLDER, COPY, there.NAME, store.NAME, BACKUP, unfinished.NAME}
 
 
 def hand_over(run: Held, *, repair: bool) -> None:
@@ -137,7 +138,11 @@ def _take(run: Held, before: str, old: DirectorySnapshot, leftover: Leftover | N
             if not is_temporary and name not in _ITS_OWN and not os.path.lexists(os.path.join(now, name)):
                 _copy(before, now, name)
         if leftover is not None:
-            _copy(before, now, journal.NAME)
+            _copy(before, now, unfinished.NAME)
+        if os.path.lexists(os.path.join(before, HELD)):
+            _copy(before, now, HELD)
+        elif os.path.lexists(os.path.join(now, HELD)):
+            os.unlink(os.path.join(now, HELD))
     except OSError as error:
         raise ReconcileError(
             f"What is known of this job in {before!r} can't be taken along to {now!r}: {error.strerror}. "

@@ -23,10 +23,10 @@ from reconcile.core.turns import NAMELESS
 from reconcile.remotes import Opener, scheme_of
 from reconcile.source.files import Source
 from reconcile.source.own import refuse_shared, work_in_dest
-from reconcile.state.done import Undone
-from reconcile.state.journal import discard_journal
 from reconcile.state.memo import Memo
 from reconcile.state.store import save_snapshot
+from reconcile.state.undone import Undone
+from reconcile.state.unfinished import discard_journal
 
 if TYPE_CHECKING:  # for most runs nothing of it is needed
     from reconcile.apply.turn import RemoteLock

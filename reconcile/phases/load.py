@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec.structs import replace
 
 from reconcile.core.errors import Refused, Stale
 from reconcile.core.fold import fold
 from reconcile.core.job import Options
 from reconcile.core.model import DirectorySnapshot, Footing
-from reconcile.core.reviewed import check_footing
 from reconcile.core.settings import fingerprint, tell_changed
 from reconcile.phases.held import Held
 from reconcile.phases.recall import footing_of, left_open, recall
-from reconcile.state.done import recall_undone
-from reconcile.state.journal import Leftover
 from reconcile.state.lock import find_run
 from reconcile.state.private import check_folder
 from reconcile.state.store import blank, save_snapshot
+from reconcile.state.undone import recall_undone
+
+if TYPE_CHECKING:
+    from reconcile.state.journal import Leftover
 
 _TO_BE_ENDED = (
     "A run was interrupted, and what became of it is to be found out before a plan can be relied upon. "
@@ -91,6 +94,8 @@ def _recall(run: Held, *, repair: bool) -> tuple[DirectorySnapshot | None, Lefto
 def _check_reviewed(run: Held, leftover: Leftover | None) -> None:
     """Raises Refused where a plan that is to be relied upon does not fit what is known."""
     if (reviewed := run.job.reviewed) is not None:
+        from reconcile.core.reviewed import check_footing
+
         check_footing((reviewed.lineage, reviewed.serial), run.footing)
     if leftover is not None and run.job.exact:
         raise Refused(_TO_BE_ENDED)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec.structs import replace
 
 from reconcile.core.job import Job
 from reconcile.core.marks import BEFORE
 from reconcile.core.model import DirectorySnapshot, Footing
-from reconcile.state.journal import Leftover, read_journal
 from reconcile.state.place import recall_workdir
 from reconcile.state.store import read_snapshot
+from reconcile.state.unfinished import is_unfinished
+
+if TYPE_CHECKING:
+    from reconcile.state.journal import Leftover
 
 
 def where_it_lies(job: Job) -> Job:
@@ -25,6 +30,10 @@ def recall(job: Job) -> DirectorySnapshot | None:
 
 def left_open(state: str, old: DirectorySnapshot) -> Leftover | None:
     """What a run that broke off has left of this snapshot: one of later has all that is in its journal."""
+    if not is_unfinished(state):
+        return None
+    from reconcile.state.journal import read_journal  # late: few runs break off
+
     leftover = read_journal(state)
     if leftover is None or (leftover.lineage, leftover.serial) != (old.lineage, old.serial):
         return None

@@ -11,7 +11,6 @@ from reconcile.core.fold import fold
 from reconcile.core.job import Job, Reporter
 from reconcile.core.model import DirectorySnapshot
 from reconcile.phases.recall import left_open, recall
-from reconcile.source.agree import agree
 from reconcile.source.files import Source
 
 
@@ -24,6 +23,8 @@ def settle(job: Job, reporter: Reporter) -> Job:
         return job
     former, formerly = job.likely
     job = replace(job, likely=None)
+    from reconcile.source.agree import agree  # late: once in the life of a job
+
     known = _known(replace(job, state=former, formerly=formerly))
     if known is None:
         return job

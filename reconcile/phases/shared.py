@@ -35,11 +35,13 @@ from reconcile.core.model import DirectorySnapshot
 from reconcile.core.turns import last_turn, name_turn, read_holder
 from reconcile.remotes import Remote, Store
 from reconcile.state import done, history, small
-from reconcile.state.journal import Journal, discard_journal, put_journal
+from reconcile.state.journal import Journal, put_journal
 from reconcile.state.parcel import WAYS_OUT, checksum, pack, unpack
 from reconcile.state.snapshot import dump, load
 from reconcile.state.store import forget_snapshot, read_copy, save_snapshot
 from reconcile.state.there import keep_there, note_there, recall_there
+from reconcile.state.undone import HELD
+from reconcile.state.unfinished import discard_journal
 
 COPY = "copy"  # in the state folder: which state at DEST the snapshot beside it is of
 
@@ -275,7 +277,7 @@ class Shared:
         files = unpack(value, self._called)
         if _SNAPSHOT in files:
             self._save_copy(files, _recall(folder).known)
-        elif done.HELD in files:
+        elif HELD in files:
             done.put_parcel(folder, files)
         told = files.get(_JOURNAL, b"")
         for part in _parts_of(there, number):

@@ -24,10 +24,11 @@ from reconcile.phases.recall import where_it_lies
 from reconcile.phases.settle import settle
 from reconcile.remotes import Back, Binning, Remote
 from reconcile.source.files import Source
-from reconcile.state.done import Undone, keep_undone, read_done
+from reconcile.state.done import read_done
 from reconcile.state.history import Run, read_runs
 from reconcile.state.lock import hold_lock
 from reconcile.state.place import take_over_state
+from reconcile.state.undone import Undone, keep_undone
 
 _TRASH = (
     'What a run deletes or replaces can be had back where it goes to the trash: add trash = "30d" to the '

@@ -10,17 +10,18 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from reconcile.ci import in_ci
-from reconcile.core.checkup import Checkup
-from reconcile.core.compare import Checked
 from reconcile.core.job import Result, Since
 from reconcile.core.model import Outcome, Plan, Problem, Tally
-from reconcile.report import findings, plans, words
+from reconcile.report import words
 from reconcile.report.meter import Meter
 from reconcile.report.outlet import Outlet
 from reconcile.report.recorder import Recorder
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # for a run with nothing to do nothing of it is needed
+    from reconcile.core.checkup import Checkup
+    from reconcile.core.compare import Checked
     from reconcile.report.checkup import Row
+    from reconcile.report.plans import Line
 
 TELL_EVERY_S = 30.0  # seconds between two lines of a long run that nobody watches
 IN_CI_EVERY_S = 10.0  # where somebody may, and silence looks like a hang
@@ -72,6 +73,8 @@ class PlainReporter(Recorder):
             self.advance()
         achieved = outcome.achieved if self.verbose else None
         if achieved is not None and not achieved.parks:
+            from reconcile.report import plans
+
             self.show(plans.describe(achieved))
 
     def show_end(self, result: Result, exit_code: int) -> None:
@@ -114,6 +117,8 @@ class PlainReporter(Recorder):
         """What is not as it was left; with ``quiet`` only if that counts."""
         if self.quiet and not checked.wrong:
             return
+        from reconcile.report import findings, plans
+
         lines = findings.list_findings(checked.findings, limit=None if self.verbose else plans.LINES)
         if lines:
             self.print_legend(f"({plans.explain_signs(lines, findings.MEANINGS)})")
@@ -149,6 +154,8 @@ class PlainReporter(Recorder):
 
     def show_plan(self, result: Result) -> None:
         """What the signs mean, and a line for each thing to do, or for many of a folder."""
+        from reconcile.report import plans
+
         lines, deleted = plans.list_plan(result.plan, limit=None if self.verbose else plans.LINES)
         if not lines and not deleted:
             return
@@ -174,7 +181,7 @@ class PlainReporter(Recorder):
         """What to type to have done what was planned, or found wrong."""
         self.out.line(f"reconcile: to {what} it: {command}")
 
-    def show(self, line: plans.Line) -> None:
+    def show(self, line: Line) -> None:
         """One line of a plan, or one action that was done."""
         self.out.line(f"  {line}")
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from reconcile.core.checkup import Checkup
 from reconcile.core.job import Ending, Result
 from reconcile.core.model import Outcome, Plan, Tally
 from reconcile.report import words
 
 if TYPE_CHECKING:
+    from reconcile.core.checkup import Checkup
     from reconcile.report.events import Events
 
 

@@ -1,7 +1,6 @@
-"""What runs have changed on the remote, each in a file of its own, for ``undo``; and what that holds back.
+"""What runs have changed on the remote, each in a file of its own, for ``undo``.
 
     done.<serial>   of the run that saved the snapshot of that number: msgpack, as all that is small
-    held            paths that stay as ``undo`` has left them, each with what SRC had, and brought, there
 
 There is a ``done`` only of runs with a trash (``--trash``), or after one: without, it says no more than that
 what was changed then is not known.
@@ -16,29 +15,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from msgspec import Struct, field
-
-from reconcile.core.errors import Refused
 from reconcile.core.job import Trash
-from reconcile.core.model import Change, Entry
-from reconcile.core.paths import is_plain
+from reconcile.core.model import Change
 from reconcile.core.undo import Done
 from reconcile.state.actions import pack_effects, unpack_effects
-from reconcile.state.private import create, open_ours
-from reconcile.state.small import recall, remember
+from reconcile.state.private import open_ours
+from reconcile.state.small import put, recall, remember
+from reconcile.state.undone import HELD, VERSION, check_paths
 
-HELD = "held"
 MOST = 60  # runs that can be undone
-VERSION = 1
 
 _NAME = re.compile(r"done\.([0-9]{1,18})")
-
-
-class Undone(Struct, frozen=True):
-    """What stays as ``undo`` has left it."""
-
-    undoing: tuple[int, ...] = ()  # serials of what is being undone: that may have broken off
-    paths: Mapping[str, Entry | None] = field(default_factory=dict)  # what the run had left at each
 
 
 def note_done(folder: str, done: Done) -> None:
@@ -81,29 +68,6 @@ def outgrown(folder: str, limits: Trash | None) -> Iterator[int]:
                     yield serial
 
 
-def recall_undone(folder: str) -> Undone:
-    """What is held. Raises Refused where that can't be told: what was undone must not come again."""
-    try:
-        value = recall(folder, HELD)
-        if value is None:
-            return Undone()
-        version, undoing, packed = value
-        paths = unpack_effects(packed)
-        _check(paths, version)
-        return Undone(tuple(map(int, undoing)), paths)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise Refused(
-            f"What 'reconcile undo' holds back can't be read from {os.path.join(folder, HELD)!r}: it is "
-            "damaged, or of a newer version. Nothing was done. Remove it, and what was undone comes again."
-        ) from error
-
-
-def keep_undone(folder: str, undone: Undone) -> None:
-    """Remember what is held. Raises OSError."""
-    is_nothing = not undone.paths and not undone.undoing
-    remember(folder, HELD, None if is_nothing else [VERSION, undone.undoing, pack_effects(undone.paths)])
-
-
 def parcel_of(folder: str, serial: int | None = None) -> dict[str, bytes]:
     """What goes along to DEST with the state of this serial, or with what is intended."""
     found = {}
@@ -117,10 +81,7 @@ def put_parcel(folder: str, files: Mapping[str, bytes]) -> None:
     """The other way round. Raises OSError."""
     for name, data in files.items():
         if name == HELD or _NAME.fullmatch(name):
-            path = os.path.join(folder, name)
-            with open(create(f"{path}.new"), "wb") as file:
-                file.write(data)
-            os.replace(f"{path}.new", path)
+            put(os.path.join(folder, name), data)
     if HELD not in files:
         with suppress(FileNotFoundError):
             os.unlink(os.path.join(folder, HELD))
@@ -143,7 +104,7 @@ def _read(folder: str, serial: int) -> Done:
         value: Any = recall(folder, _name(serial))
         version, run, began_ns, olds, news, gone, is_lost = value
         before, after, retired = map(unpack_effects, (olds, news, gone))
-        _check(before | retired, version)
+        check_paths(before | retired, version)
         if is_lost or before.keys() != after.keys():
             return lost
         changes = [Change(path, before[path], after[path]) for path in sorted(before)]
@@ -151,9 +112,3 @@ def _read(folder: str, serial: int) -> Done:
         return Done(serial, str(run), int(began_ns), changes, known)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError):
         return lost
-
-
-def _check(paths: Mapping[str, object], version: object) -> None:
-    """Raises ValueError for what is no path below DEST, and for what a later version has written."""
-    if version != VERSION or not all(type(path) is str and is_plain(path) for path in paths):
-        raise ValueError("nothing of ours")

@@ -38,8 +38,8 @@ from reconcile.state.former import unpack_action_1, unpack_outcome_1
 from reconcile.state.frames import frame, payloads
 from reconcile.state.private import create, open_ours
 from reconcile.state.store import make_folder, read_file, sync_folder
+from reconcile.state.unfinished import NAME
 
-NAME = "journal"
 MAGIC = b"RECONJNL"
 FORMAT = 3
 PLAIN = 2  # the same, of a run that publishes each file as soon as it is there
@@ -287,15 +287,6 @@ def put_journal(folder: str, data: bytes, name: str, ways_out: str) -> None:
         os.replace(fresh, path)
     except OSError as error:
         raise _unwritable(path, error) from error
-
-
-def discard_journal(folder: str) -> None:
-    """Remove the journal, if there is one."""
-    try:
-        os.unlink(os.path.join(folder, NAME))
-        sync_folder(folder)
-    except FileNotFoundError:
-        pass
 
 
 def _parse(data: bytes, path: str) -> Leftover:

@@ -5,17 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from reconcile.state.journal import NAME as JOURNAL
 from reconcile.state.snapshot import load
 from reconcile.state.store import NAME as SNAPSHOT
 from reconcile.state.store import read_beginning, read_file
 
 _DEEP = 2  # folders below the base in which a job's is: those of named jobs are in one of their own
-
-
-def is_unfinished(folder: str) -> bool:
-    """Whether a run broke off in the middle."""
-    return os.path.lexists(os.path.join(folder, JOURNAL))
 
 
 def size_of(folder: str) -> int:

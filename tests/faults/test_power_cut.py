@@ -13,9 +13,10 @@ from reconcile.core.model import Action, DirectorySnapshot, Entry, Kind, Op, Out
 from reconcile.remotes.ssh.target import SshTarget
 from reconcile.state import journal as journals
 from reconcile.state import private, store
-from reconcile.state.journal import begin_journal, discard_journal, read_journal
+from reconcile.state.journal import begin_journal, read_journal
 from reconcile.state.rows import pack_directory
 from reconcile.state.store import read_snapshot, save_snapshot
+from reconcile.state.unfinished import discard_journal
 from tests.faults.disk import Recorder, power_cuts
 
 TARGET = SshTarget("host", "/dest", "user", 22)

@@ -12,20 +12,17 @@ from reconcile.core.job import Trash
 from reconcile.core.model import NS, Change, Entry, Kind, Stamp
 from reconcile.core.undo import Done
 from reconcile.state.done import (
-    HELD,
     MOST,
-    Undone,
     forget_done,
-    keep_undone,
     knows_any,
     note_done,
     outgrown,
     parcel_of,
     put_parcel,
     read_done,
-    recall_undone,
 )
 from reconcile.state.small import remember
+from reconcile.state.undone import HELD, Undone, keep_undone, recall_undone
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FILE = Entry(Kind.FILE, 0o644, 5, 9 * NS, b"d" * 16, stamp=Stamp(7, 5, 9 * NS, 9 * NS, 0o100644))

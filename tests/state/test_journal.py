@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from reconcile.core.errors import Refused
 from reconcile.core.model import Action, Entry, Op, Outcome, Problem, Reason, Stage
-from reconcile.state.journal import FORMAT, MAGIC, NAME, begin_journal, discard_journal, read_journal
+from reconcile.state.journal import FORMAT, MAGIC, begin_journal, read_journal
+from reconcile.state.unfinished import NAME, discard_journal
 from tests.golden.make_interrupted import LEFT, PARKS
 from tests.state.test_rows import ENTRIES, NAMES
 
