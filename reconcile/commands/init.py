@@ -134,7 +134,8 @@ def _slug(source: str) -> str:
 def _profile(job: Job, values: Mapping[str, Any], *, site: bool) -> dict[str, str]:
     """What a new job says unless told otherwise."""
     known = settings_of(find_command("run"))
-    has_trash = scheme_of(job.target).recall_caps(job, FORGETFUL).trash and values["publish"] != "release"
+    caps = scheme_of(job.target).recall_caps(job, FORGETFUL)
+    has_trash = caps.trash and caps.rename and values["publish"] != "release"  # else it is a copy each time
     said: dict[str, Any] = {"trash": _TRASH} if has_trash else {}
     if site:
         said |= _SITE

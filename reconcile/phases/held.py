@@ -186,10 +186,7 @@ def hold(job: Job, reporter: Reporter, connect: Connect | None, stop: Stop, *, k
     scheme, memo = scheme_of(job.target), Memo(job.state, keeps=keeps)
     opener, caps, asked = scheme.make_opener(), scheme.recall_caps(job, memo), job.options
     if asked.trash is not None and not caps.trash:
-        raise UsageError(
-            "--trash can't be had where DEST is a bucket: turn on versioning there, and say --trash none. "
-            "Nothing was done."
-        )
+        raise UsageError("--trash can't be had at a DEST of this kind: say --trash none. Nothing was done.")
     job = replace(job, options=as_kept(asked, caps))
     remote = Retrying(job, pace(reporter, asked.limit_rate, stop), connect or opener, stop, memo)
     held = Held(job, reporter, remote, stop, opener, caps, asked, stack=stack)

@@ -47,5 +47,5 @@ def open_bin(job: Job, reporter: Reporter, stop: Stop, *, changes: bool) -> Iter
             this.take_turn(old.lineage)
         remote = this.remote.ask(lambda remote: remote)
         if not isinstance(remote, Binning):
-            raise UsageError("there is no trash where DEST is a bucket: turn on versioning there")
+            raise UsageError("there is no trash at a DEST of this kind")
         yield remote.bin(old.lineage)

@@ -194,7 +194,7 @@ def _decide(run: Held, name: str, *, repair: bool, partial: bool) -> tuple[Plan,
 def _look_into_trash(remote: Remote, lineage: str, known: Wish) -> Iterator[Item]:
     """What the latest runs have there: so many of them as it takes to find what is wanted."""
     if not isinstance(remote, Binning):
-        raise UsageError("there is no trash where DEST is a bucket: turn on versioning there")
+        raise UsageError("there is no trash at a DEST of this kind")
     wanted = known.content
     bin_there = remote.bin(lineage)
     for each in reversed(bin_there.runs()):

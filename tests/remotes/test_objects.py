@@ -274,7 +274,7 @@ def test_a_flag_that_means_nothing_there_is_wrong_usage(push: Push) -> None:
 
 
 def test_a_trash_is_not_promised_where_none_can_be_had(push: Push) -> None:
-    with pytest.raises(UsageError, match="--trash can't be had where DEST is a bucket"):
+    with pytest.raises(UsageError, match="--trash can't be had at a DEST of this kind"):
         push(trash="30d")
 
 

@@ -16,7 +16,7 @@ from reconcile.core.job import OnDrift, Stop
 from reconcile.core.model import Action, Entry, Kind, Outcome, Problem, Reason
 from reconcile.core.paths import ancestors, join, parent
 from reconcile.core.units import show_some
-from reconcile.remotes.s3.drift import is_left, keep, stays
+from reconcile.remotes.s3.drift import is_left, keep, retire, stays
 from reconcile.remotes.s3.failure import Refusal, explain, problem
 from reconcile.remotes.s3.keys import is_plain
 from reconcile.remotes.s3.listing import head, objects
@@ -36,6 +36,7 @@ class Doomed(Struct, frozen=True):
 
     key: str
     shown: Shown
+    path: str = ""  # if it is ours, and goes by way of the trash, should there be one
 
 
 def batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
@@ -53,8 +54,9 @@ def remove(site: Site, doomed: Sequence[Doomed]) -> dict[str, Refusal]:
 
     RACE: but where the server heeds an ETag, what comes there since it was seen goes with it.
     """
+    failed = _retire(site, doomed)
+    doomed = [each for each in doomed if each.key not in failed]
     plain = [each for each in doomed if is_plain(each.key)]
-    failed: dict[str, Refusal] = {}
     for each in doomed:
         if not is_plain(each.key):
             failed.update(_remove_one(site, each))
@@ -82,6 +84,19 @@ def remove(site: Site, doomed: Sequence[Doomed]) -> dict[str, Refusal]:
             key = str(error.get("Key"))
             # By a name that none of them has, or none at all: it may be about any.
             failed.update(dict.fromkeys([key] if key in asked else asked - failed.keys(), why))
+    return failed
+
+
+def _retire(site: Site, doomed: Sequence[Doomed]) -> dict[str, Refusal]:
+    """Copy to the trash what is to go by way of it; returns those of which that is refused, and why."""
+    failed: dict[str, Refusal] = {}
+    for each in doomed if site.options.trash is not None else ():
+        try:
+            if each.path:
+                retire(site, each.path, each.shown, replaced=False)
+        except Refusal as refusal:
+            if not refusal.is_absent:
+                failed[each.key] = refusal
     return failed
 
 
@@ -130,7 +145,8 @@ def delete_files(
             continue
         key = site.keys.of(action.path)
         going[key] = action
-        doomed.append(Doomed(key, there))
+        is_ours = is_left(there, action.old) and not action.keep
+        doomed.append(Doomed(key, there, action.path if is_ours else ""))
     failed = remove(site, doomed) if doomed else {}
     again: list[Action] = []
     for key, action in going.items():
@@ -195,6 +211,7 @@ def survey_tree(site: Site, action: Action) -> Tree | Outcome:
         above = {top for name in names for top in ancestors(name)}
         ours = [(name, shown) for name, shown in ours if name.rstrip("/") not in above and name]
     going = ours + (others if takes_all else [])
+    retired: set[str] = set()
     if action.keep or (others and takes_all):
         try:
             for name, shown in going:
@@ -202,8 +219,14 @@ def survey_tree(site: Site, action: Action) -> Tree | Outcome:
                     keep(site, f"{action.path}/{name}", shown)
         except Refusal as refusal:
             return Outcome(action, problem=explain(action.path, "keep what is in it", refusal))
+    else:
+        retired = {name for name, shown in ours if not _is_marker(name, shown)}
     staying = [] if takes_all else [name for name, _ in others]
-    return Tree(action, top, [Doomed(f"{top}/{name}", shown) for name, shown in going], staying)
+    doomed = [
+        Doomed(f"{top}/{name}", shown, f"{action.path}/{name}" if name in retired else "")
+        for name, shown in going
+    ]
+    return Tree(action, top, doomed, staying)
 
 
 def delete_trees(site: Site, trees: Sequence[Tree], stop: Stop | None) -> Iterator[Outcome]:

@@ -59,6 +59,8 @@ def may_write(
         return {"IfNoneMatch": "*"} if site.ability.puts_new else {}
     if action.keep:
         keep(site, path, there)
+    else:
+        retire(site, path, there, replaced=True)
     return _over(site, there)
 
 
@@ -91,16 +93,29 @@ def stays(path: str, old: Entry | None) -> Problem:
 
 def keep(site: Site, path: str, there: Shown) -> None:
     """Copy what is at a path to the kept trash. Raises Refusal: unmet, if it is another by now."""
-    place = site.keys.kept(path)
+    _copy_aside(site, path, there, site.keys.kept, site.kept)
+
+
+def retire(site: Site, path: str, there: Shown, *, replaced: bool) -> None:
+    """The same with what is ours, to the part of the trash that has an age, if it is to go there."""
+    trash = site.options.trash
+    if trash is not None and (trash.replaced or not replaced):
+        _copy_aside(site, path, there, site.keys.old, site.retired)
+
+
+def _copy_aside(
+    site: Site, path: str, there: Shown, place_of: Callable[[str], str], taken: dict[str, int]
+) -> None:
+    place = place_of(path)
     with site.lock:
-        if place in site.kept or unfit(place) is not None:
-            place = site.keys.kept(os.urandom(6).hex())
-        site.kept.add(place)
+        if place in taken or unfit(place) is not None:
+            place = place_of(os.urandom(6).hex())
+        taken[place] = there.size
     try:
         copy(site, site.keys.of(path), there, place, {**site.headers.of_ours, "MetadataDirective": "COPY"})
     except Refusal:
         with site.lock:
-            site.kept.discard(place)
+            del taken[place]
         raise
 
 

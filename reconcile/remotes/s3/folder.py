@@ -8,29 +8,52 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from reconcile.core.errors import Refused, Stale, Unreachable
 from reconcile.core.marks import explain_marks, is_mark
 from reconcile.core.model import Footing, Problem, Reason, Stage
 from reconcile.remotes import Remains
+from reconcile.remotes.retired import find_outgrown, tell_retired
 from reconcile.remotes.s3.copying import abort, copy
 from reconcile.remotes.s3.delete import clear_away
 from reconcile.remotes.s3.failure import Refusal
-from reconcile.remotes.s3.listing import holds, names_in, objects
+from reconcile.remotes.s3.keys import KEPT, OLD
+from reconcile.remotes.s3.listing import dated_in, holds, names_in, objects
 from reconcile.remotes.s3.site import Site
 
-_NOTE = re.compile(r"(.+)\.kept-([0-9]+)")
+_NOTE = re.compile(r"(.+)\.(?:kept-([0-9]+)|old-([0-9]+)-([0-9]+))")
+
+
+class Note(Struct, frozen=True):
+    """What an ended run has left: in the kept part of the trash, or in the one that has an age."""
+
+    run: str
+    count: int  # things
+    size: int  # bytes of content, where that is told
+    since: int  # when it ended, in seconds of the server's clock
+    name: str
+
+
+class Left(Struct, frozen=True):
+    """What is in a run's folder in the end."""
+
+    run: str
+    kept: int
+    old: int = 0
+    size: int = 0  # bytes of content in the old ones
 
 
 class Found(Struct, frozen=True):
     """What is in the job's folder."""
 
-    marks: tuple[str, ...]
-    dead: tuple[str, ...]  # runs that did not come to their end
-    notes: tuple[tuple[str, int], ...]  # runs that have, and how many things each has kept
+    marks: tuple[str, ...] = ()
+    dead: tuple[str, ...] = ()  # runs that did not come to their end
+    kept: tuple[Note, ...] = ()  # what runs have kept that did
+    old: tuple[Note, ...] = ()  # and what they have retired
 
 
 def find(site: Site, footing: Footing) -> Found:
@@ -43,12 +66,22 @@ def find(site: Site, footing: Footing) -> Found:
             f"was done. What it held is known from {footing.state!r}. If DEST is to be filled anew, run once "
             "with --start-over, which forgets that, and adopts what is there."
         )
-    files, folders = names_in(site.service, keys.job)
-    notes = tuple((match[1], int(match[2])) for name in files if (match := _NOTE.fullmatch(name)))
-    ended = {run for run, _ in notes}
-    return Found(
-        tuple(filter(is_mark, files)), tuple(run for run in sorted(folders) if run not in ended), notes
-    )
+    files, folders = dated_in(site.service, keys.job)
+    kept, old = read_notes(files)
+    ended = {note.run for note in (*kept, *old)}
+    dead = tuple(run for run in sorted(folders) if run not in ended)
+    return Found(tuple(filter(is_mark, files)), dead, kept, old)
+
+
+def read_notes(files: Mapping[str, int]) -> tuple[tuple[Note, ...], tuple[Note, ...]]:
+    """Of what is kept, and of what has an age, by the names in a job's folder and when each was written."""
+    kept: list[Note] = []
+    old: list[Note] = []
+    for name, since in files.items():
+        if (match := _NOTE.fullmatch(name)) is not None:
+            count, size = int(match[2] or match[3]), int(match[4] or 0)
+            (old if match[2] is None else kept).append(Note(match[1], count, size, since, name))
+    return tuple(kept), tuple(old)
 
 
 def judge(site: Site, footing: Footing, found: Found) -> None:
@@ -84,12 +117,12 @@ def find_former(site: Site, footing: Footing, found: Found, *, moves: bool = Tru
             "was done. Run once with the --remote-workdir of before."
         )
     if not moves:
-        return Found(tuple(marks), found.dead, found.notes)
+        return replace(found, marks=tuple(marks))
     for mark in marks:
         write_mark(site, mark)
     clear_away(site, [place + mark for mark in marks])
     site.say(f"our folder on the remote was in {place}, and begins anew in {site.keys.job}")
-    return Found(tuple(marks), found.dead, found.notes)
+    return replace(found, marks=tuple(marks))
 
 
 def rename_mark(site: Site, marks: Sequence[str], name: str) -> tuple[str, ...]:
@@ -115,7 +148,7 @@ def write_mark(site: Site, name: str) -> None:
         ) from None
 
 
-def clear_dead(site: Site, found: Found, run: str, *, resume: bool) -> Iterator[tuple[str, int]]:
+def clear_dead(site: Site, found: Found, run: str, *, resume: bool) -> Iterator[Left]:
     """What dead runs have left: staged is purged, kept stays, parked is taken over. Tells what they kept.
 
     RACE: what a dead client has still asked for may yet be done: a PUT that was sent whole, a delete.
@@ -126,6 +159,7 @@ def clear_dead(site: Site, found: Found, run: str, *, resume: bool) -> Iterator[
             continue
         folder = f"{keys.job}{dead}/"
         gone: list[str] = []
+        retired: list[int] = []
         kept = left = 0
         for key, shown in objects(site.service, folder):
             part, _, name = key[len(folder) :].partition("/")
@@ -135,6 +169,8 @@ def clear_dead(site: Site, found: Found, run: str, *, resume: bool) -> Iterator[
                 site.is_used |= resume
                 left += not resume
                 gone.append(key)
+            elif key[len(folder) :].startswith(OLD):
+                retired.append(shown.size)
             elif part == "trash":
                 kept += 1
             elif part == "left":
@@ -142,11 +178,11 @@ def clear_dead(site: Site, found: Found, run: str, *, resume: bool) -> Iterator[
             else:
                 gone.append(key)
         clear_away(site, gone)
-        if kept or left:
-            yield dead, kept
+        if kept or left or retired:
+            yield Left(dead, kept, len(retired), sum(retired))
 
 
-def leave(site: Site, found: Found, run: str, untold: Sequence[tuple[str, int]]) -> Iterator[Problem]:
+def leave(site: Site, found: Found, run: str, untold: Sequence[Left]) -> Iterator[Problem]:
     """The end of a run: nothing of it stays but what is kept. Tells what could not go."""
     keys = site.keys
     for upload in site.uploads.left:
@@ -155,14 +191,27 @@ def leave(site: Site, found: Found, run: str, untold: Sequence[tuple[str, int]])
     if site.is_used:
         gone = [key for part in ("parked/", "staging/") for key, _ in objects(site.service, keys.run + part)]
         stuck += clear_away(site, gone)
-    notes = [*untold, *([(run, len(site.kept))] if site.kept else [])]
-    for name, count in notes:
-        site.service.ask("put_object", Key=f"{keys.job}{name}.kept-{count}", Body=b"", **site.headers.of_ours)
-    expired = list(_expire(site, found)) if site.options.keep is not None else []
-    if added := [(name, count) for name, count in notes if count]:
-        site.warn(_tell(site, added, [count for name, count in found.notes if name not in expired and count]))
+    ended = [*untold, Left(run, len(site.kept), len(site.retired), sum(site.retired.values()))]
+    for left in ended:
+        if left.kept or (not left.old and left in untold):
+            _write_note(site, f"{left.run}.kept-{left.kept}")
+        if left.old:
+            _write_note(site, f"{left.run}.old-{left.old}-{left.size}")
+    _tell_kept(site, found, ended)
+    _tell_old(site, found, ended)
     for key, refusal in stuck:
         yield Problem("", Stage.CLEANUP, Reason.FAILED, f"{key} could not be removed: {refusal}")
+
+
+def _write_note(site: Site, name: str) -> None:
+    site.service.ask("put_object", Key=site.keys.job + name, Body=b"", **site.headers.of_ours)
+
+
+def let_go(site: Site, note: Note, part: str) -> bool:
+    """Remove one part of a run's trash, and its note. False: something could not be removed."""
+    return not clear_away(
+        site, (key for key, _ in objects(site.service, f"{site.keys.job}{note.run}/{part}"))
+    ) and not clear_away(site, [site.keys.job + note.name])
 
 
 def find_remains(site: Site, lineage: str) -> list[Remains]:
@@ -173,7 +222,8 @@ def find_remains(site: Site, lineage: str) -> list[Remains]:
         run, _, rest = key[len(job) :].partition("/")
         what = {"parked": "parked", "trash": "kept", "left": "kept"}.get(rest.partition("/")[0])
         if what is not None:
-            counts.setdefault(run, {"parked": 0, "kept": 0})[what] += 1
+            what = "old" if rest.startswith(OLD) else what
+            counts.setdefault(run, {"parked": 0, "kept": 0, "old": 0})[what] += 1
     return [Remains(f"/{job}{run}", **found) for run, found in counts.items()]
 
 
@@ -191,27 +241,40 @@ def forget(site: Site, lineage: str) -> list[str]:
     return stuck or [key for key, _ in clear_away(site, marks)]
 
 
-def _expire(site: Site, found: Found) -> Iterator[str]:
-    """Purge what ended runs have kept for longer than is wished."""
-    assert site.options.keep is not None
-    oldest = (site.service.now() or time.time()) - site.options.keep
-    for run, count in found.notes:
-        note = f"{site.keys.job}{run}.kept-{count}"
-        try:
-            written = site.service.ask("head_object", Key=note)["LastModified"].timestamp()
-        except Refusal:
-            continue  # the next run looks again
-        if written < oldest:
-            kept = [key for key, _ in objects(site.service, f"{site.keys.job}{run}/trash/")]
-            if not clear_away(site, kept) and not holds(site.service, f"{site.keys.job}{run}/"):
-                clear_away(site, [note])
-            yield run
+def _tell_kept(site: Site, found: Found, ended: Sequence[Left]) -> None:
+    """What was kept, once what is too old of that is purged. Of what found no place the note stays."""
+    age, expired = site.options.keep, list[Note]()
+    if age is not None:
+        oldest = _now(site) - age
+        expired = [note for note in found.kept if note.since and note.since < oldest]
+    for note in expired:
+        kept = [key for key, _ in objects(site.service, f"{site.keys.job}{note.run}/{KEPT}")]
+        if not clear_away(site, kept) and not holds(site.service, f"{site.keys.job}{note.run}/"):
+            clear_away(site, [site.keys.job + note.name])
+    if added := [left for left in ended if left.kept]:
+        before = [note.count for note in found.kept if note not in expired and note.count]
+        site.warn(_tell(site, added, before))
 
 
-def _tell(site: Site, added: Sequence[tuple[str, int]], before: Sequence[int]) -> str:
-    count = sum(number for _, number in added)
+def _tell_old(site: Site, found: Found, ended: Sequence[Left]) -> None:
+    """The same of what has an age."""
+    size, limits = sum(left.size for left in ended), site.options.trash
+    known = [note for note in found.old if note.since]
+    outgrown = [] if limits is None else [*find_outgrown(known, limits, int(_now(site)), size)]
+    for note in outgrown:
+        let_go(site, note, OLD)
+    if count := sum(left.old for left in ended):
+        site.say(tell_retired(count, size, [note for note in known if note not in outgrown]))
+
+
+def _now(site: Site) -> float:
+    return site.service.now() or time.time()
+
+
+def _tell(site: Site, added: Sequence[Left], before: Sequence[int]) -> str:
+    count = sum(left.kept for left in added)
     things = "1 thing" if count == 1 else f"{count:,} things"
-    where = f"{site.keys.job}{added[-1][0]}/trash/kept"
+    where = f"{site.keys.job}{added[-1].run}/{KEPT}".rstrip("/")
     text = f"{things} that made room on the remote, and may be the only copy, went to {where!r}"
     if before:
         text += f"; with what was kept there before that makes {count + sum(before):,}"

@@ -65,6 +65,11 @@ class Headers:
         return {**self.of(path, entry, digest), "MetadataDirective": "REPLACE"}
 
     @property
+    def of_return(self) -> Mapping[str, Any]:
+        """Of what comes back from our folder as it was before."""
+        return {**self._always, "MetadataDirective": "COPY"}
+
+    @property
     def of_ours(self) -> Mapping[str, Any]:
         """Of what is in our folder: encrypted as all is, and for nobody else."""
         return {name: value for name, value in self._always.items() if name not in ("ACL", "StorageClass")}

@@ -5,8 +5,10 @@ What may live here: which object is at which path, and what can't be one.
     <prefix>/path                                   what is pushed; <prefix>/dir/ an empty directory
     <prefix>/.reconcile/<lineage>/mark-…            the job's mark; elsewhere by --remote-workdir
     <prefix>/.reconcile/<lineage>/<run>/parked/N    what made way for others; staging/N what waits for them
-    <prefix>/.reconcile/<lineage>/<run>/trash/kept/path
+    <prefix>/.reconcile/<lineage>/<run>/trash/kept/path     what made room, and may be an only copy
+    <prefix>/.reconcile/<lineage>/<run>/trash/old/path      what was ours, and has an age (--trash)
     <prefix>/.reconcile/<lineage>/<run>.kept-N      the note of a run that kept something
+    <prefix>/.reconcile/<lineage>/<run>.old-N-B     that of one that retired so many things, and bytes
     <prefix>/.reconcile/store/name
 """
 
@@ -14,9 +16,10 @@ from __future__ import annotations
 
 from itertools import takewhile
 
-from reconcile.core.model import OURS, RESERVED_NAME, RESERVED_PREFIX
+from reconcile.core.model import OURS, RESERVED_NAME, RESERVED_PREFIX, RETIRED
 
 LONGEST = 1024  # bytes of a key
+KEPT, OLD = "trash/kept/", "trash/old/"  # in a run's folder
 
 
 class Keys:
@@ -34,12 +37,19 @@ class Keys:
         self.run = f"{self.job}{run}/"
 
     def of(self, path: str) -> str:
-        """The key of what is at ``path``; in the run's folder, for a path there."""
+        """The key of what is at ``path``; in the run's folder, for a path there, or in what one retired."""
+        if path.startswith(f"{RETIRED}/"):
+            run, _, name = path[len(RETIRED) + 1 :].partition("/")
+            return f"{self.job}{run}/{OLD}{name}"
         return self.run + path[len(OURS) :] if path.startswith(OURS) else self.base + path
 
     def kept(self, path: str) -> str:
         """Where it is kept in the trash."""
-        return f"{self.run}trash/kept/{path}"
+        return f"{self.run}{KEPT}{path}"
+
+    def old(self, path: str) -> str:
+        """Where it is for a while, once it is deleted or replaced."""
+        return f"{self.run}{OLD}{path}"
 
     def hides(self, key: str) -> bool:
         """Whether it is ours, and none of what is pushed."""

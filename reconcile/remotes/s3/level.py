@@ -98,14 +98,16 @@ class Level(Struct, eq=False):
     def _look(self, actions: Sequence[Action]) -> None:
         """At what the server does not make sure of by itself, all at once."""
         can, wanted = self.site.ability, list[str]()
+        retires = self.site.options.trash is not None  # not all servers that copy heed a condition
         for action in actions:
-            is_sure = can.puts_new if action.old is None else can.puts_over and not action.keep
+            keeps = action.keep or retires
+            is_sure = can.puts_new if action.old is None else can.puts_over and not keeps
             # Not all servers that heed conditions on a PUT do so where an upload in parts is completed.
             is_sure &= action.size < multipart.FROM and id(action) not in self.staged
             if _sends(action) and not is_sure:
                 wanted.append(action.path)
             elif action.op is Op.DELETE and action.kind is not Kind.DIR:
-                if action.keep or not can.deletes_all_same:
+                if keeps or not can.deletes_all_same:
                     wanted.append(action.path)
             elif action.op is Op.MOVE:
                 wanted += (path for path in (action.path, action.source) if path and not is_ours(path))

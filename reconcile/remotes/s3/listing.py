@@ -6,6 +6,7 @@ What may live here: what only looks. A page has up to 1,000 objects with size an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -57,12 +58,22 @@ def objects(service: Service, prefix: str, after: str = "") -> Iterator[tuple[st
 
 def names_in(service: Service, prefix: str) -> tuple[list[str], list[str]]:
     """What is in a folder, by its own names: objects, and folders."""
-    files: list[str] = []
+    files, folders = dated_in(service, prefix)
+    return list(files), folders
+
+
+def dated_in(service: Service, prefix: str) -> tuple[dict[str, int], list[str]]:
+    """The same, with when each object was written, in seconds of the server's clock; 0: it does not tell."""
+    files: dict[str, int] = {}
     folders: list[str] = []
     for page in pages(service, prefix, delimiter="/"):
-        files += (item["Key"][len(prefix) :] for item in page.get("Contents", ()))
+        for item in page.get("Contents", ()):
+            written = item.get("LastModified")
+            name = item["Key"][len(prefix) :]
+            if name:
+                files[name] = int(written.timestamp()) if isinstance(written, datetime) else 0
         folders += (item["Prefix"][len(prefix) :].rstrip("/") for item in page.get("CommonPrefixes", ()))
-    return [name for name in files if name], folders
+    return files, folders
 
 
 def head(service: Service, key: str) -> Shown | None:

@@ -14,7 +14,7 @@ from reconcile.core.paths import is_ours
 from reconcile.remotes.s3 import tags
 from reconcile.remotes.s3.copying import copy
 from reconcile.remotes.s3.delete import Doomed
-from reconcile.remotes.s3.drift import is_left, keep, stays
+from reconcile.remotes.s3.drift import is_left, keep, retire, stays
 from reconcile.remotes.s3.failure import Refusal, explain, problem
 from reconcile.remotes.s3.listing import head
 from reconcile.remotes.s3.site import Site, as_kept
@@ -119,6 +119,8 @@ def _make_room(site: Site, action: Action, there: Shown) -> Problem | None:
     if is_left(there, action.old):
         if action.keep:
             keep(site, action.path, there)
+        else:
+            retire(site, action.path, there, replaced=True)
         return None
     if action.path == action.home or site.options.on_drift is OnDrift.SKIP:
         return stays(action.subject, action.old)  # not by driving out what lives there now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from reconcile.core.errors import Unreachable
 from reconcile.core.job import Options, Reporter, Stop
@@ -37,6 +38,9 @@ from reconcile.remotes.s3.settings import Bucket, Settings
 from reconcile.remotes.s3.site import Site
 from reconcile.remotes.s3.store import S3Store
 from reconcile.source.files import Source
+
+if TYPE_CHECKING:
+    from reconcile.remotes.s3.bin import S3Bin
 
 NO_CONDITIONS = (
     "the server heeds no conditions on what is written: what somebody else writes to the same path at the "
@@ -76,8 +80,8 @@ class S3Remote(plain.Plain):
             tell=reporter.sent,
             ability=can,
         )
-        self._found = folder.Found((), (), ())
-        self._untold: list[tuple[str, int]] = []
+        self._found = folder.Found()
+        self._untold: list[folder.Left] = []
         self._run = ""
         self._staged: dict[int, Sent] = {}
         self._keeper: Keeper | None = None
@@ -91,6 +95,12 @@ class S3Remote(plain.Plain):
     def store(self) -> S3Store:
         """What is kept there from run to run."""
         return S3Store(self._site, self._try_out)
+
+    def bin(self, lineage: str) -> S3Bin:
+        """See ``Binning``."""
+        from reconcile.remotes.s3.bin import S3Bin  # late: no run needs it
+
+        return S3Bin(self._site, lineage)
 
     @property
     def base(self) -> str:
@@ -117,6 +127,7 @@ class S3Remote(plain.Plain):
         self._found = folder.find_former(site, footing, folder.find(site, footing))
         site.keys.enter(footing.lineage, run)
         if run != self._run:
+            site.retired.clear()
             site.kept.clear()  # that is told of, or found with what a dead run has left
         self._run = run
         self.marks = self._found.marks

@@ -45,7 +45,6 @@ CAPS = Caps(
     times=False,
     rename=False,
     copy=True,
-    trash=False,
 )
 
 own_files, doubt = plain.own_files, plain.doubt  # keys are where boto3 finds them

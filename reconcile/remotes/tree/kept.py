@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from msgspec import Struct, field
 
 from reconcile.core.model import Kind
-from reconcile.core.units import show_bytes
+from reconcile.remotes.retired import find_outgrown, tell_retired
 from reconcile.remotes.tree.denied import deny
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.layout import KEPT, OLD
@@ -97,10 +97,11 @@ def settle_kept(driver: Driver, site: Site, kept: Kept) -> Iterator[bytes]:
     yield from _purge(driver, site, expired, KEPT)
     if added := [(left.folder, left.kept) for left in ended if left.kept]:
         site.warn(_tell(site, added, [run for run in kept.runs if run not in expired and run.count]))
-    expired = list(_outgrown(site, kept.old, sum(left.size for left in ended)))
-    yield from _purge(driver, site, expired, OLD)
-    if any(left.old for left in ended):
-        site.say(_tell_old(ended, [run for run in kept.old if run not in expired]))
+    fresh, limits = sum(left.size for left in ended), site.options.trash
+    outgrown = [] if limits is None else [*find_outgrown(kept.old, limits, memory.now, fresh)]
+    yield from _purge(driver, site, outgrown, OLD)
+    if count := sum(left.old for left in ended):
+        site.say(tell_retired(count, fresh, [run for run in kept.old if run not in outgrown]))
         driver.call(deny(site))
     marks = [
         Mkdir(b"%b.kept-%d" % (left.folder, left.kept), 0o700)
@@ -124,24 +125,6 @@ def _expired(site: Site, runs: Iterable[KeptRun], age: float | None) -> Iterator
         yield from (run for run in runs if run.since + age < site.memory.now)
 
 
-def _outgrown(site: Site, runs: Sequence[KeptRun], fresh: int) -> Iterator[KeptRun]:
-    """Of the part that has an age: what is too old, and of the rest the oldest that is too much beside the
-    ``fresh`` bytes of this run, which stay in any case."""
-    limits = site.options.trash
-    if limits is None:
-        return
-    too_old = [*_expired(site, runs, limits.seconds)]
-    yield from too_old
-    if limits.bytes is None:
-        return
-    total = fresh
-    for run in sorted(runs, key=lambda run: run.since, reverse=True):
-        if run not in too_old:
-            total += run.size
-            if total > limits.bytes:
-                yield run
-
-
 def let_go(driver: Driver, site: Site, run: KeptRun, part: bytes) -> list[bytes]:
     """Remove one part of a run's trash, and its mark; returns what could not be removed."""
     stuck = purge(driver, site, [run.folder + b"/" + part])
@@ -155,17 +138,6 @@ def _purge(driver: Driver, site: Site, runs: list[KeptRun], part: bytes) -> Iter
     part of the trash."""
     for run in runs:
         yield from let_go(driver, site, run, part)
-
-
-def _tell_old(ended: Sequence[Left], before: Sequence[KeptRun]) -> str:
-    retired, size = sum(left.old for left in ended), sum(left.size for left in ended)
-    things = "1 thing that was" if retired == 1 else f"{retired:,} things that were"
-    text = f"{things} deleted or replaced went to the trash there ({show_bytes(size)}; 'reconcile trash')"
-    if before:
-        day = time.strftime("%Y-%m-%d", time.gmtime(min(run.since for run in before)))
-        count, total = sum(run.count for run in before), sum(run.size for run in before)
-        text += f", which has {retired + count:,} since {day} ({show_bytes(size + total)})"
-    return text
 
 
 def _tell(site: Site, added: list[tuple[bytes, int]], before: list[KeptRun]) -> str:
