@@ -79,7 +79,7 @@ def test_then_a_run_by_either_state(
         assert not noticed(ran), f"taken for a stale state: {describe(ran)}"
         scenario.check()
         for other in ((), THERE) if way else (THERE, ()):
-            assert scenario.run_well(*MIRROR, *other).counts == {}
+            assert scenario.run_well(*MIRROR, *WAIT, *other).counts == {}
         scenario.check()
 
     for at in range(1 + part, count + 1, STEP):
