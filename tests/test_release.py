@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from reconcile.cli import main
-from reconcile.config import Flags, make_job
+from reconcile.config import Flags, make_flags, make_job
 from reconcile.core.errors import Interrupted, Refused, UsageError
 from reconcile.core.job import Job, Options, Release, Result, Stop
 from reconcile.core.shelf import is_release
@@ -24,7 +24,7 @@ from tests.remotes.conformance import Heard
 from tests.support.command import Reconcile
 from tests.support.jobs import JobTo
 from tests.support.quirky import Quirk
-from tests.support.sshd import Sshd
+from tests.support.sshd import SFTP_SERVERS, Sshd, start_sshd
 from tests.support.trees import File, Link, Tree, assert_same_tree, build_tree, read_tree
 
 OLD = 1_600_000_000
@@ -451,3 +451,65 @@ def test_who_has_gone_back_stays_there_whichever_machine_runs_next(
 def test_there_are_none_in_a_bucket(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["releases", "s3://bucket/www"]) == 2
     assert "no releases in a bucket" in capsys.readouterr().err
+
+
+def test_where_a_server_copies_nothing_is_read_back_nor_sent_again(
+    tmp_path: Path, source: Path, dest: Path, state: Path
+) -> None:
+    """It gives no second names: what is the same in the next release it copies itself."""
+    build_tree(source, {"large": File("x" * 600_000, mtime=OLD), "a": File("1", mtime=OLD), "none": ""})
+    (tmp_path / "sshd").mkdir()
+    server = next(path for path in SFTP_SERVERS if os.access(path, os.X_OK))
+    with start_sshd(tmp_path / "sshd", subsystem=f"{server} -P hardlink") as sshd:
+
+        def bring() -> Result:
+            told = {"publish": "release", "mirror": True, "state": str(state)}
+            flags = make_flags({"source": str(source), "target": sshd.url(dest), **told})
+            return run(replace(make_job(flags), login=sshd.endpoint.login()), heard)
+
+        heard = Heard()
+        bring()
+        assert any("which it makes itself" in said for said in heard.said)
+        first = dest / os.readlink(dest / "current")
+        assert_same_tree(source, first)
+        (source / "a").write_text("22")
+        traffic = bring().traffic
+        assert traffic.bytes_sent + traffic.bytes_received < 250_000
+        assert_same_tree(source, dest / "current")
+        assert (first / "a").read_text() == "1"
+        assert (first / "large").stat().st_nlink == 1
+
+
+def test_a_file_with_another_name_gets_its_mode_and_time_as_a_copy(
+    sshd: Sshd, source: Path, dest: Path, state: Path
+) -> None:
+    """That the server makes: they share all with the file in the release before."""
+    build_tree(source, {"large": File("x" * 600_000, mtime=OLD), "also": File("y" * 600_000, mtime=OLD)})
+    told = {"publish": "release", "mirror": True, "state": str(state), "perms": "keep"}
+    job = make_job(make_flags({"source": str(source), "target": sshd.url(dest), **told}))
+    job = replace(job, login=sshd.endpoint.login())
+    run(job, Heard())
+    first = dest / os.readlink(dest / "current")
+    before = read_tree(first)
+    (source / "large").chmod(0o600)
+    os.utime(source / "also", (OLD + 9, OLD + 9))
+    traffic = run(job, Heard()).traffic
+    assert traffic.bytes_sent < 100_000
+    assert read_tree(first) == before
+    assert_same_tree(source, dest / "current")
+    (dest / "releases/next/large").unlink()
+    (dest / "releases/next/large").write_text("z" * 600_000)  # a third hand: it is not ours to copy
+    (source / "large").chmod(0o640)
+    run(job, Heard())
+    assert_same_tree(source, dest / "current")
+
+
+@pytest.mark.parametrize("quirk", [Quirk.COPIES_NOTHING, Quirk.COPIES_ZEROS, Quirk.COPIES_NOT])
+def test_a_server_that_only_says_that_it_copies_is_seen_through(
+    without_links: Callable[..., Job], served: Path, source: Path, quirk: Quirk
+) -> None:
+    job = without_links({"a": "1", "large": "x" * 600_000, "none": ""}, quirk)
+    for content in ("1", "22"):
+        (source / "a").write_text(content)
+        run(job, Heard())
+        assert_same_tree(source, served / "dest/current")

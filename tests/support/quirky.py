@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from enum import Enum, auto
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -97,6 +98,9 @@ class Quirk(Enum):
     SHORT_NAMES = auto()  # of 143 bytes: encrypted shares of Synology
     FORBIDS_SIGNS = auto()  # takes no name with what Windows takes for itself: Android, exFAT
     MODES_LOST = auto()  # says yes to a mode, and has its own: Android's shared storage, FAT
+    COPIES_NOTHING = auto()  # says that it has copied a file (copy-data), and has not
+    COPIES_ZEROS = auto()  # the same, and the file is as large as it was to be
+    COPIES_NOT = auto()  # knows no copy-data, though it says so
     SLOW_STATS = auto()  # takes its time to look at something: tapes, cloud drives
     HANGS_UP = auto()  # after a MiB that it was sent
     HANGS_UP_IDLE = auto()  # when nothing is asked for a while
@@ -360,6 +364,18 @@ class QuirkySession(Session):
         finally:
             self.held.discard(transport)
 
+    def _answer(self, kind: int, number: int, request: Any) -> None:
+        body = request.asbytes()
+        copies = Quirk.COPIES_NOTHING in self.quirks or Quirk.COPIES_ZEROS in self.quirks
+        if kind != wire.EXTENDED or b"copy-data" not in body[:20] or not copies:
+            super()._answer(kind, number, request)
+            return
+        request.get_binary(), request.get_binary()
+        _, size = request.get_int64(), request.get_int64()
+        if Quirk.COPIES_ZEROS in self.quirks:
+            self.file_table[request.get_binary()].write(request.get_int64(), bytes(size))
+        self._send_status(number, wire.FX_OK)
+
     def _serve(self, kind: int, body: bytes) -> None:
         self._taken += len(body)
         too_much = Quirk.HANGS_UP in self.quirks and self._taken > ENOUGH
@@ -442,6 +458,8 @@ def start_quirky(
     announced = OPENSSH if {Quirk.CLAIMS_OPENSSH, Quirk.LIMITS_HUGE} & set(quirks) else Session.extensions
     if Quirk.ANNOUNCES_NOTHING in quirks:
         announced = {}
+    if {Quirk.COPIES_NOTHING, Quirk.COPIES_ZEROS, Quirk.COPIES_NOT} & set(quirks):
+        announced = {**announced, b"copy-data": b"1"}
     bases = (QuirkyFiles,) if interface is Files else (interface, QuirkyFiles)
     files = type("Files", bases, {"quirks": frozenset(quirks)})
     made = {"quirks": frozenset(quirks), "extensions": MappingProxyType(dict(announced)), "held": set()}

@@ -21,6 +21,7 @@ from reconcile.remotes.tree.verbs import (
     Attrs,
     Close,
     Code,
+    Copy,
     Data,
     Handle,
     HardLink,
@@ -261,6 +262,12 @@ def _extended(name: bytes, pack: Callable[[Any], bytes]) -> Encoder:
     return encode
 
 
+def _copy_data(verb: Copy) -> bytes:
+    """draft-ietf-secsh-filexfer-extensions-00, section 7."""
+    where = struct.pack(">QQ", verb.offset, verb.size)
+    return _string(verb.source) + where + _string(verb.handle) + where[:8]
+
+
 def _pack_two(verb: Replace | HardLink) -> bytes:
     return _string(verb.old) + _string(verb.new)
 
@@ -295,6 +302,7 @@ ENCODERS: dict[type, tuple[Encoder, type]] = {
         ),
         Status,
     ),
+    Copy: (_extended(b"copy-data", _copy_data), Status),
     Sync: (_extended(b"fsync@openssh.com", lambda verb: _string(verb.handle)), Status),
     Statvfs: (_extended(b"statvfs@openssh.com", lambda verb: _string(verb.path)), Space),
     AskLimits: (_extended(b"limits@openssh.com", lambda _: b""), Limits),
@@ -305,6 +313,7 @@ ANNOUNCED = {
     b"posix-rename@openssh.com": Replace,
     b"hardlink@openssh.com": HardLink,
     b"lsetstat@openssh.com": SetLink,
+    b"copy-data": Copy,
     b"fsync@openssh.com": Sync,
     b"statvfs@openssh.com": Statvfs,
     b"limits@openssh.com": AskLimits,

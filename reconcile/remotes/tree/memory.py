@@ -59,6 +59,7 @@ class RunMemory(Struct, eq=False):
     )  # such places: the mode that each has, and how many files are to come there
     retired: int = 0  # things of ours that this run has brought to the part of it that has an age
     retired_bytes: int = 0  # of content in them
+    copies: bool | None = None  # the server copies files, and what the first one held was looked at
     names_twice: bool = False  # a second name was asked for, and seen
     keeps: int = 0  # things that this run has brought to the part of the trash that is not purged
     unopened: list[Action] = field(default_factory=list)  # uploads refused at OPEN, without a word

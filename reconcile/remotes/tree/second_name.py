@@ -33,7 +33,7 @@ def name_again(site: Site, action: Action) -> Recipe[Named | None]:
     new, moved, origin = action.new, action.moved, action.source
     if new is None or moved is None or origin is None or HardLink not in site.can:
         return None
-    if not (site.memory.suits(parent(action.path)) and (yield from _is_reached(site, origin))):
+    if not (site.memory.suits(parent(action.path)) and (yield from is_reached(site, origin))):
         return None
     place = staging_place(site, action.path)
     _, there = yield [HardLink(site.layout.at(origin), place), Lstat(place)]
@@ -51,7 +51,7 @@ def name_again(site: Site, action: Action) -> Recipe[Named | None]:
     return Named(site.recorded(new, there.mtime, new.digest, mode), place)
 
 
-def _is_reached(site: Site, path: str) -> Recipe[bool]:
+def is_reached(site: Site, path: str) -> Recipe[bool]:
     """Whether all directories above a path are ours: none is a link by now."""
     for top in reversed(list(ancestors(parent(path)))):
         if top and top not in site.memory.parents:

@@ -21,7 +21,7 @@ from reconcile.core.errors import ReconcileError, Refused, Unreachable
 from reconcile.core.model import RESERVED_PREFIX, Kind
 from reconcile.core.paths import is_ours, parent
 from reconcile.core.shelf import CURRENT, SHARED, is_release, look_of
-from reconcile.remotes.tree.copying import copy_through_us
+from reconcile.remotes.tree.copying import copy
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.failure import explain
 from reconcile.remotes.tree.layout import inside
@@ -34,6 +34,7 @@ from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import (
     OK,
     Attrs,
+    Copy,
     HardLink,
     Lstat,
     Mkdir,
@@ -152,9 +153,10 @@ def _try_out(site: Site, dest: bytes) -> Recipe[str]:
     if Replace not in site.can:
         return "it can't rename over what is there (posix-rename@openssh.com)"
     if HardLink not in site.can:
+        how = "which it makes itself" if Copy in site.can else "read back and sent again"
         site.say_once(
-            f"{site.who} makes no hard links (hardlink@openssh.com): each release is a copy, read back and "
-            "sent again; --publish end does without"
+            f"{site.who} makes no hard links (hardlink@openssh.com): each release is a copy, {how}; "
+            "--publish end does without"
         )
     if absent((yield Stat(dest))):
         return ""  # it is tried once that is there
@@ -248,8 +250,7 @@ def _copy(site: Site, folder: _Folder, skip: frozenset[str]) -> Recipe[tuple[dic
     can_link = HardLink in site.can
     for some in batches(files, BATCH if can_link else TOGETHER):
         statuses: list[Status] = yield [
-            HardLink(old, new) if can_link else copy_through_us(site, old, new, attrs)
-            for old, new, attrs in some
+            HardLink(old, new) if can_link else copy(site, old, new, attrs) for old, new, attrs in some
         ]
         for (_, new, _), status in zip(some, statuses, strict=True):
             if status is not OK and not (can_link and isinstance((yield Lstat(new)), Attrs)):

@@ -23,6 +23,7 @@ from reconcile.core.model import (
     unkept,
 )
 from reconcile.core.paths import parent
+from reconcile.remotes.tree.copying import copy_again, is_there
 from reconcile.remotes.tree.drift import Way
 from reconcile.remotes.tree.failure import explain, not_sent, removed_at_close
 from reconcile.remotes.tree.link import look
@@ -94,6 +95,10 @@ def stage(
         named: Named | None = yield from name_again(site, action)
         if named is not None:
             return Staged(action, action, named.held, named.place, None, shared=True)
+    if action.source is not None or (site.options.release is not None and is_there(action)):
+        copied: Named | None = yield from copy_again(site, action)
+        if copied is not None:
+            return Staged(action, action, copied.held, copied.place, None)
     staged = yield from _stage(site, action, action.new, source, sent, looks=looks)
     if isinstance(staged, Outcome) and staged.problem is not None and staged.problem.reason in AGAIN:
         again = as_it_is_now(source, action.path, action.new)

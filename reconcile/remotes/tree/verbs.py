@@ -290,6 +290,17 @@ class Share(Struct, frozen=True, gc=False):
     channel: int = 0
 
 
+class Copy(Struct, frozen=True, gc=False):
+    """Have an open file hold ``size`` bytes of another one that is open for reading, over the same channel:
+    those from ``offset`` on, at the same place."""
+
+    source: Any
+    handle: Any
+    offset: int
+    size: int
+    channel: int = 0
+
+
 class Sync(Struct, frozen=True, gc=False):
     """Bring an open file of ``size`` bytes to the disk."""
 
@@ -348,6 +359,7 @@ Verb: TypeAlias = (
     | Read
     | Write
     | Share
+    | Copy
     | Sync
     | Close
 )
