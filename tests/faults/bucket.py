@@ -105,25 +105,37 @@ class BucketScenario:
         self.saved = {key: self._read(key) for key in self.hand.names()}
         edit(self.source)
 
-    def restore(self) -> None:
-        """Put bucket and state back to what ``prepare`` left."""
+    def keep(self) -> tuple[dict[str, _Object], Path]:
+        """What ``restore`` may put bucket and state back to, as they are now."""
+        state = self.saved_state.with_name("kept")
+        shutil.rmtree(state, ignore_errors=True)
+        copy(self.state, state)
+        return {key: self._read(key) for key in self.hand.names()}, state
+
+    def restore(self, saved: dict[str, _Object] | None = None, state: Path | None = None) -> None:
+        """Put bucket and state back to what ``prepare`` left, or to that."""
+        saved = self.saved if saved is None else saved
         self.proxy.arm()
         shutil.rmtree(self.state, ignore_errors=True)
-        copy(self.saved_state, self.state)
+        copy(state or self.saved_state, self.state)
         there = self.hand.etags()
-        for key in there.keys() - self.saved.keys():
+        for key in there.keys() - saved.keys():
             self.hand.client.delete_object(Bucket=self.hand.bucket, Key=f"{self.hand.prefix}/{key}")
-        for key, was in self.saved.items():
+        for key, was in saved.items():
             if there.get(key) != was.etag:
                 self.hand.put(key, was.content, **was.about)
         for upload in self.hand.uploads():
             self.hand.client.abort_multipart_upload(Bucket=self.hand.bucket, **upload)
 
-    def run(self, *flags: str) -> Ran:
+    def shown(self) -> dict[str, bytes]:
+        """What is in the bucket beside our folder."""
+        return {key: self.hand.get(key) for key in self.hand.names() if not _is_ours(key)}
+
+    def run(self, *flags: str, command: str = "run") -> Ran:
         """``reconcile run``, through the proxy."""
         server = self.proxy.server
         where = [str(self.source), server.url(self.hand.prefix), *server.flags, "--state", str(self.state)]
-        return self.runner.run("run", *where, "--json", "--channels", "4", *flags)
+        return self.runner.run(command, *where, "--json", "--channels", "4", *flags)
 
     def run_well(self, *flags: str) -> Ran:
         """A run that must end with 0."""

@@ -14,6 +14,7 @@ from tests.faults.bucket import BucketScenario, open_scenario, write_as_third_ha
 from tests.faults.conftest import TORTURE
 from tests.faults.failures import Failures
 from tests.faults.scenario import MIRROR, describe
+from tests.support.command import Ran
 from tests.support.http_faults import Fault
 
 GOOD, PROBLEMS, UNREACHABLE, KILLED = 0, 3, 6, -9
@@ -90,4 +91,43 @@ def test_then_a_plain_run(
     for at in points:
         failures.attempt(f"{breakage.__name__} at {at} of {count}", attempt)
     assert theirs <= set(map(bucket.hand.get, bucket.hand.names()))
+    failures.demand_none()
+
+
+@pytest.mark.parametrize(
+    ("breakage", "ends"), BREAKAGES if TORTURE else BREAKAGES[:1], ids=lambda it: getattr(it, "__name__", "")
+)
+def test_an_undo_is_ended_by_the_next_one(
+    bucket: BucketScenario, tally: Counter[str], breakage: MakeFault, ends: set[int]
+) -> None:
+    flags = (*MIRROR, "--trash", "30d")
+    failures = Failures(tally)
+    bucket.restore()
+    bucket.proxy.arm()
+    before = bucket.shown()
+    bucket.run_well(*flags)
+    there, state = bucket.keep()
+
+    def undo(*more: str) -> Ran:
+        return bucket.run(*flags, "--yes", *more, command="undo")
+
+    bucket.proxy.arm()
+    ran = undo()
+    assert (ran.code, bucket.shown()) == (GOOD, before), describe(ran)
+    count = len(bucket.proxy.kinds())
+
+    def attempt() -> None:
+        bucket.restore(there, state)
+        bucket.proxy.arm(breakage(bucket, at))
+        ran = undo("--retries", "0")
+        assert ran.code in (ends if not bucket.proxy.armed else {GOOD}), describe(ran)
+        tally["requests to S3 that broke, of an undo"] += not bucket.proxy.armed
+        bucket.proxy.arm()
+        ran = undo()
+        assert (ran.code, bucket.shown()) == (GOOD, before), describe(ran)
+        assert bucket.run_well(*flags).counts == {}
+        assert bucket.shown() == before
+
+    for at in range(1, count + 1) if TORTURE else [count // 2]:
+        failures.attempt(f"{breakage.__name__} at {at} of {count}", attempt)
     failures.demand_none()
