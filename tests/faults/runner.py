@@ -9,13 +9,14 @@ of a run with a few hundred files::
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import select
 import subprocess
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -37,7 +38,8 @@ class Runner:
         self.folder = folder
         self.pid_file = folder / "client.pid"
         self._late = late
-        self._process = _start(late)
+        self._environment = dict(os.environ)  # of now: a bucket's keys may be in it for a while
+        self._process = _start(late, self._environment)
 
     def run(self, *arguments: str) -> Ran:
         """``reconcile`` with these arguments, to its end. A killed one has the signal's negative number."""
@@ -57,7 +59,7 @@ class Runner:
         assert output is not None
         if not select.select([output], [], [], PATIENCE)[0]:
             self.close()
-            self._process = _start(self._late)
+            self._process = _start(self._late, self._environment)
             raise AssertionError(f"a run hangs; it said: {self._said('err')}")
         answer = output.readline()
         assert answer, "the runner has ended"
@@ -84,12 +86,13 @@ class Runner:
         return (self.folder / name).read_text(errors="surrogateescape")
 
 
-def _start(late: Sequence[str]) -> subprocess.Popen[bytes]:
+def _start(late: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "tests.faults.runner", *late],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
+        env=environment,
     )
 
 
@@ -114,6 +117,7 @@ def _become(folder: Path, arguments: Sequence[str]) -> NoReturn:
     from reconcile.cli import main
 
     (folder / "client.pid").write_text(str(os.getpid()))
+    faulthandler.dump_traceback_later(PATIENCE * 0.9)  # of one that hangs it is told where
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for descriptor, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), descriptor)

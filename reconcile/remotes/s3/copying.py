@@ -5,8 +5,10 @@ What may live here: one object to another key, in one request, or in parts where
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from msgspec.structs import replace
 
 from reconcile.remotes.s3 import tags
 from reconcile.remotes.s3.failure import Failing, Refusal
@@ -47,15 +49,14 @@ def _copy_in_parts(site: Site, source: str, shown: Shown, key: str, headers: Map
         wanted["Metadata"] = there.get("Metadata", {})
         names = ("ContentType", "CacheControl", "ContentEncoding", "ContentDisposition", "ContentLanguage")
         wanted.update({name: there[name] for name in names if there.get(name)})
-    upload = service.ask("create_multipart_upload", Key=key, **wanted)["UploadId"]
-    site.uploads.begin(Upload(key, upload, b"", shown.size, PART))
+    upload = begin(site, Upload(key, "", b"", shown.size, PART), wanted)
     try:
         parts = []
         for number, start in enumerate(range(0, shown.size, PART), 1):
             reply = service.ask(
                 "upload_part_copy",
                 Key=key,
-                UploadId=upload,
+                UploadId=upload.id,
                 PartNumber=number,
                 CopySource=_place(site, source),
                 CopySourceRange=f"bytes={start}-{min(start + PART, shown.size) - 1}",
@@ -64,9 +65,10 @@ def _copy_in_parts(site: Site, source: str, shown: Shown, key: str, headers: Map
             if "ETag" not in (result := reply.get("CopyPartResult", {})):
                 raise Failing(f"{service.where}: the answer to a copy does not say what is there now")
             parts.append({"PartNumber": number, "ETag": result["ETag"]})
-        service.ask("complete_multipart_upload", Key=key, UploadId=upload, MultipartUpload={"Parts": parts})
+        made = {"Parts": parts}
+        service.ask("complete_multipart_upload", Key=key, UploadId=upload.id, MultipartUpload=made)
     except Refusal:
-        abort(site, key, upload)
+        abort(site, upload)
         raise
     site.uploads.end(upload)
     if (copied := head(service, key)) is None or copied.size != shown.size:
@@ -74,14 +76,43 @@ def _copy_in_parts(site: Site, source: str, shown: Shown, key: str, headers: Map
     return copied
 
 
-def abort(site: Site, key: str, upload: str) -> None:
+def begin(site: Site, wanted: Upload, headers: Mapping[str, Any]) -> Upload:
+    """Begin an upload in parts, known by its key before it is asked for. Raises Refusal."""
+    if site.uploads.was_intended(wanted):  # and nobody knows what became of that
+        abort(site, wanted)
+    site.uploads.intend(wanted)
+    try:
+        reply = site.service.ask("create_multipart_upload", Key=wanted.key, **headers)
+    except Refusal:
+        site.uploads.end(wanted)
+        raise
+    upload = replace(wanted, id=str(reply["UploadId"]))
+    site.uploads.begin(upload)
+    return upload
+
+
+def abort(site: Site, upload: Upload) -> None:
     """Give an upload up. One that is gone is given up, too; one that can't be is tried again later."""
     try:
-        site.service.ask("abort_multipart_upload", Key=key, UploadId=upload)
+        for id_ in [upload.id] if upload.id else _empty(site, upload.key):
+            site.service.ask("abort_multipart_upload", Key=upload.key, UploadId=id_)
     except Refusal as refusal:
-        if not refusal.is_absent:
+        if upload.id and not refusal.is_absent:
             return
     site.uploads.end(upload)
+
+
+def _empty(site: Site, key: str) -> Iterator[str]:
+    """The ids of uploads to a key of which nothing was sent, and that we don't know. Raises Refusal.
+
+    RACE: somebody else who is about to send the first part to the same key has to begin anew.
+    """
+    known = {upload.id for upload in site.uploads.left}
+    for each in site.service.ask("list_multipart_uploads", Prefix=key).get("Uploads", ()):
+        if each["Key"] == key and each["UploadId"] not in known:
+            page = site.service.ask("list_parts", Key=key, UploadId=each["UploadId"], MaxParts=1)
+            if not page.get("Parts"):
+                yield each["UploadId"]
 
 
 def _place(site: Site, key: str) -> dict[str, str]:

@@ -186,7 +186,7 @@ def leave(site: Site, found: Found, run: str, untold: Sequence[Left]) -> Iterato
     """The end of a run: nothing of it stays but what is kept. Tells what could not go."""
     keys = site.keys
     for upload in site.uploads.left:
-        abort(site, upload.key, upload.id)
+        abort(site, upload)
     stuck: list[tuple[str, Refusal]] = []
     if site.is_used:
         gone = [key for part in ("parked/", "staging/") for key, _ in objects(site.service, keys.run + part)]
@@ -235,7 +235,7 @@ def forget(site: Site, lineage: str) -> list[str]:
     plain = [key for key in keys if "/" not in key[len(job) :]]
     marks = [key for key in plain if is_mark(key[len(job) :])]
     for upload in site.uploads.left:
-        abort(site, upload.key, upload.id)
+        abort(site, upload)
     stuck = [key for key in keys if key not in {*staged, *plain}]
     stuck += [key for key, _ in clear_away(site, [*staged, *(key for key in plain if key not in marks)])]
     return stuck or [key for key, _ in clear_away(site, marks)]

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from reconcile.core.errors import ConnectionLost
 from reconcile.core.job import Stop
 from reconcile.core.model import Action, Entry, Only, Outcome, Reason
-from reconcile.remotes.s3.copying import abort
+from reconcile.remotes.s3.copying import abort, begin
 from reconcile.remotes.s3.drift import There, insist, may_write
 from reconcile.remotes.s3.failure import Refusal, explain, problem
 from reconcile.remotes.s3.leftover import Upload
@@ -99,7 +99,7 @@ def complete(site: Site, sent: Sent, there: There) -> Outcome:
         if shown is None or not is_wished(shown, wish):
             said = "all of it was sent, and the server does not show it; the next run looks again"
             return Outcome(action, problem=problem(action.path, Reason.FAILED, said))
-        site.uploads.end(upload.id)
+        site.uploads.end(upload)
         return Outcome(action, Only(action.path, as_kept(kept, shown, wish.digest)))
 
     outcome = insist(site, action, there, attempt)
@@ -110,7 +110,7 @@ def complete(site: Site, sent: Sent, there: There) -> Outcome:
 def abort_if_open(site: Site, upload: Upload) -> None:
     """What was not brought out is given up."""
     if any(each.id == upload.id for each in site.uploads.left):
-        abort(site, upload.key, upload.id)
+        abort(site, upload)
 
 
 def _send(
@@ -124,9 +124,7 @@ def _send(
     there = _parts_of(site, upload) if upload is not None else None
     if upload is None or there is None:
         size = part_size(wish.size)
-        reply = site.service.ask("create_multipart_upload", Key=key, **headers)
-        upload, there = Upload(key, str(reply["UploadId"]), wish.digest, wish.size, size, shape), {}
-        site.uploads.begin(upload)
+        upload, there = begin(site, Upload(key, "", wish.digest, wish.size, size, shape), headers), {}
     under_way: list[Future[dict[str, Any] | Outcome]] = []
     try:
         for number, data in enumerate(_pieces(site, source, action.path, wish, upload.part), 1):
@@ -141,14 +139,14 @@ def _send(
         sent = [each.result() for each in under_way]
     except SourceError:
         _settle(under_way, parts.room)
-        abort(site, key, upload.id)
+        abort(site, upload)
         raise
     except BaseException:  # it is gone on with where it was
         _settle(under_way, parts.room)
         raise
     failed = next((each for each in sent if isinstance(each, Outcome)), None)
     if failed is not None:
-        abort(site, key, upload.id)
+        abort(site, upload)
         return failed
     return Sent(action, wish, upload, [each for each in sent if not isinstance(each, Outcome)])
 
@@ -204,7 +202,7 @@ def _parts_of(site: Site, upload: Upload) -> dict[int, Mapping[str, Any]] | None
                 return found
             more["PartNumberMarker"] = marker
     except Refusal:
-        site.uploads.end(upload.id)
+        site.uploads.end(upload)
         return None
 
 

@@ -206,6 +206,22 @@ def test_the_end_of_an_upload_that_was_done_and_not_told(push: Push) -> None:
     push.settle()
 
 
+def test_an_upload_that_was_begun_and_not_told(push: Push, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows its id. What is somebody else's, and has parts, stays."""
+    monkeypatch.setattr("reconcile.remotes.s3.multipart.FROM", 1)
+    theirs = {"Bucket": push.hand.bucket, "Key": f"{push.hand.prefix}/large"}
+    theirs["UploadId"] = push.hand.client.create_multipart_upload(**theirs)["UploadId"]
+    push.hand.client.upload_part(**theirs, PartNumber=1, Body=b"theirs")
+    build_tree(push.source, {"large": "is not"})
+    push.proxy.arm(Fault("cut", 1, "CreateMultipartUpload", when="after", times=FOR_EVER))
+    with pytest.raises(Unreachable):
+        push(retries=0)
+    assert len(push.hand.uploads()) > 1
+    push.settle()
+    assert [upload["UploadId"] for upload in push.hand.uploads()] == [theirs["UploadId"]]
+    push.hand.client.abort_multipart_upload(**theirs)
+
+
 def test_parts_are_not_sent_again_after_a_cut(push: Push) -> None:
     push({"f": "f"})
     build_tree(push.source, {"large": os.urandom(40 << 20)})
