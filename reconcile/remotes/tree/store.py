@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from typing import cast
+from typing import Any, cast
 
 from reconcile.core.errors import Unreachable
 from reconcile.core.model import Kind
@@ -207,18 +207,31 @@ def _fill(site: Site, opened: Handle, value: bytes, *, sync: bool) -> Recipe[Sta
 
 
 def _age(site: Site, place: bytes) -> Recipe[int | None]:
+    """By how much it is older than something that is made now: at once with the look, if that is no hazard."""
     now = _unique(site, _NOW)
-    there = yield from look(site, place)
+    requests: list[Verb] = [Mkdir(now, 0o700), Lstat(now), Rmdir(now)]
+    in_order = site.quirks.ordered or site.claims_openssh
+    there: Attrs | Status
+    told: list[Any]
+    there, *told = yield [look(site, place), *(requests if in_order else [])]
     if isinstance(there, Status):
         if absent(there):
             return None
         raise (yield from _failure(site, place, "look at", there))
-    made: Status = yield Mkdir(now, 0o700)
-    clock: Attrs | Status = yield Lstat(now)
-    yield Rmdir(now)
-    if isinstance(clock, Status):
+    if not in_order or not isinstance(told[1], Attrs):
+        told = yield from _one_by_one(requests)
+    made, clock, _ = told
+    if not isinstance(clock, Attrs):
         raise (yield from _failure(site, now, "make", clock if made is OK else made))
     return max(0, clock.mtime - there.mtime)
+
+
+def _one_by_one(requests: Iterable[Verb]) -> Recipe[list[Any]]:
+    replies: list[Any] = []
+    for request in requests:
+        reply: object = yield request
+        replies.append(reply)
+    return replies
 
 
 def _renew(place: bytes) -> Recipe[Status]:
