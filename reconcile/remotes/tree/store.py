@@ -207,7 +207,7 @@ def _fill(site: Site, opened: Handle, value: bytes, *, sync: bool) -> Recipe[Sta
 
 
 def _age(site: Site, place: bytes) -> Recipe[int | None]:
-    """By how much it is older than something that is made now: at once with the look, if that is no hazard."""
+    """By how much it is older than what is made now: along with the look at it, where order is kept."""
     now = _unique(site, _NOW)
     requests: list[Verb] = [Mkdir(now, 0o700), Lstat(now), Rmdir(now)]
     in_order = site.quirks.ordered or site.claims_openssh
