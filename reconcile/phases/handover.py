@@ -18,14 +18,15 @@ from reconcile.phases.held import Held
 from reconcile.phases.recall import footing_of, left_open
 from reconcile.phases.shared import COPY, Shared, borrow_copy, recall_name
 from reconcile.source.agree import agree
-from reconcile.state import lock, store, there, unfinished
+from reconcile.state import growing, lock, overdue, store, there, trouble, unfinished
 from reconcile.state.journal import Leftover
-from reconcile.state.lock import hold_lock
+from reconcile.state.lock import find_run, hold_lock
 from reconcile.state.private import check_folder, create, open_ours
 from reconcile.state.store import BACKUP, make_folder, read_beginning, read_copy, save_snapshot
 from reconcile.state.undone import HELD
 from reconcile.state.unfinished import discard_journal, is_unfinished
 
+_OF_THE_LAST_RUN = {overdue.NAME, growing.NAME, trouble.NAME, HELD}  # what it had left open
 _ITS_OWN = {lock.NAME, lock.HOLDER, COPY, there.NAME, store.NAME, BACKUP, unfinished.NAME}
 
 
@@ -37,9 +38,8 @@ def hand_over(run: Held, *, repair: bool) -> None:
     nothing is changed, unless it was borrowed.
     """
     run.came = False
-    check_folder(run.job.elsewhere)
     if run.shared is None:
-        _bring_back(run)
+        _bring_back(run, repair=repair)
     else:
         _bring_there(run, run.shared, repair=repair)
 
@@ -49,9 +49,7 @@ def _bring_there(run: Held, shared: Shared, *, repair: bool) -> None:
     before = run.job.elsewhere
     if not _is_later(before, run.job.state):
         return
-    if repair and not run.keeps_others_out:
-        run.stack.enter_context(hold_lock(before, run.job.options.wait))
-        run.keeps_others_out = True
+    _keep_out(run, repair=repair)
     if (old := _know(run, before)) is None:
         return
     try:
@@ -66,10 +64,23 @@ def _bring_there(run: Held, shared: Shared, *, repair: bool) -> None:
         )
 
 
-def _bring_back(run: Held) -> None:
+def _keep_out(run: Held, *, repair: bool) -> None:
+    """From now on no run is at work that goes by what is known elsewhere; a plan says so, if one is."""
+    folder = run.job.elsewhere
+    check_folder(folder)
+    if not repair:
+        if (at_work := find_run(folder)) is not None:
+            run.reporter.say(f"a run of this job is at work{at_work}; this plan is from before it")
+    elif not run.keeps_others_out:
+        run.stack.enter_context(hold_lock(folder, run.job.options.wait))
+        run.keeps_others_out = True
+
+
+def _bring_back(run: Held, *, repair: bool) -> None:
     """What is at DEST comes here."""
     if not _is_later(run.job.elsewhere, run.job.state) and not is_unfinished(run.job.elsewhere):
         return
+    _keep_out(run, repair=repair)
     name = recall_name(run.job.elsewhere) or run.job.name or NAMELESS
     with borrow_copy(run.job.elsewhere) as before:
         run.connect()
@@ -80,6 +91,8 @@ def _bring_back(run: Held) -> None:
             return
         if (old := _know(run, before)) is None:
             return
+        if repair and not is_unfinished(before):  # another machine has brought it to its end
+            discard_journal(run.job.elsewhere)
         if left_open(before, old) is not None:
             raise Refused(
                 "The state of this job was at DEST until now, and a run that goes by it has begun there and "
@@ -133,22 +146,22 @@ def _take(run: Held, before: str, old: DirectorySnapshot, leftover: Leftover | N
     make_folder(now)
     discard_journal(now)
     try:
+        for name in os.listdir(now):
+            if name in _OF_THE_LAST_RUN:
+                os.unlink(os.path.join(now, name))
         for name in os.listdir(before):
             is_temporary = name.startswith(".") or name.endswith(".new")
             if not is_temporary and name not in _ITS_OWN and not os.path.lexists(os.path.join(now, name)):
                 _copy(before, now, name)
         if leftover is not None:
             _copy(before, now, unfinished.NAME)
-        if os.path.lexists(os.path.join(before, HELD)):
-            _copy(before, now, HELD)
-        elif os.path.lexists(os.path.join(now, HELD)):
-            os.unlink(os.path.join(now, HELD))
     except OSError as error:
         raise ReconcileError(
             f"What is known of this job in {before!r} can't be taken along to {now!r}: {error.strerror}. "
             "Nothing was done. Make room or correct the permissions there."
         ) from error
-    save_snapshot(now, replace(old, source=run.job.source))
+    source = old.source if run.job.name else run.job.source  # by which it is known whether SRC is elsewhere
+    save_snapshot(now, replace(old, source=source))
 
 
 def _copy(before: str, now: str, name: str) -> None:

@@ -258,6 +258,31 @@ def test_what_others_have_sent_since_is_known_when_it_comes_back(laptop: Machine
     is_at_dest(laptop)
 
 
+def test_a_named_job_whose_source_is_another_is_refused(laptop: Machine, runner: Machine) -> None:
+    """As it is without going over: a slip of the pen shall not empty DEST."""
+    laptop.run(job="web", adopt_existing=True)
+    shutil.rmtree(laptop.source)
+    build_tree(runner.source, {"other": "other", "more": "more"})
+    laptop.source = runner.source
+    (runner.source / "index.html").unlink()
+    for name in ("css", "empty"):
+        shutil.rmtree(runner.source / name)
+    with pytest.raises(Refused, match="'web'"):
+        laptop.run(state="remote", job="web", allow_mass_delete=True)
+
+
+def test_a_journal_here_that_another_machine_has_ended_costs_one_look(
+    laptop: Machine, runner: Machine
+) -> None:
+    (laptop.source / "index.html").write_text("two")
+    (runner.source / "index.html").write_text("two")
+    with pytest.raises(Killed):
+        laptop.run(Said("commit", skip=1), state="remote")
+    runner.run(state="remote", times="ignore", wait=20)
+    assert laptop.run().problems == []
+    assert not laptop.run().connected
+
+
 @pytest.mark.parametrize("at", ["apply", "commit"])
 def test_what_broke_off_here_is_gone_on_with_from_dest(laptop: Machine, at: str) -> None:
     (laptop.source / "css").rename(laptop.source / "style")
