@@ -15,9 +15,14 @@ from reconcile.core.job import Result
 from reconcile.pipeline import make_plan, run
 from reconcile.report import Recorder
 from reconcile.state.lock import hold_lock
-from tests.support.trees import Tree, build_tree, read_tree
+from tests.support.trees import File, Tree, build_tree, read_tree
 
-TREE: Tree = {"index.html": "<h1>one</h1>", "css": {"a.css": "a", "b.css": "b"}, "empty": {}}
+OLD = 1_600_000_000
+TREE: Tree = {
+    "index.html": File("<h1>one</h1>", mtime=OLD),
+    "css": {"a.css": File("a", mtime=OLD), "b.css": File("b", mtime=OLD)},
+    "empty": {},
+}
 
 
 class Said(Recorder):
@@ -211,7 +216,7 @@ def test_broken_off_in_the_middle(laptop: Machine, runner: Machine, at: str, bac
     if back:
         laptop.run(state="remote")
     for skip in range(3):
-        (laptop.source / "index.html").write_text(f"{skip} more")
+        (laptop.source / "index.html").write_text(f"{skip} more{'!' * skip}")
         try:
             laptop.run(Said(at, skip), **flags)
         except Killed:
