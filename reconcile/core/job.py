@@ -241,6 +241,7 @@ class Result(Struct, frozen=True):
     kept: int = 0  # entries gone here that stay there
     checked: Checked | None = None  # what was verified, where that was asked for
     footing: tuple[str, int] = ("", 0)  # lineage and serial of the state that it was made on
+    saved: int = 0  # serial of the state that it has left
     undoes: bool = False  # it took back what another run had done
 
     @property

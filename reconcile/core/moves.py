@@ -157,6 +157,8 @@ def _may_leave(old: DirectorySnapshot, scan: Scan, differing: Container[str], pa
     entry = lookup(old.dirs, path)
     if entry is None or entry.kind is not Kind.DIR or not movable(entry):
         return False
+    if any(within(unknown, {path}) for unknown in scan.unknown):
+        return False
     return path not in scan.dirs or not _keeps_content(old, scan, differing, path)
 
 

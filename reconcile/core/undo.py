@@ -193,7 +193,7 @@ def plan_undo(
     caps: Caps = Caps(),
     careful: bool = False,
 ) -> Undo:
-    """The actions that make ``wished`` true, with what is in the ``trash``, the newest run's first.
+    """The actions that make ``wished`` true, with what is in the ``trash``, the likeliest first.
 
     ``retired``: see ``Done``.
     """
@@ -215,7 +215,8 @@ def plan_undo(
     asked = replace(options, mirror=True, release=None, only=())
     scan = Scan(wanted.dirs, 0, 0)
     plan = make_plan(old, scan, changes, asked, caps=caps, careful=careful, pages=False)
-    levels = [[*_finish(level, marked, options)] for level in plan.levels]
+    theirs = {path for path, entry in reverts.items() if entry is not None and entry.foreign}
+    levels = [[*_finish(level, marked, options, theirs)] for level in plan.levels]
     plan = replace(
         plan,
         levels=[level for level in levels if level],
@@ -240,9 +241,12 @@ def _recognise(
 ) -> dict[str, Entry]:
     """Files and links in the trash that are known by their look: the entries they were, by their places."""
     found: dict[str, Entry] = {}
+    here: set[str] = set()  # paths of which one is found: another that looks the same is later, or others'
     for item in trash:
         entry = reverts.get(item.path)
-        if entry is not None and entry.kind is not Kind.DIR and matches(item.seen, entry, tags):
+        is_content = entry is not None and entry.kind is not Kind.DIR and item.path not in here
+        if is_content and matches(item.seen, entry, tags):
+            here.add(item.path)
             reverts[item.path] = entry = marked.as_one(entry, item.path)
         elif (entry := retired.get(item.path)) is None or not matches(item.seen, entry, tags):
             continue
@@ -364,8 +368,11 @@ def _was_there(before: Entry, seen: Seen) -> bool:
     return before.kind is Kind.DIR and (seen.mode != _HOLDS_THINGS or before.wished_mode == _HOLDS_THINGS)
 
 
-def _finish(level: Iterable[Action], marked: _Marked, options: Options) -> Iterator[Action]:
-    """The actions as they are carried out: nothing is deleted in the trash, and nobody knows any marks."""
+def _finish(
+    level: Iterable[Action], marked: _Marked, options: Options, theirs: Container[str]
+) -> Iterator[Action]:
+    """The actions as they are carried out: nothing is deleted in the trash, and nobody knows any marks. What
+    others wrote is ``theirs`` still."""
     for action in level:
         if action.op is Op.DELETE and action.path.startswith(RETIRED):
             continue
@@ -373,9 +380,12 @@ def _finish(level: Iterable[Action], marked: _Marked, options: Options) -> Itera
         carried = {path: marked.real(entry) for path, entry in action.carried.items()}
         if action.comes_back and action.kind is Kind.DIR:
             carried = {join(action.path, name): entry for name, entry in known.items()} | carried
+        new = marked.real(action.new)
+        if action.comes_back and new is not None and action.path in theirs:
+            new = replace(new, foreign=True)
         yield replace(
             action,
-            new=marked.real(action.new),
+            new=new,
             old=marked.real(action.old),
             moved=marked.real(action.moved),
             inside=[(name, entry) for name, entry in known.items() if entry is not None],

@@ -71,6 +71,9 @@ def _begin(run: Held, plan: Plan) -> Journal:
     run.take_turn(run.old.lineage)
     with run.phase("commit"):
         if is_new := not run.old.serial:
+            from reconcile.state.done import forget_done
+
+            forget_done(run.job.state)  # what a state of before had
             run.old = replace(run.old, serial=1)
             run.keep(run.old, is_news=False)  # it goes along with what is intended
         old = run.old
@@ -103,15 +106,20 @@ def _apply(run: Held, plan: Plan, journal: Journal, truth: Fold) -> bool:
     begins, ends = journal.marks
     with run.phase("apply"):
         run.reporter.planned(plan, run.tally)
+        from reconcile.phases.done import note_begun
+        from reconcile.state.done import forget_done
+
         footing = footing_of(run.job, run.old)
         footing = replace(footing, marks=(*footing.marks, begins, ends), fresh=begins)
         try:
             run.called = name_run(run.job.state)
+            note_begun(run)
             run.remote.begin(footing, run.called, plan, resume=run.staged is not None)
         except (Refused, Unreachable):
             if not run.remote.in_doubt and not {begins, ends}.intersection(run.remote.marks):
                 journal.close()
                 run.settle()  # nothing was interrupted: it did not begin
+                forget_done(run.job.state, [run.old.serial + 1])
             raise
         remember_workdir(run.job.state, run.remote.workdir)
         journal.begin(run.remote.marks)

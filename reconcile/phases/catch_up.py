@@ -163,7 +163,7 @@ def go_on(run: Held, old: DirectorySnapshot, leftover: Leftover, *, repair: bool
         say = None if run.job.options.keep_times else run.reporter.say
         new = recover(old, leftover, run.remote, run.source, say)
         new = replace(new, serial=old.serial + 1, settled="", marks=marks)
-        if not run.undone.undoing:  # what that has left is known already
+        if leftover.serial != run.undone.since:  # what an undo has left is known already
             note_changes(run, old, new, leftover.actions)
         run.keep(new)
         if not run.job.options.start_over:

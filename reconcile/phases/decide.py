@@ -92,11 +92,12 @@ def _find_changes(run: Held) -> list[Change]:
     """What differs, but for what can't be told; the first time that is looked at again."""
     options = run.job.options
     with run.phase("diff"):
-        changes = _choose(run, diff(run.old, run.found, run.filter, options))
+        differing = diff(run.old, run.found, run.filter, options)
+        changes = _choose(run, differing)
         if run.undone.paths:
             from reconcile.phases.done import leave_undone  # late: most jobs hold nothing
 
-            changes = leave_undone(run, changes)
+            changes = leave_undone(run, changes, differing)
         changes = infer(changes, options)
         if not run.looked_again:
             run.looked_again = True

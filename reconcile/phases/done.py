@@ -8,16 +8,28 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from reconcile.core.diff import fill
-from reconcile.core.held import leave_held, unread
+from reconcile.core.held import find_settled, leave_held, unread
 from reconcile.core.model import Action, Change, DirectorySnapshot
+from reconcile.core.paths import within
 from reconcile.core.undo import Done, find_changes, find_retired
 from reconcile.core.units import show_count, show_some
 from reconcile.phases.held import Held
 from reconcile.source.files import read_contents
-from reconcile.state.done import forget_done, knows_any, note_done, outgrown
+from reconcile.state.done import forget_done, knows_any, name_of, note_done, outgrown
 from reconcile.state.undone import Undone, keep_undone
 
 MOST = 200_000  # paths that one run changes: of more it is not remembered which
+
+
+def note_begun(run: Held) -> None:
+    """Remember that there is a run, and what it is called at DEST: should it break off, or no more be
+    written, it is not passed over."""
+    if not run.undoes and (run.job.options.trash is not None or knows_any(run.job.state)):
+        done = Done(run.old.serial + 1, run.called, run.found.started_ns, is_lost=True)
+        try:
+            note_done(run.job.state, done)
+        except OSError:  # then nothing before it is the last that has changed something
+            forget_done(run.job.state)
 
 
 def note_changes(
@@ -31,8 +43,11 @@ def note_changes(
     if trash is None and not knows_any(folder):
         return
     with suppress(OSError):
-        if changes := find_changes(old, new):
-            done = Done(new.serial, run.called, run.found.started_ns, is_lost=True)
+        if not (changes := find_changes(old, new)):
+            forget_done(folder, [new.serial])
+        else:
+            called = run.called or name_of(folder, new.serial)
+            done = Done(new.serial, called, run.found.started_ns, is_lost=True)
             if trash is not None and len(changes) <= MOST:
                 retired = find_retired(actions, changes)
                 done = replace(done, changes=changes, retired=retired, is_lost=False)
@@ -40,15 +55,23 @@ def note_changes(
         forget_done(folder, [*outgrown(folder, trash)])
 
 
-def leave_undone(run: Held, changes: Sequence[Change]) -> Sequence[Change]:
-    """Those that are to be made: not those that ``undo`` has taken back, as long as SRC is as it was."""
+def leave_undone(run: Held, changes: Sequence[Change], differing: Sequence[Change]) -> Sequence[Change]:
+    """Those that are to be made: not those that ``undo`` has taken back, as long as SRC is as it was.
+
+    ``differing``: those that are for later runs, too.
+    """
     options, held = run.job.options, run.undone.paths
     if not held or options.release_held or options.start_over:
         return changes
     contents, problems = read_contents(run.source, unread(changes, held))
     changes = fill(changes, contents, {problem.path for problem in problems})
+    unsettled = {change.path for change in differing}
+    settled = {path: entry for path, entry in held.items() if path not in unsettled}
+    run.released |= find_settled(settled, run.old, run.found, run.filter, options)
+    olds = {change.path for change in changes if change.old is not None and change.new is None}
     changes, left, released = leave_held(changes, held, options)
     run.released |= released
+    run.found = replace(run.found, unknown=run.found.unknown | olds.intersection(left))  # nor do they move
     if left:
         stay = "1 path stays" if len(left) == 1 else f"{show_count(len(left), 'path')} stay"
         run.reporter.say(
@@ -59,17 +82,19 @@ def leave_undone(run: Held, changes: Sequence[Change]) -> Sequence[Change]:
 
 
 def settle_undone(run: Held) -> None:
-    """What is not held any more is forgotten; and so is what has been undone."""
+    """What is not held any more is forgotten; and so is, once all of it is done, that something is being
+    undone."""
     options, undone = run.job.options, run.undone
     if run.undoes:
-        if run.undone.undoing and not run.tally.problems:
-            _remember(run, Undone((), undone.paths))
-            forget_done(run.job.state, undone.undoing)
+        if not run.tally.problems:
+            _remember(run, replace(undone, undoing=()))
         return
-    goes = undone.paths.keys() if options.release_held or options.start_over else run.released
+    goes = run.released
+    if options.release_held or options.start_over:
+        goes = frozenset(p for p in undone.paths if not options.only or within(p, options.only))
     if undone.paths and goes:
         paths = {path: entry for path, entry in undone.paths.items() if path not in goes}
-        _remember(run, Undone(undone.undoing if paths else (), paths))
+        _remember(run, replace(undone, undoing=undone.undoing if paths else (), paths=paths))
 
 
 def _remember(run: Held, undone: Undone) -> None:

@@ -167,6 +167,7 @@ class Held(Struct, eq=False):
             entries=self.found.entry_count,
             unsynced=self.remote.stats.unsynced,
             footing=self.footing,
+            saved=self.old.serial,
             undoes=self.undoes,
             kept=self._kept(plan if command == "plan" else Plan()),
         )

@@ -25,6 +25,10 @@ _TO_BE_ENDED = (
     "A run was interrupted, and what became of it is to be found out before a plan can be relied upon. "
     "Nothing was done. 'reconcile run' does that, and goes on; plan again after it."
 )
+_TO_BE_TAKEN_BACK = (
+    "A run was interrupted, and what became of it is to be found out before it can be told what is to be "
+    "taken back. Nothing was done. 'reconcile undo' without --dry-run does that, and shows it before it asks."
+)
 
 
 def load(run: Held, *, repair: bool) -> DirectorySnapshot:
@@ -87,11 +91,11 @@ def _recall(run: Held, *, repair: bool) -> tuple[DirectorySnapshot | None, Lefto
                 save_snapshot(run.job.state, old)
         leftover = left_open(run.job.state, old) if old is not None and at_work is None else None
         _tell_settings(run, old)
-        _check_reviewed(run, leftover)
+        _check_reviewed(run, leftover, repair=repair)
         return old, leftover
 
 
-def _check_reviewed(run: Held, leftover: Leftover | None) -> None:
+def _check_reviewed(run: Held, leftover: Leftover | None, *, repair: bool) -> None:
     """Raises Refused where a plan that is to be relied upon does not fit what is known."""
     if (reviewed := run.job.reviewed) is not None:
         from reconcile.core.reviewed import check_footing
@@ -99,6 +103,8 @@ def _check_reviewed(run: Held, leftover: Leftover | None) -> None:
         check_footing((reviewed.lineage, reviewed.serial), run.footing)
     if leftover is not None and run.job.exact:
         raise Refused(_TO_BE_ENDED)
+    if leftover is not None and run.undoes and not repair:
+        raise Refused(_TO_BE_TAKEN_BACK)
 
 
 def asks_the_remote(options: Options) -> bool:

@@ -371,8 +371,8 @@ class Bin(Protocol):
 class Binning(Protocol):
     """A remote whose trash can be looked into."""
 
-    def bin(self, lineage: str) -> Bin:
-        """Of the job of this lineage."""
+    def bin(self, lineage: str, *, kept: bool = False) -> Bin:
+        """Of the job of this lineage. ``kept``: the part that stays (``--keep``), in its place."""
 
 
 class Remains(Struct, frozen=True):

@@ -45,11 +45,16 @@ def read_done(folder: str) -> list[Done]:
     return [_read(folder, serial) for serial in sorted(_serials(folder), reverse=True)]
 
 
-def forget_done(folder: str, serials: Iterable[int]) -> None:
-    """These have been undone, or can't be any more. Never fails."""
-    for serial in serials:
+def forget_done(folder: str, serials: Iterable[int] | None = None) -> None:
+    """These have been undone, or can't be any more; None: all. Never fails."""
+    for serial in [*_serials(folder)] if serials is None else serials:
         with suppress(OSError):
             os.unlink(os.path.join(folder, _name(serial)))
+
+
+def name_of(folder: str, serial: int) -> str:
+    """What the run is called at DEST that was to save this; "": not known."""
+    return _read(folder, serial).run
 
 
 def knows_any(folder: str) -> bool:
@@ -105,7 +110,9 @@ def _read(folder: str, serial: int) -> Done:
         version, run, began_ns, olds, news, gone, is_lost = value
         before, after, retired = map(unpack_effects, (olds, news, gone))
         check_paths(before | retired, version)
-        if is_lost or before.keys() != after.keys():
+        if is_lost:
+            return Done(serial, str(run), int(began_ns), is_lost=True)
+        if before.keys() != after.keys():
             return lost
         changes = [Change(path, before[path], after[path]) for path in sorted(before)]
         known = {path: entry for path, entry in retired.items() if entry is not None}

@@ -59,6 +59,8 @@ class Run(Struct, frozen=True, omit_defaults=True):
     source: str = ""
     target: str = ""
     undid: bool = False  # it took back what another had done
+    of: str = ""  # lineage of the state that it went on from
+    serials: tuple[int, int] = (0, 0)  # of that, and of what it has left
     by: str = ""  # the machine that made it, or where a CI shows it; "": this one
 
 
@@ -143,6 +145,8 @@ def describe(result: Result, status: str, exit_code: int) -> Run:
         source=result.source,
         target=result.target,
         undid=result.undoes,
+        of=result.footing[0],
+        serials=(result.footing[1], result.saved),
     )
 
 

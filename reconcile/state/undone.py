@@ -24,6 +24,7 @@ class Undone(Struct, frozen=True):
 
     undoing: tuple[int, ...] = ()  # serials of what is being undone: that may have broken off
     paths: Mapping[str, Entry | None] = field(default_factory=dict)  # what the run had left at each
+    since: int = -1  # serial of the state from which the last undo went on
 
 
 def recall_undone(folder: str) -> Undone:
@@ -34,10 +35,10 @@ def recall_undone(folder: str) -> Undone:
             return Undone()
         from reconcile.state.actions import unpack_effects
 
-        version, undoing, packed = value
+        version, undoing, packed, *rest = value
         paths = unpack_effects(packed)
         check_paths(paths, version)
-        return Undone(tuple(map(int, undoing)), paths)
+        return Undone(tuple(map(int, undoing)), paths, *map(int, rest[:1]))
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise Refused(
             f"What 'reconcile undo' holds back can't be read from {os.path.join(folder, HELD)!r}: it is "
@@ -50,7 +51,8 @@ def keep_undone(folder: str, undone: Undone) -> None:
     from reconcile.state.actions import pack_effects
 
     is_nothing = not undone.paths and not undone.undoing
-    remember(folder, HELD, None if is_nothing else [VERSION, undone.undoing, pack_effects(undone.paths)])
+    value = [VERSION, undone.undoing, pack_effects(undone.paths), undone.since]
+    remember(folder, HELD, None if is_nothing else value)
 
 
 def check_paths(paths: Mapping[str, object], version: object) -> None:

@@ -40,12 +40,18 @@ def test_what_is_as_it_was_stays(was: Entry | None, new: Entry | None) -> None:
         LINK,
         replace(FILE, digest=b"other"),
         replace(FOUND, stamp=replace(STAMP, mtime_ns=10 * NS)),
-        replace(FILE, mode=0o600),
-        replace(FILE, mtime_ns=77 * NS),
+        replace(FILE, mode=0o600, stamp=replace(STAMP, mode=0o100600)),
+        replace(FILE, mtime_ns=77 * NS, stamp=replace(STAMP, mtime_ns=77 * NS)),
+        replace(FILE, mode=0o600, stamp=None),
     ],
 )
 def test_what_has_changed_here_does_not(new: Entry | None) -> None:
     assert made(Change("a", OLD, new), a=FILE) == (["a"], {"a"})
+
+
+def test_another_option_is_no_change() -> None:
+    chmod = replace(FOUND, mode=0o600, digest=FILE.digest)
+    assert made(Change("a", OLD, chmod), a=FILE) == ([], set())
 
 
 def test_what_is_kept_of_it_counts() -> None:

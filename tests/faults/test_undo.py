@@ -1,4 +1,5 @@
 """An undo breaks off at one request: the next one ends it, and no run brings forward what it has taken back.
+A run does: an undo takes back what of it was done.
 
 ``make test`` takes a few requests that lie far apart, ``make torture`` each.
 """
@@ -56,12 +57,42 @@ class Undone(Scenario):
         return ran
 
 
+class Broken(Undone):
+    """One in which the run breaks that an undo is to take back."""
+
+    def prepare(self) -> None:
+        self.build()
+        Scenario.run(self, "--trash", "30d")
+        self.before = self.shown()
+        for path in (self.dest, self.state):
+            copy(path, self.saved / path.name)
+        edit(self.source)
+        self.prepared = True
+
+    def run(self, *flags: str) -> Ran:
+        return Scenario.run(self, *flags)
+
+    def take_back(self) -> None:
+        ran = self.runner.run(*self.arguments("undo", "--yes", *TRASH))
+        assert ran.code == 0, describe(ran)
+
+
 @pytest.fixture(scope="module")
 def undone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Undone]:
     folder = tmp_path_factory.mktemp("undone")
     (folder / "sshd").mkdir()
     with start_sshd(folder / "sshd", with_shim=True) as sshd, Runner(folder) as runner:
         yield Undone(folder, sshd, runner)
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broken]:
+    folder = tmp_path_factory.mktemp("broken")
+    (folder / "sshd").mkdir()
+    with start_sshd(folder / "sshd", with_shim=True) as sshd, Runner(folder) as runner:
+        scenario = Broken(folder, sshd, runner)
+        scenario.prepare()
+        yield scenario
 
 
 @pytest.fixture
@@ -105,3 +136,28 @@ def test_again_brings_it_forward(ready: tuple[Undone, int]) -> None:
     scenario.push("--again")
     assert_alike(scenario.after, scenario.shown())
     assert scenario.push().counts == {}
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("breakage", CHOSEN, ids=lambda breakage: breakage.name)
+def test_a_run_that_broke_off_is_taken_back(
+    broken: Broken, tally: Counter[str], breakage: Breakage, part: int
+) -> None:
+    broken.restore()
+    count = broken.count_requests(*TRASH)
+    failures = Failures(tally)
+
+    def attempt() -> None:
+        broken.restore()
+        broke = break_off(broken, breakage, at, *TRASH, count=count)
+        if not broke or broken.shown() == broken.before:  # nothing is to be taken back, or all there is
+            return
+        tally[f"{breakage.tally}, of a run to undo"] += 1
+        if at % 2:
+            broken.run(*TRASH)
+        broken.take_back()
+        assert_alike(broken.before, broken.shown())
+
+    for at in spread(count, breakage.sample, part):
+        failures.attempt(f"{breakage.name} {at}", attempt)
+    failures.demand_none()

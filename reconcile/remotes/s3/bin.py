@@ -10,14 +10,14 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from reconcile.core.model import RETIRED, Kind, Seen
+from reconcile.core.model import OF_KEPT, RETIRED, Kind, Seen
 from reconcile.core.paths import within
 from reconcile.remotes import Back, Binned
 from reconcile.remotes.s3.copying import copy
 from reconcile.remotes.s3.delete import Doomed, remove
 from reconcile.remotes.s3.failure import Refusal, explain
 from reconcile.remotes.s3.folder import Note, let_go, read_notes
-from reconcile.remotes.s3.keys import OLD, is_path
+from reconcile.remotes.s3.keys import KEPT, OLD, is_path
 from reconcile.remotes.s3.listing import dated_in, head, holds, names_in, objects
 from reconcile.remotes.s3.site import Site
 from reconcile.remotes.s3.tags import Shown
@@ -28,8 +28,9 @@ _STORE = "store"
 class S3Bin:
     """See ``remotes.Bin``: that of the job whose lineage it is."""
 
-    def __init__(self, site: Site, lineage: str) -> None:
+    def __init__(self, site: Site, lineage: str, *, kept: bool) -> None:
         self._site = site
+        self._part = KEPT if kept else OLD
         self._lineage = lineage
         site.keys.enter(lineage, "")
         self._runs: dict[str, Note] | None = None
@@ -46,7 +47,7 @@ class S3Bin:
 
     def place_of(self, name: str) -> str:
         """See ``Bin``."""
-        return f"{RETIRED}/{self._find()[name].run}"
+        return f"{RETIRED}/{self._find()[name].run}{OF_KEPT if self._part is KEPT else ''}"
 
     def bring_back(self, name: str, paths: Sequence[str]) -> Iterator[Back]:
         """See ``Bin``. RACE: what comes to the same path at this very moment is overwritten."""
@@ -69,7 +70,7 @@ class S3Bin:
         that is."""
         note = self._find()[name]
         if not holds(self._site.service, self._top_of(name)):
-            let_go(self._site, note, OLD)
+            let_go(self._site, note, self._part)
             self._runs = None
 
     def empty(self, name: str) -> bool:
@@ -120,13 +121,14 @@ class S3Bin:
         return head(self._site.service, key) is not None or holds(self._site.service, f"{key}/")
 
     def _top_of(self, name: str) -> str:
-        return f"{self._site.keys.job}{self._find()[name].run}/{OLD}"
+        return f"{self._site.keys.job}{self._find()[name].run}/{self._part}"
 
     def _find(self) -> dict[str, Note]:
         """By what they are called, the oldest first."""
         if self._runs is None:
-            _, old = read_notes(dated_in(self._site.service, self._site.keys.job)[0])
-            self._runs = {_name(note): note for note in sorted(old, key=lambda note: note.since)}
+            kept, old = read_notes(dated_in(self._site.service, self._site.keys.job)[0])
+            found = kept if self._part is KEPT else old
+            self._runs = {_name(note): note for note in sorted(found, key=lambda note: note.since)}
         return self._runs
 
     def _find_others(self) -> Iterator[tuple[str, Sequence[Note]]]:

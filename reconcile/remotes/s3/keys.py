@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from itertools import takewhile
 
-from reconcile.core.model import OURS, RESERVED_NAME, RESERVED_PREFIX, RETIRED
+from reconcile.core.model import OF_KEPT, OURS, RESERVED_NAME, RESERVED_PREFIX, RETIRED
 
 LONGEST = 1024  # bytes of a key
 KEPT, OLD = "trash/kept/", "trash/old/"  # in a run's folder
@@ -40,7 +40,8 @@ class Keys:
         """The key of what is at ``path``; in the run's folder, for a path there, or in what one retired."""
         if path.startswith(f"{RETIRED}/"):
             run, _, name = path[len(RETIRED) + 1 :].partition("/")
-            return f"{self.job}{run}/{OLD}{name}"
+            part = KEPT if run.endswith(OF_KEPT) else OLD
+            return f"{self.job}{run.removesuffix(OF_KEPT)}/{part}{name}"
         return self.run + path[len(OURS) :] if path.startswith(OURS) else self.base + path
 
     def kept(self, path: str) -> str:

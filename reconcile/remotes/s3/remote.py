@@ -96,11 +96,11 @@ class S3Remote(plain.Plain):
         """What is kept there from run to run."""
         return S3Store(self._site, self._try_out)
 
-    def bin(self, lineage: str) -> S3Bin:
+    def bin(self, lineage: str, *, kept: bool = False) -> S3Bin:
         """See ``Binning``."""
         from reconcile.remotes.s3.bin import S3Bin  # late: no run needs it
 
-        return S3Bin(self._site, lineage)
+        return S3Bin(self._site, lineage, kept=kept)
 
     @property
     def base(self) -> str:

@@ -10,13 +10,13 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 
-from reconcile.core.model import RETIRED, Kind, Seen
+from reconcile.core.model import OF_KEPT, RETIRED, Kind, Seen
 from reconcile.core.paths import ancestors, join, parent
 from reconcile.remotes import Back, Binned
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.failure import explain
 from reconcile.remotes.tree.kept import Kept, KeptRun, let_go, read_notes
-from reconcile.remotes.tree.layout import OLD, STORE, inside
+from reconcile.remotes.tree.layout import KEPT, OLD, STORE, inside
 from reconcile.remotes.tree.link import look, rename
 from reconcile.remotes.tree.listing import TOGETHER, list_directory
 from reconcile.remotes.tree.mark import job_folder
@@ -30,9 +30,10 @@ from reconcile.remotes.tree.walk import walk
 class TreeBin:
     """See ``remotes.Bin``: that of the job whose lineage it is."""
 
-    def __init__(self, driver: Driver, site: Site, lineage: str) -> None:
+    def __init__(self, driver: Driver, site: Site, lineage: str, *, kept: bool) -> None:
         self._driver = driver
         self._site = site
+        self._part = KEPT if kept else OLD
         self._ours = site.layout.job = job_folder(site, lineage)
         self._runs: dict[str, KeptRun] | None = None
 
@@ -48,7 +49,8 @@ class TreeBin:
 
     def place_of(self, name: str) -> str:
         """See ``Bin``."""
-        return f"{RETIRED}/{os.fsdecode(self._find()[name].folder.rpartition(b'/')[2])}"
+        folder = os.fsdecode(self._find()[name].folder.rpartition(b"/")[2])
+        return f"{RETIRED}/{folder}{OF_KEPT if self._part is KEPT else ''}"
 
     def bring_back(self, name: str, paths: Sequence[str]) -> Iterator[Back]:
         """See ``Bin``."""
@@ -73,15 +75,16 @@ class TreeBin:
     def recount(self, name: str, came: Sequence[Back]) -> None:
         """See ``Bin``. If that fails, the mark tells of all that was there before."""
         run = self._find()[name]
-        old = run.folder + b"/" + OLD
+        old = run.folder + b"/" + self._part
         emptied = {inside(old, top) for back in came for top in ancestors(parent(back.path)) if top}
         self._driver.call(remove_in_turn([*sorted(emptied, key=len, reverse=True), old]))
         if absent(self._driver.call(look(self._site, old))):
-            let_go(self._driver, self._site, run, OLD)
+            let_go(self._driver, self._site, run, self._part)
         else:
             left = run.size - sum(map(self._weigh, came))
             told = (run.folder, max(1, run.count - len(came)), max(0, left))
-            self._driver.call(act(Rename(run.mark, b"%b.old-%d-%d" % told)))
+            mark = b"%b.kept-%d" % told[:2] if self._part is KEPT else b"%b.old-%d-%d" % told
+            self._driver.call(act(Rename(run.mark, mark)))
         self._runs = None
 
     def empty(self, name: str) -> bool:
@@ -119,8 +122,9 @@ class TreeBin:
     def _find(self) -> dict[str, KeptRun]:
         """By what they are called, the oldest first."""
         if self._runs is None:
-            found = sorted(self._driver.call(_read(self._site, self._ours)).old, key=lambda run: run.since)
-            self._runs = {_name(run): run for run in found}
+            there = self._driver.call(_read(self._site, self._ours))
+            found = there.runs if self._part is KEPT else there.old
+            self._runs = {_name(run): run for run in sorted(found, key=lambda run: run.since)}
         return self._runs
 
 

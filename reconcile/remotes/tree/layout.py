@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct, field
 
-from reconcile.core.model import OURS, PARKED, RESERVED_NAME, RESERVED_PREFIX, RETIRED
+from reconcile.core.model import OF_KEPT, OURS, PARKED, RESERVED_NAME, RESERVED_PREFIX, RETIRED
 from reconcile.core.paths import parent
 
 STAGING = b"staging"  # the run's folder for what is on its way
@@ -44,13 +44,13 @@ class Layout(Struct, eq=False):
     def _at_ours(self, path: str) -> bytes:
         """A place in this run's folder; where there is none, what a dead run has there, if any.
 
-        Or one in the part of the trash that has an age, whichever run's it is.
+        Or one in the parts of the trash that outlive a run, whichever run's it is.
         """
         if path.startswith(RETIRED):
             _, run, below = f"{path[len(RETIRED) :]}//".split("/", 2)
-            return (
-                inside(b"%b/%b/%b" % (self.job, os.fsencode(run), OLD), below.strip("/")) if run else self.job
-            )
+            part = KEPT if run.endswith(OF_KEPT) else OLD
+            folder = os.fsencode(run.removesuffix(OF_KEPT))
+            return inside(b"%b/%b/%b" % (self.job, folder, part), below.strip("/")) if run else self.job
         if self.run:
             return self.run + os.fsencode(path[len(RESERVED_NAME) :])
         top = "/".join(path.split("/", 3)[:3])

@@ -79,7 +79,7 @@ def move(site: Site, action: Action) -> Recipe[Outcome]:
     if unset is not None:
         kept = replace(moved, digest=moved.digest or new.digest, stamp=None)
         return Outcome(action, {origin: None, action.path: kept}, unset)
-    return Outcome(action, {origin: None, action.path: entry})
+    return Outcome(action, {origin: None, action.path: replace(entry, foreign=new.foreign)})
 
 
 def _known_as(action: Action) -> str | None:

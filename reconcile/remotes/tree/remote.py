@@ -102,11 +102,11 @@ class TreeRemote:
         """See ``Shelving``."""
         return TreeShelf(self._driver, self._site)
 
-    def bin(self, lineage: str) -> TreeBin:
+    def bin(self, lineage: str, *, kept: bool = False) -> TreeBin:
         """See ``Binning``."""
         from reconcile.remotes.tree.bin import TreeBin  # late: no run needs it
 
-        return TreeBin(self._driver, self._site, lineage)
+        return TreeBin(self._driver, self._site, lineage, kept=kept)
 
     def find_remains(self, lineage: str) -> Sequence[Remains]:
         """See ``Forgetting``."""
