@@ -134,7 +134,8 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
     """
     from reconcile.source.own import find_own  # late: these bring msgpack
     from reconcile.state.place import find_copy, find_place, find_state
-    from reconcile.state.store import default_state_base, has_snapshot
+    from reconcile.state.store import default_state_base, has_snapshot, is_later
+    from reconcile.state.unfinished import is_unfinished
 
     _check_direction(flags.source, flags.target)
     if flags.delete_excluded and not flags.mirror:
@@ -173,6 +174,8 @@ def make_job(flags: Flags, *, interactive: bool = False) -> Job:
         with suppress(UsageError):
             there = os.path.join(default_state_base(), REMOTE)
             elsewhere = find_copy(there, source, target, name, whoever=is_new)
+    if elsewhere and not shared and not is_later(elsewhere, place.folder) and not is_unfinished(elsewhere):
+        elsewhere = ""  # as ever after it has come back; what is at DEST has to be fetched to tell
     return Job(
         source=place.source,
         target=target,

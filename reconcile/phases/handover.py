@@ -22,7 +22,7 @@ from reconcile.state import growing, lock, overdue, store, there, trouble, unfin
 from reconcile.state.journal import Leftover
 from reconcile.state.lock import find_run, hold_lock
 from reconcile.state.private import check_folder, create, open_ours
-from reconcile.state.store import BACKUP, make_folder, read_beginning, read_copy, save_snapshot
+from reconcile.state.store import BACKUP, is_later, make_folder, read_beginning, read_copy, save_snapshot
 from reconcile.state.undone import HELD
 from reconcile.state.unfinished import discard_journal, is_unfinished
 
@@ -47,7 +47,7 @@ def hand_over(run: Held, *, repair: bool) -> None:
 def _bring_there(run: Held, shared: Shared, *, repair: bool) -> None:
     """What is known here goes to DEST: that is fetched by now."""
     before = run.job.elsewhere
-    if not _is_later(before, run.job.state):
+    if not is_later(before, run.job.state):
         return
     _keep_out(run, repair=repair)
     if (old := _know(run, before)) is None:
@@ -78,7 +78,7 @@ def _keep_out(run: Held, *, repair: bool) -> None:
 
 def _bring_back(run: Held, *, repair: bool) -> None:
     """What is at DEST comes here."""
-    if not _is_later(run.job.elsewhere, run.job.state) and not is_unfinished(run.job.elsewhere):
+    if not is_later(run.job.elsewhere, run.job.state) and not is_unfinished(run.job.elsewhere):
         return
     _keep_out(run, repair=repair)
     name = recall_name(run.job.elsewhere) or run.job.name or NAMELESS
@@ -98,24 +98,13 @@ def _bring_back(run: Held, *, repair: bool) -> None:
                 "The state of this job was at DEST until now, and a run that goes by it has begun there and "
                 "not ended. Nothing was done. Run once with --state remote, which brings that to its end."
             )
-        if _is_later(before, run.job.state) and _is_true(run, before, old, None):
+        if is_later(before, run.job.state) and _is_true(run, before, old, None):
             _take(run, before, old, None)
             run.came = True
             run.reporter.say(
                 "the state of this job was at DEST until now, and comes along: from now on it is here, and "
                 "who pushes with --state remote goes by what stays there"
             )
-
-
-def _is_later(before: str, now: str) -> bool:
-    """Whether the snapshot in one folder was saved later than that in the other, if that has one."""
-    one, other = read_beginning(before), read_beginning(now)
-    if one is None or other is None:
-        return one is not None
-    serials = one["serial"], other["serial"]
-    assert isinstance(serials[0], int)
-    assert isinstance(serials[1], int)
-    return one["lineage"] == other["lineage"] and serials[0] > serials[1]
 
 
 def _know(run: Held, before: str) -> DirectorySnapshot | None:

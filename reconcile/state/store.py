@@ -80,6 +80,18 @@ def read_beginning(folder: str) -> Mapping[str, object] | None:
         return None
 
 
+def is_later(one: str, other: str) -> bool:
+    """Whether the snapshot in a folder was saved later than that of the same job in the other, if that has
+    one."""
+    here, there = read_beginning(one), read_beginning(other)
+    if here is None or there is None:
+        return here is not None
+    serials = here["serial"], there["serial"]
+    assert isinstance(serials[0], int)
+    assert isinstance(serials[1], int)
+    return here["lineage"] == there["lineage"] and serials[0] > serials[1]
+
+
 def read_snapshot(
     folder: str, source: str, target: Target, formerly: str = "", *, by_name: bool = False
 ) -> DirectorySnapshot | None:
