@@ -202,7 +202,7 @@ def _parts_of(site: Site, upload: Upload) -> dict[int, Mapping[str, Any]] | None
                 return found
             more["PartNumberMarker"] = marker
     except Refusal:
-        site.uploads.end(upload)
+        abort(site, upload)
         return None
 
 

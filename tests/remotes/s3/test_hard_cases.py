@@ -222,6 +222,20 @@ def test_an_upload_that_was_begun_and_not_told(push: Push, monkeypatch: pytest.M
     push.hand.client.abort_multipart_upload(**theirs)
 
 
+def test_an_upload_whose_parts_nobody_may_list(push: Push, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is begun anew, and what was sent of it is not paid for."""
+    monkeypatch.setattr("reconcile.remotes.s3.multipart.FROM", 1)
+    build_tree(push.source, {"large": "is not"})
+    push.proxy.arm(Fault("cut", 1, "UploadPart", times=FOR_EVER))
+    with pytest.raises(Unreachable):
+        push(retries=0)
+    assert len(push.hand.uploads()) == 1
+    push.proxy.arm(Fault("answer", 1, "ListParts", times=FOR_EVER, status=403, code="AccessDenied"))
+    push()
+    assert push.hand.uploads() == []
+    push.settle()
+
+
 def test_parts_are_not_sent_again_after_a_cut(push: Push) -> None:
     push({"f": "f"})
     build_tree(push.source, {"large": os.urandom(40 << 20)})
