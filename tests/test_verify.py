@@ -6,13 +6,15 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.command import Ran, Reconcile
+from reconcile.serve.server import Server
+from tests.support.command import Ran, Reconcile, ReconcileHere
 from tests.support.faults import Fault
+from tests.support.quirky import reach
 from tests.support.sshd import Sshd
 from tests.support.trees import File, Link, Tree, assert_same_tree, build_tree, read_tree
 
@@ -41,6 +43,25 @@ def far(source: Path, dest: Path, state: Path, sshd: Sshd, tree: Callable[[Tree]
     job = Reconcile(source, sshd.url(dest), state, sshd.endpoint.flags())
     job.run()
     return job
+
+
+@pytest.fixture
+def near(
+    source: Path,
+    dest: Path,
+    state: Path,
+    tmp_path: Path,
+    tree: Callable[[Tree], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Reconcile]:
+    """The same to our own server."""
+    tree(TREE)
+    with Server(tmp_path, user="user", password="pw") as server:
+        target, login = reach(server, tmp_path / "known_hosts", f"/{dest.name}", monkeypatch)
+        flags = ["--known-hosts", str(login.known_hosts), "--password-env", str(login.password_env)]
+        job = ReconcileHere(source, str(target), state, [*flags, "--ssh-config", "none"])
+        job.run()
+        yield job
 
 
 def found(ran: Ran) -> dict[str, str]:
@@ -75,6 +96,7 @@ def lead_elsewhere(link: Path) -> None:
 
 
 HARMS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "flipped": (flip, "content"),
     "gone": (lambda file: file.unlink(), "missing"),
     "gone folder": (shutil.rmtree, "missing"),
     "longer": (lambda file: file.write_text("longer content"), "changed"),
@@ -99,7 +121,7 @@ def make_for(name: str) -> File | Link | Tree:
     )
 
 
-@pytest.mark.parametrize("where", ["job", "far"])
+@pytest.mark.parametrize("where", ["job", "near", "far"])
 def test_what_is_wrong_is_found_and_left(
     where: str, request: pytest.FixtureRequest, source: Path, dest: Path
 ) -> None:
@@ -109,15 +131,17 @@ def test_what_is_wrong_is_found_and_left(
     assert found(job("verify")) == {}
     for name, (harm, _) in HARMS.items():
         harm(dest / name)
+    (dest / "extra").write_text("somebody's")
     before = read_tree(dest)
     ran = job("verify", "--deep")
     assert ran.code == 3
     assert {path: fault for path, fault in found(ran).items() if "/" not in path} == {
-        name: fault for name, (_, fault) in HARMS.items()
+        "extra": "foreign",
+        **{name: fault for name, (_, fault) in HARMS.items()},
     }
     assert read_tree(dest) == before
     job.run("--refresh")
-    assert found(job("verify")) == {}
+    assert found(job("verify")) == {"extra": "foreign"}
 
 
 def test_content_that_shows_nothing_of_its_change(far: Reconcile, dest: Path, source: Path) -> None:
