@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from reconcile.cli import main
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import Exit, UsageError
-from reconcile.core.job import Options, Result, Trash
+from reconcile.core.job import OnDrift, Options, Result, Trash
 from reconcile.pipeline import make_plan, run
 from tests.remotes.conformance import Heard
 from tests.support.jobs import JobTo
@@ -140,6 +140,33 @@ def test_what_is_replaced_may_go_at_once(flags: Flags, source: Path, dest: Path)
     (source / "a").rename(source / "l")  # over what is there
     push(flags, trash_replaced=False)
     assert set(retired(dest)) == {"b", "d/e/f", "d/g"}
+
+
+def test_many_ask_once_for_what_they_share(job_to: JobTo, source: Path, served: Path) -> None:
+    """One request more for each that is replaced, and a few in all."""
+    names = [f"f{number}" for number in range(60)]
+    job = job_to()
+    asked = []
+    for number, trash in enumerate((None, None, Trash(30.0 * DAY))):
+        build_tree(source, {"d": {"e": dict.fromkeys(names, "one" + number * "more")}})
+        ran = run(replace(job, options=Options(mirror=True, trash=trash)), Heard())
+        assert not ran.problems
+        asked.append(ran.traffic.requests)
+    assert asked[2] - asked[1] < 2.5 * len(names)
+    assert len(retired(served / "dest")) == len(names)
+
+
+def test_where_nothing_is_replaced_after_all_nothing_is_left(
+    job_to: JobTo, source: Path, served: Path, tree: Callable[[Tree], Path]
+) -> None:
+    tree({"d": {"a": "one"}, "b": "two"})
+    job = job_to(options=Options(mirror=True, on_drift=OnDrift.SKIP, trash=Trash(30.0 * DAY)))
+    run(job, Heard())
+    for path in ("d/a", "b"):
+        (served / "dest" / path).write_text("somebody's")
+        (source / path).write_text("anew")
+    assert len(run(job, Heard()).problems) == 2
+    assert not [p for p in (served / "dest" / ".reconcile").glob("*/*") if "mark-" not in p.name]
 
 
 def test_what_others_wrote_is_no_part_of_it(flags: Flags, source: Path, dest: Path, tmp_path: Path) -> None:

@@ -7,15 +7,17 @@ trash that outlives the run.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from enum import Enum, auto
 
 from reconcile.core.job import OnDrift
-from reconcile.core.model import Action, Entry, Kind, Outcome, Problem
-from reconcile.core.paths import parent
+from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Problem
+from reconcile.core.paths import ancestors, parent
 from reconcile.remotes.tree.disks import kept_on, note_elsewhere
 from reconcile.remotes.tree.failure import explain
 from reconcile.remotes.tree.layout import KEPT, OLD, inside
 from reconcile.remotes.tree.link import look, rename
+from reconcile.remotes.tree.listing import BATCH, batches
 from reconcile.remotes.tree.site import Site, absent, act, describe, drift, kind_of
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.trash import discard
@@ -134,11 +136,11 @@ def retire(site: Site, path: str, size: int, *, leave: bool = False) -> Recipe[W
         yield from _make_kept(site, old, path)
         source = site.layout.at(path)
         if leave and (yield from _name_twice(site, source, inside(old, path))):
-            _count(site, size)
+            _count(site, path, size)
             return Way.OURS
         status = yield from _keep_in(site, old, path, source, leave=leave)
         if not isinstance(status, Status):
-            _count(site, size)
+            _count(site, path, size)
             return status
         if status.code not in UNCLEAR or not (yield from note_elsewhere(site, path)):
             return (yield from explain(site, path, _KEEPING, status))
@@ -157,7 +159,29 @@ def save(site: Site, action: Action, way: Way) -> Recipe[Way | Problem]:
     return (yield from retire(site, action.path, size_of(action.old), leave=True))
 
 
-def _count(site: Site, size: int) -> None:
+def second_name(site: Site, action: Action) -> Recipe[HardLink | None]:
+    """What gives a second name to what is to go to the part of the trash that has an age: it may be asked for
+    along with what replaces that. None: the server has not shown yet that it gives one."""
+    if not site.memory.names_twice or site.memory.is_elsewhere(parent(action.path)):
+        return None
+    old = site.layout.run + b"/" + OLD
+    yield from _make_trash(site)
+    yield from _make_kept(site, old, action.path)
+    return HardLink(site.layout.at(action.path), inside(old, action.path))
+
+
+def note_second(site: Site, action: Action, *, is_given: bool) -> None:
+    """It has that name, or has it no more: by this, what is in the trash is counted."""
+    if is_given:
+        _count(site, action.path, size_of(action.old))
+    else:
+        site.memory.unfilled.add(parent(action.path))
+        site.memory.retired -= 1
+        site.memory.retired_bytes -= size_of(action.old)
+
+
+def _count(site: Site, path: str, size: int) -> None:
+    site.memory.unfilled.discard(parent(path))
     site.memory.retired += 1
     site.memory.retired_bytes += size
 
@@ -207,6 +231,30 @@ def _make_trash(site: Site) -> Recipe[None]:
 def _replaces(site: Site) -> bool:
     """Whether something can be put in the place of what has a second name, whatever it is."""
     return Replace in site.can and site.quirks.moves_links is not False
+
+
+def make_old(site: Site, actions: Iterable[Action]) -> Recipe[None]:
+    """Make what is missing of the part of the trash that has an age, for all that these will bring there: who
+    does so for itself, among hundreds at once, asks for what others ask for, too."""
+    going = {
+        top
+        for action in actions
+        if action.old is not None and not action.keep and action.op in (Op.MODIFY, Op.CREATE, Op.DELETE)
+        if ours_to_go(site, replaced=action.op is not Op.DELETE) is Way.RETIRE
+        for top in ancestors(parent(action.path))
+    }
+    if not going:
+        return
+    yield from _make_trash(site)
+    old = site.layout.run + b"/" + OLD
+    levels: dict[int, list[bytes]] = {0: [old]}
+    for top in filter(None, going):
+        levels.setdefault(1 + top.count("/"), []).append(inside(old, top))
+    for _, level in sorted(levels.items()):
+        for some in batches([place for place in level if place not in site.memory.kept], BATCH):
+            made: list[Status] = yield [Mkdir(place, 0o700) for place in some]
+            site.memory.kept.update(p for p, status in zip(some, made, strict=True) if status is OK)
+    site.memory.unfilled |= going
 
 
 def _make_kept(site: Site, kept: bytes, path: str) -> Recipe[None]:

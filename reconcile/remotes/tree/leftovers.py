@@ -20,7 +20,7 @@ from reconcile.remotes.tree.link import rename
 from reconcile.remotes.tree.listing import TOGETHER, Listing, list_directory
 from reconcile.remotes.tree.mark import job_folder, shown
 from reconcile.remotes.tree.memory import Discarded
-from reconcile.remotes.tree.purge import STAYING, empty_blindly, empty_trash, purge
+from reconcile.remotes.tree.purge import STAYING, empty_blindly, empty_trash, purge, remove_levels
 from reconcile.remotes.tree.rescue import find_staged
 from reconcile.remotes.tree.run_folder import TRASH, make_run_folder
 from reconcile.remotes.tree.site import Site, absent, act, kind_of
@@ -46,8 +46,7 @@ def find_left(driver: Driver, site: Site, lineage: str) -> None:
 
 
 def _list_parked(site: Site, folder: bytes) -> Recipe[tuple[bytes, Listing]]:
-    place = folder + b"/" + PARKING
-    return place, (yield from list_directory(site, place))
+    return (yield from _list(site, folder + b"/" + PARKING))
 
 
 def take_parked(driver: Driver, site: Site, dead: Sequence[bytes]) -> None:
@@ -165,12 +164,15 @@ def clear_run(
         if strangers:
             site.say(f"what somebody else put into what was being deleted is kept: {show_some(strangers)}")
     inner = len(folder) + 1
-    # Made in vain where what was to be kept could not come to our file system: they would count as kept.
+    # Made in vain where what was to be kept could not come to our file system, or stays in its place: they
+    # would count as kept.
     vain = (
         [made[inner:] for made in site.memory.kept if made.startswith(folder + b"/")]
-        if site.memory.elsewhere
+        if site.memory.elsewhere or site.memory.unfilled
         else []
     )
+    if folder != site.layout.run:
+        _remove_hollow(driver, site, folder + b"/" + OLD)
     driver.call(_is_removed_empty(folder, {*vain, KEPT, OLD, TRASH}, []))
     if PARKING in parts:
         parked = folder + b"/" + PARKING
@@ -181,6 +183,24 @@ def clear_run(
             site.say_once(f"files that a run had moved aside are still on the remote in {shown(place)}")
         driver.call(act(Rmdir(folder)))  # not if anything is kept
     return [not_removed(path) for path in stuck]
+
+
+def _remove_hollow(driver: Driver, site: Site, old: bytes) -> None:
+    """Of a dead run that was to replace things, and did not come to it, there are directories alone."""
+    levels: list[list[bytes]] = [[old]]
+    while level := levels[-1]:
+        levels.append([])
+        for where, listing in driver.run((_list(site, where) for where in level), TOGETHER):
+            if listing.failed is not None or listing.bad:
+                return
+            if not all(kind_of(attrs) is Kind.DIR for _, attrs in listing.names):
+                return
+            levels[-1] += [inside(where, name) for name, _ in listing.names]
+    remove_levels(driver, levels)
+
+
+def _list(site: Site, place: bytes) -> Recipe[tuple[bytes, Listing]]:
+    return place, (yield from list_directory(site, place))
 
 
 def not_removed(path: bytes) -> Problem:

@@ -26,6 +26,7 @@ from reconcile.remotes.tree.bundle import IN_STEP, Bundler, make_bundles
 from reconcile.remotes.tree.carry import looks_inside
 from reconcile.remotes.tree.clash import set_twins_apart, unless_taken
 from reconcile.remotes.tree.delete import delete, width
+from reconcile.remotes.tree.drift import make_old
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.failure import what_fits
 from reconcile.remotes.tree.meta import set_meta
@@ -120,6 +121,8 @@ class Level:
         looks = look_at_parents(site, actions)
         for _ in driver.run(chain([make_parts(site, actions)], looks), self._at_a_time):
             pass  # what they find is noted in the run's memory
+        if site.options.trash is not None:
+            driver.call(make_old(site, actions))
         if site.memory.uploads:
             self._spread.prove()
 

@@ -57,6 +57,7 @@ class RunMemory(Struct, eq=False):
     whole: dict[bytes, tuple[int, int]] = field(
         default_factory=dict
     )  # such places: the mode that each has, and how many files are to come there
+    unfilled: set[str] = field(default_factory=set)  # directories made there, into which nothing came yet
     retired: int = 0  # things of ours that this run has brought to the part of it that has an age
     retired_bytes: int = 0  # of content in them
     copies: bool | None = None  # the server copies files, and what the first one held was looked at

@@ -24,7 +24,7 @@ from reconcile.core.model import (
 )
 from reconcile.core.paths import parent
 from reconcile.remotes.tree.copying import copy_again, is_there
-from reconcile.remotes.tree.drift import Way
+from reconcile.remotes.tree.drift import Way, note_second, second_name
 from reconcile.remotes.tree.failure import explain, not_sent, removed_at_close
 from reconcile.remotes.tree.link import look
 from reconcile.remotes.tree.publish import STANDS, judge, publish
@@ -42,6 +42,7 @@ from reconcile.remotes.tree.verbs import (
     Close,
     Code,
     Handle,
+    HardLink,
     Lstat,
     OpenAgain,
     Put,
@@ -192,8 +193,16 @@ def _stage(
 
     content = Content(site, source, path, new, staged, (channel, opened.handle), sent)
     content.mode = mode
+    if way is Way.RETIRE and content.in_one_piece:
+        content.second = yield from second_name(site, action)
     held = yield from send(content, more)
+    if content.second is not None:
+        note_second(site, action, is_given=True)
+        way = Way.OURS
     if isinstance(held, Problem):
+        if content.second is not None:  # of what stays
+            yield Remove(content.second.new)
+            note_second(site, action, is_given=False)
         return Outcome(action, problem=held)
     return Staged(action, wish, held, staged, way)
 
@@ -235,6 +244,8 @@ def send(content: Content, more: Sequence[int]) -> Recipe[Entry | Problem]:
     elif Share in content.site.can:
         yield from content.share()
     notable: Notable = yield content.requests()
+    if content.second is not None:
+        notable = content.without_second(notable)
     if content.written and not notable:
         notable = yield Batch(content.ending())
     return content.held() if content.went_well(notable) else (yield from content.conclude(notable))
@@ -250,6 +261,7 @@ class Content:
         "mode",
         "mtime",
         "path",
+        "second",
         "sent",
         "shared",
         "shown",
@@ -285,6 +297,7 @@ class Content:
         self.shown = quirks.shown(time) if quirks.time_step or quirks.time_shift else time
         self.unkept = False  # the server shows another mode
         self.shared = False  # it is there by the blocks that SRC has
+        self.second: HardLink | None = None  # goes along: what it replaces gets a second name; has it, then
         self.trouble: Problem | None = None  # with the source
         self.written = False  # all of it, over several channels: what follows the content is still to come
 
@@ -346,7 +359,8 @@ class Content:
         if (data := self._read()) is None:
             return []
         [(channel, handle)] = self.handles
-        return [Write(handle, 0, data, channel), *self.ending()] if data else self.ending()
+        verbs = [Write(handle, 0, data, channel), *self.ending()] if data else self.ending()
+        return verbs if self.second is None else [*verbs, self.second]
 
     def _piecewise(self) -> Iterator[Verb]:
         hasher, offset = new_hash(), 0
@@ -401,6 +415,13 @@ class Content:
         if reads_back or mtime is None or self.written or site.memory.is_elsewhere(parent(self.path)):
             verbs.append(Lstat(self.staged, channel))
         return tuple(verbs)
+
+    def without_second(self, notable: Notable) -> Notable:
+        """The answers to all else. Where that name was not given, or not asked for, there is none."""
+        rest = [each for each in notable if each[0] is not HardLink]
+        if len(rest) < len(notable) or self.trouble is not None:
+            self.second = None
+        return rest
 
     def went_well(self, notable: Notable) -> bool:
         """Whether the answers leave nothing to find out."""
