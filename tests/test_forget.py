@@ -113,6 +113,18 @@ def test_what_can_not_be_removed_leaves_all_known(job: Reconcile, dest: Path, so
     assert job("forget", "--remote", "--yes").code == Exit.OK
 
 
+def test_nothing_goes_that_is_behind_a_link(job: Reconcile, dest: Path, tmp_path: Path) -> None:
+    build_tree(tmp_path / "elsewhere", {"precious": "1"})
+    (lineage,) = (path for path in (dest / ".reconcile").iterdir())
+    (lineage / "run").mkdir()
+    (lineage / "run" / "staging").symlink_to(tmp_path / "elsewhere")
+    (lineage / "link").symlink_to(tmp_path / "elsewhere")
+    stuck = job("forget", "--remote", "--yes")
+    assert (stuck.code, "/run'" in stuck.document["message"]) == (Exit.UNREACHABLE, True)
+    assert (tmp_path / "elsewhere" / "precious").exists()
+    assert job("run", "--check-mark").code == Exit.OK
+
+
 @pytest.mark.parametrize("quirks", [[], [Quirk.ANNOUNCES_NOTHING]])
 def test_on_a_server(
     job_to: JobTo, quirks: list[Quirk], source: Path, served: Path, tree: Callable[[Tree], Path]

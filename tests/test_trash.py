@@ -333,6 +333,16 @@ def test_that_of_other_jobs_is_told_and_stays(
     assert trash("ls")[1] == "nothing is there\n"
 
 
+def test_nothing_goes_that_is_behind_a_link(trash: Called, dest: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    build_tree(elsewhere, {"old": {"precious": "1"}})
+    (there,) = dest.glob(".reconcile/*/*/trash")
+    there.rename(tmp_path / "aside")
+    there.symlink_to(elsewhere)
+    assert trash("empty", "--yes")[0] == Exit.PROBLEMS
+    assert (elsewhere / "old" / "precious").exists()
+
+
 def test_nothing_is_written_through_a_link(trash: Called, dest: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (dest / "d").symlink_to(tmp_path / "elsewhere")

@@ -89,7 +89,7 @@ class TreeBin:
 
     def empty(self, name: str) -> bool:
         """See ``Bin``."""
-        return not let_go(self._driver, self._site, self._find()[name], OLD)
+        return self._let_go([self._find()[name]])
 
     def others(self) -> list[Binned]:
         """See ``Bin``."""
@@ -97,9 +97,19 @@ class TreeBin:
 
     def empty_others(self) -> bool:
         """See ``Bin``."""
-        return not [
-            stuck for run in self._find_others() for stuck in let_go(self._driver, self._site, run, OLD)
+        return self._let_go(self._find_others())
+
+    def _let_go(self, runs: Sequence[KeptRun]) -> bool:
+        """Remove what they have for good: what is reached through a link is none of it. False: not all went.
+
+        RACE: a link that is put there after the look is followed.
+        """
+        looked = self._driver.run((_is_plain(self._site, run) for run in runs), TOGETHER)
+        plain = {folder for folder, is_plain in looked if is_plain}
+        went = [
+            not let_go(self._driver, self._site, run, OLD) if run.folder in plain else False for run in runs
         ]
+        return all(went)
 
     def _find_others(self) -> list[KeptRun]:
         """Of all other jobs in our folder there."""
@@ -126,6 +136,14 @@ class TreeBin:
             found = there.runs if self._part is KEPT else there.old
             self._runs = {_name(run): run for run in sorted(found, key=lambda run: run.since)}
         return self._runs
+
+
+def _is_plain(site: Site, run: KeptRun) -> Recipe[tuple[bytes, bool]]:
+    """Whether its part of the trash is where it seems to be."""
+    trash, old = yield [look(site, run.folder + b"/" + part) for part in (b"trash", OLD)]
+    is_trash = isinstance(trash, Attrs) and kind_of(trash) is Kind.DIR
+    is_old = absent(old) or (isinstance(old, Attrs) and kind_of(old) is Kind.DIR)
+    return run.folder, absent(trash) or (is_trash and is_old)  # absent: somebody has removed it
 
 
 def _read(site: Site, ours: bytes) -> Recipe[Kept]:

@@ -13,7 +13,7 @@ from reconcile.remotes import Remains
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.kept import is_note
 from reconcile.remotes.tree.layout import KEPT, OLD, PARKING, STAGING, STORE
-from reconcile.remotes.tree.leftovers import LEFT
+from reconcile.remotes.tree.leftovers import LEFT, is_as_made
 from reconcile.remotes.tree.listing import TOGETHER, Listing, list_directory
 from reconcile.remotes.tree.mark import job_folder, remove_mark
 from reconcile.remotes.tree.purge import STAYING, purge, remove_in_turn
@@ -38,8 +38,11 @@ def forget(driver: Driver, site: Site, lineage: str) -> list[bytes]:
     mark stays. What has content goes only where it was staged, and nobody has seen it."""
     ours = job_folder(site, lineage)
     listing = driver.call(list_directory(site, ours))
-    runs = [ours + b"/" + name for name in _runs(listing)]
-    stuck = purge(driver, site, [run + b"/" + STAGING for run in runs])
+    seen = driver.run((is_as_made(site, ours + b"/" + name) for name in _runs(listing)), TOGETHER)
+    sound = dict(seen)
+    runs = [run for run, is_sound in sound.items() if is_sound]
+    stuck = [run for run, is_sound in sound.items() if not is_sound]  # a link in it would lead elsewhere
+    stuck += purge(driver, site, [run + b"/" + STAGING for run in runs])
     parts = (KEPT, OLD, _TRASH, os.fsencode(PARKING), LEFT, b"")
     inner = [run + b"/" + part if part else run for run in runs for part in parts]
     notes = [ours + b"/" + os.fsencode(name) for name, _ in listing.names if is_note(name)]

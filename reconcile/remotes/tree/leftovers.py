@@ -95,7 +95,7 @@ def fence(driver: Driver, site: Site, ours: bytes, run: str, listing: Listing, k
     dead = fenced + sorted(before, key=lambda folder: folders[folder], reverse=True)
     return [
         folder
-        for folder, sound in driver.run((_is_as_made(site, folder) for folder in dead), TOGETHER)
+        for folder, sound in driver.run((is_as_made(site, folder) for folder in dead), TOGETHER)
         if sound
     ]
 
@@ -110,7 +110,7 @@ def fence_off(driver: Driver, site: Site, lineage: str) -> None:
         fence(driver, site, ours, "", driver.call(list_directory(site, ours)), Kept())
 
 
-def _is_as_made(site: Site, folder: bytes) -> Recipe[tuple[bytes, bool]]:
+def is_as_made(site: Site, folder: bytes) -> Recipe[tuple[bytes, bool]]:
     """Whether a run's folder holds directories only. Else somebody was there: a link would lead us out."""
     listing = yield from list_directory(site, folder)
     return folder, all(kind_of(attrs) is Kind.DIR for _, attrs in listing.names)
