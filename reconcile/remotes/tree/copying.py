@@ -29,6 +29,7 @@ from reconcile.remotes.tree.verbs import (
     Write,
 )
 
+SAMPLE = 4096  # bytes by which it shows whether a copy was made
 AT_ONCE = 64 * 1024 * 1024  # bytes that a server copies before it answers, and meanwhile it does nothing else
 
 
@@ -131,9 +132,9 @@ def _have_copied(site: Site, opened: Handle, old: bytes, new: bytes, size: int) 
     there: Attrs | Status = yield Lstat(new)
     if not isinstance(there, Attrs) or there.size != size:
         return Status(Code.FAILED, "it says that it has copied a file, and has not")
-    if site.memory.copies is None and size:  # once in a run: what the first one holds
-        [first] = spans([("", 0, min(size, PIECE))])
-        (_, one), (_, other) = yield [read_span(first, old), read_span(first, new)]
+    if site.memory.copies is None and size:  # in each run of the first ones: what they hold at their ends
+        [end] = spans([("", max(0, size - SAMPLE), min(size, SAMPLE))])
+        (_, one), (_, other) = yield [read_span(end, old), read_span(end, new)]
         if one is None or one != other:
             return Status(Code.FAILED, "it has copied something else")
         site.memory.copies = True
