@@ -89,7 +89,7 @@ class TreeBin:
 
     def empty(self, name: str) -> bool:
         """See ``Bin``."""
-        return self._let_go([self._find()[name]])
+        return self._let_go([self._find()[name]], self._part)
 
     def others(self) -> list[Binned]:
         """See ``Bin``."""
@@ -97,19 +97,19 @@ class TreeBin:
 
     def empty_others(self) -> bool:
         """See ``Bin``."""
-        return self._let_go(self._find_others())
+        return self._let_go(self._find_others(), OLD)
 
-    def _let_go(self, runs: Sequence[KeptRun]) -> bool:
-        """Remove what they have for good: what is reached through a link is none of it. False: not all went.
+    def _let_go(self, runs: Sequence[KeptRun], part: bytes) -> bool:
+        """Remove what they have in one part of their trash for good: what is reached through a link is none
+        of it. False: not all went.
 
         RACE: a link that is put there after the look is followed.
         """
-        looked = self._driver.run((_is_plain(self._site, run) for run in runs), TOGETHER)
+        looked = self._driver.run((_is_plain(self._site, run, part) for run in runs), TOGETHER)
         plain = {folder for folder, is_plain in looked if is_plain}
-        went = [
-            not let_go(self._driver, self._site, run, OLD) if run.folder in plain else False for run in runs
-        ]
-        return all(went)
+        sound = [run for run in runs if run.folder in plain]
+        stuck = [path for run in sound for path in let_go(self._driver, self._site, run, part)]
+        return not stuck and len(sound) == len(runs)
 
     def _find_others(self) -> list[KeptRun]:
         """Of all other jobs in our folder there."""
@@ -138,9 +138,9 @@ class TreeBin:
         return self._runs
 
 
-def _is_plain(site: Site, run: KeptRun) -> Recipe[tuple[bytes, bool]]:
-    """Whether its part of the trash is where it seems to be."""
-    trash, old = yield [look(site, run.folder + b"/" + part) for part in (b"trash", OLD)]
+def _is_plain(site: Site, run: KeptRun, part: bytes) -> Recipe[tuple[bytes, bool]]:
+    """Whether a part of its trash is where it seems to be."""
+    trash, old = yield [look(site, run.folder + b"/" + path) for path in (b"trash", part)]
     is_trash = isinstance(trash, Attrs) and kind_of(trash) is Kind.DIR
     is_old = absent(old) or (isinstance(old, Attrs) and kind_of(old) is Kind.DIR)
     return run.folder, absent(trash) or (is_trash and is_old)  # absent: somebody has removed it
