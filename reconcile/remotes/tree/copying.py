@@ -30,7 +30,7 @@ from reconcile.remotes.tree.verbs import (
 )
 
 SAMPLE = 4096  # bytes by which it shows whether a copy was made
-AT_ONCE = 64 * 1024 * 1024  # bytes that a server copies before it answers, and meanwhile it does nothing else
+AT_ONCE = 16 * 1024 * 1024  # bytes that a server copies before it answers, and meanwhile it does nothing else
 
 
 def copy(site: Site, old: bytes, new: bytes, attrs: Attrs) -> Recipe[Status]:
