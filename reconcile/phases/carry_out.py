@@ -148,6 +148,10 @@ def _apply(run: Held, plan: Plan, journal: Journal, truth: Fold) -> bool:
             truth.follow(outcome)
             run.tally.add(outcome)
             run.reporter.outcome(outcome)
+        if run.undoes:
+            from reconcile.phases.done import recount_trash
+
+            recount_trash(run)
         run.cleanup = list(run.remote.end(ends))
         run.marks = run.remote.marks if {begins, ends}.intersection(run.remote.marks) else run.old.marks
     return True

@@ -8,12 +8,14 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from reconcile.core.diff import fill
+from reconcile.core.errors import Refused, Unreachable
 from reconcile.core.held import find_settled, leave_held, unread
 from reconcile.core.model import Action, Change, DirectorySnapshot
 from reconcile.core.paths import within
 from reconcile.core.undo import Done, find_changes, find_retired
 from reconcile.core.units import show_count, show_some
 from reconcile.phases.held import Held
+from reconcile.remotes import Back, Binning, Remote
 from reconcile.source.files import read_contents
 from reconcile.state.done import forget_done, knows_any, name_of, note_done, outgrown
 from reconcile.state.undone import Undone, keep_undone
@@ -79,6 +81,31 @@ def leave_undone(run: Held, changes: Sequence[Change], differing: Sequence[Chang
             "--again is given"
         )
     return changes
+
+
+def recount_trash(run: Held) -> None:
+    """Have the trash tell what is left in it, run by run: before it is saved that this is done, as whoever
+    sees it break off asks for it once more. If it fails, it tells of more than is there."""
+    came = [action for action in run.tally.ended if action.comes_back]
+    if came:
+        with suppress(Refused, Unreachable):
+            run.remote.ask(lambda remote: _recount(remote, run.old.lineage, came))
+
+
+def _recount(remote: Remote, lineage: str, came: Sequence[Action]) -> None:
+    if not isinstance(remote, Binning):
+        return
+    for kept in (False, True):
+        bin_there = remote.bin(lineage, kept=kept)
+        for name in [each.name for each in bin_there.runs()]:
+            top = f"{bin_there.place_of(name)}/"
+            back = [
+                Back(source.removeprefix(top), action.path, kind=action.kind, size=action.new.size)
+                for action in came
+                if (source := action.source) is not None and source.startswith(top) and action.new is not None
+            ]
+            if back:
+                bin_there.recount(name, back)
 
 
 def settle_undone(run: Held) -> None:

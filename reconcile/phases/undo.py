@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from reconcile.core.errors import ReconcileError, Refused, UsageError
 from reconcile.core.guard import guard
 from reconcile.core.job import Job, Reporter, Result, Stop
-from reconcile.core.model import Action, Op, Plan, Publish, Scan
+from reconcile.core.model import Op, Plan, Publish, Scan
 from reconcile.core.paths import basename
 from reconcile.core.undo import Done, Item, Undo, Wish, merge, plan_undo, wish
 from reconcile.core.units import show_count, show_some
@@ -24,7 +24,7 @@ from reconcile.phases.load import load
 from reconcile.phases.look import find_filter
 from reconcile.phases.recall import left_open, where_it_lies
 from reconcile.phases.settle import settle
-from reconcile.remotes import Back, Binning, Remote
+from reconcile.remotes import Binning, Remote
 from reconcile.source.files import Source
 from reconcile.state.done import forget_done, read_done
 from reconcile.state.history import Run, read_runs
@@ -76,8 +76,6 @@ def _carry_out(run: Held, plan: Plan) -> None:
     if plan.empty and run.shared is not None:
         run.shared.is_news = True  # what is held from now on
     carry_out(run, plan)
-    with suppress(ReconcileError):  # all is done; it may tell of more in the trash than is left there
-        run.remote.ask(lambda remote: _recount(remote, run.old.lineage, run.tally.ended))
 
 
 def plan_to_undo(
@@ -264,24 +262,6 @@ def _look_into(remote: Remote, *, lineage: str, name: str, kept: bool) -> list[I
     bin_there = remote.bin(lineage, kept=kept)
     top = bin_there.place_of(name)
     return [Item(f"{top}/{path}", path, seen) for path, seen in bin_there.walk(name)]
-
-
-def _recount(remote: Remote, lineage: str, done: Sequence[Action]) -> None:
-    """Have the trash tell what is left in it, run by run."""
-    came = [action for action in done if action.comes_back]
-    if not came or not isinstance(remote, Binning):
-        return
-    for kept in (False, True):
-        bin_there = remote.bin(lineage, kept=kept)
-        for name in [each.name for each in bin_there.runs()]:
-            top = f"{bin_there.place_of(name)}/"
-            back = [
-                Back(source.removeprefix(top), action.path, kind=action.kind, size=action.new.size)
-                for action in came
-                if (source := action.source) is not None and source.startswith(top) and action.new is not None
-            ]
-            if back:
-                bin_there.recount(name, back)
 
 
 @contextmanager
