@@ -177,7 +177,7 @@ def test_killed_at_any_moment(
     shutil.copytree({"source": source, "target": dest}[what], new, symlinks=True)
     there, kept = at(job, **{what: new}), tmp_path / "kept"
     shutil.copytree(job.state, kept)
-    for number in range(0, 100, 1 if os.environ.get("TORTURE") else 6):
+    for number in range(0, 100, 1 if os.environ.get("TORTURE") else 9):
         shutil.rmtree(job.state)
         shutil.copytree(kept, job.state)
         with monkeypatch.context() as patch:
