@@ -207,3 +207,33 @@ def die_in_the_middle(flags: Flags) -> None:
         run(job, heard)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+def test_what_another_machine_has_done_or_undone_is_not_mistaken(
+    flags: Flags, source: Path, dest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = replace(flags, state="remote", job="site")
+
+    def on(machine: str) -> None:
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / machine))
+
+    def write(machine: str, content: str) -> None:
+        on(machine)
+        (source / "a").write_text(content)
+        (source / content).write_text(content)
+        push(flags)
+
+    for machine, content in zip("ABAABB", ("1", "22", "333", "4444", "55555", "666666"), strict=True):
+        write(machine, content)
+    on("A")
+    take_back(flags)
+    assert (dest / "a").read_text() == "55555"
+    with pytest.raises(Refused, match="The last run can't be undone"):
+        undo(make_job(flags), Heard())  # of that one A has not heard what it did
+    on("B")
+    take_back(flags)
+    assert (dest / "a").read_text() == "4444", "what A has undone is not undone once more"
+    on("A")
+    take_back(flags)
+    assert (dest / "a").read_text() == "333"
+    assert (dest / "22").exists()

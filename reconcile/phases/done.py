@@ -114,6 +114,8 @@ def settle_undone(run: Held) -> None:
     options, undone = run.job.options, run.undone
     if run.undoes:
         if not run.tally.problems:
+            if run.shared is not None:
+                run.shared.undone = undone.undoing
             _remember(run, replace(undone, undoing=()))
         return
     goes = run.released

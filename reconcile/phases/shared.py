@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from tempfile import TemporaryDirectory
 
@@ -84,6 +84,7 @@ class Shared:
         self.is_unknown = False  # what is there can't be used, and is to be forgotten
         self.moved_from = ""  # another DEST, of which the state may be that is there
         self.is_news = False  # what is known here was never put there
+        self.undone: Collection[int] = ()  # serials of runs that are undone with the next state
         self._job = job
         self._remote = remote
         self._say = say
@@ -328,7 +329,7 @@ class Shared:
     def _files(self, snapshot: DirectorySnapshot) -> dict[str, bytes]:
         folder = self._job.state
         files = {_SNAPSHOT: _dumped(snapshot), _PLACE: self._place(), _RUNS: recall_there(folder)}
-        return files | done.parcel_of(folder, snapshot.serial)
+        return files | done.parcel_of(folder, snapshot.serial, self.undone)
 
     def _note(self, snapshot: DirectorySnapshot) -> None:
         with suppress(OSError):  # then it is fetched again

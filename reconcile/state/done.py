@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -25,6 +25,7 @@ from reconcile.state.undone import HELD, VERSION, check_paths
 
 MOST = 60  # runs that can be undone
 
+_LIST = "done"  # in a parcel: which there are
 _NAME = re.compile(r"done\.([0-9]{1,18})")
 
 
@@ -73,9 +74,13 @@ def outgrown(folder: str, limits: Trash | None) -> Iterator[int]:
                     yield serial
 
 
-def parcel_of(folder: str, serial: int | None = None) -> dict[str, bytes]:
-    """What goes along to DEST with the state of this serial, or with what is intended."""
+def parcel_of(folder: str, serial: int | None = None, undone: Collection[int] = ()) -> dict[str, bytes]:
+    """What goes along to DEST with the state of this serial, or with what is intended; what is ``undone``
+    with it can't be undone any more."""
     found = {}
+    serials = sorted({*_serials(folder)} - {*undone})
+    if serial is not None and (serials or undone):
+        found[_LIST] = " ".join(map(str, serials)).encode()
     for name in (HELD, *([] if serial is None else [_name(serial)])):
         with suppress(OSError), open(open_ours(os.path.join(folder, name)), "rb") as file:
             found[name] = file.read()
@@ -83,13 +88,19 @@ def parcel_of(folder: str, serial: int | None = None) -> dict[str, bytes]:
 
 
 def put_parcel(folder: str, files: Mapping[str, bytes]) -> None:
-    """The other way round. Raises OSError."""
+    """The other way round. What was undone elsewhere is not known here any more, and what was done elsewhere,
+    and has not come here, is known to be no more than that. Raises OSError."""
     for name, data in files.items():
         if name == HELD or _NAME.fullmatch(name):
             put(os.path.join(folder, name), data)
     if HELD not in files:
         with suppress(FileNotFoundError):
             os.unlink(os.path.join(folder, HELD))
+    if _LIST in files:
+        known, here = {int(each) for each in re.findall(rb"[0-9]{1,18}", files[_LIST])}, {*_serials(folder)}
+        forget_done(folder, here - known)
+        for serial in sorted(known - here)[-MOST:]:
+            note_done(folder, Done(serial, "", 0, is_lost=True))
 
 
 def _name(serial: int) -> str:

@@ -95,7 +95,7 @@ def test_what_goes_to_dest_is_what_comes_from_there(tmp_path: Path) -> None:
     keep_undone(str(here), UNDONE)
     keep_undone(str(there), Undone((), {"x": None}))
     assert parcel_of(str(here)).keys() == {HELD}
-    assert parcel_of(str(here), 8).keys() == {HELD}
+    assert parcel_of(str(here), 8).keys() == {HELD, "done"}
     put_parcel(str(there), {**parcel_of(str(here), 7), "../evil": b"", "snapshot": b"", "done.x": b""})
     assert sorted(path.name for path in there.iterdir()) == ["done.7", HELD]
     assert read_done(str(there)) == [DONE]
