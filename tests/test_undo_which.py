@@ -237,3 +237,11 @@ def test_what_another_machine_has_done_or_undone_is_not_mistaken(
     take_back(flags)
     assert (dest / "a").read_text() == "333"
     assert (dest / "22").exists()
+
+
+def test_once_all_is_undone_it_says_so(flags: Flags, capsys: pytest.CaptureFixture[str]) -> None:
+    call(flags, "run")
+    assert call(flags, "undo", "--yes") == Exit.OK
+    capsys.readouterr()
+    assert call(flags, "undo", "--yes") == Exit.REFUSED
+    assert "What could be undone has been undone" in capsys.readouterr().err

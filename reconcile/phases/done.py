@@ -75,10 +75,11 @@ def leave_undone(run: Held, changes: Sequence[Change], differing: Sequence[Chang
     run.released |= released
     run.found = replace(run.found, unknown=run.found.unknown | olds.intersection(left))  # nor do they move
     if left:
-        stay = "1 path stays" if len(left) == 1 else f"{show_count(len(left), 'path')} stay"
+        one = len(left) == 1
+        stay = "1 path stays" if one else f"{show_count(len(left), 'path')} stay"
         run.reporter.say(
-            f"{stay} as 'reconcile undo' has left them ({show_some(left)}), until they change here, or "
-            "--again is given"
+            f"{stay} as 'reconcile undo' has left {'it' if one else 'them'} ({show_some(left)}), until "
+            f"{'it changes' if one else 'they change'} here, or --again is given"
         )
     return changes
 

@@ -167,7 +167,10 @@ def _tell_lost(name: str, ended: Sequence[Run]) -> str:
         )
     if called and not called[-1].counts:
         return f"Run {name} has changed nothing. Nothing was done."
-    changed = called or [each for each in ended if each.counts and not each.undid]
+    acted = [each for each in ended if each.counts]
+    if not name and acted and acted[-1].undid:
+        return "What could be undone has been undone. Nothing was done."
+    changed = called or acted
     gone = []
     for each in changed[-1:]:
         for op, deed in ((Op.DELETE, "deleted"), (Op.MODIFY, "replaced")):
