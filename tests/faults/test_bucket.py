@@ -123,7 +123,8 @@ def test_an_undo_is_ended_by_the_next_one(
         assert ran.code in (ends if not bucket.proxy.armed else {GOOD}), describe(ran)
         tally["requests to S3 that broke, of an undo"] += not bucket.proxy.armed
         bucket.proxy.arm()
-        ran = undo()
+        if ran.code != GOOD:
+            ran = undo()
         assert (ran.code, bucket.shown()) == (GOOD, before), describe(ran)
         assert bucket.run_well(*flags).counts == {}
         assert bucket.shown() == before
