@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from reconcile.core.errors import Refused, Stale, Unreachable
 from reconcile.core.marks import explain_marks, is_mark
-from reconcile.core.model import Footing, Problem, Reason, Stage
+from reconcile.core.model import OURS, Action, Footing, Problem, Reason, Stage
+from reconcile.core.paths import is_ours
 from reconcile.remotes import Remains
 from reconcile.remotes.retired import find_outgrown, tell_retired
 from reconcile.remotes.s3.copying import abort, copy
 from reconcile.remotes.s3.delete import clear_away
 from reconcile.remotes.s3.failure import Refusal
 from reconcile.remotes.s3.keys import KEPT, OLD
-from reconcile.remotes.s3.listing import dated_in, holds, names_in, objects
+from reconcile.remotes.s3.listing import dated_in, head, holds, names_in, objects
 from reconcile.remotes.s3.site import Site
+from reconcile.remotes.s3.tags import Shown
 
 _NOTE = re.compile(r"(.+)\.(?:kept-([0-9]+)|old-([0-9]+)-([0-9]+))")
 
@@ -148,12 +150,20 @@ def write_mark(site: Site, name: str) -> None:
         ) from None
 
 
-def clear_dead(site: Site, found: Found, run: str, *, resume: bool) -> Iterator[Left]:
-    """What dead runs have left: staged is purged, kept stays, parked is taken over. Tells what they kept.
+def clear_dead(
+    site: Site, found: Found, run: str, before: Iterable[Action], *, resume: bool
+) -> Iterator[Left]:
+    """What dead runs have left: staged is purged, kept stays, parked is taken over, if it is nowhere else.
+    Tells what they kept. ``before``: what those runs were about to do.
 
     RACE: what a dead client has still asked for may yet be done: a PUT that was sent whole, a delete.
     """
     keys = site.keys
+    places: dict[str, set[str]] = {}  # where what is parked was, and where it is to be
+    for action in before:
+        if action.source is not None and (is_ours(action.path) or is_ours(action.source)):
+            places.setdefault(action.path, set()).add(action.source)
+            places.setdefault(action.source, set()).add(action.path)
     for dead in found.dead:
         if dead == run:
             continue
@@ -163,7 +173,9 @@ def clear_dead(site: Site, found: Found, run: str, *, resume: bool) -> Iterator[
         kept = left = 0
         for key, shown in objects(site.service, folder):
             part, _, name = key[len(folder) :].partition("/")
-            if part == "parked":
+            if part == "parked" and _is_there(site, places.get(f"{OURS}parked/{name}", ()), shown):
+                gone.append(key)
+            elif part == "parked":
                 place = f"{keys.run}parked/{name}" if resume else f"{folder}left/{name}"
                 copy(site, key, shown, place, {**site.headers.of_ours, "MetadataDirective": "COPY"})
                 site.is_used |= resume
@@ -180,6 +192,13 @@ def clear_dead(site: Site, found: Found, run: str, *, resume: bool) -> Iterator[
         clear_away(site, gone)
         if kept or left or retired:
             yield Left(dead, kept, len(retired), sum(retired))
+
+
+def _is_there(site: Site, places: Iterable[str], parked: Shown) -> bool:
+    """Whether what was copied is still where it was, or is where it was to be: a run died between the two."""
+    there = [head(site.service, site.keys.of(path)) for path in places if not is_ours(path)]
+    shown = {(each.size, each.etag) for each in there if each is not None}
+    return parked.is_md5 and (parked.size, parked.etag) in shown
 
 
 def leave(site: Site, found: Found, run: str, untold: Sequence[Left]) -> Iterator[Problem]:

@@ -119,7 +119,7 @@ class S3Remote(plain.Plain):
         plan: Plan = NOTHING,  # noqa: ARG002 - there is nothing to get ready
         *,
         resume: bool = False,
-        before: Iterable[Action] = (),  # noqa: ARG002 - nothing is deleted by way of a trash
+        before: Iterable[Action] = (),
     ) -> None:
         """See ``Remote``."""
         site = self._site
@@ -135,7 +135,7 @@ class S3Remote(plain.Plain):
         self._try_out()
         self.marks = folder.rename_mark(site, self.marks, footing.fresh or (*self.marks, *footing.marks)[0])
         try:
-            self._untold = list(folder.clear_dead(site, self._found, run, resume=resume))
+            self._untold = list(folder.clear_dead(site, self._found, run, before, resume=resume))
         except Refusal as refusal:
             raise self._refused("put what a dead run had moved aside", refusal) from None
 

@@ -222,6 +222,20 @@ def test_an_upload_that_was_begun_and_not_told(push: Push, monkeypatch: pytest.M
     push.hand.client.abort_multipart_upload(**theirs)
 
 
+@pytest.mark.parametrize("at", [1, 2])
+def test_what_was_copied_out_of_the_way_or_back_leaves_nothing(push: Push, at: int) -> None:
+    """The run breaks off before it deletes that where it was."""
+    push({"a": "was a", "b": "was b"})
+    for old, new in (("a", "aside"), ("b", "a"), ("aside", "b")):
+        (push.source / old).rename(push.source / new)
+    push.proxy.arm(Fault("cut", at, "DeleteObjects", times=FOR_EVER))
+    with pytest.raises(Unreachable):
+        push(mirror=True, retries=0)
+    assert [key for key in push.hand.names() if "/parked/" in key]
+    push.settle(mirror=True)
+    assert [key for key in push.hand.names() if "/parked/" in key or "/left/" in key] == []
+
+
 def test_an_upload_whose_parts_nobody_may_list(push: Push, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is begun anew, and what was sent of it is not paid for."""
     monkeypatch.setattr("reconcile.remotes.s3.multipart.FROM", 1)
