@@ -246,7 +246,8 @@ class S3Remote(plain.Plain):
         if site.ability.known and (self._is_tried or site.service.software <= self._tried_on):
             return
         try:
-            site.ability = ability.try_out(site.service, site.keys.work, site.headers.of_ours)
+            place = site.keys.run if self._run else site.keys.work  # what dies in a run's folder is cleared
+            site.ability = ability.try_out(site.service, place, site.headers.of_ours)
         except Refusal as refusal:
             raise Unreachable(
                 f"{site.service.where} can't be written to: {refusal}. Nothing was done. The policy of these "

@@ -236,6 +236,16 @@ def test_what_was_copied_out_of_the_way_or_back_leaves_nothing(push: Push, at: i
     assert [key for key in push.hand.names() if "/parked/" in key or "/left/" in key] == []
 
 
+def test_a_trial_that_broke_off_leaves_nothing(push: Push) -> None:
+    build_tree(push.source, {"f": "f"})
+    push.proxy.arm(Fault("cut", 6, times=FOR_EVER))
+    with pytest.raises(Unreachable):
+        push(retries=0)
+    assert [key for key in push.hand.names() if "probe-" in key]
+    push.settle()
+    assert [key for key in push.hand.names() if "probe-" in key] == []
+
+
 def test_an_upload_whose_parts_nobody_may_list(push: Push, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is begun anew, and what was sent of it is not paid for."""
     monkeypatch.setattr("reconcile.remotes.s3.multipart.FROM", 1)
