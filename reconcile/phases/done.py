@@ -8,11 +8,11 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from reconcile.core.diff import fill
+from reconcile.core.done import Done, find_changes, find_retired
 from reconcile.core.errors import Refused, Unreachable
 from reconcile.core.held import find_settled, leave_held, unread
 from reconcile.core.model import Action, Change, DirectorySnapshot
 from reconcile.core.paths import within
-from reconcile.core.undo import Done, find_changes, find_retired
 from reconcile.core.units import show_count, show_some
 from reconcile.phases.held import Held
 from reconcile.remotes import Back, Binning, Remote

@@ -10,12 +10,13 @@ from functools import partial as bind
 
 from msgspec.structs import replace
 
+from reconcile.core.done import Done, merge
 from reconcile.core.errors import ReconcileError, Refused, UsageError
 from reconcile.core.guard import guard
 from reconcile.core.job import Job, Reporter, Result, Stop
 from reconcile.core.model import Op, Plan, Publish, Scan
 from reconcile.core.paths import basename
-from reconcile.core.undo import Done, Item, Undo, Wish, merge, plan_undo, wish
+from reconcile.core.undo import Item, Undo, Wish, plan_undo, wish
 from reconcile.core.units import show_count, show_some
 from reconcile.phases.carry_out import carry_out
 from reconcile.phases.done import settle_undone

@@ -15,9 +15,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from reconcile.core.done import Done
 from reconcile.core.job import Trash
 from reconcile.core.model import Change
-from reconcile.core.undo import Done
 from reconcile.state.actions import pack_effects, unpack_effects
 from reconcile.state.private import open_ours
 from reconcile.state.small import put, recall, remember

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from reconcile.core.done import Done
 from reconcile.core.errors import Refused
 from reconcile.core.job import Trash
 from reconcile.core.model import NS, Change, Entry, Kind, Stamp
-from reconcile.core.undo import Done
 from reconcile.state.done import (
     MOST,
     forget_done,
