@@ -21,7 +21,8 @@ from reconcile.source.agree import agree
 from reconcile.state import growing, lock, overdue, store, there, trouble, unfinished
 from reconcile.state.journal import Leftover
 from reconcile.state.lock import find_run, hold_lock
-from reconcile.state.private import check_folder, create, open_ours
+from reconcile.state.moving import copy_file
+from reconcile.state.private import check_folder
 from reconcile.state.store import BACKUP, is_later, make_folder, read_beginning, read_copy, save_snapshot
 from reconcile.state.undone import HELD
 from reconcile.state.unfinished import discard_journal, is_unfinished
@@ -141,9 +142,9 @@ def _take(run: Held, before: str, old: DirectorySnapshot, leftover: Leftover | N
         for name in os.listdir(before):
             is_temporary = name.startswith(".") or name.endswith(".new")
             if not is_temporary and name not in _ITS_OWN and not os.path.lexists(os.path.join(now, name)):
-                _copy(before, now, name)
+                copy_file(before, now, name)
         if leftover is not None:
-            _copy(before, now, unfinished.NAME)
+            copy_file(before, now, unfinished.NAME)
     except OSError as error:
         raise ReconcileError(
             f"What is known of this job in {before!r} can't be taken along to {now!r}: {error.strerror}. "
@@ -151,16 +152,3 @@ def _take(run: Held, before: str, old: DirectorySnapshot, leftover: Leftover | N
         ) from error
     source = old.source if run.job.name else run.job.source  # by which it is known whether SRC is elsewhere
     save_snapshot(now, replace(old, source=source))
-
-
-def _copy(before: str, now: str, name: str) -> None:
-    """Whole, or not at all."""
-    path = os.path.join(now, name)
-    with (
-        open(open_ours(os.path.join(before, name)), "rb") as old,
-        open(create(f"{path}.new"), "wb") as new,
-    ):
-        new.write(old.read())
-        new.flush()
-        os.fsync(new.fileno())
-    os.replace(f"{path}.new", path)

@@ -29,7 +29,7 @@ def copy_rest(former: str, folder: str, without: Collection[str]) -> None:
             for entry in entries:
                 is_whole = entry.is_file(follow_symlinks=False) and not entry.name.startswith(".")
                 if is_whole and entry.name not in _STAYS and entry.name not in without:
-                    _copy(entry.path, os.path.join(folder, entry.name))
+                    copy_file(former, folder, entry.name)
     except FileNotFoundError:
         return  # nothing was known here of a job whose state lies at DEST
     except OSError as error:
@@ -39,13 +39,16 @@ def copy_rest(former: str, folder: str, without: Collection[str]) -> None:
         ) from error
 
 
-def _copy(path: str, place: str) -> None:
-    with open(open_ours(path), "rb") as old, open(create(place), "wb") as new:
+def copy_file(former: str, folder: str, name: str) -> None:
+    """Bring one of them there, with its times: whole, or not at all. Raises OSError."""
+    path, place = os.path.join(former, name), os.path.join(folder, name)
+    with open(open_ours(path), "rb") as old, open(create(f"{place}.new"), "wb") as new:
         shutil.copyfileobj(old, new)
         new.flush()
         os.fsync(new.fileno())
     times = os.stat(path)
-    os.utime(place, ns=(times.st_atime_ns, times.st_mtime_ns))
+    os.utime(f"{place}.new", ns=(times.st_atime_ns, times.st_mtime_ns))
+    os.replace(f"{place}.new", place)
 
 
 def let_go(former: str) -> None:
