@@ -245,3 +245,33 @@ def test_once_all_is_undone_it_says_so(flags: Flags, capsys: pytest.CaptureFixtu
     capsys.readouterr()
     assert call(flags, "undo", "--yes") == Exit.REFUSED
     assert "What could be undone has been undone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("now", [(), ("a", "/n", "x")])
+def test_what_a_filter_hides_by_now_is_undone(
+    flags: Flags, source: Path, dest: Path, now: tuple[str, ...]
+) -> None:
+    push(flags)
+    before = there(dest)
+    change(source)
+    push(flags)
+    push(flags, exclude=("a", "/n", "x"))
+    take_back(flags, exclude=now)
+    assert there(dest) == before
+    assert push(flags).plan.empty
+    take_back(flags, exclude=now)
+    assert there(dest) == {}
+
+
+def test_what_is_gone_here_by_now_moves_back(flags: Flags, source: Path, dest: Path) -> None:
+    flags = replace(flags, mirror=False)
+    push(flags)
+    before = there(dest)
+    (source / "m").rename(source / "moved")
+    (source / "a").rename(source / "z")
+    push(flags)
+    shutil.rmtree(source / "moved")
+    (source / "z").unlink()
+    push(flags)
+    take_back(flags)
+    assert there(dest) == before

@@ -125,6 +125,7 @@ def plan_undo(
     """
     marked = _Marked()
     reverts = dict(wished.reverts)
+    now = _show_all(now, reverts)
     found = _recognise(trash, reverts, retired, tags, marked)
     current = dict(_mark_moved(now, reverts, found, marked))
     in_trash = _lay_out(trash, found, reverts)
@@ -156,6 +157,13 @@ def plan_undo(
     )
     lacking = [action.path for action in plan.actions if _brings_content(action)]
     return Undo(plan, lacking)
+
+
+def _show_all(now: DirectorySnapshot, reverts: Mapping[str, object]) -> DirectorySnapshot:
+    """The same with all that is to be undone, though it is gone in SRC since, or a filter hides it."""
+    hidden = ((path, lookup(now.dirs, path)) for path in reverts)
+    shown = {path: plain(e) for path, e in hidden if e is not None and (e.excluded or e.retained)}
+    return fold(now, (), shown, _ALWAYS) if shown else now
 
 
 def _recognise(
