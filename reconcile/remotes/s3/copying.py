@@ -88,6 +88,8 @@ def begin(site: Site, wanted: Upload, headers: Mapping[str, Any]) -> Upload:
         raise
     upload = replace(wanted, id=str(reply["UploadId"]))
     site.uploads.begin(upload)
+    if reply.get("ResponseMetadata", {}).get("RetryAttempts"):  # what was begun before nobody was told of
+        abort(site, wanted)
     return upload
 
 
