@@ -165,6 +165,8 @@ def test_it_goes_along_where_the_state_goes(
     assert there(dest) == before
     (source / "more").write_text("more")
     push(other)
+    take_back(other)
+    assert push(one).plan.empty, "what was held before is not all that is held by now"
     assert push(one).plan.empty
     push(one, release_held=True)
     assert_same_tree(source, dest)
