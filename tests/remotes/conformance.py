@@ -1135,7 +1135,7 @@ class Conformance:
             assert {path: held[path].content for path in came} == digests
             bench.end()
             return
-        assert problems == {}
+        assert problems == {}, [o.problem for o in outcomes if o.problem]
         bench.same()
         kept = {path: node.content for path, node in bench.kept().items() if node.kind == "file"}
         assert kept == (digests if on_drift is OnDrift.BACKUP else {})

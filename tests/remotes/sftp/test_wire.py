@@ -52,7 +52,7 @@ REPLIES: st.SearchStrategy[Reply] = st.one_of(
     st.builds(Extended, st.binary(max_size=100)),
     st.builds(Data, st.binary(max_size=100)),
 )
-NAMED = ("old", "new", "target")  # paths by other names
+NAMED = ("old", "new", "target", "source")  # paths and handles by other names
 CONVERSATIONS = st.lists(st.tuples(U32, REPLIES), max_size=8)
 
 
