@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from msgspec import Struct, field
 
 from reconcile.ci import in_ci
-from reconcile.core.errors import Exit, Interrupted
+from reconcile.core.errors import Exit, Interrupted, Refused
 from reconcile.core.job import Stop
 from reconcile.leaving import leave, put_off
 
@@ -47,6 +47,11 @@ class Session(Struct, eq=False):
 
         self.terminal = termios.tcgetattr(sys.stdin.fileno())
         return True
+
+    def must_ask(self, *, as_json: bool = False) -> None:
+        """Raises Refused where that is nobody, or only a document is to be printed."""
+        if as_json or not self.may_ask():
+            raise Refused("Nothing was done: there is nobody to ask. Add --yes to have it done.")
 
 
 def make_safe() -> None:

@@ -63,6 +63,14 @@ def find_asked(context: click.Context, values: Mapping[str, Any], *, whole: bool
     return [_of_file(context, values, file, job) for job in jobs]
 
 
+def find_one(context: click.Context, values: Mapping[str, Any]) -> Asked:
+    """The job that is asked for, where there may be but one. Raises the same."""
+    asked = find_asked(context, values)
+    if len(asked) != 1:
+        raise UsageError("name one job")
+    return asked[0]
+
+
 def find_dest(context: click.Context, values: Mapping[str, Any]) -> dict[str, Any]:
     """The same for a command that takes a DEST, which may be the name of a job: where that leads, and how.
 
@@ -141,16 +149,22 @@ def attempt(session: Session, asked: Asked, do: Callable[[Mapping[str, Any]], in
     return own_up(code, session.reporter)
 
 
-def to_do_it(args: Sequence[str]) -> str:
+def to_do_it(args: Sequence[str], command: str = "run") -> str:
     """The command line that does what this one shows."""
     only_shows = {"-n", "--dry-run", "--detailed-exitcode"}
-    words = ["run" if place == 0 else arg for place, arg in enumerate(args)]
+    words = [command if place == 0 else arg for place, arg in enumerate(args)]
     return shlex.join(["reconcile", *(word for word in words if word not in only_shows)])
 
 
 def is_pair(names: Sequence[str]) -> bool:
     """Whether these are SRC and DEST, and no names of jobs: those hold neither of the two characters."""
     return len(names) > 1 and ("/" in names[1] or ":" in names[1])
+
+
+def split_names(names: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """What names one job, and what is named after it."""
+    count = 2 if is_pair(names) else 1
+    return names[:count], names[count:]
 
 
 def _strange_job(context: click.Context, file: JobFile, name: str) -> click.UsageError:

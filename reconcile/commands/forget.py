@@ -12,11 +12,11 @@ import click
 from msgspec.structs import replace
 
 from reconcile.commands.help import Grouped
-from reconcile.commands.look import find_jobs, folder_of, tell_document
+from reconcile.commands.look import find_job, folder_of, tell_document
 from reconcile.core.errors import Exit, ReconcileError, Refused, UsageError
 from reconcile.core.job import Job
 from reconcile.options import job_options
-from reconcile.phases.recall import left_open, recall
+from reconcile.phases.recall import recall, refuse_unfinished
 from reconcile.report import make_reporter
 from reconcile.report.words import show_name
 from reconcile.state.lock import hold_lock
@@ -43,10 +43,7 @@ def command(context: click.Context, /, yes: bool, remote: bool, **values: Any) -
     state that lies at DEST, and what else of the job is in our folder there, goes with --remote alone: not
     while runs have something in the trash, or moved aside. Takes the flags of run.
     """  # noqa: D301 - click takes the \\b for "do not wrap this"
-    jobs = find_jobs(context, values)
-    if len(jobs) != 1:
-        raise UsageError("name one job")
-    (job,) = jobs
+    job = find_job(context, values)
     folder, session = folder_of(job), context.obj
     if not os.path.isdir(folder) and not (remote and job.shared):
         raise UsageError(f"nothing is known of it: there is no {show_name(folder)}")
@@ -85,16 +82,10 @@ def _refuse_unfinished(job: Job) -> None:
         known = recall(job)
     except Refused:  # it can't be read: so be it
         return
-    if known is not None and left_open(job.state, known) is not None:
-        raise Refused(
-            "A run broke off, and what it has moved aside at DEST is known nowhere else. Nothing was done. "
-            "Run it to its end first; if that is no more to be had, with --start-over."
-        )
+    refuse_unfinished(job.state, known)
 
 
 def _ask(session: Session, what: str, *, yes: bool) -> None:
-    if yes:
-        return
-    if not session.may_ask():
-        raise Refused("Nothing was done: there is nobody to ask. Add --yes to have it done.")
-    click.confirm(f"reconcile: {what}; do it?", err=True, abort=True)
+    if not yes:
+        session.must_ask()
+        click.confirm(f"reconcile: {what}; do it?", err=True, abort=True)

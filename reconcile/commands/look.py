@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from reconcile.commands.asked import find_asked
+from reconcile.commands.asked import Asked, find_asked, find_one
 from reconcile.config import make_flags, make_job
 from reconcile.core.errors import Exit
 from reconcile.core.job import Job
@@ -19,7 +19,16 @@ _OF_OUTPUT = ("as_json", "quiet", "verbose")
 
 def find_jobs(context: click.Context, values: Mapping[str, Any]) -> list[Job]:
     """The jobs that are asked for, as ``run`` would be told of them. Raises UsageError."""
-    return [make_job(make_flags(without_telling(asked.values))) for asked in find_asked(context, values)]
+    return [_as_job(asked) for asked in find_asked(context, values)]
+
+
+def find_job(context: click.Context, values: Mapping[str, Any]) -> Job:
+    """The same of one, where there may be no more. Raises UsageError."""
+    return _as_job(find_one(context, values))
+
+
+def _as_job(asked: Asked) -> Job:
+    return make_job(make_flags(without_telling(asked.values)))
 
 
 def folder_of(job: Job) -> str:

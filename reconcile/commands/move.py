@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import replace
 
-from reconcile.commands.asked import Asked, find_asked
+from reconcile.commands.asked import Asked, find_one
 from reconcile.commands.help import Grouped
 from reconcile.commands.look import about, folder_of, tell_document, without_telling
 from reconcile.config import make_flags, make_job
@@ -50,23 +50,21 @@ def command(context: click.Context, /, new_source: str | None, new_target: str |
     if (new_source is None) == (new_target is None):
         raise UsageError("move takes --source or --target: where it is now")
     key, new = ("source", new_source) if new_source is not None else ("target", new_target)
-    asked = find_asked(context, values)
-    if len(asked) != 1:
-        raise UsageError("name one job")
+    asked = find_one(context, values)
     session: Session = context.obj
     session.reporter = make_reporter("move", as_json=values["as_json"])
     session.stop.check()
-    old, job = _both(asked[0], key, str(new))
+    old, job = _both(asked, key, str(new))
     session.reporter.about(job.source, job.dest)
     carry_out = move_source if key == "source" else move_target
     moved = carry_out(old, job, session.reporter, session.stop)
     if not values["as_json"]:
-        _tell(job, moved, asked[0].name)
-    if asked[0].file is not None and not _says(asked[0], key, str(new)):
+        _tell(job, moved, asked.name)
+    if asked.file is not None and not _says(asked, key, str(new)):
         line = f"{key} = {show_name(job.source if key == 'source' else str(new))!r}"
         click.echo(
-            f"reconcile: warning: {show_name(asked[0].file.path)} says otherwise still: write {line} for "
-            f"{asked[0].name} before the next run",
+            f"reconcile: warning: {show_name(asked.file.path)} says otherwise still: write {line} for "
+            f"{asked.name} before the next run",
             err=True,
         )
     body = {"entries": moved.entries, "again": [*moved.again], "state": moved.state}

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconcile.commands.asked import is_pair
+from reconcile.commands.asked import split_names
 from reconcile.commands.help import Grouped
-from reconcile.commands.look import about, end_of, find_jobs, tell_document
+from reconcile.commands.look import about, end_of, find_job, find_jobs, tell_document
 from reconcile.config import read_time
-from reconcile.core.errors import Exit, Refused, UsageError
+from reconcile.core.errors import Exit, UsageError
 from reconcile.core.job import Job
 from reconcile.core.model import Kind, Seen
 from reconcile.core.units import show_bytes, show_count
@@ -163,7 +163,7 @@ def empty(context: click.Context, /, older_than: str | None, of_all: bool, yes: 
         raise UsageError(
             "--older-than goes without --all: when those of other jobs may go is for these to say"
         )
-    (job,) = _one(find_jobs(context, values))
+    job = find_job(context, values)
     age = None if older_than is None else read_time(older_than, "--older-than")
     session: Session = context.obj
     with _opened(context, job, values, changes=True) as bin_there:
@@ -171,8 +171,7 @@ def empty(context: click.Context, /, older_than: str | None, of_all: bool, yes: 
         runs = [run for run in bin_there.runs() if age is None or run.since + age < now]
         others = bin_there.others() if of_all else []
         if (runs or others) and not yes:
-            if values["as_json"] or not session.may_ask():
-                raise Refused("Nothing was done: there is nobody to ask. Add --yes to have it done.")
+            session.must_ask(as_json=values["as_json"])
             theirs = f", {show_count(_things(others), 'thing')} of other jobs among them," if others else ""
             count = show_count(_things([*runs, *others]), "thing")
             click.confirm(f"reconcile: {count}{theirs} will go for good; do it?", err=True, abort=True)
@@ -202,18 +201,11 @@ def _opened(
 
 def _split(context: click.Context, values: dict[str, Any]) -> tuple[Job, str, Sequence[str]]:
     """The job, the run, and the paths that are named after it."""
-    names: Sequence[str] = values["names"]
-    count = 2 if is_pair(names) else 1
-    if len(names) <= count:
+    names, rest = split_names(values["names"])
+    if not rest:
         raise UsageError("name the job, or SRC and DEST, and then the run, as 'reconcile trash ls' shows it")
-    (job,) = _one(find_jobs(context, {**values, "names": tuple(names[:count])}))
-    return job, names[count], names[count + 1 :]
-
-
-def _one(jobs: Sequence[Job]) -> Sequence[Job]:
-    if len(jobs) != 1:
-        raise UsageError("name one job")
-    return jobs
+    run, *paths = rest
+    return find_job(context, {**values, "names": tuple(names)}), run, paths
 
 
 def _known(bin_there: Bin, run: str) -> str:

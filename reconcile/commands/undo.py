@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
 from functools import partial as bind
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconcile.commands.asked import find_asked, is_pair
+from reconcile.commands.asked import find_one, split_names, to_do_it
 from reconcile.commands.help import Grouped
 from reconcile.commands.run import begin_job, finish_job
-from reconcile.core.errors import Exit, Refused, UsageError
+from reconcile.core.errors import Exit, UsageError
 from reconcile.core.job import Result
 from reconcile.options import job_options
 from reconcile.phases.undo import plan_to_undo, undo
@@ -41,15 +39,15 @@ def command(context: click.Context, /, dry_run: bool, partial: bool, yes: bool, 
     another run has changed since stays as it is.
     """  # noqa: D301 - click takes the \\b for "do not wrap this"
     session: Session = context.obj
-    names, run = _split(values["names"])
-    asked = find_asked(context, {**values, "names": names})
-    if len(asked) != 1:
-        raise UsageError("name one job")
-    values = dict(asked[0].values)
+    names, runs = split_names(values["names"])
+    if len(runs) > 1:
+        raise UsageError("undo takes one job, or SRC and DEST, and one run")
+    run = runs[0] if runs else ""
+    values = dict(find_one(context, {**values, "names": names}).values)
     job, reporter = begin_job(context, "plan" if dry_run else "run", values)
 
     if dry_run:
-        reporter.to_do_it = shlex.join(["reconcile", *(arg for arg in session.args if arg not in _SHOWS)])
+        reporter.to_do_it = to_do_it(session.args, "undo")
         return finish_job(
             session, job, reporter, "plan", perform=bind(plan_to_undo, name=run, partial=partial)
         )
@@ -58,8 +56,7 @@ def command(context: click.Context, /, dry_run: bool, partial: bool, yes: bool, 
         """Show what would be done, and go on only if that is wanted."""
         if yes or plan.plan.empty:
             return
-        if values["as_json"] or not session.may_ask():
-            raise Refused("Nothing was done: there is nobody to ask. Add --yes to have it done.")
+        session.must_ask(as_json=values["as_json"])
         reporter.asking()
         shown = make_reporter("plan", stdout=session.out, stderr=session.err)
         shown.about(job.source, job.dest)
@@ -67,14 +64,3 @@ def command(context: click.Context, /, dry_run: bool, partial: bool, yes: bool, 
         click.confirm("reconcile: do it?", err=True, abort=True)
 
     return finish_job(session, job, reporter, "run", perform=bind(undo, name=run, partial=partial, may=ask))
-
-
-_SHOWS = ("-n", "--dry-run")
-
-
-def _split(names: Sequence[str]) -> tuple[Sequence[str], str]:
-    """What names the job, and the run."""
-    count = 2 if is_pair(names) else 1
-    if len(names) > count + 1:
-        raise UsageError("undo takes one job, or SRC and DEST, and one run")
-    return names[:count], names[count] if len(names) > count else ""

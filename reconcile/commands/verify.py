@@ -14,7 +14,7 @@ from reconcile.commands.asked import carry_out_jobs
 from reconcile.commands.help import Grouped
 from reconcile.commands.run import begin_job, finish_job
 from reconcile.core.compare import Fault, Finding, Reading
-from reconcile.core.errors import Exit, Refused, UsageError
+from reconcile.core.errors import Exit, UsageError
 from reconcile.core.job import Job
 from reconcile.options import job_options
 from reconcile.phases.verify import verify
@@ -101,8 +101,7 @@ def _mend(
     job = replace(job, options=replace(job.options, refresh=True, again=again))
     if not yes:
         finish_job(session, job, _introduce(session, job, "plan"), "plan", is_last=False)
-        if not session.terminal:
-            raise Refused("Nothing was done: there is nobody to ask. Add --yes to have it done.")
+        session.must_ask()
         if not click.confirm("reconcile: do it?", err=True):
             session.ending = True
             return Exit.PROBLEMS

@@ -32,13 +32,8 @@ from reconcile.told import find_companion
 if TYPE_CHECKING:
     from reconcile.process import Session
 
-_ONCE = (
-    "adopt_orphans",
-    "allow_mass_delete",
-    "moved_from",
-    "release_held",
-    "start_over",
-)  # and not each time
+# And not each time.
+_ONCE = ("adopt_orphans", "allow_mass_delete", "moved_from", "release_held", "start_over")
 _BREATH = 1.0  # seconds at least between two watchers
 _TRIES = 5  # at hearing of all that a command has changed
 

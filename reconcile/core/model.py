@@ -26,7 +26,6 @@ RESERVED_PREFIX = ".reconcile-"
 OURS = f"{RESERVED_NAME}/"  # below it: the run's folder on the remote, wherever that is
 PARKED = f"{OURS}parked"  # in it: what made way for others, until its own way is free
 RETIRED = f"{OURS}retired"  # below it, run by run: what the job has in the part of the trash with an age
-
 OF_KEPT = ":kept"  # ends the name of a run there: what it has in the part that stays
 
 # What a remote shows of a file, as that remote packs it: to whoever else holds one it is opaque.

@@ -9,7 +9,7 @@ from reconcile.core.job import Job, Reporter, Stop
 from reconcile.core.turns import last_turn, outdated
 from reconcile.core.units import show_count, show_some
 from reconcile.phases.held import Held, hold
-from reconcile.phases.recall import left_open, recall
+from reconcile.phases.recall import recall, refuse_unfinished
 from reconcile.remotes import Forgetting, Remains, Remote
 
 _ALL = 1 << 62  # more than any turn has
@@ -59,11 +59,7 @@ def _find_lineages(this: Held) -> Sequence[str]:
         known = recall(this.job)
     except Refused:  # it can't be read: so be it
         known = None
-    if known is not None and left_open(this.job.state, known) is not None:
-        raise Refused(
-            "A run broke off, and what it has moved aside at DEST is known nowhere else. Nothing was done. "
-            "Run it to its end first; if that is no more to be had, with --start-over."
-        )
+    refuse_unfinished(this.job.state, known)
     return sorted({*this.shared.lineages, *([] if known is None else [known.lineage])})
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from reconcile.core.errors import Refused
 from reconcile.core.job import Job
 from reconcile.core.marks import BEFORE
 from reconcile.core.model import DirectorySnapshot, Footing
@@ -38,6 +39,15 @@ def left_open(state: str, old: DirectorySnapshot) -> Leftover | None:
     if leftover is None or (leftover.lineage, leftover.serial) != (old.lineage, old.serial):
         return None
     return leftover
+
+
+def refuse_unfinished(state: str, known: DirectorySnapshot | None) -> None:
+    """Raises Refused where a run broke off, and is not to be forgotten."""
+    if known is not None and left_open(state, known) is not None:
+        raise Refused(
+            "A run broke off, and what it has moved aside at DEST is known nowhere else. Nothing was done. "
+            "Run it to its end first; if that is no more to be had, with --start-over."
+        )
 
 
 def footing_of(job: Job, old: DirectorySnapshot, leftover: Leftover | None = None) -> Footing:

@@ -26,6 +26,7 @@ from reconcile.phases.look import find_filter
 from reconcile.phases.recall import left_open, where_it_lies
 from reconcile.phases.settle import settle
 from reconcile.remotes import Binning, Remote
+from reconcile.remotes.retired import SHOWN
 from reconcile.source.files import Source
 from reconcile.state.done import forget_done, read_done
 from reconcile.state.history import Run, read_runs
@@ -37,7 +38,6 @@ _TRASH = (
     'What a run deletes or replaces can be had back where it goes to the trash: add trash = "30d" to the '
     "job, or --trash 30d, and the next run can be undone."
 )
-_SHOWN = 4  # of the name of a run's folder, where runs in the trash are told
 
 
 def undo(
@@ -147,7 +147,7 @@ def _find_called(run: Held, known: Sequence[Done], ended: Sequence[Run], name: s
         (first, last), lineage = numbered[-1].serials, numbered[-1].of
         return [each for each in known if first < each.serial <= last and lineage in ("", run.old.lineage)]
     start = name.rpartition("-")[2] if name.count("-") == 2 else ""
-    chosen = [each for each in known if len(start) == _SHOWN and each.run.startswith(start)]
+    chosen = [each for each in known if len(start) == SHOWN and each.run.startswith(start)]
     if len({each.began_ns for each in chosen}) > 1:
         raise UsageError(f"several runs are called {name!r}: name it by its number in 'reconcile history'")
     if not chosen:

@@ -6,23 +6,21 @@ DEST by now is ever replaced: what comes back goes beside it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 
 from reconcile.core.model import OF_KEPT, RETIRED, Kind, Seen
 from reconcile.core.paths import within
 from reconcile.remotes import Back, Binned
+from reconcile.remotes.retired import call_run
 from reconcile.remotes.s3.copying import copy
 from reconcile.remotes.s3.delete import Doomed, remove
 from reconcile.remotes.s3.failure import Refusal, explain
-from reconcile.remotes.s3.folder import Note, let_go, read_notes
-from reconcile.remotes.s3.keys import KEPT, OLD, is_path
+from reconcile.remotes.s3.folder import KeptRun, let_go, read_notes
+from reconcile.remotes.s3.keys import KEPT, OLD, STORE, is_path
 from reconcile.remotes.s3.listing import dated_in, head, holds, names_in, objects
 from reconcile.remotes.s3.site import Site
 from reconcile.remotes.s3.tags import Shown
-
-_STORE = "store"
 
 
 class S3Bin:
@@ -33,7 +31,7 @@ class S3Bin:
         self._part = KEPT if kept else OLD
         self._lineage = lineage
         site.keys.enter(lineage, "")
-        self._runs: dict[str, Note] | None = None
+        self._runs: dict[str, KeptRun] | None = None
 
     def runs(self) -> list[Binned]:
         """See ``Bin``."""
@@ -75,7 +73,7 @@ class S3Bin:
 
     def empty(self, name: str) -> bool:
         """See ``Bin``."""
-        return let_go(self._site, self._find()[name], OLD)
+        return let_go(self._site, self._find()[name], self._part)
 
     def others(self) -> list[Binned]:
         """See ``Bin``."""
@@ -123,7 +121,7 @@ class S3Bin:
     def _top_of(self, name: str) -> str:
         return f"{self._site.keys.job}{self._find()[name].run}/{self._part}"
 
-    def _find(self) -> dict[str, Note]:
+    def _find(self) -> dict[str, KeptRun]:
         """By what they are called, the oldest first."""
         if self._runs is None:
             kept, old = read_notes(dated_in(self._site.service, self._site.keys.job)[0])
@@ -131,18 +129,17 @@ class S3Bin:
             self._runs = {_name(note): note for note in sorted(found, key=lambda note: note.since)}
         return self._runs
 
-    def _find_others(self) -> Iterator[tuple[str, Sequence[Note]]]:
+    def _find_others(self) -> Iterator[tuple[str, Sequence[KeptRun]]]:
         """Of all other jobs in our folder there."""
         work = self._site.keys.work
         for lineage in names_in(self._site.service, work)[1]:
-            if lineage not in (self._lineage, _STORE):
+            if lineage not in (self._lineage, STORE):
                 yield lineage, read_notes(dated_in(self._site.service, f"{work}{lineage}/")[0])[1]
 
 
-def _binned(note: Note) -> Binned:
+def _binned(note: KeptRun) -> Binned:
     return Binned(_name(note), note.count, note.size, note.since)
 
 
-def _name(note: Note) -> str:
-    """For people: when it ended, and what tells it from another of that second: how its folder begins."""
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(note.since))}-{note.run[:4]}"
+def _name(note: KeptRun) -> str:
+    return call_run(note.run, note.since)

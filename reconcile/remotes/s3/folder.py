@@ -6,7 +6,6 @@ something is in it, so that none is made.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -18,19 +17,17 @@ from reconcile.core.marks import explain_marks, is_mark
 from reconcile.core.model import OURS, Action, Footing, Problem, Reason, Stage
 from reconcile.core.paths import is_ours
 from reconcile.remotes import Remains
-from reconcile.remotes.retired import find_outgrown, tell_retired
+from reconcile.remotes.retired import Note, find_expired, find_outgrown, read_note, tell_retired
 from reconcile.remotes.s3.copying import abort, copy
 from reconcile.remotes.s3.delete import clear_away
 from reconcile.remotes.s3.failure import Refusal
-from reconcile.remotes.s3.keys import KEPT, OLD
+from reconcile.remotes.s3.keys import KEPT, OLD, STORE
 from reconcile.remotes.s3.listing import dated_in, head, holds, names_in, objects
 from reconcile.remotes.s3.site import Site
 from reconcile.remotes.s3.tags import Shown
 
-_NOTE = re.compile(r"(.+)\.(?:kept-([0-9]+)|old-([0-9]+)-([0-9]+))")
 
-
-class Note(Struct, frozen=True):
+class KeptRun(Struct, frozen=True):
     """What an ended run has left: in the kept part of the trash, or in the one that has an age."""
 
     run: str
@@ -54,8 +51,8 @@ class Found(Struct, frozen=True):
 
     marks: tuple[str, ...] = ()
     dead: tuple[str, ...] = ()  # runs that did not come to their end
-    kept: tuple[Note, ...] = ()  # what runs have kept that did
-    old: tuple[Note, ...] = ()  # and what they have retired
+    kept: tuple[KeptRun, ...] = ()  # what runs have kept that did
+    old: tuple[KeptRun, ...] = ()  # and what they have retired
 
 
 def find(site: Site, footing: Footing) -> Found:
@@ -75,14 +72,13 @@ def find(site: Site, footing: Footing) -> Found:
     return Found(tuple(filter(is_mark, files)), dead, kept, old)
 
 
-def read_notes(files: Mapping[str, int]) -> tuple[tuple[Note, ...], tuple[Note, ...]]:
+def read_notes(files: Mapping[str, int]) -> tuple[tuple[KeptRun, ...], tuple[KeptRun, ...]]:
     """Of what is kept, and of what has an age, by the names in a job's folder and when each was written."""
-    kept: list[Note] = []
-    old: list[Note] = []
+    kept: list[KeptRun] = []
+    old: list[KeptRun] = []
     for name, since in files.items():
-        if (match := _NOTE.fullmatch(name)) is not None:
-            count, size = int(match[2] or match[3]), int(match[4] or 0)
-            (old if match[2] is None else kept).append(Note(match[1], count, size, since, name))
+        if (note := read_note(name)) is not None:
+            (kept if note.is_kept else old).append(KeptRun(note.run, note.count, note.size, since, name))
     return tuple(kept), tuple(old)
 
 
@@ -113,7 +109,7 @@ def find_former(site: Site, footing: Footing, found: Found, *, moves: bool = Tru
     marks = [name for name in files if name in (*footing.marks, footing.fresh)]
     if not marks:
         return found
-    if set(folders) - {match[1] for name in files if (match := _NOTE.fullmatch(name))}:
+    if set(folders) - {note.run for note in map(read_note, files) if note is not None}:
         raise Refused(
             f"Our folder on the remote is in {place}, where a run that broke off has left something. Nothing "
             "was done. Run once with the --remote-workdir of before."
@@ -213,20 +209,20 @@ def leave(site: Site, found: Found, run: str, untold: Sequence[Left]) -> Iterato
     ended = [*untold, Left(run, len(site.kept), len(site.retired), sum(site.retired.values()))]
     for left in ended:
         if left.kept or (not left.old and left in untold):
-            _write_note(site, f"{left.run}.kept-{left.kept}")
+            _write_note(site, Note(left.run, left.kept, 0, is_kept=True))
         if left.old:
-            _write_note(site, f"{left.run}.old-{left.old}-{left.size}")
+            _write_note(site, Note(left.run, left.old, left.size, is_kept=False))
     _tell_kept(site, found, ended)
     _tell_old(site, found, ended)
     for key, refusal in stuck:
         yield Problem("", Stage.CLEANUP, Reason.FAILED, f"{key} could not be removed: {refusal}")
 
 
-def _write_note(site: Site, name: str) -> None:
-    site.service.ask("put_object", Key=site.keys.job + name, Body=b"", **site.headers.of_ours)
+def _write_note(site: Site, note: Note) -> None:
+    site.service.ask("put_object", Key=site.keys.job + note.name, Body=b"", **site.headers.of_ours)
 
 
-def let_go(site: Site, note: Note, part: str) -> bool:
+def let_go(site: Site, note: KeptRun, part: str) -> bool:
     """Remove one part of a run's trash, and its note. False: something could not be removed."""
     return not clear_away(
         site, (key for key, _ in objects(site.service, f"{site.keys.job}{note.run}/{part}"))
@@ -262,10 +258,8 @@ def forget(site: Site, lineage: str) -> list[str]:
 
 def _tell_kept(site: Site, found: Found, ended: Sequence[Left]) -> None:
     """What was kept, once what is too old of that is purged. Of what found no place the note stays."""
-    age, expired = site.options.keep, list[Note]()
-    if age is not None:
-        oldest = _now(site) - age
-        expired = [note for note in found.kept if note.since and note.since < oldest]
+    known = [note for note in found.kept if note.since]
+    expired = find_expired(known, site.options.keep, _now(site))
     for note in expired:
         kept = [key for key, _ in objects(site.service, f"{site.keys.job}{note.run}/{KEPT}")]
         if not clear_away(site, kept) and not holds(site.service, f"{site.keys.job}{note.run}/"):
@@ -307,6 +301,6 @@ def is_torn(site: Site) -> bool:
     work = site.keys.work
     for lineage in names_in(site.service, work)[1]:
         for run in names_in(site.service, f"{work}{lineage}/")[1]:
-            if lineage != "store" and holds(site.service, f"{work}{lineage}/{run}/parked/"):
+            if lineage != STORE and holds(site.service, f"{work}{lineage}/{run}/parked/"):
                 return True
     return False

@@ -19,6 +19,7 @@ from itertools import takewhile
 from reconcile.core.model import OF_KEPT, OURS, RESERVED_NAME, RESERVED_PREFIX, RETIRED
 
 LONGEST = 1024  # bytes of a key
+STORE = "store"  # beside the jobs' folders
 KEPT, OLD = "trash/kept/", "trash/old/"  # in a run's folder
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from reconcile.core.errors import Unreachable
 from reconcile.remotes.s3 import tags
 from reconcile.remotes.s3.failure import Refusal
+from reconcile.remotes.s3.keys import STORE
 from reconcile.remotes.s3.listing import names_in, pages
 from reconcile.remotes.s3.site import Site
 
@@ -115,7 +116,7 @@ class S3Store:
 
     @property
     def _folder(self) -> str:
-        return f"{self._site.keys.work}store/"
+        return f"{self._site.keys.work}{STORE}/"
 
     def _at(self, name: str) -> str:
         if not _NAME.fullmatch(name):

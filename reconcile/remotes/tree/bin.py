@@ -7,15 +7,15 @@ DEST by now is ever replaced: what comes back goes beside it.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Sequence
 
 from reconcile.core.model import OF_KEPT, RETIRED, Kind, Seen
 from reconcile.core.paths import ancestors, join, parent
 from reconcile.remotes import Back, Binned
+from reconcile.remotes.retired import call_run
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.failure import explain
-from reconcile.remotes.tree.kept import Kept, KeptRun, let_go, read_notes
+from reconcile.remotes.tree.kept import Kept, KeptRun, let_go, name_mark_of, read_notes
 from reconcile.remotes.tree.layout import KEPT, OLD, STORE, inside
 from reconcile.remotes.tree.link import look, rename
 from reconcile.remotes.tree.listing import TOGETHER, list_directory
@@ -49,12 +49,11 @@ class TreeBin:
 
     def place_of(self, name: str) -> str:
         """See ``Bin``."""
-        folder = os.fsdecode(self._find()[name].folder.rpartition(b"/")[2])
-        return f"{RETIRED}/{folder}{OF_KEPT if self._part is KEPT else ''}"
+        return f"{RETIRED}/{_own_name(self._find()[name])}{OF_KEPT if self._part is KEPT else ''}"
 
     def bring_back(self, name: str, paths: Sequence[str]) -> Iterator[Back]:
         """See ``Bin``."""
-        old = self._find()[name].folder + b"/" + OLD
+        old = self._find()[name].folder + b"/" + self._part
         came: list[Back] = []
         level = [*paths] or self._driver.call(_names_in(self._site, old, ""))
         above = {top: None for path in level for top in ancestors(path) if top != path}
@@ -82,8 +81,8 @@ class TreeBin:
             let_go(self._driver, self._site, run, self._part)
         else:
             left = run.size - sum(map(self._weigh, came))
-            told = (run.folder, max(1, run.count - len(came)), max(0, left))
-            mark = b"%b.kept-%d" % told[:2] if self._part is KEPT else b"%b.old-%d-%d" % told
+            count, is_kept = max(1, run.count - len(came)), self._part is KEPT
+            mark = name_mark_of(run.folder, count, max(0, left), is_kept=is_kept)
             self._driver.call(act(Rename(run.mark, mark)))
         self._runs = None
 
@@ -151,9 +150,11 @@ def _read(site: Site, ours: bytes) -> Recipe[Kept]:
 
 
 def _name(run: KeptRun) -> str:
-    """For people: when it ended, and what tells it from another of that second: how its folder begins."""
-    moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(run.since))
-    return f"{moment}-{run.folder.rpartition(b'/')[2][:4].decode()}"
+    return call_run(_own_name(run), run.since)
+
+
+def _own_name(run: KeptRun) -> str:
+    return os.fsdecode(run.folder.rpartition(b"/")[2])
 
 
 def _names_in(site: Site, old: bytes, path: str) -> Recipe[list[str]]:

@@ -8,14 +8,13 @@ anyway, tells of all that is there, and nothing of a run that has ended is looke
 from __future__ import annotations
 
 import os
-import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from msgspec import Struct, field
 
 from reconcile.core.model import Kind
-from reconcile.remotes.retired import find_outgrown, tell_retired
+from reconcile.remotes.retired import Note, find_expired, find_outgrown, read_note, tell_retired
 from reconcile.remotes.tree.denied import deny
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.layout import KEPT, OLD
@@ -24,8 +23,6 @@ from reconcile.remotes.tree.purge import purge
 from reconcile.remotes.tree.site import Site, kind_of
 from reconcile.remotes.tree.steps import Recipe
 from reconcile.remotes.tree.verbs import Mkdir, Rmdir, Verb
-
-_MARK = re.compile(rb"(.+)\.(?:kept-([0-9]+)|old-([0-9]+)-([0-9]+))")
 
 
 class KeptRun(Struct, frozen=True):
@@ -59,15 +56,15 @@ class Kept(Struct, eq=False):
 def read_notes(ours: bytes, listing: Listing) -> Kept:
     """What the listing of the job's folder ``ours`` tells."""
     kept = Kept()
-    names = {os.fsencode(name): attrs for name, attrs in listing.names if kind_of(attrs) is Kind.DIR}
+    names = {name: attrs for name, attrs in listing.names if kind_of(attrs) is Kind.DIR}
     for name, attrs in names.items():
-        if (match := _MARK.fullmatch(name)) is None:
+        if (note := read_note(name)) is None:
             continue
-        mark = ours + b"/" + name
-        if match[1] in names:
-            of_its_kind = kept.old if match[2] is None else kept.runs
-            count, size = int(match[2] or match[3]), int(match[4] or 0)
-            of_its_kind.append(KeptRun(ours + b"/" + match[1], count, size, attrs.mtime, mark))
+        mark = ours + b"/" + os.fsencode(name)
+        if note.run in names:
+            folder = ours + b"/" + os.fsencode(note.run)
+            of_its_kind = kept.runs if note.is_kept else kept.old
+            of_its_kind.append(KeptRun(folder, note.count, note.size, attrs.mtime, mark))
         else:
             kept.orphans.append(mark)
     return kept
@@ -75,7 +72,12 @@ def read_notes(ours: bytes, listing: Listing) -> Kept:
 
 def is_note(name: str) -> bool:
     """Whether a name in the job's folder is no run's."""
-    return _MARK.fullmatch(os.fsencode(name)) is not None
+    return read_note(name) is not None
+
+
+def name_mark_of(folder: bytes, count: int, size: int, *, is_kept: bool) -> bytes:
+    """The mark of so much that the run of this folder has left."""
+    return os.fsencode(Note(os.fsdecode(folder), count, size, is_kept).name)
 
 
 def count_kept(site: Site, folder: bytes) -> Recipe[Left | None]:
@@ -93,7 +95,7 @@ def settle_kept(driver: Driver, site: Site, kept: Kept) -> Iterator[bytes]:
     """
     memory = site.memory
     ended = [*kept.untold, Left(site.layout.run, memory.keeps, memory.retired, memory.retired_bytes)]
-    expired = list(_expired(site, kept.runs, site.options.keep))
+    expired = find_expired(kept.runs, site.options.keep, memory.now)
     yield from _purge(driver, site, expired, KEPT)
     if added := [(left.folder, left.kept) for left in ended if left.kept]:
         site.warn(_tell(site, added, [run for run in kept.runs if run not in expired and run.count]))
@@ -104,12 +106,14 @@ def settle_kept(driver: Driver, site: Site, kept: Kept) -> Iterator[bytes]:
         site.say(tell_retired(count, fresh, [run for run in kept.old if run not in outgrown]))
         driver.call(deny(site))
     marks = [
-        Mkdir(b"%b.kept-%d" % (left.folder, left.kept), 0o700)
+        Mkdir(name_mark_of(left.folder, left.kept, 0, is_kept=True), 0o700)
         for left in ended
         if left.kept or (not left.old and left in kept.untold)
     ]
     marks += [
-        Mkdir(b"%b.old-%d-%d" % (left.folder, left.old, left.size), 0o700) for left in ended if left.old
+        Mkdir(name_mark_of(left.folder, left.old, left.size, is_kept=False), 0o700)
+        for left in ended
+        if left.old
     ]
     orphans = [Rmdir(mark) for mark in kept.orphans]
     if marks or orphans:
@@ -118,11 +122,6 @@ def settle_kept(driver: Driver, site: Site, kept: Kept) -> Iterator[bytes]:
 
 def _send(requests: list[Verb]) -> Recipe[None]:
     yield requests  # what fails is done by a later run
-
-
-def _expired(site: Site, runs: Iterable[KeptRun], age: float | None) -> Iterator[KeptRun]:
-    if age is not None and site.memory.now is not None:
-        yield from (run for run in runs if run.since + age < site.memory.now)
 
 
 def let_go(driver: Driver, site: Site, run: KeptRun, part: bytes) -> list[bytes]:
