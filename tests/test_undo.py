@@ -68,6 +68,15 @@ def push(flags: Flags, **more: object) -> Result:
     return ran
 
 
+def push_changes(flags: Flags, source: Path, dest: Path) -> dict[str, Node]:
+    """Bring SITE, and then what ``change`` makes of it; what DEST showed between the two."""
+    push(flags)
+    before = there(dest)
+    change(source)
+    push(flags)
+    return before
+
+
 def take_back(flags: Flags, name: str = "", **more: object) -> Result:
     ran = undo(make_job(replace(flags, **more)), Heard(), name)
     assert not ran.problems
@@ -115,10 +124,7 @@ def test_dest_is_as_it_was_before_whatever_a_run_did(
 
 
 def test_it_is_held_until_it_changes_here(flags: Flags, source: Path, dest: Path) -> None:
-    push(flags)
-    before = there(dest)
-    change(source)
-    push(flags)
+    before = push_changes(flags, source, dest)
     after = there(dest)
     take_back(flags)
     heard = Heard()
@@ -140,10 +146,7 @@ def test_it_is_held_until_it_changes_here(flags: Flags, source: Path, dest: Path
 
 def test_it_is_held_for_a_checkout_with_new_times(flags: Flags, source: Path, dest: Path) -> None:
     flags = replace(flags, times="ignore")
-    push(flags)
-    before = there(dest)
-    change(source)
-    push(flags)
+    before = push_changes(flags, source, dest)
     take_back(flags)
     copy = source.with_name("copy")
     shutil.copytree(source, copy, symlinks=True, copy_function=shutil.copyfile)
@@ -169,9 +172,7 @@ def test_several_go_back_one_by_one_and_one_by_its_name(flags: Flags, source: Pa
 
 
 def test_what_a_later_run_has_changed_stays(flags: Flags, source: Path, dest: Path) -> None:
-    push(flags)
-    change(source)
-    push(flags)
+    push_changes(flags, source, dest)
     (source / "a").write_text("later")
     (source / "moved" / "later").write_text("later")
     push(flags)
@@ -186,9 +187,7 @@ def test_what_a_later_run_has_changed_stays(flags: Flags, source: Path, dest: Pa
 
 
 def test_what_others_have_written_is_kept(flags: Flags, source: Path, dest: Path) -> None:
-    push(flags)
-    change(source)
-    push(flags)
+    push_changes(flags, source, dest)
     (dest / "a").write_text("theirs")
     (dest / "n" / "theirs").write_text("theirs, too")
     take_back(flags)
@@ -209,10 +208,7 @@ def test_what_lay_there_before_us_is_no_matter(flags: Flags, source: Path, dest:
 
 def test_without_a_mirror_nothing_is_lost(flags: Flags, source: Path, dest: Path) -> None:
     flags = replace(flags, mirror=False)
-    push(flags)
-    before = there(dest)
-    change(source)
-    push(flags)
+    before = push_changes(flags, source, dest)
     take_back(flags, trash="none")
     assert there(dest) == before
     kept = {path.name for path in dest.glob(".reconcile/*/*/trash/kept/**/*")}
@@ -229,10 +225,7 @@ def test_the_first_run_leaves_nothing(flags: Flags, source: Path, dest: Path) ->
 
 
 def test_it_needs_no_source(flags: Flags, source: Path, dest: Path) -> None:
-    push(flags)
-    before = there(dest)
-    change(source)
-    push(flags)
+    before = push_changes(flags, source, dest)
     shutil.rmtree(source)
     take_back(flags)
     assert there(dest) == before
@@ -243,9 +236,7 @@ def test_without_a_trash_it_says_what_to_do(flags: Flags, source: Path, dest: Pa
     dest.mkdir()
     with pytest.raises(Refused, match="No run of this job is known that has changed anything"):
         undo(make_job(flags), Heard())
-    push(flags)
-    change(source)
-    push(flags)
+    push_changes(flags, source, dest)
     after = there(dest)
     with pytest.raises(Refused, match=r"can't be undone.*add trash = \"30d\""):
         undo(make_job(flags), Heard())
@@ -253,9 +244,7 @@ def test_without_a_trash_it_says_what_to_do(flags: Flags, source: Path, dest: Pa
 
 
 def test_a_run_without_one_is_not_passed_over(flags: Flags, source: Path, dest: Path) -> None:
-    push(flags)
-    change(source)
-    push(flags)
+    push_changes(flags, source, dest)
     (source / "a").write_text("third")
     push(flags, trash="none")
     after = there(dest)
@@ -265,9 +254,7 @@ def test_a_run_without_one_is_not_passed_over(flags: Flags, source: Path, dest: 
 
 
 def test_what_the_trash_has_no_more_is_told(flags: Flags, source: Path, dest: Path) -> None:
-    push(flags)
-    change(source)
-    push(flags)
+    push_changes(flags, source, dest)
     (gone,) = dest.glob(".reconcile/*/*/trash/old/b")
     gone.unlink()
     after = there(dest)
@@ -298,10 +285,7 @@ def test_over_sftp_whatever_the_server_can(
 
 def test_with_the_state_at_dest_from_another_machine(flags: Flags, source: Path, dest: Path) -> None:
     flags = replace(flags, state="remote", job="site")
-    push(flags)
-    before = there(dest)
-    change(source)
-    push(flags)
+    before = push_changes(flags, source, dest)
     with another_machine():
         take_back(flags)
         assert there(dest) == before
@@ -359,9 +343,7 @@ def test_it_shows_what_it_does_and_asks(
 
 
 def test_a_damaged_note_is_no_reason_to_do_it_again(flags: Flags, source: Path, dest: Path) -> None:
-    push(flags)
-    change(source)
-    push(flags)
+    push_changes(flags, source, dest)
     take_back(flags)
     before = there(dest)
     held = Path(make_job(flags).state) / "held"

@@ -15,7 +15,7 @@ from reconcile.pipeline import make_plan
 from reconcile.state.undone import recall_undone
 from tests.remotes.conformance import Heard
 from tests.support.trees import assert_same_tree, build_tree
-from tests.test_undo import SITE, change, push, take_back, there
+from tests.test_undo import SITE, change, push, push_changes, take_back, there
 
 
 @pytest.fixture
@@ -85,9 +85,7 @@ def test_once_src_has_it_again_it_is_held_no_more(flags: Flags, source: Path, de
 
 
 def test_again_of_one_path_leaves_the_others_held(flags: Flags, source: Path, dest: Path) -> None:
-    push(flags)
-    change(source)
-    push(flags)
+    push_changes(flags, source, dest)
     take_back(flags)
     push(flags, release_held=True, only=(str(source / "a"),))
     assert (dest / "a").read_text() == "one, anew"
@@ -107,9 +105,7 @@ def test_again_of_one_path_leaves_the_others_held(flags: Flags, source: Path, de
 def test_another_option_is_no_change_of_src(
     flags: Flags, source: Path, dest: Path, other: dict[str, object]
 ) -> None:
-    push(flags)
-    change(source)
-    push(flags)
+    push_changes(flags, source, dest)
     take_back(flags)
     for now in (other, {}):
         push(flags, **now)
@@ -119,9 +115,7 @@ def test_another_option_is_no_change_of_src(
 
 
 def test_a_filter_that_comes_and_goes_is_none(flags: Flags, source: Path, dest: Path) -> None:
-    push(flags)
-    change(source)
-    push(flags)
+    push_changes(flags, source, dest)
     take_back(flags)
     before = there(dest)
     for exclude in (("/a", "/n", "/b", "m*"), ()):
@@ -130,9 +124,7 @@ def test_a_filter_that_comes_and_goes_is_none(flags: Flags, source: Path, dest: 
 
 
 def test_what_was_never_begun_holds_nothing(flags: Flags, source: Path, dest: Path) -> None:
-    push(flags)
-    change(source)
-    push(flags)
+    push_changes(flags, source, dest)
     dest.rename(dest.with_name("away"))
     dest.write_text("in its place")
     with pytest.raises(ReconcileError):
@@ -177,9 +169,7 @@ def test_it_goes_along_where_the_state_goes(
 def test_a_plan_of_before_is_refused_and_one_of_what_is_held_is_carried_out(
     flags: Flags, source: Path, dest: Path
 ) -> None:
-    push(flags)
-    change(source)
-    push(flags)
+    push_changes(flags, source, dest)
     take_back(flags)
     assert make_plan(make_job(flags), Heard()).plan.empty
     planned = make_plan(make_job(replace(flags, release_held=True)), Heard()).plan

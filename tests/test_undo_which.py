@@ -16,7 +16,7 @@ from reconcile.phases.undo import plan_to_undo, undo
 from reconcile.pipeline import run
 from tests.remotes.conformance import Heard
 from tests.support.trees import Node, assert_same_tree, build_tree
-from tests.test_undo import SITE, change, push, take_back, there
+from tests.test_undo import SITE, change, push, push_changes, take_back, there
 
 
 @pytest.fixture
@@ -83,9 +83,7 @@ def test_start_over_ends_what_was(flags: Flags, source: Path, dest: Path) -> Non
 def test_what_could_not_be_noted_is_not_passed_over(
     flags: Flags, source: Path, dest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    push(flags)
-    change(source)
-    push(flags)
+    push_changes(flags, source, dest)
     (source / "a").write_text("third")
 
     def full(*_: object) -> None:
@@ -101,9 +99,7 @@ def test_what_could_not_be_noted_is_not_passed_over(
 
 
 def test_no_name_means_any_run(flags: Flags, source: Path, dest: Path) -> None:
-    push(flags)
-    change(source)
-    push(flags)
+    push_changes(flags, source, dest)
     after = there(dest)
     for name in ("--", "20260101-000000-", "x-y-", "0", "-1", "01"):
         with pytest.raises(UsageError):
@@ -132,9 +128,7 @@ def test_asked_twice_for_the_same_run_it_says_so(
 
 
 def test_only_would_be_half_of_it(flags: Flags, source: Path, dest: Path) -> None:
-    push(flags)
-    change(source)
-    push(flags)
+    push_changes(flags, source, dest)
     after = there(dest)
     with pytest.raises(UsageError, match="leave --only out"):
         undo(make_job(replace(flags, only=(str(source / "a"),))), Heard())
@@ -251,10 +245,7 @@ def test_once_all_is_undone_it_says_so(flags: Flags, capsys: pytest.CaptureFixtu
 def test_what_a_filter_hides_by_now_is_undone(
     flags: Flags, source: Path, dest: Path, now: tuple[str, ...]
 ) -> None:
-    push(flags)
-    before = there(dest)
-    change(source)
-    push(flags)
+    before = push_changes(flags, source, dest)
     push(flags, exclude=("a", "/n", "x"))
     take_back(flags, exclude=now)
     assert there(dest) == before
