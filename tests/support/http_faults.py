@@ -30,7 +30,7 @@ FOR_EVER = 1 << 30
 WRITES = frozenset({"PutObject", "CopyObject", "CreateMultipartUpload"})
 LISTS = frozenset({"ListObjectsV2", "ListObjects", "ListMultipartUploads", "ListObjectVersions"})
 
-Do = Literal["kill", "cut", "answer", "half", "torn", "slow"]
+Do = Literal["kill", "cut", "answer", "half", "torn", "slow", "mute", "stuck", "deaf"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,9 @@ class Fault:
     ``kill``: SIGKILL to the process whose id is in ``pid_file``. ``cut``: the connection breaks, and no
     answer comes. ``answer``: ``status``, and ``code`` or a ``body``. ``half``: of the answer half its body,
     then the end. ``torn``: the server gets half of what was to be sent, and the connection breaks. ``slow``:
-    it takes ``delay`` seconds longer.
+    it takes ``delay`` seconds longer. Until the proxy is armed anew: ``mute``: no answer comes, and nothing
+    breaks. ``stuck``: nor more of one than its headers and half its body. ``deaf``: nor is any of
+    what is sent taken, but for what fits into the system's buffers.
     """
 
     do: Do
@@ -83,6 +85,7 @@ class Faulty:
         self.aliases: tuple[str, ...] = ()
         self._faults: list[list[Fault | int]] = []
         self._lock = threading.Lock()
+        self.silence = threading.Event()  # set: what kept silent breaks
         self._listener = _Listener(self)
         self.server = to.through(self._listener.server_address[1])
         self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.05,), daemon=True)
@@ -93,6 +96,8 @@ class Faulty:
         with self._lock:
             self._faults = [[fault, 0] for fault in faults]
             self.requests.clear()
+            self.silence.set()
+            self.silence = threading.Event()
 
     @property
     def armed(self) -> bool:
@@ -123,6 +128,7 @@ class Faulty:
 
     def close(self) -> None:
         """End it, and all connections."""
+        self.arm()
         self._listener.shutdown()
         self._listener.server_close()
         self._thread.join()
@@ -199,10 +205,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _pass_on(self) -> None:
         proxy, url = self.server.proxy, urlsplit(self.path)
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        silence, length = proxy.silence, int(self.headers.get("Content-Length") or 0)
         query = parse_qs(url.query, keep_blank_values=True)
         kind = kind_of(self.command, url.path, query, self.headers)
-        fault = proxy.due(Request(kind, unquote(url.path), len(body)))
+        fault = proxy.due(Request(kind, unquote(url.path), length))
+        if fault is not None and fault.do == "deaf":
+            self._keep_silent(silence)
+            return
+        body = self.rfile.read(length)
+        if len(body) < length:  # the client died while it sent: so it is for the server
+            self._tear(body)
+            return
         if fault is not None and fault.do == "slow":
             time.sleep(fault.delay)
         if (refused := self._refusal(kind)) is not None:
@@ -210,9 +223,12 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault is None or fault.do == "slow":
             self._give(*self._ask(body), kind)
         elif fault.do == "torn":
-            self._tear(body)
-        elif fault.do == "half":
+            self._tear(body[: len(body) // 2])
+        elif fault.do in ("half", "stuck"):
             self._give(*self._ask(body), kind, half=True)
+            self._cut() if fault.do == "half" else self._keep_silent(silence)
+        elif fault.do == "mute":
+            self._keep_silent(silence)
         else:
             if fault.when == "after":
                 self._ask(body)
@@ -277,9 +293,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Date", email.utils.formatdate(time.time() + self.server.proxy.skew, usegmt=True))
         self.end_headers()
         self.wfile.write(body[: len(body) // 2] if half else body)
-        if half:
-            self.wfile.flush()
-            self._cut()
+        self.wfile.flush()
 
     def _answer(self, status: int, code: str, body: bytes | None = None) -> None:
         """As S3 says no, or whatever else."""
@@ -297,14 +311,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _tear(self, body: bytes) -> None:
-        """The server sees a client that broke off in the middle of what it sent."""
+        """The server sees a client that broke off in the middle of what it sent, of which this came."""
         to = http.client.HTTPConnection("127.0.0.1", self.server.proxy.to, timeout=60)
         to.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
             if name.lower() not in ("expect", "connection"):
                 to.putheader(name, value)
-        to.endheaders(body[: len(body) // 2] or None)
+        to.endheaders(body or None)
         to.close()
+        self._cut()
+
+    def _keep_silent(self, silence: threading.Event) -> None:
+        """And let nothing break meanwhile."""
+        silence.wait()
         self._cut()
 
     def _cut(self) -> None:

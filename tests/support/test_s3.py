@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -126,3 +128,17 @@ def test_a_client_is_killed(hand: AtPrefix, faulty: Faulty, tmp_path: Path) -> N
     assert client.returncode == -9
     wait_for(lambda: not faulty.armed, "the fault")
     assert hand.get("f") == b"f"
+
+
+def test_a_client_that_died_while_it_sent_is_gone_for_the_server_too(hand: AtPrefix, faulty: Faulty) -> None:
+    """Who sends the same part after that would wait for ever: this server takes the parts by turns."""
+    target = {"Bucket": hand.bucket, "Key": f"{hand.prefix}/big"}
+    upload = {**target, "UploadId": hand.client.create_multipart_upload(**target)["UploadId"]}
+    where = {"Params": {**upload, "PartNumber": 1}, "ExpiresIn": 60}
+    url = urlsplit(hand.client.generate_presigned_url("upload_part", **where))
+    with socket.create_connection(("127.0.0.1", url.port or 0)) as dying:
+        head = f"PUT {url.path}?{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Length: 100000\r\n\r\n"
+        dying.sendall(head.encode() + b"x" * 50_000)
+        wait_for(lambda: "UploadPart" in faulty.kinds(), "the half of it")
+    hand.client.upload_part(**upload, PartNumber=1, Body=b"x" * 100)
+    hand.client.abort_multipart_upload(**upload)
