@@ -72,8 +72,9 @@ class Faulty:
 
     ``skew``: seconds by which the server's clock is ahead. ``hides``: nobody may list, so that what is not
     there is forbidden, as S3 has it. ``insists``: a header without which nothing may be written, as a
-    bucket's policy says. ``region``: where the bucket is; who signs for another is sent there. ``aliases``:
-    what the server calls itself, by turns.
+    bucket's policy says. ``unmet``: a header of a condition that it takes for not met, whatever it says, as
+    Ceph 16 does with an ETag in quotes. ``region``: where the bucket is; who signs for another is sent there.
+    ``aliases``: what the server calls itself, by turns.
     """
 
     def __init__(self, to: S3) -> None:
@@ -81,7 +82,7 @@ class Faulty:
         self.requests: list[Request] = []
         self.skew = 0.0
         self.hides = False
-        self.insists = self.region = ""
+        self.insists = self.unmet = self.region = ""
         self.aliases: tuple[str, ...] = ()
         self._faults: list[list[Fault | int]] = []
         self._lock = threading.Lock()
@@ -248,6 +249,8 @@ class _Handler(BaseHTTPRequestHandler):
             return 403, "AccessDenied"
         if proxy.insists and kind in WRITES and proxy.insists not in self.headers:
             return 403, "AccessDenied"
+        if proxy.unmet and proxy.unmet in self.headers:
+            return 412, "PreconditionFailed"
         if proxy.region and f"/{proxy.region}/s3/" not in self.headers.get("Authorization", ""):
             return 301, "PermanentRedirect"
         if proxy.skew:

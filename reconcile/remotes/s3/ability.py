@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from reconcile.remotes.s3 import tags
 from reconcile.remotes.s3.failure import Refusal
 
 if TYPE_CHECKING:  # what is remembered is asked for before there is anything to connect with
     from reconcile.remotes.s3.service import Service
 
-VERSION = 2  # of what is tried
+VERSION = 3  # of what is tried
 MOST_NAMES = 8  # that are remembered of one server
 NO_HEADERS: Mapping[str, Any] = MappingProxyType({})
 _NONE = '"00000000000000000000000000000000"'  # an ETag that nothing has
@@ -69,19 +70,20 @@ def try_out(service: Service, folder: str, headers: Mapping[str, Any] = NO_HEADE
 
     key = f"{folder}probe-{uuid.uuid4().hex[:12]}"
     other, folder_ = f"{key}-2", f"{key}-3/"
-    source = {"Bucket": service.bucket, "Key": key}
-    service.ask("put_object", Key=key, Body=b"1", **headers)
+    one: dict[str, Any] = {"Key": key, "Body": b"1", **headers}
+    copy = {"Key": other, "CopySource": {"Bucket": service.bucket, "Key": key}, **headers}
+    is_new = _grants(service, "put_object", IfNoneMatch="*", **one)
+    if not is_new:
+        service.ask("put_object", **one)
     try:
         can: dict[str, bool] = {
-            "puts_new": _refuses(service, "put_object", Key=key, Body=b"2", IfNoneMatch="*", **headers),
-            "puts_over": _refuses(service, "put_object", Key=key, Body=b"2", IfMatch=_NONE, **headers),
-            "copies_same": _refuses(
-                service, "copy_object", Key=other, CopySource=source, CopySourceIfMatch=_NONE, **headers
-            ),
-            "deletes_all_same": _keeps(service, key),
+            "puts_new": is_new and _refuses(service, "put_object", IfNoneMatch="*", **one),
+            "puts_over": _compares(service, key, "put_object", "IfMatch", **one),
+            "copies_same": _compares(service, key, "copy_object", "CopySourceIfMatch", **copy),
+            "deletes_all_same": _deletes_all_same(service, key),
         }
-        service.ask("put_object", Key=key, Body=b"1", **headers)
-        can["deletes_same"] = _refuses(service, "delete_object", Key=key, IfMatch=_NONE)
+        service.ask("put_object", **one)
+        can["deletes_same"] = _compares(service, key, "delete_object", "IfMatch", Key=key)
         can["deletes_all_same"] &= can["deletes_same"]  # of one that is left of many, too
         can["keeps_slashes"] = _takes(service, folder_, headers)
     finally:
@@ -99,6 +101,48 @@ def _refuses(service: Service, operation: str, **wanted: Any) -> bool:
     return False
 
 
+def _grants(service: Service, operation: str, **wanted: Any) -> bool:
+    """Whether what is asked for is done. Some servers take all conditions for not met, or for no S3."""
+    try:
+        service.ask(operation, **wanted)
+    except Refusal:
+        return False
+    return True
+
+
+def _compares(service: Service, key: str, operation: str, condition: str, **wanted: Any) -> bool:
+    """Whether it refuses what is not to be done for the ETag of an object, and only that."""
+    if not _refuses(service, operation, **{condition: _NONE}, **wanted):
+        return False
+    etag = _etag_of(service, key)
+    return etag is not None and _grants(service, operation, **{condition: etag}, **wanted)
+
+
+def _deletes_all_same(service: Service, key: str) -> bool:
+    """The same of many deletes in one request."""
+    if _delete_all(service, {"Key": key, "ETag": _NONE}) != ["PreconditionFailed"]:
+        return False
+    etag = _etag_of(service, key)
+    return etag is not None and _delete_all(service, {"Key": key, "ETag": etag}) == []
+
+
+def _delete_all(service: Service, *objects: Mapping[str, str]) -> list[str] | None:
+    """What went wrong, by its codes. None: all was refused."""
+    try:
+        reply = service.ask("delete_objects", Delete={"Quiet": True, "Objects": objects})
+    except Refusal:
+        return None
+    return [str(error.get("Code")) for error in reply.get("Errors", ())]
+
+
+def _etag_of(service: Service, key: str) -> str | None:
+    """As a condition has it."""
+    try:
+        return tags.asked(service.ask("head_object", Key=key)).condition
+    except Refusal:
+        return None
+
+
 def _takes(service: Service, key: str, headers: Mapping[str, Any]) -> bool:
     """Whether there can be such a key. Some servers make another one of it."""
     try:
@@ -107,12 +151,3 @@ def _takes(service: Service, key: str, headers: Mapping[str, Any]) -> bool:
         return False
     page = service.ask("list_objects_v2", Prefix=key.rstrip("/"))
     return any(item["Key"] == key for item in page.get("Contents", ()))
-
-
-def _keeps(service: Service, key: str) -> bool:
-    try:
-        objects = [{"Key": key, "ETag": _NONE}]
-        reply = service.ask("delete_objects", Delete={"Quiet": True, "Objects": objects})
-    except Refusal:
-        return False
-    return any(error.get("Code") == "PreconditionFailed" for error in reply.get("Errors", ()))

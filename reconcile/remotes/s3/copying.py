@@ -29,7 +29,7 @@ def copy(site: Site, source: str, shown: Shown, key: str, headers: Mapping[str, 
     """
     if shown.size > MOST:
         return _copy_in_parts(site, source, shown, key, headers)
-    reply = site.service.copy(key, source, **_same(shown), **headers)
+    reply = site.service.copy(key, source, **_same(site, shown), **headers)
     result = reply.get("CopyObjectResult", {})
     if "ETag" in result:
         return tags.written(shown.size, result)
@@ -60,7 +60,7 @@ def _copy_in_parts(site: Site, source: str, shown: Shown, key: str, headers: Map
                 PartNumber=number,
                 CopySource=_place(site, source),
                 CopySourceRange=f"bytes={start}-{min(start + PART, shown.size) - 1}",
-                **_same(shown),
+                **_same(site, shown),
             )
             if "ETag" not in (result := reply.get("CopyPartResult", {})):
                 raise Failing(f"{service.where}: the answer to a copy does not say what is there now")
@@ -121,5 +121,7 @@ def _place(site: Site, key: str) -> dict[str, str]:
     return {"Bucket": site.service.bucket, "Key": key}
 
 
-def _same(shown: Shown) -> dict[str, str]:
-    return {} if shown.condition is None else {"CopySourceIfMatch": shown.condition}
+def _same(site: Site, shown: Shown) -> dict[str, str]:
+    """The condition, unless it is known that the server does not heed it, or takes it for never met."""
+    is_in_vain = site.ability.known and not site.ability.copies_same
+    return {} if is_in_vain or shown.condition is None else {"CopySourceIfMatch": shown.condition}
