@@ -21,6 +21,7 @@ __all__ = [
     "PRIVATE",
     "AuthHandler",
     "Packetizer",
+    "PipeTimeout",
     "cMSG_CHANNEL_REQUEST",
     "cMSG_USERAUTH_REQUEST",
     "paramiko",
@@ -48,6 +49,7 @@ if "paramiko" not in sys.modules:
             del importlib.metadata
 import paramiko
 from paramiko.auth_handler import AuthHandler
+from paramiko.buffered_pipe import PipeTimeout
 from paramiko.common import (
     MSG_CHANNEL_DATA,
     MSG_CHANNEL_WINDOW_ADJUST,

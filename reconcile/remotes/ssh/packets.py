@@ -47,32 +47,59 @@ class Stream(socket.socket):
         super().__init__(fileno=connected.detach())
         self._said = said
         self._quick_ack = None if self.family == socket.AF_UNIX else _QUICKACK  # a process may be in between
-        self._ahead = b""
-        self._at = 0
+        self._ahead = memoryview(bytearray(_READ_AHEAD))
+        self._at = self._end = 0  # of what is read ahead
         self.greeting = b""  # the first bytes that came
         self.patience: float | None = None  # seconds for which it may take no data; None: for ever
         self._stuck_since: float | None = None
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         """Up to ``size`` bytes, read ahead or now."""
-        if self._at >= len(self._ahead):
-            self._ahead = super().recv(max(size, _READ_AHEAD), flags)
-            self._at = 0
-            self.greeting = self.greeting or self._ahead[:256]
-            if self._quick_ack is not None:
-                self.setsockopt(socket.IPPROTO_TCP, self._quick_ack, 1)
-        data = self._ahead[self._at : self._at + size]
+        if self._at >= self._end:
+            self._read_on(flags)
+        data = bytes(self._ahead[self._at : min(self._at + size, self._end)])
         self._at += len(data)
         return data
 
+    def _read_on(self, flags: int = 0) -> None:
+        """Take what has come, or what comes next."""
+        rest = self._end - self._at
+        self._ahead[:rest] = self._ahead[self._at : self._end]
+        self._at, self._end = 0, rest
+        self._end += self.recv_into(self._ahead[rest:], 0, flags)
+        self.greeting = self.greeting or bytes(self._ahead[: min(self._end, 256)])
+        if self._quick_ack is not None:
+            self.setsockopt(socket.IPPROTO_TCP, self._quick_ack, 1)
+
+    def _packet_ends(self, tag_size: int) -> int:
+        return self._at + 4 + int.from_bytes(self._ahead[self._at : min(self._at + 4, self._end)]) + tag_size
+
+    def await_packet(self, tag_size: int) -> None:
+        """Read on if no SSH packet is here as a whole: in vain if nothing comes for a tick, or no more.
+
+        Raises OSError for a connection that broke.
+        """
+        end = self._packet_ends(tag_size)
+        if end <= self._end or end - self._at > len(self._ahead):  # which is for paramiko to say
+            return
+        try:
+            self._read_on()
+        except TimeoutError:
+            return
+        except OSError:
+            if self.fileno() >= 0:  # else it was closed by us
+                raise
+
     def take_packet(self, tag_size: int) -> memoryview | None:
-        """The next SSH packet, if it is here as a whole: its length in the clear, the rest, and its tag."""
-        here = self._at
-        after = here + 4 + int.from_bytes(self._ahead[here : here + 4]) + tag_size
-        if after > len(self._ahead):
+        """The next SSH packet, if it is here as a whole: its length in the clear, the rest, and its tag.
+
+        It is gone with the next packet that is awaited.
+        """
+        here, after = self._at, self._packet_ends(tag_size)
+        if after > self._end:
             return None
         self._at = after
-        return memoryview(self._ahead)[here:after]
+        return self._ahead[here:after]
 
     def send(self, *data: Any) -> int:
         """Send some of ``data``. paramiko tries again after each timeout, for ever."""
@@ -108,6 +135,18 @@ class Run:
             message.add_int(self.channel)
             message.add_string(bytes(piece))
             yield message
+
+
+class Arrived(paramiko.Message):
+    """Data that came for a channel, as paramiko knows it, and not copied again."""
+
+    def __init__(self, channel: bytes, data: bytes) -> None:
+        super().__init__(channel)
+        self._data = data
+
+    def get_binary(self) -> bytes:
+        """All of it."""
+        return self._data
 
 
 class Packets(Packetizer):
@@ -149,6 +188,7 @@ class Packets(Packetizer):
         plain = RUNS and inner[f"{PRIVATE}aead_in"] and not inner[f"{PRIVATE}compress_engine_in"]
         if plain and not self._next and not self.need_rekey():
             self.awaited.wait(_LULL)
+            self._stream.await_packet(inner[f"{PRIVATE}mac_size_in"])
             self._read_run(inner)
         if self._next:
             return self._next.popleft()
@@ -189,9 +229,7 @@ class Packets(Packetizer):
         inner[f"{PRIVATE}iv_in"] = fixed + counter.to_bytes(8)
         self._account(inner, count, size)
         for channel, pieces in data.items():
-            length = sum(map(len, pieces)).to_bytes(4)
-            message = paramiko.Message(b"".join([channel, length, *pieces]))
-            self._next.append((MSG_CHANNEL_DATA, message))
+            self._next.append((MSG_CHANNEL_DATA, Arrived(channel, b"".join(pieces))))
         for channel, more in room.items():
             message = paramiko.Message(channel + min(more, _MOST_ROOM).to_bytes(4))
             self._next.append((MSG_CHANNEL_WINDOW_ADJUST, message))

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from reconcile.remotes.ssh.common import Mismatch
+from reconcile.remotes.ssh.inbox import Inbox
 from reconcile.remotes.ssh.library import (
     MSG_CHANNEL_WINDOW_ADJUST,
     AuthHandler,
@@ -272,5 +273,9 @@ def request_sftp(channel: paramiko.Channel) -> None:
     message.add_string("subsystem")
     message.add_boolean(True)
     message.add_string("sftp")
+    with channel.lock:  # it may have been closed by now; nothing came, as nothing was asked for
+        channel.in_buffer = inbox = Inbox()  # type: ignore[assignment]  # all that is used of the other
+        if channel.closed or channel.eof_received:
+            inbox.close()
     channel._event_pending()  # type: ignore[attr-defined]
     channel.get_transport()._send_user_message(message)  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -158,3 +159,42 @@ def test_a_paramiko_that_we_do_not_know_is_named() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "has no Channel._wait_for_send_window" in done.stdout
     assert "pip install 'paramiko>=3.4,<6'" in done.stdout
+
+
+@needs_gcm
+@pytest.mark.parametrize("size", [1, 40_000, packet_layer._READ_AHEAD - 64, packet_layer._READ_AHEAD - 32])
+def test_a_packet_of_any_size_comes_whole(size: int) -> None:
+    """Cut anywhere on its way, as large as all that is read ahead, or larger: that one paramiko reads."""
+    sent = [bytes([each]) * size for each in range(3)]
+    with packets() as (sender, reader):
+
+        def send() -> None:
+            for each in sent:
+                sender.send_message(packet(MSG_CHANNEL_DATA, 1, each))
+
+        sending = threading.Thread(target=send)
+        sending.start()
+        read = b""
+        while len(read) < 3 * size:
+            kind, channel, data = parse(*reader.read_message())
+            assert (kind, channel) == (MSG_CHANNEL_DATA, 1)
+            assert isinstance(data, bytes)
+            read += data
+        sending.join()
+    assert read == b"".join(sent)
+
+
+@needs_gcm
+@pytest.mark.parametrize("here", [True, False])
+def test_an_end_in_the_middle_of_a_packet_is_an_end(here: bool) -> None:
+    """Whoever it was that hung up."""
+    with packets() as (sender, reader):
+        theirs, ours = sender._stream, reader._stream
+        ours.settimeout(0.1)
+        theirs.sendall((100).to_bytes(4) + b"half of it")
+        if here:
+            threading.Timer(0.3, reader.close).start()
+        else:
+            theirs.shutdown(socket.SHUT_WR)
+        with pytest.raises(EOFError):
+            reader.read_message()
