@@ -72,11 +72,13 @@ def merge(runs: Sequence[Done]) -> list[Change]:
 
 def is_alike(one: Entry | None, other: Entry | None) -> bool:
     """Whether the remote shows the same, as far as two entries tell."""
+    if one is other:
+        return True
     if one is None or other is None or one.kind is not other.kind:
-        return one is other
+        return False
     if one.kind is Kind.SYMLINK:
         return one.link == other.link
-    if one.wished_mode != other.wished_mode:
+    if one.mode != other.mode and one.wished_mode != other.wished_mode:
         return False
     if one.kind is Kind.DIR:
         return True
@@ -87,4 +89,6 @@ def is_alike(one: Entry | None, other: Entry | None) -> bool:
 
 def plain(entry: Entry | None) -> Entry | None:
     """An entry as one that is there and that SRC may have: a mirror has deleted it, say."""
-    return None if entry is None else replace(entry, retained=False, excluded=False)
+    if entry is None or not (entry.retained or entry.excluded):
+        return entry
+    return replace(entry, retained=False, excluded=False)

@@ -13,6 +13,7 @@ from enum import Enum, auto
 from reconcile.core.job import OnDrift
 from reconcile.core.model import Action, Entry, Kind, Op, Outcome, Problem
 from reconcile.core.paths import ancestors, parent
+from reconcile.remotes.tree.denied import deny
 from reconcile.remotes.tree.disks import kept_on, note_elsewhere
 from reconcile.remotes.tree.failure import explain
 from reconcile.remotes.tree.layout import KEPT, OLD, inside
@@ -165,9 +166,11 @@ def second_name(site: Site, action: Action) -> Recipe[HardLink | None]:
     if not site.memory.names_twice or site.memory.is_elsewhere(parent(action.path)):
         return None
     old = site.layout.run + b"/" + OLD
-    yield from _make_trash(site)
-    yield from _make_kept(site, old, action.path)
-    return HardLink(site.layout.at(action.path), inside(old, action.path))
+    place = inside(old, action.path)
+    if place.rpartition(b"/")[0] not in site.memory.kept:
+        yield from _make_trash(site)
+        yield from _make_kept(site, old, action.path)
+    return HardLink(site.layout.at(action.path), place)
 
 
 def note_second(site: Site, action: Action, *, is_given: bool) -> None:
@@ -181,7 +184,10 @@ def note_second(site: Site, action: Action, *, is_given: bool) -> None:
 
 
 def _count(site: Site, path: str, size: int) -> None:
-    site.memory.unfilled.discard(parent(path))
+    unfilled, folder = site.memory.unfilled, parent(path)
+    while folder in unfilled:
+        unfilled.discard(folder)
+        folder = parent(folder)
     site.memory.retired += 1
     site.memory.retired_bytes += size
 
@@ -222,8 +228,8 @@ def _keep_in(site: Site, kept: bytes, path: str, source: bytes, *, leave: bool) 
 
 def _make_trash(site: Site) -> Recipe[None]:
     if not site.layout.has_trash:
-        yield Mkdir(site.layout.run, 0o700)
-        _, there = yield [Mkdir(site.layout.run + b"/trash", 0o700), Lstat(site.layout.run + b"/trash")]
+        trash = site.layout.run + b"/trash"
+        *_, there = yield [Mkdir(site.layout.run, 0o700), Mkdir(trash, 0o700), Lstat(trash)]
         if isinstance(there, Attrs):
             site.layout.parts.add(b"trash")
 
@@ -241,19 +247,17 @@ def make_old(site: Site, actions: Iterable[Action]) -> Recipe[None]:
         for action in actions
         if action.old is not None and not action.keep and action.op in (Op.MODIFY, Op.CREATE, Op.DELETE)
         if ours_to_go(site, replaced=action.op is not Op.DELETE) is Way.RETIRE
-        for top in ancestors(parent(action.path))
+        for top in ("", *ancestors(parent(action.path)))
     }
     if not going:
         return
     yield from _make_trash(site)
     old = site.layout.run + b"/" + OLD
-    levels: dict[int, list[bytes]] = {0: [old]}
-    for top in filter(None, going):
-        levels.setdefault(1 + top.count("/"), []).append(inside(old, top))
-    for _, level in sorted(levels.items()):
-        for some in batches([place for place in level if place not in site.memory.kept], BATCH):
-            made: list[Status] = yield [Mkdir(place, 0o700) for place in some]
-            site.memory.kept.update(p for p, status in zip(some, made, strict=True) if status is OK)
+    # In one go: which server does not take them in turn makes those below one by one, when they are used.
+    places = [inside(old, top) for top in sorted(going, key=_depth)]
+    for some in batches([place for place in places if place not in site.memory.kept], BATCH):
+        made: list[Status] = yield [_make_one(site, place) for place in some]
+        site.memory.kept.update(p for p, status in zip(some, made, strict=True) if status is OK)
     site.memory.unfilled |= going
 
 
@@ -264,5 +268,19 @@ def _make_kept(site: Site, kept: bytes, path: str) -> Recipe[None]:
         wanted.append(wanted[-1] + b"/" + os.fsencode(name))
     for directory in wanted:
         if directory not in site.memory.kept:
-            yield Mkdir(directory, 0o700)
+            yield from _make_one(site, directory)
             site.memory.kept.add(directory)
+
+
+def _make_one(site: Site, directory: bytes) -> Recipe[Status]:
+    """A directory of the trash. The one that has all that is ours for a while is not for the web."""
+    making = act(Mkdir(directory, 0o700))
+    if directory != site.layout.run + b"/" + OLD:
+        return (yield from making)
+    made: Status
+    made, _ = yield [making, deny(site)]
+    return made
+
+
+def _depth(path: str) -> int:
+    return path.count("/") + bool(path)

@@ -15,7 +15,6 @@ from msgspec import Struct, field
 
 from reconcile.core.model import Kind
 from reconcile.remotes.retired import Note, find_expired, find_outgrown, read_note, tell_retired
-from reconcile.remotes.tree.denied import deny
 from reconcile.remotes.tree.driver import Driver
 from reconcile.remotes.tree.layout import KEPT, OLD
 from reconcile.remotes.tree.listing import Listing, list_directory
@@ -104,7 +103,6 @@ def settle_kept(driver: Driver, site: Site, kept: Kept) -> Iterator[bytes]:
     yield from _purge(driver, site, outgrown, OLD)
     if count := sum(left.old for left in ended):
         site.say(tell_retired(count, fresh, [run for run in kept.old if run not in outgrown]))
-        driver.call(deny(site))
     marks = [
         Mkdir(name_mark_of(left.folder, left.kept, 0, is_kept=True), 0o700)
         for left in ended

@@ -148,8 +148,8 @@ def clear_run(
     may be in the trash of a dead run, by the names of its places.
     """
     if folder == site.layout.run:
-        removed, *_ = driver.call(_together(_is_removed_empty(folder, parts, site.memory.discarded), *beside))
-        if removed:
+        left, *_ = driver.call(_together(_remove_unlooked(folder, parts, site.memory.discarded), *beside))
+        if left <= _stays(site):
             return []
         known = {one.place: one for one in site.memory.discarded}
     stuck = purge(driver, site, [folder + b"/" + STAGING]) if STAGING in parts else []
@@ -173,7 +173,7 @@ def clear_run(
     )
     if folder != site.layout.run:
         _remove_hollow(driver, site, folder + b"/" + OLD)
-    driver.call(_is_removed_empty(folder, {*vain, KEPT, OLD, TRASH}, []))
+    driver.call(_remove_unlooked(folder, {*vain, KEPT, OLD, TRASH}, []))
     if PARKING in parts:
         parked = folder + b"/" + PARKING
         status = driver.call(act(Rmdir(parked)))
@@ -209,10 +209,24 @@ def not_removed(path: bytes) -> Problem:
     return Problem(os.fsdecode(path), Stage.CLEANUP, Reason.FAILED, text)
 
 
-def _is_removed_empty(folder: bytes, parts: Collection[bytes], known: Sequence[Discarded]) -> Recipe[bool]:
-    """Try to remove a folder without looking into it first: mostly nothing is left in it but what we know."""
+def _remove_unlooked(
+    folder: bytes, parts: Collection[bytes], known: Sequence[Discarded]
+) -> Recipe[set[bytes]]:
+    """Try to remove a folder without looking into it first: mostly nothing is left in it but what we know.
+    Returns what remains."""
     paths = [*(folder + b"/" + part for part in sorted(parts, reverse=True)), folder]
     return (yield from empty_blindly(known, paths))
+
+
+def _stays(site: Site) -> set[bytes]:
+    """What of this run's folder is to remain: where it has kept or retired something, the trash with that.
+
+    All else that was in the trash is gone by then, as each of it was named and removed.
+    """
+    memory, run = site.memory, site.layout.run
+    if memory.elsewhere or memory.unfilled or not (memory.keeps or memory.retired):
+        return set()
+    return {run, run + b"/" + TRASH}
 
 
 def _together(*recipes: Recipe[Any]) -> Recipe[list[Any]]:

@@ -118,11 +118,11 @@ class Level:
             driver.call(is_barred(site))
         if site.memory.uploads and site.options.fsync is Fsync.ALWAYS and not site.caps.fsync:
             site.say_once(NO_FSYNC)
-        looks = look_at_parents(site, actions)
-        for _ in driver.run(chain([make_parts(site, actions)], looks), self._at_a_time):
-            pass  # what they find is noted in the run's memory
+        making = [make_parts(site, actions)]
         if site.options.trash is not None:
-            driver.call(make_old(site, actions))
+            making.append(make_old(site, actions))
+        for _ in driver.run(chain(making, look_at_parents(site, actions)), self._at_a_time):
+            pass  # what they find is noted in the run's memory
         if site.memory.uploads:
             self._spread.prove()
 

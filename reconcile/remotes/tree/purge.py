@@ -71,20 +71,24 @@ def remove_in_turn(directories: Sequence[bytes]) -> Recipe[set[bytes]]:
     left: set[bytes] = set()
     for some in batches(directories, MANY):
         statuses: list[Status] = yield [Rmdir(path) for path in some]
-        left.update(path for path, status in zip(some, statuses, strict=True) if not is_gone(status))
+        left |= _not_gone(some, statuses)
     return left
 
 
-def empty_blindly(known: Sequence[Discarded], lastly: Sequence[bytes]) -> Recipe[bool]:
-    """Remove what is known to be in the trash, without a look, and these directories; tells if all went."""
+def empty_blindly(known: Sequence[Discarded], lastly: Sequence[bytes]) -> Recipe[set[bytes]]:
+    """Remove what is known to be in the trash, unlooked, and these directories; returns what remains."""
     plain = [inside(one.place, name) for one in known for name, is_folder in one.holds if not is_folder]
     folders = [inside(one.place, name) for one in known for name, is_folder in one.holds if is_folder]
+    left: set[bytes] = set()
     *first, last = batches(plain, MANY) or [[]]
     for some in first:
-        yield [Remove(path) for path in some]
-    replies = yield [*map(Remove, last), remove_in_turn([*reversed(folders), *lastly])]
-    left: set[bytes] = replies[-1]
-    return not left
+        left |= _not_gone(some, (yield [Remove(path) for path in some]))
+    *statuses, deeper = yield [*map(Remove, last), remove_in_turn([*reversed(folders), *lastly])]
+    return left.union(_not_gone(last, statuses), deeper)
+
+
+def _not_gone(paths: Sequence[bytes], statuses: Sequence[Status]) -> set[bytes]:
+    return {path for path, status in zip(paths, statuses, strict=True) if not is_gone(status)}
 
 
 def empty_trash(
