@@ -48,6 +48,8 @@ def find_retired(actions: Iterable[Action], changes: Iterable[Change]) -> dict[s
     for action in actions:
         if action.old is None or action.op not in (Op.MODIFY, Op.MOVE, Op.DELETE):
             continue
+        if not action.members and before.get(action.path) is action.old:
+            continue  # as nearly always
         for path, entry in ((action.path, action.old), *_members(action)):
             if entry.kind is not Kind.DIR and not is_alike(before.get(path), entry):
                 found.setdefault(path, entry)

@@ -184,10 +184,11 @@ def note_second(site: Site, action: Action, *, is_given: bool) -> None:
 
 
 def _count(site: Site, path: str, size: int) -> None:
-    unfilled, folder = site.memory.unfilled, parent(path)
-    while folder in unfilled:
-        unfilled.discard(folder)
-        folder = parent(folder)
+    if unfilled := site.memory.unfilled:
+        folder = parent(path)
+        while folder in unfilled:
+            unfilled.discard(folder)
+            folder = parent(folder)
     site.memory.retired += 1
     site.memory.retired_bytes += size
 
@@ -242,15 +243,15 @@ def _replaces(site: Site) -> bool:
 def make_old(site: Site, actions: Iterable[Action]) -> Recipe[None]:
     """Make what is missing of the part of the trash that has an age, for all that these will bring there: who
     does so for itself, among hundreds at once, asks for what others ask for, too."""
-    going = {
-        top
+    folders = {
+        parent(action.path)
         for action in actions
         if action.old is not None and not action.keep and action.op in (Op.MODIFY, Op.CREATE, Op.DELETE)
         if ours_to_go(site, replaced=action.op is not Op.DELETE) is Way.RETIRE
-        for top in ("", *ancestors(parent(action.path)))
     }
-    if not going:
+    if not folders:
         return
+    going = {"", *(top for folder in folders for top in ancestors(folder))}
     yield from _make_trash(site)
     old = site.layout.run + b"/" + OLD
     # In one go: which server does not take them in turn makes those below one by one, when they are used.
