@@ -88,13 +88,15 @@ class Retrying:
     def open_soon(self) -> None:
         """It will be needed: begin to connect beside what is going on, as connecting is mostly waiting.
 
-        But for the imports, at which nothing else gains by taking turns.
+        But for the imports, at which nothing else here gains by taking turns; another process may.
         """
+        if self._remote is not None or self._opening is not None:
+            return
         scheme = scheme_of(self._job.target)
-        if self._remote is None and self._opening is None and scheme.may_open_early(self._job):
+        if scheme.may_open_early(self._job):
             aside = Aside(self._reporter)
             self._opening = Opening(lambda: self._connect(self._job, aside, self._memory), aside)
-            scheme.load()
+        scheme.load()
 
     def _open(self) -> Remote:
         return self._connect(self._job, self._reporter, self._memory)

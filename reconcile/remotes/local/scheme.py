@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from msgspec import Struct
@@ -20,7 +21,7 @@ from reconcile.remotes.urls import URL, decode, refuse
 FORMS = "/a/folder or ./a/folder on this machine"
 TAKES: frozenset[str] = frozenset()
 
-own_files, may_open_early, load = plain.own_files, plain.may_open_early, plain.load
+own_files, may_open_early = plain.own_files, plain.may_open_early
 
 _WAY_OUT = "Write the path of DEST in full."
 
@@ -79,6 +80,11 @@ def folders(target: Target, workdir: str | None) -> Mapping[str, str]:
     """All of it."""
     ours = {} if workdir is None else {expand(workdir, _WAY_OUT): "the folder of --remote-workdir"}
     return {target.path: "DEST", **ours}
+
+
+def load() -> None:
+    """Import what opening needs: how trees are handled."""
+    import_module("reconcile.remotes.local.open")
 
 
 def recall_caps(job: Job, memory: Memory) -> Caps:  # noqa: ARG001 - it is the memory's

@@ -20,6 +20,7 @@ from reconcile.core.model import (
     Outcome,
     Problem,
     Reason,
+    Stamp,
     unkept,
 )
 from reconcile.core.paths import parent
@@ -207,6 +208,10 @@ def _stage(
     return Staged(action, wish, held, staged, way)
 
 
+def _is_told(_size: int, _path: str) -> None:
+    """For what was said before."""
+
+
 def put_in_place(site: Site, action: Action, held: Entry, staged: bytes, way: Way) -> Recipe[Outcome | None]:
     """Publish a staged file, or remove it. None: no rename leads there from our folder; see ``refusal``."""
     path = action.path
@@ -342,7 +347,22 @@ class Content:
             self._afterwards(mtime, channel),
             channel,
             bool(site.quirks.truncates),
+            self,
         )
+
+    @property
+    def stamp(self) -> Stamp:
+        """See ``Origin``."""
+        return stamp_of(self.entry)
+
+    def about_to_send(self) -> None:
+        """See ``Origin``."""
+        self.sent(self.entry.size, self.path)
+        self.sent = _is_told
+
+    def brought(self, digest: bytes) -> None:
+        """See ``Origin``."""
+        self.digest = digest
 
     def _read(self) -> bytes | None:
         """The content; None: the source is in trouble."""

@@ -12,9 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum, unique
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
+
+from reconcile.core.model import Stamp
+from reconcile.source.files import Source
 
 
 @unique
@@ -316,12 +319,29 @@ class Close(Struct, frozen=True, gc=False):
     channel: int = 0
 
 
+class Origin(Protocol):
+    """Where the content of a ``Put`` is here, for who may bring it without ``read``."""
+
+    source: Source
+    path: str
+
+    @property
+    def stamp(self) -> Stamp:
+        """What the file there has to show."""
+
+    def about_to_send(self) -> None:
+        """All of it is going to be sent. ``read`` says so itself, but not a second time."""
+
+    def brought(self, digest: bytes) -> None:
+        """All of it was read, and has this digest."""
+
+
 class Put(Struct, frozen=True, gc=False):
     """A small file of ours, whole: ``OpenNew``, ``Write``, ``SetHandle``, ``Sync``, ``Close``, and then what
     ``then`` says. Asked for several at a time: see ``steps.Fill``.
 
     ``read`` is called when the content can be sent. None: there is none, and the file is left empty, if it
-    was made before.
+    was made before. If there is an ``origin``, a driver may bring it from there.
     """
 
     path: bytes
@@ -333,6 +353,7 @@ class Put(Struct, frozen=True, gc=False):
     then: tuple[Verb, ...] = ()
     channel: int = 0
     truncate: bool = False
+    origin: Origin | None = None
 
 
 Verb: TypeAlias = (
