@@ -57,8 +57,8 @@ MEETING = (
 # Who may import what is not Python's own. A package's name stands for all in it.
 # Nouns may be anywhere, so msgspec may.
 THIRD_PARTIES = {
-    "botocore": {"remotes.s3.open", "remotes.s3.quick", "remotes.s3.service"},
-    "urllib3": {"remotes.s3.quick"},  # whose connections botocore's are
+    "botocore": {"remotes.s3.open", "remotes.s3.quick", "remotes.s3.service", "remotes.s3.silence"},
+    "urllib3": {"remotes.s3.quick", "remotes.s3.silence"},  # whose connections botocore's are
     "paramiko": {"remotes.ssh", "serve"},
     "cryptography": {"remotes.ssh", "serve"},
     "msgpack": {"source.fork", "state"},

@@ -27,10 +27,11 @@ from tests.support.s3 import S3
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close() drops what is unsent and sends a RST
 SKEW_ALLOWED = 15 * 60  # seconds (S3: RequestTimeTooSkewed)
 FOR_EVER = 1 << 30
+PIECE = 256 << 10  # bytes that come at once over a slow line
 WRITES = frozenset({"PutObject", "CopyObject", "CreateMultipartUpload"})
 LISTS = frozenset({"ListObjectsV2", "ListObjects", "ListMultipartUploads", "ListObjectVersions"})
 
-Do = Literal["kill", "cut", "answer", "half", "torn", "slow", "mute", "stuck", "deaf"]
+Do = Literal["kill", "cut", "answer", "half", "torn", "slow", "dribble", "mute", "stuck", "deaf"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,10 @@ class Fault:
     ``kill``: SIGKILL to the process whose id is in ``pid_file``. ``cut``: the connection breaks, and no
     answer comes. ``answer``: ``status``, and ``code`` or a ``body``. ``half``: of the answer half its body,
     then the end. ``torn``: the server gets half of what was to be sent, and the connection breaks. ``slow``:
-    it takes ``delay`` seconds longer. Until the proxy is armed anew: ``mute``: no answer comes, and nothing
-    breaks. ``stuck``: nor more of one than its headers and half its body. ``deaf``: nor is any of
-    what is sent taken, but for what fits into the system's buffers.
+    it takes ``delay`` seconds longer. ``dribble``: so does what is sent, over a slow line (see ``narrow``).
+    Until the proxy is armed anew: ``mute``: no answer comes, and nothing breaks. ``stuck``: nor more of one
+    than its headers and half its body. ``deaf``: nor is any of what is sent taken, but for what fits into the
+    system's buffers.
     """
 
     do: Do
@@ -126,6 +128,10 @@ class Faulty:
                 if fault.at <= seen + 1 < fault.at + fault.times:
                     struck = struck or fault
             return struck
+
+    def narrow(self) -> None:
+        """Of connections from now on little is on its way at a time."""
+        self._listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
 
     def close(self) -> None:
         """End it, and all connections."""
@@ -213,7 +219,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is not None and fault.do == "deaf":
             self._keep_silent(silence)
             return
-        body = self.rfile.read(length)
+        body = self._take(length, fault.delay if fault is not None and fault.do == "dribble" else 0.0)
         if len(body) < length:  # the client died while it sent: so it is for the server
             self._tear(body)
             return
@@ -221,7 +227,7 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(fault.delay)
         if (refused := self._refusal(kind)) is not None:
             self._answer(*refused)
-        elif fault is None or fault.do == "slow":
+        elif fault is None or fault.do in ("slow", "dribble"):
             self._give(*self._ask(body), kind)
         elif fault.do == "torn":
             self._tear(body[: len(body) // 2])
@@ -241,6 +247,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._cut()
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass_on  # noqa: N815 - as the base class calls them
+
+    def _take(self, length: int, over: float) -> bytes:
+        """What is sent, in so many seconds."""
+        if not over:
+            return self.rfile.read(length)
+        pieces = []
+        for start in range(0, length, PIECE):
+            time.sleep(over * PIECE / length)
+            pieces.append(self.rfile.read(min(PIECE, length - start)))
+        return b"".join(pieces)
 
     def _refusal(self, kind: str) -> tuple[int, str] | None:
         """What this server refuses whatever it is."""

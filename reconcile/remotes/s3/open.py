@@ -78,6 +78,9 @@ def _make_client(botocore: Any, bucket: Bucket, settings: Settings, patience: fl
         raise UsageError(f"--profile: {one_line(str(error))}") from None
     except (exceptions.BotoCoreError, ValueError) as error:
         raise UsageError(f"boto3 can't work with this: {one_line(str(error))}") from None
+    client.meta.events.register_first(
+        "needs-retry.s3", import_module(f"{__package__}.silence").give_up_silence
+    )
     client.meta.events.register("before-call.s3.DeleteObjects", _add_md5)
     client.meta.events.register("before-parse.s3.DeleteObjects", doubt_deletes)
     client.meta.events.register("before-parse.s3.DeleteObject", doubt_a_delete)

@@ -39,7 +39,8 @@ class Pool:
         """What they return, as they end. Tasks are drawn as there is room for them, in this thread.
 
         Once ``stop`` is requested none is drawn any more; what goes on for too long then raises Interrupted.
-        Where one loses its connection those under way come to their end first: what they did is known then.
+        Where one loses its connection those under way come to their end first: what they did is known then,
+        and those that wait for a thread are not begun any more.
         """
         done: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
         under_way = 0
@@ -50,7 +51,7 @@ class Pool:
 
         def work(task: Callable[[], T]) -> None:
             try:
-                done.put((task(), None))
+                done.put((task(), None) if broken is None else (None, broken))
             except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
                 done.put((None, error))
 

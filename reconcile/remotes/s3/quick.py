@@ -3,7 +3,8 @@
 What may live here: that one request, of content and of a copy, signed and read by ourselves (AWS Signature
 Version 4, in one piece) over botocore's connections, without its client and without the HTTP of Python, which
 take five times as long. Whatever is not answered with a plain 200 is asked again through the client, which
-tells refusals apart, follows to another region, and tries again what may be tried again.
+tells refusals apart, follows to another region, and tries again what may be tried again. A server that falls
+silent is none for the client either: that is raised.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from urllib.parse import quote, urlsplit
 from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 from msgspec import Struct
 from urllib3.exceptions import HTTPError
+
+from reconcile.remotes.s3.silence import is_silence
 
 MOST = 20  # answers in a row that are none, before it is given up: of a bucket in another region, say
 TOGETHER = 64 << 10  # bytes of content that go out in one piece, the first with what is before it
@@ -127,7 +130,9 @@ class Quick:
             place = f"{path}?{query}" if query else path
             head = f"PUT {place} HTTP/1.1\r\n{lines}content-length: {len(body)}\r\n\r\n"
             answer = self._send(head.encode("ascii"), body)
-        except (BotoCoreError, HTTPError, OSError, ValueError):
+        except (BotoCoreError, HTTPError, OSError, ValueError) as error:
+            if is_silence(error):
+                raise
             answer = None
         if answer is None or answer.status != 200:
             self._in_vain += answer is None or answer.status not in _NORMAL

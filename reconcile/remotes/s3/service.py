@@ -29,6 +29,7 @@ from reconcile.core.errors import ConnectionLost, TurnedAway, Unreachable
 from reconcile.core.model import Stats
 from reconcile.remotes.s3.failure import KEYS, REGION, SLOW, Failing, Refusal, refusal_of
 from reconcile.remotes.s3.quick import Quick
+from reconcile.remotes.s3.silence import BROKEN, explain_loss
 from reconcile.remotes.words import one_line
 
 PATIENCE = 8  # times that we wait because a server asks for it, beyond botocore's own
@@ -80,36 +81,37 @@ class Service:
 
     def put(self, key: str, body: bytes, **wanted: Any) -> Mapping[str, Any]:
         """The request of which there are most. See ``ask``."""
-        if (quick := self._may_be_quick()) is not None and (
-            reply := quick.put(key, body, wanted)
-        ) is not None:
-            self._count(reply, body)
-            return reply
-        return self.ask("put_object", Key=key, Body=body, **wanted)
+        reply = self._ask_quickly(lambda quick: quick.put(key, body, wanted), body)
+        return reply or self.ask("put_object", Key=key, Body=body, **wanted)
 
     def put_part(self, key: str, upload: str, number: int, body: bytes, **wanted: Any) -> Mapping[str, Any]:
         """A part of a large file. See ``ask``."""
-        quick = self._may_be_quick()
-        if quick is not None and (reply := quick.put_part(key, upload, number, body, wanted)) is not None:
-            self._count(reply, body)
-            return reply
-        return self.ask("upload_part", Key=key, UploadId=upload, PartNumber=number, Body=body, **wanted)
+        reply = self._ask_quickly(lambda quick: quick.put_part(key, upload, number, body, wanted), body)
+        return reply or self.ask(
+            "upload_part", Key=key, UploadId=upload, PartNumber=number, Body=body, **wanted
+        )
 
     def copy(self, key: str, source: str, **wanted: Any) -> Mapping[str, Any]:
         """Another key's content to this one, by the server. See ``ask``."""
-        quick, place = self._may_be_quick(), f"{self.bucket}/{source}"
-        if quick is not None and (reply := quick.copy(key, place, wanted)) is not None:
-            self._count(reply, b"")
-            return reply
+        reply = self._ask_quickly(lambda quick: quick.copy(key, f"{self.bucket}/{source}", wanted))
         origin = {"Bucket": self.bucket, "Key": source}
-        return self.ask("copy_object", Key=key, CopySource=origin, **wanted)
+        return reply or self.ask("copy_object", Key=key, CopySource=origin, **wanted)
 
-    def _may_be_quick(self) -> Quick | None:
-        """Not before the server has let us in, and not while it asks to slow down."""
+    def _ask_quickly(
+        self, ask: Callable[[Quick], Mapping[str, Any] | None], body: bytes = b""
+    ) -> Mapping[str, Any] | None:
+        """None: the client has to ask. So it is before the server has let us in, and while it asks to slow
+        down."""
         if self._quick is None or not self._was_in or self._slow_until >= time.monotonic():
             return None
         self.check()
-        return self._quick
+        try:
+            reply = ask(self._quick)
+        except BROKEN as error:
+            raise self._lost(explain_loss(error)) from None
+        if reply is not None:
+            self._count(reply, body)
+        return reply
 
     def ask(self, operation: str, **wanted: Any) -> Mapping[str, Any]:
         """One request of boto3's client, by its name, to our bucket.
@@ -141,9 +143,9 @@ class Service:
             except BotoCoreError as error:
                 if isinstance(error.kwargs.get("error"), RecursionError):  # met while it was sending
                     raise self.no_s3(ELSEWHERE) from None
-                raise self._lost(one_line(str(error))) from None
+                raise self._lost(explain_loss(error)) from None
             except OSError as error:
-                raise self._lost(one_line(str(error))) from None
+                raise self._lost(explain_loss(error)) from None
             except ResponseParserError as error:
                 raise self._lost(f"what it answers is no S3: {one_line(str(error))}") from None
             except RecursionError:  # botocore, after one redirection that names no region
@@ -162,8 +164,8 @@ class Service:
         reply = self.ask("get_object", Key=key, Range=f"bytes={start}-{start + length - 1}")
         try:
             data: bytes = reply["Body"].read()
-        except (BotoCoreError, OSError) as error:
-            raise self._lost(one_line(str(error))) from None
+        except BROKEN as error:
+            raise self._lost(explain_loss(error)) from None
         with self._lock:
             self._received += len(data)
         return data
