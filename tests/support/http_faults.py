@@ -76,7 +76,8 @@ class Faulty:
     there is forbidden, as S3 has it. ``insists``: a header without which nothing may be written, as a
     bucket's policy says. ``unmet``: a header of a condition that it takes for not met, whatever it says, as
     Ceph 16 does with an ETag in quotes. ``region``: where the bucket is; who signs for another is sent there.
-    ``aliases``: what the server calls itself, by turns.
+    ``aliases``: what the server calls itself, by turns. ``unknown``: a kind of request that it does not know.
+    ``unsigned``: of names that hold this it makes another signature than anybody else.
     """
 
     def __init__(self, to: S3) -> None:
@@ -84,7 +85,7 @@ class Faulty:
         self.requests: list[Request] = []
         self.skew = 0.0
         self.hides = False
-        self.insists = self.unmet = self.region = ""
+        self.insists = self.unmet = self.unknown = self.unsigned = self.region = ""
         self.aliases: tuple[str, ...] = ()
         self._faults: list[list[Fault | int]] = []
         self._lock = threading.Lock()
@@ -265,6 +266,10 @@ class _Handler(BaseHTTPRequestHandler):
             return 403, "AccessDenied"
         if proxy.insists and kind in WRITES and proxy.insists not in self.headers:
             return 403, "AccessDenied"
+        if kind == proxy.unknown:
+            return 501, "NotImplemented"
+        if proxy.unsigned and proxy.unsigned in unquote(self.path):
+            return 403, "SignatureDoesNotMatch"
         if proxy.unmet and proxy.unmet in self.headers:
             return 412, "PreconditionFailed"
         if proxy.region and f"/{proxy.region}/s3/" not in self.headers.get("Authorization", ""):

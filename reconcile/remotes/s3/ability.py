@@ -5,7 +5,7 @@ What may live here: trying. Nobody asks for a server's name: of one kind there a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from reconcile.remotes.s3.failure import Refusal
 if TYPE_CHECKING:  # what is remembered is asked for before there is anything to connect with
     from reconcile.remotes.s3.service import Service
 
-VERSION = 3  # of what is tried
+VERSION = 4  # of what is tried
 MOST_NAMES = 8  # that are remembered of one server
 NO_HEADERS: Mapping[str, Any] = MappingProxyType({})
 _NONE = '"00000000000000000000000000000000"'  # an ETag that nothing has
@@ -33,6 +33,7 @@ class Ability(Struct, frozen=True):
     deletes_all_same: bool = False  # DeleteObjects with an ETag for each
     copies_same: bool = False  # CopyObject with x-amz-copy-source-if-match
     keeps_slashes: bool = False  # an object may have a key that ends in a slash
+    deletes_many: bool = True  # DeleteObjects is known at all
 
     @property
     def races(self) -> bool:
@@ -88,7 +89,8 @@ def try_out(service: Service, folder: str, headers: Mapping[str, Any] = NO_HEADE
         can["keeps_slashes"] = _takes(service, folder_, headers)
     finally:
         ours = (key, other, folder_, folder_.rstrip("/"))
-        service.ask("delete_objects", Delete={"Quiet": True, "Objects": [{"Key": each} for each in ours]})
+        deletes_many = _delete(service, ours)
+    can["deletes_many"] = deletes_many
     return Ability(known=True, **can)
 
 
@@ -133,6 +135,19 @@ def _delete_all(service: Service, *objects: Mapping[str, str]) -> list[str] | No
     except Refusal:
         return None
     return [str(error.get("Code")) for error in reply.get("Errors", ())]
+
+
+def _delete(service: Service, keys: Sequence[str]) -> bool:
+    """Have them gone. Whether that took one request."""
+    try:
+        service.ask("delete_objects", Delete={"Quiet": True, "Objects": [{"Key": key} for key in keys]})
+    except Refusal as refusal:
+        if not refusal.is_unknown:
+            raise
+        for key in keys:
+            _grants(service, "delete_object", Key=key)  # which is refused where there can be no such key
+        return False
+    return True
 
 
 def _etag_of(service: Service, key: str) -> str | None:

@@ -19,7 +19,7 @@ from reconcile.core.units import show_some
 from reconcile.remotes.s3.drift import is_left, keep, retire, stays
 from reconcile.remotes.s3.failure import Refusal, explain, problem
 from reconcile.remotes.s3.keys import is_plain
-from reconcile.remotes.s3.listing import head, objects
+from reconcile.remotes.s3.listing import Unlisted, head, objects
 from reconcile.remotes.s3.site import Site
 from reconcile.remotes.s3.tags import Shown, unpack
 from reconcile.remotes.words import one_line
@@ -46,7 +46,8 @@ def batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
 
 def spread(site: Site, items: Sequence[T]) -> Iterator[Sequence[T]]:
     """So many at a time that all threads have some: a server deletes one after the other of a request."""
-    return batches(items, max(LEAST, min(BATCH, -(-len(items) // site.pool.size))))
+    least = LEAST if site.ability.deletes_many else 1
+    return batches(items, max(least, min(BATCH, -(-len(items) // site.pool.size))))
 
 
 def remove(site: Site, doomed: Sequence[Doomed]) -> dict[str, Refusal]:
@@ -57,11 +58,12 @@ def remove(site: Site, doomed: Sequence[Doomed]) -> dict[str, Refusal]:
     failed = _retire(site, doomed)
     doomed = [each for each in doomed if each.key not in failed]
     plain = [each for each in doomed if is_plain(each.key)]
+    if len(plain) == 1 or not site.ability.deletes_many:
+        plain = []
+    at_once = {each.key for each in plain}
     for each in doomed:
-        if not is_plain(each.key):
+        if each.key not in at_once:
             failed.update(_remove_one(site, each))
-    if len(plain) == 1:
-        return failed | _remove_one(site, plain[0])
     if not plain:
         return failed
     heeds = site.ability.deletes_all_same
@@ -75,7 +77,6 @@ def remove(site: Site, doomed: Sequence[Doomed]) -> dict[str, Refusal]:
         reply = site.service.ask("delete_objects", Delete={"Quiet": True, "Objects": wanted})
     except Refusal as refusal:
         return failed | {each.key: refusal for each in plain}
-    asked = {each.key for each in plain}
     for error in reply.get("Errors", ()):
         code = str(error.get("Code", ""))
         if code not in ("NoSuchKey", "404"):
@@ -83,7 +84,7 @@ def remove(site: Site, doomed: Sequence[Doomed]) -> dict[str, Refusal]:
             why = Refusal(code, status, one_line(str(error.get("Message", ""))))
             key = str(error.get("Key"))
             # By a name that none of them has, or none at all: it may be about any.
-            failed.update(dict.fromkeys([key] if key in asked else asked - failed.keys(), why))
+            failed.update(dict.fromkeys([key] if key in at_once else at_once - failed.keys(), why))
     return failed
 
 
@@ -196,7 +197,13 @@ def survey_tree(site: Site, action: Action) -> Tree | Outcome:
     members = dict(action.members)
     ours: list[tuple[str, Shown]] = []
     others: list[tuple[str, Shown]] = []
-    for key, shown in objects(site.service, f"{top}/"):
+    try:
+        there = list(objects(site.service, f"{top}/"))
+    except Unlisted as unlisted:
+        if not unlisted.refusal.is_unsigned:
+            raise
+        return Outcome(action, problem=explain(action.path, "look into it", unlisted.refusal))
+    for key, shown in there:
         name = key[len(top) + 1 :]
         entry = members.get(name)
         if site.keys.hides(key):

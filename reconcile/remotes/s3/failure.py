@@ -13,6 +13,7 @@ from reconcile.core.model import Problem, Reason, Stage
 from reconcile.remotes.words import one_line
 
 SLOW = {"SlowDown", "SlowDownRead", "SlowDownWrite", "ServiceUnavailable", "TooManyRequests", "503", "429"}
+UNSIGNED = "SignatureDoesNotMatch"
 # Of us, not of what was asked: whatever else is asked would be refused as well.
 KEYS = {
     "ExpiredToken": "the credentials have expired",
@@ -20,7 +21,7 @@ KEYS = {
     "TokenRefreshRequired": "the credentials have expired",
     "InvalidToken": "the session token is not valid",
     "InvalidAccessKeyId": "it does not know the access key",
-    "SignatureDoesNotMatch": "the secret key does not fit the access key",
+    UNSIGNED: "the secret key does not fit the access key",
     "RequestTimeTooSkewed": "the clock here and the server's differ by too much: set it right",
     "RequestExpired": "the clock here and the server's differ by too much: set it right",
     "AccountProblem": "there is a problem with the account",
@@ -56,6 +57,16 @@ class Refusal(Exception):
         return self.status == 412 or (self.status == 409 and self.code == "ConditionalRequestConflict")
 
     @property
+    def is_unsigned(self) -> bool:
+        """The server makes another signature of this name than we do, if it has taken others."""
+        return self.code == UNSIGNED
+
+    @property
+    def is_unknown(self) -> bool:
+        """The server does not know such a request at all."""
+        return self.status in (405, 501)
+
+    @property
     def is_denied(self) -> bool:
         """We may not."""
         return self.status in (401, 403)
@@ -71,6 +82,9 @@ def refusal_of(response: Mapping[str, Any]) -> Refusal:
 def explain(path: str, doing: str, refusal: Refusal) -> Problem:
     """A refusal as the problem of a path."""
     code = refusal.code
+    if refusal.is_unsigned:
+        said = f"{doing}: of such a name the server makes another signature than we do ({refusal})"
+        return problem(path, Reason.BAD_NAME, said)
     if refusal.is_denied:
         said = f"{doing}: the server denies it ({refusal}). Its policy has to allow that to these credentials"
         return problem(path, Reason.DENIED, said)

@@ -26,10 +26,18 @@ FEW = 16  # objects that are asked one by one rather than listed
 DENSE = 20  # of a page that are wanted: where there are fewer, asking each takes less
 
 
+class Unlisted(Unreachable):
+    """The server lists nothing, or nothing by such a name: see the refusal."""
+
+    def __init__(self, refusal: Refusal, message: str) -> None:
+        super().__init__(message)
+        self.refusal = refusal
+
+
 def pages(
     service: Service, prefix: str, *, delimiter: str = "", after: str = ""
 ) -> Iterator[Mapping[str, Any]]:
-    """All below a prefix, which is plain. Raises Unreachable where we may not list."""
+    """All below a prefix, which is plain. Raises Unlisted where we may not."""
     more: dict[str, Any] = {"StartAfter": after} if after else {}
     if delimiter:
         more["Delimiter"] = delimiter
@@ -107,6 +115,10 @@ def look(service: Service, keys: Keys, path: str) -> Seen | None:
         return DIRECTORY if holds(service, f"{keys.of(path)}/") else None
     except (Refusal, UnicodeEncodeError):
         return UNSEEN
+    except Unlisted as unlisted:
+        if not unlisted.refusal.is_unsigned:
+            raise
+        return UNSEEN
 
 
 def walk(service: Service, keys: Keys, top: str, say: Callable[[str], None]) -> Iterator[tuple[str, Seen]]:
@@ -143,7 +155,12 @@ def survey(
     at = 0
     while len(wanted) - at > FEW:
         first = wanted[at][0]
-        page = next(pages(service, keys.base, after=_before(first)))
+        try:
+            page = next(pages(service, keys.base, after=_before(first)))
+        except Unlisted as unlisted:
+            if not unlisted.refusal.is_unsigned:
+                raise
+            break
         items = {item["Key"]: tags.listed(item) for item in page.get("Contents", ())}
         is_last = not page.get("IsTruncated")
         listed = [key.encode() for key in items]
@@ -182,10 +199,11 @@ def _check_that_it_lists(service: Service, page: Mapping[str, Any]) -> None:
         raise service.no_s3("a listing says neither what is there nor whether that is all")
 
 
-def _unlisted(service: Service, refusal: Refusal) -> Unreachable:
+def _unlisted(service: Service, refusal: Refusal) -> Unlisted:
     what = "it denies that" if refusal.is_denied else "it refuses"
-    return Unreachable(
+    return Unlisted(
+        refusal,
         f"{service.where} can't be listed: {what} ({refusal}). Nothing was done. Reconcile looks before it "
         "writes: its policy needs s3:ListBucket and s3:ListBucketMultipartUploads on the bucket, and "
-        "s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on what is in it."
+        "s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on what is in it.",
     )

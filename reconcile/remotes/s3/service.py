@@ -177,7 +177,7 @@ class Service:
         except ClientError as error:
             self._count(error.response, b"")
             told = refusal_of(error.response)
-            return told if told.status == refusal.status else refusal
+            return told if told.status in (400, 403) else refusal
         except (BotoCoreError, OSError):
             return refusal
         self._count(reply, b"")
@@ -193,7 +193,7 @@ class Service:
 
     def _judge(self, refusal: Refusal) -> Exception:
         """Whether it is about what was asked for, about us, or about the server."""
-        if refusal.code in KEYS:
+        if refusal.code in KEYS and not (self._was_in and refusal.is_unsigned):
             said = f"{self.where} does not let us in: {KEYS[refusal.code]} ({refusal.code})"
             if self._was_in:  # those that are found by then may be good
                 return ConnectionLost(said)

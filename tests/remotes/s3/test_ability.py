@@ -30,5 +30,5 @@ def test_what_a_server_heeds_is_tried_and_told(servers: Callable[[str], S3], nam
 def test_what_is_remembered_is_what_was_found() -> None:
     can = Ability(known=True, puts_new=True, keeps_slashes=True)
     assert ability.unpack(ability.pack(can)) == can
-    for other in (None, [], [0, True], [ability.VERSION + 1, *[True] * 7], "x"):
+    for other in (None, [], [0, True], [ability.VERSION + 1, *[True] * 8], "x"):
         assert ability.unpack(other) == Ability()

@@ -21,7 +21,7 @@ from tests.remotes.conformance import Heard
 from tests.remotes.s3.test_hard_cases import MakePush, Push
 from tests.remotes.s3.test_hard_cases import make_push as make_push  # noqa: PLC0414 - a fixture
 from tests.support.http_faults import FOR_EVER, Fault
-from tests.support.trees import build_tree
+from tests.support.trees import Tree, build_tree
 
 ELSE = b"<?xml version='1.0'?><html><body>Please sign in</body></html>"
 NO_XML = ["\x01s", "a\tb", "del\x7f", "\ufffe", "esc\x1b[31m", "plain"]  # in which XML has no place for most
@@ -164,6 +164,48 @@ def test_a_server_that_takes_no_condition_for_met(make_push: MakePush, header: s
     (push.source / "moved").rename(push.source / "to")
     push({"f": "changed", "new": "n"}, mirror=True, lock="remote")
     assert push.there() == push.here()
+
+
+def test_a_server_that_deletes_one_at_a_time(make_push: MakePush) -> None:
+    push = make_push("moto")
+    push.proxy.unknown = "DeleteObjects"
+    push(
+        {"keep": "k", "moved": "m", "d": {f"f{number}": "" for number in range(12)}, "gone": "g", "too": "t"}
+    )
+    for path in (*(push.source / "d").iterdir(), push.source / "gone", push.source / "too"):
+        path.unlink()
+    (push.source / "d").rmdir()
+    (push.source / "moved").rename(push.source / "to")
+    push.proxy.arm()
+    push(mirror=True, allow_mass_delete=True)
+    assert "DeleteObjects" not in push.proxy.kinds(), "it was tried once"
+    assert push.there() == push.here()
+    push.settle(mirror=True)
+
+
+def test_a_name_of_which_the_server_makes_another_signature(make_push: MakePush) -> None:
+    """That is about the name, once it has let us in: all else goes on."""
+    push = make_push("rclone")
+    push(
+        {
+            "a": "a",
+            "[odd]": {"f": "f", "g": "g"},
+            "d": {f"[odd] {number}": "" for number in range(20)},
+            "e": "e",
+        }
+    )
+    push.proxy.unsigned = "[odd]"
+    (push.source / "[odd]/f").unlink()
+    (push.source / "[odd]/g").unlink()
+    (push.source / "[odd]").rmdir()
+    (push.source / "d/[odd] 1").unlink()
+    tree: Tree = {"a": "changed", "new [odd]": "n", "z": "z", "d": {"[odd] 2": "2"}}
+    result = push.tries(tree, mirror=True)
+    assert {problem.reason for problem in result.problems} == {Reason.BAD_NAME}
+    assert {problem.path for problem in result.problems} == {"[odd]", "d/[odd] 1", "d/[odd] 2", "new [odd]"}
+    assert (push.hand.get("a"), push.hand.get("z")) == (b"changed", b"z")
+    push.proxy.unsigned = ""
+    push.settle(mirror=True)
 
 
 @pytest.mark.parametrize("aliases", [("one", "other"), ("one",), ("",)][: 3 if TORTURE else 1])
