@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -28,6 +28,8 @@ from reconcile.remotes.s3.site import Site, as_kept
 from reconcile.remotes.s3.tags import is_wished
 from reconcile.remotes.s3.upload import checksums, crc32, look_again, unlike
 from reconcile.source.files import AGAIN, PIECE, Source, SourceError, digest_of, new_hash, stamp_of
+
+T = TypeVar("T")
 
 FROM = 16 << 20  # bytes: what is smaller is sent in one request
 PART = 8 << 20  # bytes of a part
@@ -48,7 +50,19 @@ class Parts:
     """Bounds what of all large files is in memory at a time."""
 
     def __init__(self, site: Site) -> None:
-        self.room = threading.Semaphore(site.pool.size + 2)
+        self._pool = site.pool
+        self._room = threading.Semaphore(site.pool.size + 2)
+
+    def submit(self, task: Callable[..., T], *args: Any) -> Future[T]:
+        """Begin a task that holds a part, once there is room for it. See ``Pool``."""
+        self._room.acquire()
+        try:
+            task_under_way = self._pool.submit(task, *args)
+        except BaseException:
+            self._room.release()
+            raise
+        task_under_way.add_done_callback(lambda _: self._room.release())  # also of one that is not begun
+        return task_under_way
 
 
 def send(site: Site, action: Action, source: Source, parts: Parts, stop: Stop | None) -> Sent | Outcome:
@@ -132,17 +146,14 @@ def _send(
                 stop.check()
             if any(each.done() and each.exception() is not None for each in under_way):
                 break
-            parts.room.acquire()
-            under_way.append(
-                site.pool.threads.submit(_part, site, action, upload, number, data, there, parts)
-            )
+            under_way.append(parts.submit(_part, site, action, upload, number, data, there))
         sent = [each.result() for each in under_way]
     except SourceError:
-        _settle(under_way, parts.room)
+        _settle(under_way)
         abort(site, upload)
         raise
     except BaseException:  # it is gone on with where it was
-        _settle(under_way, parts.room)
+        _settle(under_way)
         raise
     failed = next((each for each in sent if isinstance(each, Outcome)), None)
     if failed is not None:
@@ -158,7 +169,6 @@ def _part(
     number: int,
     data: bytes,
     there: Mapping[int, Mapping[str, Any]],
-    parts: Parts,
 ) -> dict[str, Any] | Outcome:
     try:
         known = there.get(number)
@@ -172,8 +182,6 @@ def _part(
         return {"PartNumber": number, "ETag": reply["ETag"], **_checksums(reply)}
     except Refusal as refusal:
         return Outcome(action, problem=explain(action.path, f"send part {number} of it", refusal))
-    finally:
-        parts.room.release()
 
 
 def _checksums(reply: Mapping[str, Any]) -> dict[str, Any]:
@@ -246,14 +254,11 @@ def _pieces(site: Site, source: Source, path: str, wish: Entry, size: int) -> It
         yield held
 
 
-def _settle(under_way: list[Future[dict[str, Any] | Outcome]], room: threading.Semaphore) -> None:
+def _settle(under_way: list[Future[dict[str, Any] | Outcome]]) -> None:
     """What is under way is let come to its end: nothing of ours arrives later than we know of."""
     until = time.monotonic() + 60
     for each in under_way:
-        if each.cancel():
-            room.release()
-    for each in under_way:
-        if not each.cancelled():
+        if not each.cancel():
             try:
                 each.result(max(0.0, until - time.monotonic()))
             except (ConnectionLost, Refusal, TimeoutError):

@@ -8,15 +8,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from reconcile.core.errors import ConnectionLost, Interrupted
 from reconcile.core.job import Stop
 
 T = TypeVar("T")
 
+OVER = "it is not asked for anything any more: what it was asked for is over"
 DRAIN = 5.0  # seconds that what is under way gets to end after a stop was requested
 _LOOK_UP = 0.2  # seconds between two looks at whether one was
 
@@ -27,13 +28,17 @@ class Pool:
     def __init__(self, size: int) -> None:
         self.size = size
         self._threads: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._is_closed = False
 
-    @property
-    def threads(self) -> ThreadPoolExecutor:
-        """Started once there is something to do."""
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(self.size, "s3")
-        return self._threads
+    def submit(self, task: Callable[..., T], *args: Any) -> Future[T]:
+        """Begin a task once a thread has time. Raises ConnectionLost where nobody waits for any any more."""
+        with self._lock:
+            if self._is_closed:
+                raise ConnectionLost(OVER)
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(self.size, "s3")
+            return self._threads.submit(task, *args)
 
     def run(self, tasks: Iterable[Callable[[], T]], stop: Stop | None = None) -> Iterator[T]:
         """What they return, as they end. Tasks are drawn as there is room for them, in this thread.
@@ -61,7 +66,7 @@ class Pool:
                 drawn = next(left, None)
                 if drawn is None:
                     break
-                self.threads.submit(work, drawn)
+                self.submit(work, drawn)
                 under_way += 1
                 is_stopped = stop is not None and bool(stop.requested)
             if not under_way:
@@ -83,10 +88,11 @@ class Pool:
             raise broken
 
     def close(self) -> None:
-        """Nobody waits for what is under way any more."""
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-            self._threads = None
+        """Nobody waits for what is under way any more, and nothing else is begun."""
+        with self._lock:
+            self._is_closed = True
+            if self._threads is not None:
+                self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 class Room:

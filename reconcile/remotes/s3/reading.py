@@ -34,7 +34,7 @@ def read(site: Site, ranges: Sequence[Range]) -> Iterator[tuple[str, bytes | Non
         while True:
             while len(under_way) < min(site.pool.size, AHEAD) and (span := next(spans, None)) is not None:
                 number, path, at, length = span
-                under_way.append((number, path, site.pool.threads.submit(_read, site, path, at, length)))
+                under_way.append((number, path, site.pool.submit(_read, site, path, at, length)))
             if not under_way:
                 return
             number, path, future = under_way.popleft()

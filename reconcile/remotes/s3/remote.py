@@ -229,6 +229,7 @@ class S3Remote(plain.Plain):
         """Let go of the threads, and remember what was learned of the server."""
         if self._keeper is not None:
             self._keeper.close()
+        self._site.service.close()
         self._site.pool.close()
         if self._is_tried and not self._site.service.software <= self._tried_on:
             self._remember()  # by what other names it goes

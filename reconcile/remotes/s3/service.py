@@ -28,6 +28,7 @@ from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
 from reconcile.core.errors import ConnectionLost, TurnedAway, Unreachable
 from reconcile.core.model import Stats
 from reconcile.remotes.s3.failure import KEYS, REGION, SLOW, Failing, Refusal, refusal_of
+from reconcile.remotes.s3.pool import OVER
 from reconcile.remotes.s3.quick import Quick
 from reconcile.remotes.s3.silence import BROKEN, explain_loss
 from reconcile.remotes.words import one_line
@@ -47,6 +48,10 @@ _NO_KEYS = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalErro
 
 def _allow() -> None:
     """Anything may be asked at any time."""
+
+
+def _forbid() -> None:
+    raise ConnectionLost(OVER)
 
 
 class Service:
@@ -71,6 +76,10 @@ class Service:
     def stats(self) -> Stats:
         """What it took so far."""
         return Stats(self._requests, self._sent, self._received)
+
+    def close(self) -> None:
+        """Ask for nothing any more, whatever some thread is still at: the next run may be under way."""
+        self.check = _forbid
 
     def now(self) -> float:
         """Seconds since the epoch by the server's clock, as of its last answer; 0: it does not say."""

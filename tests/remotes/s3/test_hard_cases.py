@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from msgspec.structs import replace
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import Unreachable
 from reconcile.core.job import Result
-from reconcile.core.model import Op, Reason
+from reconcile.core.model import Op, Outcome, Reason
 from reconcile.pipeline import run
 from tests.remotes.conformance import Heard
 from tests.support.http_faults import FOR_EVER, Fault, Faulty
+from tests.support.processes import wait_for
 from tests.support.s3 import S3, AtPrefix
 from tests.support.trees import File, Tree, build_tree, read_tree
 
@@ -367,3 +369,33 @@ def test_a_large_file_among_small_ones(push: Push) -> None:
     assert Counter(push.proxy.kinds())["UploadPart"] == 0
     assert {action.op for action in result.ended} == {Op.MOVE}
     push.settle(mirror=True)
+
+
+class Deaf(Heard):
+    """Breaks as it is told how something ended: as where nobody reads what is printed. But ``once`` first."""
+
+    def __init__(self, once: Callable[[], bool]) -> None:
+        super().__init__()
+        self.once = once
+
+    def outcome(self, outcome: Outcome) -> None:
+        wait_for(self.once, "what is under way")
+        raise BrokenPipeError(outcome.action.path)
+
+
+def test_what_a_run_that_broke_has_under_way_is_not_ended_later(
+    push: Push, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the next one, say, in the same process."""
+    monkeypatch.setattr("reconcile.remotes.s3.multipart.FROM", 1)
+    build_tree(push.source, {"first": "1", "second": "2"})
+    push.proxy.arm(Fault("mute", 1, "UploadPart", "/second"))
+    with pytest.raises(BrokenPipeError):
+        run(make_job(push.flags), Deaf(lambda: push.proxy.kinds().count("UploadPart") == 2))
+    push.proxy.arm()  # and what it was waiting for breaks
+    wait_for(
+        lambda: not [each for each in threading.enumerate() if each.name.startswith("s3")], "its threads"
+    )
+    assert push.there() == {"first": b"1"}
+    assert "CompleteMultipartUpload" not in push.proxy.kinds()
+    push.settle()
