@@ -163,8 +163,9 @@ class Level(Struct, eq=False):
             content = read(self.site, action, self.source)
             if isinstance(content, Outcome):
                 yield partial(_as_it_is, content)
+            elif not self.room.take(len(content.data), self.stop):
+                return
             else:
-                self.room.take(len(content.data))
                 yield partial(self._put_one, content, self._there(action))
 
     def _put_one(self, content: Content, there: There) -> Outcome:

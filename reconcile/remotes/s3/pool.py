@@ -102,11 +102,14 @@ class Room:
         self._size = self._left = size
         self._changed = threading.Condition()
 
-    def take(self, size: int) -> None:
-        """Wait for them."""
+    def take(self, size: int, stop: Stop | None = None) -> bool:
+        """Wait for them. False: a stop was requested meanwhile."""
         with self._changed:
-            self._changed.wait_for(lambda: self._left >= min(size, self._size))
+            while not self._changed.wait_for(lambda: self._left >= min(size, self._size), _LOOK_UP):
+                if stop is not None and stop.requested:
+                    return False
             self._left -= size
+        return True
 
     def give(self, size: int) -> None:
         """Let others have them."""

@@ -259,3 +259,12 @@ class TestPool:
         room.give(6)
         assert taken.wait(30)
         thread.join()
+
+    def test_who_waits_heeds_a_stop(self) -> None:
+        """A server that takes nothing more of what is in memory would keep the run till it is given up."""
+        room, stop = Room(10), Stop(graceful=True)
+        assert room.take(10, stop)
+        stop.requested = 2
+        assert not room.take(1, stop)
+        room.give(10)
+        assert room.take(1, stop), "there is room"
