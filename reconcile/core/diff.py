@@ -154,6 +154,8 @@ def infer(changes: Iterable[Change], options: Options) -> list[Change]:
         _identity(change.old.stamp): change.old for change in changes if change.old and movable(change.old)
     }
     vanished.pop(None, None)
+    if not vanished and all(change.old is None for change in changes):
+        return changes  # all is new, as the first time
     return [_infer(change, vanished, options) for change in changes]
 
 
@@ -196,7 +198,7 @@ def unread(changes: Iterable[Change], *, all_of_it: bool = False) -> list[tuple[
     return [
         (change.path, change.new)
         for change in changes
-        if change.new is not None and _is_unknown(change) and (all_of_it or _matters(change, sizes))
+        if change.new is not None and (all_of_it or _matters(change, sizes)) and _is_unknown(change)
     ]
 
 

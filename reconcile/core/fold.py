@@ -26,6 +26,7 @@ from reconcile.core.paths import PathDict, parent
 
 Pack: TypeAlias = Callable[[Mapping[str, Entry]], Directory]
 REST_EVERY = 10_000  # outcomes
+_MOVE, _DIR = Op.MOVE, Kind.DIR  # a member is twice as dear by way of its class
 FUTURE_NS = 300_000_000_000  # past what is trusted: more than any clock's tick, and than servers are off
 
 
@@ -66,18 +67,21 @@ class Fold:
     def follow(self, outcome: Outcome) -> None:
         """Take in what an outcome says."""
         tree, trusted_ns, action = self._tree, self._trusted_ns, outcome.action
-        carried = action.carried if outcome.done else {}
-        moves = action.op is Op.MOVE
+        carried = action.carried
+        moves = action.op is _MOVE
         if moves:
             _move(tree, outcome)
+        if carried and not outcome.done:
+            carried = {}
         if carried and moves and action.kind is Kind.DIR:
             for path, entry in carried.items():
                 tree.put(path, _distrust(entry, trusted_ns))
             carried = {}
         for path, entry in outcome.effects.items():
             tree.put(path, _distrust(entry, trusted_ns))
-        for path, entry in carried.items():  # in the place of what has left
-            tree.put(path, entry)
+        if carried:
+            for path, entry in carried.items():  # in the place of what has left
+                tree.put(path, entry)
         self._followed += 1
         if not self._followed % REST_EVERY:
             tree.rest()
@@ -134,6 +138,10 @@ class _Tree:
             return
         names = self._names(directory)
         before = names.get(name)
+        if before is None and entry is not None and entry.kind is not _DIR:  # as of most
+            names[name] = entry
+            self._changed = True
+            return
         if before == entry:
             return
         self._changed = True

@@ -36,6 +36,8 @@ def comes_last(patterns: Sequence[str]) -> IsLast:
 
 def _is_of_any_site(path: str) -> bool:
     """What ``OF_ANY_SITE`` says of files."""
+    if ".h" not in path and "index." not in path:
+        return False  # as of nearly all
     name = path.rpartition("/")[2]
     return name.endswith(".html") or name.startswith("index.") or name == ".htaccess"
 

@@ -357,14 +357,16 @@ class Action(Struct, frozen=True, gc=False):
     @property
     def bytes(self) -> int:
         """Content bytes that have to be sent, as far as is known."""
-        return self.size if self.source is None else 0
+        return 0 if self.source is not None else self.size
 
     @property
     def size(self) -> int:
         """Bytes of the content that an upload brings, whether they have to be sent or not."""
-        new, op = self.new, self.op
-        brings = new is not None and new.kind is _FILE and (op is _CREATE or op is _MODIFY)
-        return new.size if brings and new is not None else 0
+        op = self.op
+        if op is not _CREATE and op is not _MODIFY:
+            return 0
+        new = self.new
+        return new.size if new is not None and new.kind is _FILE else 0
 
 
 class Outcome(Struct, frozen=True, gc=False):

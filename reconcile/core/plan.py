@@ -406,7 +406,8 @@ class _Draft(Struct, eq=False):
             return []
         actions = [*self.steps, *self.uploads, *self.deletes]
         gone = {path for action in self.steps for path in touched(action)}
-        parents = {parent(path) for action in actions for path in touched(action)}
+        parents = {parent(action.path) for action in actions}
+        parents |= {parent(path) for action in self.steps for path in touched(action)}
         doomed = {action.path for action in self.deletes}
         modes = {action.path: action for action in self.modes}
         opened: list[Action] = []

@@ -121,15 +121,17 @@ def _count_deeds(actions: Iterable[Action], form: str) -> Iterator[str]:
 
     A directory may be touched again, as its mode is set once it is filled: it counts as what came first.
     """
-    counts, entries = Counter[Op](), Counter[Op]()
+    counts, entries = dict.fromkeys(Op, 0), dict.fromkeys(Op, 0)
     directories: set[str] = set()
+    of_directories = (Op.MKDIR, Op.SETMETA)
     for action in actions:
-        if action.op in (Op.MKDIR, Op.SETMETA) and action.kind is Kind.DIR:
+        op = action.op
+        if op in of_directories and action.kind is Kind.DIR:
             if action.path in directories:
                 continue
             directories.add(action.path)
-        counts[action.op] += 1
-        entries[action.op] += action.entries
+        counts[op] += 1
+        entries[op] += action.entries
     for deed, ops in DEEDS.items():
         count, held = sum(counts[op] for op in ops), sum(entries[op] for op in ops)
         yield form.format(f"{count:,}", deed) + (f" ({held:,} entries)" if held != count else "")

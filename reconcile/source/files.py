@@ -267,8 +267,9 @@ class Source:
 
 def stamp_of(entry: Entry) -> Stamp:
     """The stamp the source must still have. Zeros stand for what the entry does not know."""
-    mode = S_IFREG | (entry.wished_mode & PERMISSIONS)
-    return entry.stamp or Stamp(0, entry.size, entry.mtime_ns, 0, mode)
+    if entry.stamp is not None:
+        return entry.stamp
+    return Stamp(0, entry.size, entry.mtime_ns, 0, S_IFREG | (entry.wished_mode & PERMISSIONS))
 
 
 def as_it_is_now(source: Source, path: str, wish: Entry) -> Entry | None:

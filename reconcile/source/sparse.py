@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from reconcile.core.model import Op, Plan
+from reconcile.core.model import Plan
 from reconcile.source.files import Source, SourceError
 
 LARGE = 64 << 20  # bytes of holes; less is not worth a word
@@ -15,7 +15,7 @@ MOST_HOLES = 10_000  # looked at
 def tell_sparse(plan: Plan, source: Source) -> Iterator[str]:
     """The large files among those to be sent that are mostly holes."""
     for action in plan.actions:
-        if action.op in (Op.CREATE, Op.MODIFY) and action.bytes >= LARGE:
+        if (new := action.new) is not None and new.size >= LARGE and action.bytes >= LARGE:
             data = _data(source, action.path, action.bytes)
             if 2 * data < action.bytes and action.bytes - data >= LARGE:
                 yield (

@@ -17,13 +17,14 @@ _OPS = (Op.CREATE, Op.MODIFY, Op.MOVE, Op.DELETE, Op.MKDIR, Op.SETMETA)
 
 def pack_action(action: Action) -> object:
     """One step that is intended."""
+    new, old, moved = action.new, action.old, action.moved  # mostly there is but one of them
     return (
         _OPS.index(action.op),
         action.path,
-        _pack(action.new),
-        _pack(action.old),
+        new and _pack(new),
+        old and _pack(old),
         action.source,
-        _pack(action.moved),
+        moved and _pack(moved),
         action.home,
         [(inside, _pack(entry)) for inside, entry in action.members] if action.members else (),
         action.keep | action.whole << 1 | action.careful << 2,

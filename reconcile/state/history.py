@@ -13,12 +13,12 @@ import json
 import os
 import re
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import MappingProxyType
 
 from msgspec import Struct, ValidationError, convert, to_builtins
+from msgspec.json import encode
 from msgspec.structs import replace
 
 from reconcile.core.job import Ending, Result
@@ -84,9 +84,9 @@ def note_run(folder: str, ending: Ending) -> None:
         runs = os.path.join(folder, RUNS)
         run = replace(describe(ending.result, ending.status, ending.exit_code), message=ending.message)
         run = replace(run, n=_last_number(runs) + 1)
-        _append(runs, to_builtins(run))
+        _append(runs, run)
         if done := ending.result.done:
-            deeds = to_builtins([_deed(action) for action in done[:MOST]])
+            deeds = [_deed(action) for action in done[:MOST]]
             left = len(done) - len(deeds)
             _append(os.path.join(folder, ACTIONS), {"n": run.n, "v": VERSION, "left": left, "done": deeds})
 
@@ -117,16 +117,19 @@ def read_deeds(folder: str, number: int) -> tuple[list[Deed], int] | None:
 def describe(result: Result, status: str, exit_code: int) -> Run:
     """What became of a run, as yet without a number."""
     done = result.done
-    counts: Counter[str] = Counter()
-    entries: Counter[str] = Counter()
+    counts: dict[Op, int] = dict.fromkeys(Op, 0)
+    entries = dict(counts)
     made: set[str] = set()
+    sent = 0
     for action in done:
-        if action.op is Op.SETMETA and action.path in made:  # once a directory is filled: it counts as made
+        op = action.op
+        if op is Op.SETMETA and action.path in made:  # once a directory is filled: it counts as made
             continue
-        if action.op is Op.MKDIR:
+        if op is Op.MKDIR:
             made.add(action.path)
-        counts[action.op.value] += 1
-        entries[action.op.value] += action.entries
+        counts[op] += 1
+        entries[op] += action.entries
+        sent += action.bytes
     return Run(
         n=0,
         v=VERSION,
@@ -134,9 +137,9 @@ def describe(result: Result, status: str, exit_code: int) -> Run:
         seconds=round(result.duration_s, 3),
         status=status,
         exit_code=exit_code,
-        counts=counts,
-        entries=entries if entries != counts else _NONE,
-        sent=sum(action.bytes for action in done),
+        counts=_by_name(counts),
+        entries=_by_name(entries) if entries != counts else _NONE,
+        sent=sent,
         avoided=result.plan.bytes_avoided,
         found=result.entries,
         kept=result.kept,
@@ -148,6 +151,10 @@ def describe(result: Result, status: str, exit_code: int) -> Run:
         of=result.footing[0],
         serials=(result.footing[1], result.saved),
     )
+
+
+def _by_name(counts: Mapping[Op, int]) -> Mapping[str, int]:
+    return {op.value: count for op, count in counts.items() if count}
 
 
 def _deed(action: Action) -> Deed:
@@ -190,7 +197,7 @@ def _last_number(path: str) -> int:
 
 def _append(path: str, body: object) -> None:
     """A line more; if a full disk has torn the last one, after its end. Raises OSError."""
-    line = json.dumps(body, separators=(",", ":")).encode() + b"\n"
+    line = _encode(body) + b"\n"
     fd = open_ours(path, _APPEND)
     try:
         if (size := os.fstat(fd).st_size) > LIMITS[os.path.basename(path)]:
@@ -201,6 +208,14 @@ def _append(path: str, body: object) -> None:
         os.write(fd, b"\n" + line if torn else line)
     finally:
         os.close(fd)
+
+
+def _encode(body: object) -> bytes:
+    """As JSON, in which names that are no text are escaped: so that takes ten times as long."""
+    try:
+        return encode(body)
+    except UnicodeEncodeError:
+        return json.dumps(to_builtins(body), separators=(",", ":")).encode()
 
 
 def _read_lines(folder: str, name: str) -> Iterator[bytes]:

@@ -52,9 +52,10 @@ class Bundle(Struct, eq=False):
     missed: bool = False  # by a file that was to be opened in it
     staged: list[Staged] = field(default_factory=list)
 
-    def staged_at(self, action: Action) -> bytes:
-        """Where a file of it is staged: under its name."""
-        return b"%b/%b" % (self.place, os.fsencode(action.path.rpartition("/")[2]))
+    def staged_at(self, actions: Sequence[Action]) -> list[bytes]:
+        """Where files of it are staged: under their names."""
+        names = os.fsencode("\0".join([action.path.rpartition("/")[2] for action in actions]))
+        return [b"%b/%b" % (self.place, name) for name in names.split(b"\0")]
 
 
 def make_bundles(site: Site, actions: Sequence[Action]) -> tuple[list[Bundle], list[Action], list[Action]]:
@@ -92,8 +93,10 @@ def _go_together(site: Site, path: str, group: Sequence[Action]) -> bool:
 
 
 def _is_small(site: Site, action: Action) -> bool:
-    is_new = action.op is Op.CREATE and action.kind is Kind.FILE and action.source is None
-    return is_new and action.bytes <= site.block
+    new = action.new
+    if action.op is not Op.CREATE or action.source is not None or new is None:
+        return False
+    return new.kind is Kind.FILE and new.size <= site.block
 
 
 def _split(actions: Sequence[Action], most: int) -> Iterator[Sequence[Action]]:
@@ -147,7 +150,7 @@ class Bundler:
 
     def _fill(self, bundle: Bundle, actions: Sequence[Action]) -> Recipe[list[Outcome]]:
         """Some files of a bundle: two round trips for all of them."""
-        places = [bundle.staged_at(action) for action in actions]
+        places = bundle.staged_at(actions)
         staged, failed = yield from self._stage(actions, places, bundle.channel, bundle)
         bundle.staged += staged
         return failed + (yield from self._end(bundle))

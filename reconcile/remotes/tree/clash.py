@@ -19,6 +19,8 @@ from reconcile.remotes.tree.verbs import Attrs, Status
 
 def set_twins_apart(site: Site, actions: Iterable[Action]) -> tuple[list[Action], list[Action]]:
     """The actions, and those among them that go one by one: what one has made may be in another's way."""
+    if not site.memory.twins:
+        return list(actions), []
     apart: list[Action] = []
     twins: list[Action] = []
     for action in actions:

@@ -48,7 +48,7 @@ from reconcile.source.files import Source
 
 T = TypeVar("T")
 
-_UPLOADS = (Op.CREATE, Op.MODIFY)
+_CREATE, _MODIFY, _FILE = Op.CREATE, Op.MODIFY, Kind.FILE  # a member is twice as dear by way of its class
 
 
 def at_a_time(driver: Driver, site: Site) -> int:
@@ -138,14 +138,15 @@ class Level:
 
     def _done(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
         """Those that went well; the others are put aside."""
+        site = self._site
         for outcome in outcomes:
             if outcome.problem is not None:
                 self._failed.append(outcome)
                 continue
             action = outcome.action
             if _sends_a_file(action):
-                self._site.memory.unsynced += not self._site.syncs(action.size)
-                note_published(self._site, action)
+                site.memory.unsynced += not site.syncs(action.size)
+                note_published(site, action)
             yield outcome
 
     def _bring_out(self, action: Action) -> Recipe[Outcome]:
@@ -287,7 +288,8 @@ def take_turns(one: Iterable[T], other: Iterable[T]) -> Iterator[T]:
 
 
 def _sends_a_file(action: Action) -> bool:
-    return action.op in _UPLOADS and action.new is not None and action.new.kind is Kind.FILE
+    op, new = action.op, action.new
+    return (op is _CREATE or op is _MODIFY) and new is not None and new.kind is _FILE
 
 
 def _lacks_space(outcome: Outcome) -> bool:
