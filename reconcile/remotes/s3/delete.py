@@ -81,7 +81,7 @@ def remove(site: Site, doomed: Sequence[Doomed]) -> dict[str, Refusal]:
         code = str(error.get("Code", ""))
         if code not in ("NoSuchKey", "404"):
             status = {"PreconditionFailed": 412, "AccessDenied": 403}.get(code, 400)
-            why = Refusal(code, status, one_line(str(error.get("Message", ""))))
+            why = Refusal(code, status, one_line(str(error.get("Message") or "")))
             key = str(error.get("Key"))
             # By a name that none of them has, or none at all: it may be about any.
             failed.update(dict.fromkeys([key] if key in at_once else at_once - failed.keys(), why))

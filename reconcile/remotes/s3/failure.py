@@ -76,7 +76,7 @@ def refusal_of(response: Mapping[str, Any]) -> Refusal:
     """What a reply that is an error says."""
     error = response.get("Error", {})
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    return Refusal(str(error.get("Code", status)), status, one_line(str(error.get("Message", ""))))
+    return Refusal(str(error.get("Code", status)), status, one_line(str(error.get("Message") or "")))
 
 
 def explain(path: str, doing: str, refusal: Refusal) -> Problem:
