@@ -79,13 +79,13 @@ class S3Store:
         is_safe = self._site.ability.puts_over and shown.condition is not None
         condition = {"IfMatch": shown.condition} if is_safe else {}
         with self._explained("renew", key):
-            value = self._site.service.read(key, 0, shown.size)
             try:
+                value = self._site.service.read(key, 0, shown.size)
                 headers = {**self._site.headers.of_ours, **condition}
                 self._site.service.ask("put_object", Key=key, Body=value, Metadata=notes, **headers)
             except Refusal as refusal:
                 if refusal.is_unmet or refusal.is_absent:
-                    return False
+                    return self._is_by(key, notes.get(_BY))
                 raise
         return True
 
@@ -132,10 +132,14 @@ class S3Store:
         with self._alone(key) as is_alone:
             return is_alone and self._head(key) is None and self._write(key, value, notes, me, condition={})
 
+    def _is_by(self, key: str, me: str | None) -> bool:
+        """Whether what is there was written by us: a request that is made twice meets that."""
+        there = self._head(key)
+        return there is not None and me is not None and tags.notes_of(there).get(_BY) == me
+
     def _write(
         self, key: str, value: bytes, notes: dict[str, str], me: str, condition: dict[str, str]
     ) -> bool:
-        """A request that is made twice, as its answer got lost, meets what it wrote itself."""
         with self._explained("write", key):
             try:
                 headers = {**self._site.headers.of_ours, **condition}
@@ -143,8 +147,7 @@ class S3Store:
             except Refusal as refusal:
                 if not refusal.is_unmet:
                     raise
-                there = self._head(key)
-                return there is not None and tags.notes_of(there).get(_BY) == me
+                return self._is_by(key, me)
         return True
 
     def _head(self, key: str) -> Mapping[str, Any] | None:

@@ -18,6 +18,7 @@ from reconcile.core.errors import Unreachable
 from reconcile.core.job import Result
 from reconcile.core.model import Op, Outcome, Reason
 from reconcile.pipeline import run
+from reconcile.remotes import open_remote
 from tests.remotes.conformance import Heard
 from tests.support.http_faults import FOR_EVER, Fault, Faulty
 from tests.support.processes import wait_for
@@ -399,3 +400,21 @@ def test_what_a_run_that_broke_has_under_way_is_not_ended_later(
     assert push.there() == {"first": b"1"}
     assert "CompleteMultipartUpload" not in push.proxy.kinds()
     push.settle()
+
+
+def test_a_renewal_that_was_made_twice_as_its_answer_got_lost(make_push: MakePush) -> None:
+    """The second meets what the first one wrote, with another ETag where all is encrypted."""
+    push = make_push("moto")
+    remote = open_remote(make_job(push.flags), Heard())
+    try:
+        store = remote.store
+        assert store.put_new("mine", b"1")
+        unmet = Fault("answer", 1, "PutObject", "/mine", "after", status=412, code="PreconditionFailed")
+        push.proxy.arm(unmet)
+        assert store.renew("mine")
+        assert not push.proxy.armed
+        push.hand.put(".reconcile/store/mine", b"1")  # of somebody else, who removed ours before
+        push.proxy.arm(unmet)
+        assert not store.renew("mine")
+    finally:
+        remote.close()
