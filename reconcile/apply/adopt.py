@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -248,6 +248,16 @@ def _walk(remote: Remote) -> dict[str, Seen]:
     return there
 
 
+def _unclear(old: DirectorySnapshot, there: Mapping[str, Seen | None], tags: Tags) -> Iterator[str]:
+    """Files of the size that they should have, which may be ours by what a listing does not show of them."""
+    for path, entry in old.walk():
+        seen = there.get(path)
+        if seen is None or not (seen.kind is entry.kind is Kind.FILE) or seen.size != entry.size:
+            continue
+        if not matches(seen, entry, tags):
+            yield path
+
+
 def look_at_all(old: DirectorySnapshot, remote: Remote) -> dict[str, Seen | None]:
     """All that is there, and what of ``old`` is not; UNSEEN where that can't be told."""
     there: dict[str, Seen | None] = dict(_walk(remote))
@@ -255,6 +265,7 @@ def look_at_all(old: DirectorySnapshot, remote: Remote) -> dict[str, Seen | None
     there.update(remote.look([path for path, _ in old.walk() if path not in there]))
     there.update(as_known(there, old.walk()))
     if not remote.caps.dirs:
+        there.update(remote.look(list(_unclear(old, there, remote))))
         there.update(dict.fromkeys(_beside(old, there), DIRECTORY))
     if not remote.caps.dirs and not remote.caps.empty_dirs:  # one in which nothing is shows nowhere
         hidden = (path for path, entry in old.walk() if entry.kind is Kind.DIR and there.get(path) is None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import email.utils
 import http.client
+import re
 import socket
 import struct
 import threading
@@ -77,14 +78,15 @@ class Faulty:
     bucket's policy says. ``unmet``: a header of a condition that it takes for not met, whatever it says, as
     Ceph 16 does with an ETag in quotes. ``region``: where the bucket is; who signs for another is sent there.
     ``aliases``: what the server calls itself, by turns. ``unknown``: a kind of request that it does not know.
-    ``unsigned``: of names that hold this it makes another signature than anybody else.
+    ``etagless``: it answers a PUT with an ETag, and shows none after that, as rclone where what it keeps
+    objects in has no MD5. ``unsigned``: of names that hold this it makes another signature than anybody else.
     """
 
     def __init__(self, to: S3) -> None:
         self.to = urlsplit(to.endpoint).port or 80
         self.requests: list[Request] = []
         self.skew = 0.0
-        self.hides = False
+        self.hides = self.etagless = False
         self.insists = self.unmet = self.unknown = self.unsigned = self.region = ""
         self.aliases: tuple[str, ...] = ()
         self._faults: list[list[Fault | int]] = []
@@ -305,9 +307,13 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.proxy.hides and answer.status == 404 and kind in ("HeadObject", "GetObject"):
             self._answer(403, "AccessDenied")
             return
+        left_out = {"transfer-encoding", "connection", "content-length", "date"}
+        if self.server.proxy.etagless and kind not in ("PutObject", "UploadPart", "CompleteMultipartUpload"):
+            body = _ETAG.sub(b"<ETag></ETag>", body)
+            left_out.add("etag")
         self.send_response_only(answer.status, answer.reason)
         for name, value in answer.getheaders():
-            if name.lower() not in ("transfer-encoding", "connection", "content-length", "date"):
+            if name.lower() not in left_out:
                 self.send_header(name, value)
         if aliases := self.server.proxy.aliases:
             self.send_header("Server", aliases[len(self.server.proxy.requests) % len(aliases)])
@@ -356,6 +362,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.close()
 
 
+_ETAG = re.compile(rb"<ETag>[^<]*</ETag>")
 _ERROR = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n'
     b"<Error><Code>%s</Code><Message>As the test wanted it</Message><RequestId>0</RequestId></Error>"

@@ -16,7 +16,7 @@ from reconcile.core.job import OnDrift, Stop
 from reconcile.core.model import Action, Entry, Kind, Outcome, Problem, Reason
 from reconcile.core.paths import ancestors, join, parent
 from reconcile.core.units import show_some
-from reconcile.remotes.s3.drift import is_left, keep, retire, stays
+from reconcile.remotes.s3.drift import is_left, keep, look_closer, retire, stays
 from reconcile.remotes.s3.failure import Refusal, explain, problem
 from reconcile.remotes.s3.keys import is_plain
 from reconcile.remotes.s3.listing import Unlisted, head, objects
@@ -169,6 +169,7 @@ def delete_files(
 
 def _let_go(site: Site, action: Action, there: Shown | None) -> tuple[Shown | None, Problem | None]:
     """Whether what is at a path may go. What is to be kept is copied first. Raises Refusal."""
+    there = look_closer(site, action.path, there, action.old)
     if there is None:
         return None, None
     if is_left(there, action.old):
@@ -197,16 +198,22 @@ def survey_tree(site: Site, action: Action) -> Tree | Outcome:
     members = dict(action.members)
     ours: list[tuple[str, Shown]] = []
     others: list[tuple[str, Shown]] = []
+    there: list[tuple[str, Shown]] = []
     try:
-        there = list(objects(site.service, f"{top}/"))
+        for key, shown in objects(site.service, f"{top}/"):
+            name = key[len(top) + 1 :]
+            entry = members.get(name)
+            closer = look_closer(site, f"{action.path}/{name}", shown, entry) if entry is not None else shown
+            there.append((name, closer or shown))
+    except Refusal as refusal:
+        return Outcome(action, problem=explain(action.path, "look at what is in it", refusal))
     except Unlisted as unlisted:
         if not unlisted.refusal.is_unsigned:
             raise
         return Outcome(action, problem=explain(action.path, "look into it", unlisted.refusal))
-    for key, shown in there:
-        name = key[len(top) + 1 :]
+    for name, shown in there:
         entry = members.get(name)
-        if site.keys.hides(key):
+        if site.keys.hides(f"{top}/{name}"):
             continue
         is_ours = _is_marker(name, shown) or (
             entry is not None and entry.kind is Kind.FILE and is_left(shown, entry)

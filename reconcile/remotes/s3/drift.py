@@ -47,7 +47,9 @@ def may_write(
         if old is None:
             return {"IfNoneMatch": "*"}
         there = tags.unpack(old.tag or b"0 ?")
-    elif there is not None and not is_left(there, old):
+    elif there is not None:
+        there = look_closer(site, path, there, old)
+    if there is not None and not is_left(there, old):
         if (done := _is_there(site, action, wish, there, same)) is not None:
             return done
         if site.options.on_drift is OnDrift.SKIP:
@@ -83,6 +85,16 @@ def _is_there(site: Site, action: Action, wish: Entry, there: Shown, same: str |
 def is_left(there: Shown, old: Entry | None) -> bool:
     """Whether an object is as we left it."""
     return old is not None and tags.is_left(there, old)
+
+
+def look_closer(site: Site, path: str, there: Shown | None, old: Entry | None) -> Shown | None:
+    """An object with what is noted with it, which no listing shows, unless it is plainly ours or another.
+
+    Not all servers show the ETag that they answered with. Raises Refusal.
+    """
+    if there is None or there.is_asked or old is None or old.size != there.size or is_left(there, old):
+        return there
+    return head(site.service, site.keys.of(path))
 
 
 def stays(path: str, old: Entry | None) -> Problem:

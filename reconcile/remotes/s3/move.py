@@ -14,7 +14,7 @@ from reconcile.core.paths import is_ours
 from reconcile.remotes.s3 import tags
 from reconcile.remotes.s3.copying import copy
 from reconcile.remotes.s3.delete import Doomed
-from reconcile.remotes.s3.drift import is_left, keep, retire, stays
+from reconcile.remotes.s3.drift import is_left, keep, look_closer, retire, stays
 from reconcile.remotes.s3.failure import Refusal, explain, problem
 from reconcile.remotes.s3.listing import head
 from reconcile.remotes.s3.site import Site, as_kept
@@ -47,6 +47,8 @@ def _move(site: Site, action: Action, looked: dict[str, Shown | None]) -> Copied
         site.is_used = True
     here = looked[origin] if origin in looked else head(site.service, source)
     there = looked[action.path] if action.path in looked else head(site.service, target)
+    if not is_ours(origin):
+        here = look_closer(site, origin, here, moved)
     if here is None:
         return _move_of_nothing(site, action, there)
     if not is_left(here, moved) and not is_ours(origin):

@@ -123,7 +123,7 @@ def _etag(item: Mapping[str, Any]) -> str:
     if etag:
         return etag.replace("\n", "")
     when = item.get("LastModified")
-    return f"at {when.timestamp():.0f}" if isinstance(when, datetime) else "?"
+    return f"at {when.timestamp() // 1:.0f}" if isinstance(when, datetime) else "?"
 
 
 def _digest(text: str | None) -> bytes | None:

@@ -166,6 +166,32 @@ def test_a_server_that_takes_no_condition_for_met(make_push: MakePush, header: s
     assert push.there() == push.here()
 
 
+def test_a_server_that_shows_no_etags(make_push: MakePush) -> None:
+    """What is noted with an object tells that it is ours. So does a listing, which shows no notes, not."""
+    push = make_push("rclone")
+    push.proxy.etagless = True
+    many = {f"f{number}": f"{number}" for number in range(40)}
+    push(
+        {"d": many, "e": {"g": "g", "h": "h"}, "moved": {"m": "m" * 99}, "theirs": "ours"},
+        adopt_existing=True,
+    )
+    push.hand.put("theirs", b"THEY")
+    for number in range(10):
+        (push.source / f"d/f{number}").unlink()
+    for path in (push.source / "e/g", push.source / "e/h"):
+        path.unlink()
+    (push.source / "e").rmdir()
+    (push.source / "moved").rename(push.source / "to")
+    changed = {f"f{number}": f"changed {number}" for number in range(10, 40)}
+    result = push.tries({"d": changed, "theirs": "changed"}, mirror=True, allow_mass_delete=True)
+    assert not result.problems
+    assert push.there() == push.here()
+    kept = [push.hand.get(key) for key in push.hand.names() if "/trash/kept/" in key]
+    assert kept == [b"THEY"]
+    assert wrong(push) == []
+    push.settle(mirror=True)
+
+
 def test_a_server_that_deletes_one_at_a_time(make_push: MakePush) -> None:
     push = make_push("moto")
     push.proxy.unknown = "DeleteObjects"
