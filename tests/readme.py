@@ -13,7 +13,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,19 @@ from tests.benchmarks.table import seconds
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 RESULTS = ROOT / "tests" / "benchmarks" / "results.json"  # what was measured last, and kept
-COLUMNS = {
+PEERS = "rsync", "rclone", "lftp", "s5cmd"
+COLUMNS = {  # tools by what stands above them; a work that the second of them does not do is not shown
     "reconcile": ("reconcile",),
     "rsync": ("rsync",),
     "rclone, at its best": ("rclone", "rclone, 32"),
     "lftp": ("lftp",),
     "the limit": ("tar | ssh tar", "find -printf"),
+}
+S3_COLUMNS = {
+    "reconcile": ("reconcile",),
+    "s5cmd": ("s5cmd",),
+    "rclone": ("rclone",),
+    "rclone, 32 at a time": ("rclone, 32",),
 }
 TARGET = "sftp://me@example.org/srv/www"
 TYPED = "me@example.org:/srv/www"  # the same, as a person types it
@@ -50,6 +57,7 @@ _BLOCK = re.compile(r"(<!-- begin (\w+) -->\n).*?(<!-- end \2 -->)", re.DOTALL)
 
 def make_blocks() -> dict[str, str]:
     """Every block by its name."""
+    results = json.loads(RESULTS.read_text())
     with (
         tempfile.TemporaryDirectory() as folder,
         Server(_make(folder, "served"), password=PASSWORD) as server,
@@ -61,7 +69,8 @@ def make_blocks() -> dict[str, str]:
                 *(name for name in NAMES if name not in ("run", "demo")), but="run"
             ),
             "servers": doctors.table(json.loads(doctors.KEPT.read_text())),
-            "speed": _compare(json.loads(RESULTS.read_text())),
+            "speed": _compare(results, COLUMNS),
+            "speed_s3": _compare(results, S3_COLUMNS),
         }
 
 
@@ -143,18 +152,21 @@ def _write_site(site: Path) -> None:
         (site / "photos" / "2023" / f"{number:02}.jpg").write_bytes(bytes([number]) * 100_000)
 
 
-def _compare(results: dict[str, Any]) -> str:
+def _compare(results: dict[str, Any], columns: Mapping[str, Sequence[str]]) -> str:
     """A table of who took how long. A star: measured on shares of the work, and scaled."""
+    first = [*columns][1]
     rows = [
-        [work["work"], *(_best(work["timings"], tools) for tools in COLUMNS.values())]
+        [work["work"].removeprefix("S3, "), *(_best(work["timings"], tools) for tools in columns.values())]
         for work in results["works"]
-        if "rsync" in work["timings"] and not work["points"]  # which the plot shows
+        if first in work["timings"] and not work["points"]  # which the plot shows
     ]
     machine = results["machine"]
-    versions = ", ".join(f"{tool} {machine[tool]}" for tool in ("rsync", "rclone", "lftp") if tool in machine)
-    lines = [["", *COLUMNS], ["---"] * (len(COLUMNS) + 1), *rows]
+    tools = {name.partition(",")[0] for names in columns.values() for name in names}
+    versions = ", ".join(f"{tool} {machine[tool]}" for tool in PEERS if tool in tools and tool in machine)
+    lines = [["", *columns], ["---"] * (len(columns) + 1), *rows]
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    where = f"{machine['cores']} cores ({machine['processor']}), {machine['kernel']}, {machine['date'][:10]}"
+    days = " and ".join(date[:10] for date in machine["date"].split(" and "))
+    where = f"{machine['cores']} cores ({machine['processor']}), {machine['kernel']}, {days}"
     return f"{table}\nMedians of {machine['runs']} runs in turns; {versions}; {where}.\n"
 
 

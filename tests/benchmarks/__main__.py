@@ -86,6 +86,8 @@ def _merge(options: argparse.Namespace) -> None:
     parts = [json.loads(path.read_text()) for path in options.merge]
     facts = dict(parts[0]["machine"])
     facts["runs"] = " or ".join(sorted({n for part in parts for n in part["machine"]["runs"].split(" or ")}))
+    days = {date[:10] for part in parts for date in part["machine"]["date"].split(" and ")}
+    facts["date"] = " and ".join(sorted(days))
     rows: dict[str, Row] = {}
     for part in parts:
         for row in read_rows(part):
