@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.support.faults import end_client
 from tests.support.s3 import S3
+from tests.support.s3_sums import Sums
 
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close() drops what is unsent and sends a RST
 SKEW_ALLOWED = 15 * 60  # seconds (S3: RequestTimeTooSkewed)
@@ -80,6 +81,8 @@ class Faulty:
     ``aliases``: what the server calls itself, by turns. ``unknown``: a kind of request that it does not know.
     ``etagless``: it answers a PUT with an ETag, and shows none after that, as rclone where what it keeps
     objects in has no MD5. ``unsigned``: of names that hold this it makes another signature than anybody else.
+    ``barred``: how headers begin of which it knows nothing, and refuses all requests that have one. ``sums``:
+    it compares CRC-32, as S3 does.
     """
 
     def __init__(self, to: S3) -> None:
@@ -88,6 +91,8 @@ class Faulty:
         self.skew = 0.0
         self.hides = self.etagless = False
         self.insists = self.unmet = self.unknown = self.unsigned = self.region = ""
+        self.barred = ""
+        self.sums: Sums | None = None
         self.aliases: tuple[str, ...] = ()
         self._faults: list[list[Fault | int]] = []
         self._lock = threading.Lock()
@@ -228,7 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if fault is not None and fault.do == "slow":
             time.sleep(fault.delay)
-        if (refused := self._refusal(kind)) is not None:
+        if (refused := self._refusal(kind, query, body)) is not None:
             self._answer(*refused)
         elif fault is None or fault.do in ("slow", "dribble"):
             self._give(*self._ask(body), kind)
@@ -261,9 +266,16 @@ class _Handler(BaseHTTPRequestHandler):
             pieces.append(self.rfile.read(min(PIECE, length - start)))
         return b"".join(pieces)
 
-    def _refusal(self, kind: str) -> tuple[int, str] | None:
+    def _refusal(self, kind: str, query: dict[str, list[str]], body: bytes) -> tuple[int, str] | None:
         """What this server refuses whatever it is."""
         proxy = self.server.proxy
+        if proxy.barred and any(name.lower().startswith(proxy.barred) for name in self.headers):
+            return 400, "InvalidArgument"
+        if (
+            proxy.sums is not None
+            and (refused := proxy.sums.refusal(kind, query, self._names(), body)) is not None
+        ):
+            return refused
         if proxy.hides and kind in LISTS:
             return 403, "AccessDenied"
         if proxy.insists and kind in WRITES and proxy.insists not in self.headers:
@@ -282,6 +294,9 @@ class _Handler(BaseHTTPRequestHandler):
             if abs(ahead) > SKEW_ALLOWED:
                 return 403, "RequestTimeTooSkewed"
         return None
+
+    def _names(self) -> dict[str, str]:
+        return {name.lower(): value for name, value in self.headers.items()}
 
     def _ask(self, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
         """The server, which gets all as it was signed."""
@@ -311,12 +326,19 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.proxy.etagless and kind not in ("PutObject", "UploadPart", "CompleteMultipartUpload"):
             body = _ETAG.sub(b"<ETag></ETag>", body)
             left_out.add("etag")
+        if self.server.proxy.aliases:
+            left_out.add("server")
         self.send_response_only(answer.status, answer.reason)
         for name, value in answer.getheaders():
             if name.lower() not in left_out:
                 self.send_header(name, value)
         if aliases := self.server.proxy.aliases:
             self.send_header("Server", aliases[len(self.server.proxy.requests) % len(aliases)])
+        if (sums := self.server.proxy.sums) is not None and answer.status == 200:
+            query = parse_qs(urlsplit(self.path).query, keep_blank_values=True)
+            body = sums.fill(query, body) if kind == "ListParts" else body
+            for name, value in sums.note(kind, query, self._names(), body).items():
+                self.send_header(name, value)
         length = answer.getheader("Content-Length") if self.command == "HEAD" else str(len(body))
         if length is not None and answer.status != 204:
             self.send_header("Content-Length", length)

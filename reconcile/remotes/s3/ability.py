@@ -13,11 +13,12 @@ from msgspec import Struct
 
 from reconcile.remotes.s3 import tags
 from reconcile.remotes.s3.failure import Refusal
+from reconcile.remotes.s3.sums import crc32
 
 if TYPE_CHECKING:  # what is remembered is asked for before there is anything to connect with
     from reconcile.remotes.s3.service import Service
 
-VERSION = 4  # of what is tried
+VERSION = 5  # of what is tried
 MOST_NAMES = 8  # that are remembered of one server
 NO_HEADERS: Mapping[str, Any] = MappingProxyType({})
 _NONE = '"00000000000000000000000000000000"'  # an ETag that nothing has
@@ -34,6 +35,7 @@ class Ability(Struct, frozen=True):
     copies_same: bool = False  # CopyObject with x-amz-copy-source-if-match
     keeps_slashes: bool = False  # an object may have a key that ends in a slash
     deletes_many: bool = True  # DeleteObjects is known at all
+    compares_crc: bool = False  # what has come with its CRC-32, and tells that: some refuse the header
 
     @property
     def races(self) -> bool:
@@ -83,6 +85,7 @@ def try_out(service: Service, folder: str, headers: Mapping[str, Any] = NO_HEADE
             "copies_same": _compares(service, key, "copy_object", "CopySourceIfMatch", **copy),
             "deletes_all_same": _deletes_all_same(service, key),
         }
+        can["compares_crc"] = _compares_crc(service, one)
         service.ask("put_object", **one)
         can["deletes_same"] = _compares(service, key, "delete_object", "IfMatch", Key=key)
         can["deletes_all_same"] &= can["deletes_same"]  # of one that is left of many, too
@@ -148,6 +151,19 @@ def _delete(service: Service, keys: Sequence[str]) -> bool:
             _grants(service, "delete_object", Key=key)  # which is refused where there can be no such key
         return False
     return True
+
+
+def _compares_crc(service: Service, one: Mapping[str, Any]) -> bool:
+    """Whether it refuses what has another CRC-32 than is said, and only that. Some know no such header: they
+    do as if it was not there, or refuse what has one."""
+    if _grants(service, "put_object", ChecksumCRC32=crc32(b"another"), **one):
+        return False
+    right = crc32(one["Body"])
+    try:
+        reply = service.ask("put_object", ChecksumCRC32=right, **one)
+    except Refusal:
+        return False
+    return bool(reply.get("ChecksumCRC32") == right)
 
 
 def _etag_of(service: Service, key: str) -> str | None:

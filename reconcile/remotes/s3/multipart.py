@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from reconcile.core.errors import ConnectionLost
 from reconcile.core.job import Stop
 from reconcile.core.model import Action, Entry, Only, Outcome, Reason
+from reconcile.remotes.s3 import sums as sums_of
 from reconcile.remotes.s3.copying import abort, begin
 from reconcile.remotes.s3.drift import There, insist, may_write
 from reconcile.remotes.s3.failure import Refusal, explain, problem
@@ -26,7 +27,7 @@ from reconcile.remotes.s3.leftover import Upload
 from reconcile.remotes.s3.listing import head
 from reconcile.remotes.s3.site import Site, as_kept
 from reconcile.remotes.s3.tags import is_wished
-from reconcile.remotes.s3.upload import checksums, crc32, look_again, unlike
+from reconcile.remotes.s3.upload import look_again
 from reconcile.source.files import AGAIN, PIECE, Source, SourceError, digest_of, new_hash, stamp_of
 
 T = TypeVar("T")
@@ -132,13 +133,19 @@ def _send(
 ) -> Sent | Outcome:
     assert wish.digest is not None
     key = site.keys.of(action.path)
-    headers = site.headers.of(action.path, wish, wish.digest)
+    headers = {**site.headers.of(action.path, wish, wish.digest), **_to_come(site)}
     shape = digest_of(repr(sorted(headers.items())).encode())
     upload = site.uploads.take(key, wish.digest, wish.size, shape)
     there = _parts_of(site, upload) if upload is not None else None
     if upload is None or there is None:
         size = part_size(wish.size)
-        upload, there = begin(site, Upload(key, "", wish.digest, wish.size, size, shape), headers), {}
+        try:
+            upload, there = begin(site, Upload(key, "", wish.digest, wish.size, size, shape), headers), {}
+        except Refusal as refusal:
+            if not _to_come(site) or refusal.status not in (400, 501):
+                raise
+            site.ability = replace(site.ability, compares_crc=False)  # but of what comes in one piece
+            return _send(site, action, wish, source, parts, stop)
     under_way: list[Future[dict[str, Any] | Outcome]] = []
     try:
         for number, data in enumerate(_pieces(site, source, action.path, wish, upload.part), 1):
@@ -172,20 +179,22 @@ def _part(
 ) -> dict[str, Any] | Outcome:
     try:
         known = there.get(number)
+        sums = sums_of.of_part(data, crc=site.ability.compares_crc)
+        told = {name: value for name, value in sums.items() if name != "ContentMD5"}
         if known is not None and _is_same(known, data):
-            return {"PartNumber": number, "ETag": known["ETag"], **_checksums(known)}
-        sums = checksums(site, data)
+            return {"PartNumber": number, "ETag": known["ETag"], **told}
         reply = site.service.put_part(upload.key, upload.id, number, data, **sums)
-        if (failed := unlike(site, action.path, reply, sums)) is not None:
+        if (failed := sums_of.unlike(action.path, reply, sums)) is not None:
             return Outcome(action, problem=failed)
         site.sent(len(data), action.path)
-        return {"PartNumber": number, "ETag": reply["ETag"], **_checksums(reply)}
+        return {"PartNumber": number, "ETag": reply["ETag"], **told}
     except Refusal as refusal:
         return Outcome(action, problem=explain(action.path, f"send part {number} of it", refusal))
 
 
-def _checksums(reply: Mapping[str, Any]) -> dict[str, Any]:
-    return {"ChecksumCRC32": reply["ChecksumCRC32"]} if reply.get("ChecksumCRC32") else {}
+def _to_come(site: Site) -> dict[str, str]:
+    """What the parts are compared by, which S3 wants to know first."""
+    return {"ChecksumAlgorithm": sums_of.ALGORITHM} if site.ability.compares_crc else {}
 
 
 def _is_same(known: Mapping[str, Any], data: bytes) -> bool:
@@ -193,7 +202,7 @@ def _is_same(known: Mapping[str, Any], data: bytes) -> bool:
     if int(known["Size"]) != len(data):
         return False
     if known.get("ChecksumCRC32"):
-        return bool(known["ChecksumCRC32"] == crc32(data))
+        return bool(known["ChecksumCRC32"] == sums_of.crc32(data))
     return bool(known["ETag"].strip('"') == hashlib.md5(data, usedforsecurity=False).hexdigest())
 
 

@@ -114,7 +114,8 @@ def doubt_a_delete(response_dict: dict[str, Any], **_: object) -> None:
 
 
 def _add_md5(params: dict[str, Any], **_: object) -> None:
-    """Older servers insist on it, as S3 itself did before there were other checksums."""
+    """Older servers insist on it, as S3 itself did before there were other checksums. That botocore would
+    add another one where S3 wants any is taken back: some servers refuse it."""
     import base64
     import hashlib
 
@@ -122,3 +123,4 @@ def _add_md5(params: dict[str, Any], **_: object) -> None:
     if isinstance(body, bytes) and "Content-MD5" not in params["headers"]:
         digest = hashlib.md5(body, usedforsecurity=False).digest()
         params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
+    params.get("context", {}).pop("checksum", None)

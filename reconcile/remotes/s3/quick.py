@@ -32,6 +32,7 @@ UNSIGNED = "UNSIGNED-PAYLOAD"
 _NORMAL = (404, 412)  # a condition that is not met is no sign of anything
 _PORTS = {"http": 80, "https": 443}
 NONE: Mapping[str, str] = {}
+_COMPARED = "content-md5", "x-amz-checksum-crc32"  # with the content, by the server
 _ETAG = re.compile(rb"<ETag>([^<]+)</ETag>")
 _HEADERS = {
     "ACL": "x-amz-acl",
@@ -66,7 +67,7 @@ class Answer(Struct, frozen=True):
 class Quick:
     """One bucket. ``lines``: connections, of botocore's; ``base``: the URL of the bucket, up to its keys.
 
-    ``signs_content``: with the rest; over TLS botocore does without, where its MD5 is signed.
+    ``signs_content``: with the rest; over TLS botocore does without, where a sum of it is signed.
     """
 
     def __init__(
@@ -143,7 +144,7 @@ class Quick:
     def _sign(self, path: str, headers: dict[str, str], body: bytes, query: str) -> None:
         """Sign all headers there are, and those this adds (S3 API reference, "Authenticating Requests")."""
         keys = self._credentials.get_frozen_credentials()
-        is_signed = self._signs_content or "content-md5" not in headers
+        is_signed = self._signs_content or headers.keys().isdisjoint(_COMPARED)
         digest = sha256(body).hexdigest() if is_signed else UNSIGNED
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         day = now[:8]

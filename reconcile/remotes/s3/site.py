@@ -39,7 +39,6 @@ class Site(Struct, eq=False):
     telling: threading.Lock = field(default_factory=threading.Lock)  # of how much was sent
     kept: dict[str, int] = field(default_factory=dict)  # keys in the kept trash, with how many bytes
     retired: dict[str, int] = field(default_factory=dict)  # and in the part that has an age
-    tells_no_crc: bool = False  # the server, of what it has got: it compares MD5 alone
     is_used: bool = False  # something is, or was, in the run's folder beside that
     told: set[str] = field(default_factory=set)
 

@@ -6,15 +6,12 @@ What may live here: reading a file, sending it, and what holds then. Large files
 from __future__ import annotations
 
 import base64
-import hashlib
-import zlib
-from collections.abc import Mapping
-from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from reconcile.core.model import Action, Entry, Only, Outcome, Problem, Reason
+from reconcile.core.model import Action, Entry, Only, Outcome
+from reconcile.remotes.s3 import sums as sums_of
 from reconcile.remotes.s3 import tags
 from reconcile.remotes.s3.drift import There, insist, may_write
 from reconcile.remotes.s3.failure import Refusal, explain, problem
@@ -57,7 +54,7 @@ def read(site: Site, action: Action, source: Source) -> Content | Outcome:
 def put(site: Site, content: Content, there: There) -> Outcome:
     """Send it."""
     action, wish, data = content.action, content.wish, content.data
-    sums = checksums(site, data)
+    sums = sums_of.of_object(data, crc=site.ability.compares_crc)
     md5 = base64.b64decode(sums["ContentMD5"]).hex()
     key, headers = site.keys.of(action.path), site.headers.of(action.path, wish, wish.digest)
 
@@ -66,7 +63,7 @@ def put(site: Site, content: Content, there: There) -> Outcome:
         if isinstance(ways, Outcome):
             return ways
         reply = site.service.put(key, data, **sums, **headers, **ways)
-        if (failed := unlike(site, action.path, reply, sums)) is not None:
+        if (failed := sums_of.unlike(action.path, reply, sums)) is not None:
             return Outcome(action, problem=failed)
         return Outcome(action, Only(action.path, as_kept(wish, tags.written(len(data), reply), wish.digest)))
 
@@ -88,29 +85,6 @@ def make_marker(site: Site, action: Action) -> Outcome:
     except Refusal as refusal:
         return Outcome(action, problem=explain(action.path, "make the directory", refusal))
     return Outcome(action, {action.path: action.new})
-
-
-def checksums(site: Site, data: bytes) -> dict[str, str]:
-    """For a server that compares them with what has come: older ones, and some of today, know MD5 alone."""
-    md5 = hashlib.md5(data, usedforsecurity=False).digest()
-    sums = {"ContentMD5": base64.b64encode(md5).decode()}
-    return sums if site.tells_no_crc else {**sums, "ChecksumCRC32": crc32(data)}
-
-
-def crc32(data: bytes) -> str:
-    """As S3 writes it."""
-    return base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
-
-
-def unlike(site: Site, path: str, reply: Any, sums: Mapping[str, str]) -> Problem | None:
-    """What the server says to have got, where it is not what was sent: its CRC-32 is."""
-    sent, told = sums.get("ChecksumCRC32"), reply.get("ChecksumCRC32")
-    if told is None:
-        site.tells_no_crc = True
-    if sent is None or told in (None, sent):
-        return None
-    said = f"the server got something else (CRC-32 {told}, not {sent}); the next run sends it again"
-    return problem(path, Reason.FAILED, said)
 
 
 def look_again(site: Site, source: Source, path: str, wish: Entry) -> Entry | None:

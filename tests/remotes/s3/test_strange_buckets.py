@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from tests.remotes.conformance import Heard
 from tests.remotes.s3.test_hard_cases import MakePush, Push
 from tests.remotes.s3.test_hard_cases import make_push as make_push  # noqa: PLC0414 - a fixture
 from tests.support.http_faults import FOR_EVER, Fault
+from tests.support.s3_sums import Sums
 from tests.support.trees import Tree, build_tree
 
 ELSE = b"<?xml version='1.0'?><html><body>Please sign in</body></html>"
@@ -117,6 +119,50 @@ def test_an_end_that_fails_after_it_was_begun(make_push: MakePush, when: Literal
     assert Counter(push.proxy.kinds())["UploadPart"] == 1
     push.settle()
     assert push.hand.uploads() == []
+
+
+@pytest.fixture
+def some_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has a hundred bytes goes in parts, or in one."""
+    monkeypatch.setattr("reconcile.remotes.s3.multipart.FROM", 100)
+
+
+@pytest.mark.parametrize("barred", ["x-amz-checksum-", "x-amz-sdk-checksum-"])
+@pytest.mark.usefixtures("some_are_large")
+def test_a_server_that_takes_no_other_checksum(make_push: MakePush, barred: str) -> None:
+    """It refuses whatever has a header of one, as Backblaze B2 did for long, and Cloudflare R2."""
+    push = make_push("moto")
+    push.proxy.barred = barred
+    push({"small": "s", "large": "l" * 100, "gone": "g", "gone too": "g"})
+    assert push.there() == push.here()
+    build_tree(push.source, {"small": "changed", "large": "c" * 100})
+    for name in ("gone", "gone too"):
+        (push.source / name).unlink()
+    push.settle(mirror=True, allow_mass_delete=True)
+
+
+def test_a_server_that_compares_crc_32(make_push: MakePush) -> None:
+    """As S3 itself does, and insists: no part has a sum if it was not told so where the upload began. One
+    that broke off is gone on with."""
+    push = make_push("rclone")
+    push.proxy.sums = Sums()
+    build_tree(push.source, {"small": "s", "large": os.urandom(FROM + 1)})
+    push.proxy.arm(Fault("cut", 2, "UploadPart", times=FOR_EVER))
+    with pytest.raises(Unreachable):
+        push(retries=0)
+    push.settle()
+    assert push.proxy.sums.compared == {"PutObject", "UploadPart"}
+    assert push.hand.uploads() == []
+
+
+@pytest.mark.usefixtures("some_are_large")
+def test_a_server_that_compares_it_of_no_parts(make_push: MakePush) -> None:
+    push = make_push("moto")
+    push.proxy.sums = Sums()
+    push.proxy.arm(Fault("answer", kind="CreateMultipartUpload", status=501, code="NotImplemented"))
+    push({"small": "s", "large": "l" * 100})
+    assert push.there() == push.here()
+    assert push.proxy.sums.compared == {"PutObject"}
 
 
 def test_many_deletes_of_which_some_are_denied(make_push: MakePush) -> None:
