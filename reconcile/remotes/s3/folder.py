@@ -169,7 +169,7 @@ def clear_dead(
         kept = left = 0
         for key, shown in objects(site.service, folder):
             part, _, name = key[len(folder) :].partition("/")
-            if part == "parked" and _is_there(site, places.get(f"{OURS}parked/{name}", ()), shown):
+            if part == "parked" and _is_there(site, places.get(f"{OURS}parked/{name}", ()), key, shown):
                 gone.append(key)
             elif part == "parked":
                 place = f"{keys.run}parked/{name}" if resume else f"{folder}left/{name}"
@@ -190,11 +190,17 @@ def clear_dead(
             yield Left(dead, kept, len(retired), sum(retired))
 
 
-def _is_there(site: Site, places: Iterable[str], parked: Shown) -> bool:
+def _is_there(site: Site, places: Iterable[str], key: str, parked: Shown) -> bool:
     """Whether what was copied is still where it was, or is where it was to be: a run died between the two."""
-    there = [head(site.service, site.keys.of(path)) for path in places if not is_ours(path)]
-    shown = {(each.size, each.etag) for each in there if each is not None}
-    return parked.is_md5 and (parked.size, parked.etag) in shown
+    found = (head(site.service, site.keys.of(path)) for path in places if not is_ours(path))
+    there = [each for each in found if each is not None and each.size == parked.size]
+    if parked.is_md5 and any(each.etag == parked.etag for each in there):
+        return True
+    # Of what is encrypted, or came in parts, a copy has another ETag; what is noted with it goes along.
+    noted = head(site.service, key) if there else None
+    if noted is None or noted.digest is None:
+        return False
+    return any((each.digest, each.mtime_ns) == (noted.digest, noted.mtime_ns) for each in there)
 
 
 def leave(site: Site, found: Found, run: str, untold: Sequence[Left]) -> Iterator[Problem]:
