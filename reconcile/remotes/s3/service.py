@@ -145,9 +145,11 @@ class Service:
             except ParamValidationError as error:
                 raise Refusal("InvalidRequest", 400, one_line(str(error))) from None
             except _NO_KEYS as error:
+                said = f"{self.where}: no credentials that boto3 finds are of use: {one_line(str(error))}"
+                if self._was_in:  # with others before: they have expired, and may be renewed by then
+                    raise ConnectionLost(said) from None
                 raise TurnedAway(
-                    f"{self.where}: no credentials that boto3 finds are of use: {one_line(str(error))} "
-                    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a --profile."
+                    f"{said} Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a --profile."
                 ) from None
             except BotoCoreError as error:
                 if isinstance(error.kwargs.get("error"), RecursionError):  # met while it was sending

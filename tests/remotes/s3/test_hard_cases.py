@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -312,6 +314,27 @@ def test_keys_that_expire(push: Push, at: int) -> None:
     push.proxy.arm(Fault("answer", at, times=FOR_EVER, status=403, code="ExpiredToken"))
     with pytest.raises(Unreachable, match="expired"):
         push(retries=0)
+    push.settle()
+
+
+def test_keys_that_expire_and_can_not_be_renewed_for_a_moment(
+    push: Push, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whoever has let us in will again: the run connects once more, and goes on."""
+    calls, program, config = tmp_path / "calls", tmp_path / "keys.sh", tmp_path / "config"
+    keys = {
+        "Version": 1,
+        "AccessKeyId": os.environ["AWS_ACCESS_KEY_ID"],
+        "SecretAccessKey": os.environ["AWS_SECRET_ACCESS_KEY"],
+        "Expiration": (datetime.now(UTC) + timedelta(seconds=30)).isoformat(),  # so that each request asks
+    }
+    program.write_text(f"echo >>{calls}; [ $(wc -l <{calls}) != 12 ] && echo '{json.dumps(keys)}'")
+    config.write_text(f"[default]\ncredential_process = /bin/sh {program}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    push({f"f{n}": f"{n}" for n in range(20)}, retries=1)
+    assert calls.read_text().count("\n") > 12
     push.settle()
 
 
