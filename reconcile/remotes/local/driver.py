@@ -55,6 +55,7 @@ class Disk:
         self._large: deque[tuple[Recipe[Any], Burst]] = deque()  # recipes that have come to content
         self._small: deque[Order] = deque()  # the same, of many files
         self._second: Second | None = None
+        self._dismissed: list[Second] = []
 
     @property
     def traffic(self) -> Stats:
@@ -78,9 +79,7 @@ class Disk:
             yield from self._run(iter(recipes))
         finally:
             self._stop = None
-            if self._second is not None:
-                self._second.end()
-                self._second = None
+            self._dismiss()
             self._large.clear()
             self._small.clear()
             self._calls.let_go()
@@ -93,11 +92,13 @@ class Disk:
                     break
                 if (result := self._finish(recipe, waits=True)) is not _WAITS:
                     yield result
+                elif self._second is not None:
+                    self._order()
+                elif may_share and len(self._small) >= WORTH:
+                    may_share = False
+                    self._share()
             if self._is_stopped:
                 self._small.clear()  # nothing of it was begun
-            elif may_share and len(self._small) >= WORTH:
-                may_share = False
-                self._share()
             if not (self._small or self._large or self._second_has_some):
                 return
             if (brought := self._bring_some()) is None:
@@ -125,14 +126,11 @@ class Disk:
 
         None: of a large one there is some left.
         """
-        try:
+        self._order()
+        if (brought := self._take()) is not None:
             self._order()
-            if (brought := self._take()) is not None:
-                self._order()
-                recipe, fill, digests = brought
-                return recipe, [*map(self._settle, fill.puts, digests)]
-        except Gone:
-            self._go_on_alone()
+            recipe, fill, digests = brought
+            return recipe, [*map(self._settle, fill.puts, digests)]
         if self._large:
             recipe, burst = self._large[0]
             notable = self._bring(burst, A_LITTLE)
@@ -141,19 +139,19 @@ class Disk:
         return recipe, [self._put(put) for put in fill.puts]
 
     def _order(self) -> None:
-        """Give the second process enough to do. Raises Gone."""
+        """Give the second process enough to do."""
         while self._small and self._second is not None and self._second.has_room:
             recipe, fill = self._small.popleft()
             for put in fill.puts:
                 if put.origin is not None:
                     put.origin.about_to_send()
-            self._second.order(recipe, fill)
+            try:
+                self._second.order(recipe, fill)
+            except Gone:
+                self._go_on_alone()
 
     def _take(self) -> tuple[Recipe[Any], Fill, list[bytes | None]] | None:
-        """What the second process has answered; which is waited for if there is nothing else to do.
-
-        Raises Gone.
-        """
+        """What the second process has answered; which is waited for if there is nothing else to do."""
         if self._second is None or not self._second.ordered:
             return None
         waits = not (self._small or self._large)
@@ -162,17 +160,28 @@ class Disk:
                 return None
             if self._is_stopped:
                 self._hurry()
-        return self._second.take()
+        try:
+            return self._second.take()
+        except Gone:
+            self._go_on_alone()
+            return None
 
     def _go_on_alone(self) -> None:
         """The second process has died: what it had got is done here, from the beginning."""
-        assert self._second is not None
-        self._second.end()
-        for _, fill in self._second.ordered:
+        ordered = self._dismiss()
+        for _, fill in ordered:
             for put in fill.puts:
                 self._do(verbs.Remove(put.path))
-        self._small.extendleft(reversed(self._second.ordered))
+        self._small.extendleft(reversed(ordered))
+
+    def _dismiss(self) -> Sequence[Order]:
+        """Have no second process any more. What it has not answered."""
+        if (second := self._second) is None:
+            return ()
         self._second = None
+        self._dismissed.append(second)
+        second.end()
+        return second.ordered
 
     def aside(self, recipe: Recipe[None]) -> None:
         """Run it: nothing is gained by waiting."""
@@ -204,6 +213,8 @@ class Disk:
 
     def close(self) -> None:
         """Let go of DEST."""
+        while self._dismissed:
+            self._dismissed.pop().wait()
         self._calls.let_go()
         self._ways.close()
 

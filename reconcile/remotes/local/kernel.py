@@ -28,8 +28,8 @@ def rename_to_nothing(old: bytes, new: bytes, old_at: int | None, new_at: int | 
     rename = _function("renameat2")
     if rename is None:
         return False
-    places = [_AT_FDCWD if at is None else at for at in (old_at, new_at)]
-    if rename(places[0], old, places[1], new, _NOREPLACE) == 0:
+    old_at, new_at = _AT_FDCWD if old_at is None else old_at, _AT_FDCWD if new_at is None else new_at
+    if rename(old_at, old, new_at, new, _NOREPLACE) == 0:
         return True
     number = ctypes.get_errno()
     if number in (errno.ENOSYS, errno.EINVAL):

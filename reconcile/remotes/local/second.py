@@ -38,6 +38,7 @@ class Second:
 
     def __init__(self, pid: int, orders: int, answers: int) -> None:
         self.ordered: deque[Order] = deque()  # what it has got, and not answered
+        self._files = 0  # in these
         self._pid = pid
         self._orders = orders
         self._answers = answers
@@ -45,11 +46,12 @@ class Second:
     @property
     def has_room(self) -> bool:
         """Whether it is to get more."""
-        return sum(len(fill.puts) for _, fill in self.ordered) < AT_A_TIME
+        return self._files < AT_A_TIME
 
     def order(self, recipe: Recipe[Any], fill: Fill) -> None:
         """Have it bring what a recipe asks for: files that have an ``origin``. Raises Gone."""
         self.ordered.append((recipe, fill))
+        self._files += len(fill.puts)
         _send(self._orders, [_pack(put) for put in fill.puts])
 
     def has_answered(self, wait: float) -> bool:
@@ -61,14 +63,18 @@ class Second:
         digests: list[bytes | None] | None = _receive(self._answers)
         if digests is None:
             raise Gone
+        self._files -= len(digests)
         return *self.ordered.popleft(), digests
 
     def end(self) -> None:
-        """Let it go, done or not."""
+        """Let it go, done or not. ``wait`` must follow."""
         os.kill(self._pid, signal.SIGKILL)  # not waited for yet, so the number is still its own
-        os.waitpid(self._pid, 0)
         os.close(self._orders)
         os.close(self._answers)
+
+    def wait(self) -> None:
+        """Until it is gone: what it held of memory takes the system a moment."""
+        os.waitpid(self._pid, 0)
 
 
 def start_second(calls: Calls, source: Source) -> Second | None:

@@ -241,7 +241,8 @@ class Site(Struct, eq=False):
 
 def wire_time(entry: Entry) -> int:
     """Whole seconds, within what SFTP can carry: 1970 to 2106."""
-    return min(max(entry.mtime, 0), MAX_TIME)
+    time = entry.mtime_ns // NS
+    return time if 0 <= time <= MAX_TIME else min(max(time, 0), MAX_TIME)
 
 
 def kind_of(attrs: Attrs) -> Kind | None:
