@@ -44,8 +44,13 @@ class Half:
 
 
 def may_fork() -> bool:
-    """Whether a second process would help, and can be had: threads don't survive a fork."""
-    return hasattr(os, "fork") and threading.active_count() == 1 and _cores() > 1
+    """Whether a second process would help, and can be had: threads don't survive a fork.
+
+    Whoever started us may have us ignore what becomes of children: then none can be waited for.
+    """
+    if not hasattr(os, "fork") or signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        return False
+    return threading.active_count() == 1 and _cores() > 1
 
 
 def _cores() -> int:

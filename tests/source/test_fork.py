@@ -161,6 +161,25 @@ def test_the_lock_does_not_outlive_the_run(tmp_path: Path) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
+IGNORING = """
+import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execv(sys.executable, [sys.executable, "-m", "reconcile", *sys.argv[1:]])
+"""
+
+
+def test_who_can_not_wait_for_children_has_none(tmp_path: Path) -> None:
+    """As where a daemon started us that ignores what becomes of its own."""
+    (tmp_path / "src/d").mkdir(parents=True)
+    command = [sys.executable, "-c", IGNORING, "run", "src", "./dest", "--state", "state"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "dest/d").is_dir()
+
+
 def test_threads_keep_it_in_one_process() -> None:
     program = (
         "import threading; from reconcile.source.fork import may_fork; "
