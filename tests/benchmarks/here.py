@@ -1,11 +1,14 @@
-"""Works whose DEST is a folder of this machine: no server and no line, beside ``rsync -a`` and ``cp -a``."""
+"""Works whose DEST is a folder of this machine, no server and no line: beside ``rsync -a``, ``cp -a``, and a
+loop in Python that does what none can do without (``bare``)."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from tests.benchmarks import bare
 from tests.benchmarks.copying import MIB, RSYNC, upload
 from tests.benchmarks.inputs import Tree, copy_source_tree, make_files, make_large
 from tests.benchmarks.measure import Attempt, Contender, Timing, compete, time_command
@@ -14,7 +17,7 @@ from tests.benchmarks.results import Goal, Row
 from tests.benchmarks.stage import Stage, discard
 from tests.benchmarks.verify import compare
 
-CP = "cp -a"
+CP, BARE = "cp -a", "bare loop"
 GOALS = [Goal(RSYNC, 1.0)]
 GRACE = 3  # seconds after which a stamp is trusted
 
@@ -31,12 +34,17 @@ def _cp(copy: Copy) -> list[str]:
     return ["cp", "-a", "-T", str(copy.source), str(copy.target)]
 
 
+def _bare(copy: Copy) -> list[str]:
+    return [sys.executable, bare.__file__, str(copy.source), str(copy.target), str(copy.scratch / "state")]
+
+
 TOOLS = {
     tool.name: tool
     for tool in (
         Tool(OURS, _reconcile, _reconcile),
         Tool(RSYNC, _rsync, _rsync, ["rsync"]),
         Tool(CP, _cp, _cp, ["cp"]),  # checks nothing, remembers nothing: the limit
+        Tool(BARE, _bare, _bare),  # of first runs
     )
 }
 
@@ -72,8 +80,8 @@ def _cold(stage: Stage, work: str, tree: Tree) -> Row:
 
 
 def _no_op(stage: Stage, tree: Tree) -> Row:
-    """Each has brought all, and been once more since it is old enough. ``cp`` would copy again."""
-    tools = [tool for tool in _present() if tool.name != CP]
+    """Each has brought all, and been once more since it is old enough. The others would copy again."""
+    tools = [tool for tool in _present() if tool.name not in (CP, BARE)]
     copies = {tool.name: _copy(stage, tree.path) for tool in tools}
     for pause in (0, GRACE):
         time_command(["sleep", str(pause)], stage.environment)
