@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TextIO, cast
@@ -100,6 +99,8 @@ class Documents:
     def print(self, code: int) -> bool:
         """All of them as one; whether that arrived."""
         if not self._printed:
+            import json  # late: it is there by now, as each of them was made by it
+
             self._printed = True
             jobs = [
                 {"job": name} | json.loads(stream.getvalue())

@@ -9,7 +9,6 @@ that a run relies on: what can't be written is lost, what can't be read is passe
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import time
@@ -93,6 +92,8 @@ def note_run(folder: str, ending: Ending) -> None:
 
 def read_runs(folder: str) -> list[Run]:
     """All that are known, the oldest first. What is damaged, or of a later version, is passed over."""
+    import json  # late, as elsewhere here: no run reads any, and most have something better to do
+
     runs = []
     for line in _read_lines(folder, RUNS):
         with suppress(ValueError, ValidationError):
@@ -104,6 +105,8 @@ def read_runs(folder: str) -> list[Run]:
 
 def read_deeds(folder: str, number: int) -> tuple[list[Deed], int] | None:
     """What one run did, and how many more it did than were noted; None: not kept (any more)."""
+    import json
+
     start = f'{{"n":{number},'.encode()
     for line in _read_lines(folder, ACTIONS):
         if line.startswith(start):
@@ -215,6 +218,8 @@ def _encode(body: object) -> bytes:
     try:
         return encode(body)
     except UnicodeEncodeError:
+        import json
+
         return json.dumps(to_builtins(body), separators=(",", ":")).encode()
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from msgspec.json import decode, encode
 
 from reconcile.core.errors import Locked, ReconcileError
 from reconcile.state.private import check_folder, create, open_ours
@@ -134,16 +135,16 @@ def _sign(folder: str) -> None:
     holder = {"pid": os.getpid(), "host": os.uname().nodename, "since": int(time.time())}
     path = os.path.join(folder, HOLDER)
     try:
-        with open(create(path), "w", encoding="utf-8") as file:
-            json.dump(holder, file)
-    except OSError:
+        with open(create(path), "wb") as file:
+            file.write(encode(holder))
+    except (OSError, UnicodeError):
         pass  # a full disk is told where it matters: when the journal is written
 
 
 def _describe_holder(folder: str) -> str:
     try:
-        with open(open_ours(os.path.join(folder, HOLDER)), encoding="utf-8") as file:
-            holder = json.load(file)
+        with open(open_ours(os.path.join(folder, HOLDER)), "rb") as file:
+            holder = decode(file.read())
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
         return f": process {holder['pid']} on {holder['host']}, since {since}"
     except (OSError, ValueError, KeyError, TypeError):
