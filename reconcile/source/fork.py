@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, BinaryIO, NoReturn
 
 import msgpack  # type: ignore[import-untyped]
@@ -58,18 +58,40 @@ def _cores() -> int:
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
+def fork(pipes: int, heeds: signal.Handlers) -> tuple[int, list[tuple[int, int]]] | None:
+    """Be two processes with so many pipes between them. None if there is no other to be had.
+
+    Returns what fork(2) does, and the pipes, to read from and to write to. In the other process a signal
+    that ends us is heeded so; the handlers speak for the run, and are never called there.
+    """
+    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    made: list[tuple[int, int]] = []
+    try:
+        while len(made) < pipes:
+            made.append(os.pipe())
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+        try:
+            pid = os.fork()
+            for each in ends if pid == 0 else ():
+                if signal.getsignal(each) is not signal.SIG_IGN:
+                    signal.signal(each, heeds)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    except OSError:
+        for fd in chain(*made):
+            os.close(fd)
+        return None
+    return pid, made
+
+
 def start_half(work: Callable[[], Iterator[object]], root: int) -> Half | None:
     """Run ``work`` in a process of its own, which packs what it yields. None if there is none to be had.
 
     Of our descriptors it keeps ``root``.
     """
-    reader, writer = os.pipe()
-    try:
-        pid = os.fork()
-    except OSError:
-        os.close(reader)
-        os.close(writer)
+    if (forked := fork(1, signal.SIG_DFL)) is None:
         return None
+    pid, [(reader, writer)] = forked
     if pid == 0:
         _be_the_half(work, root, writer)
     os.close(writer)
@@ -79,9 +101,6 @@ def start_half(work: Callable[[], Iterator[object]], root: int) -> Half | None:
 def _be_the_half(work: Callable[[], Iterator[object]], root: int, writer: int) -> NoReturn:
     """Work, answer, be gone: whatever goes wrong, nobody hears of it but by the missing end."""
     try:
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(each) is not signal.SIG_IGN:
-                signal.signal(each, signal.SIG_DFL)  # the handlers speak for the run
         # The job's lock among them, which must not outlive the run.
         kept = sorted((2, root, writer, _MOST_DESCRIPTORS))
         for low, high in pairwise(kept):

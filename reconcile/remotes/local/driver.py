@@ -53,6 +53,7 @@ class Disk:
         self._asked = 0
         self._brought = 0  # bytes
         self._large: deque[tuple[Recipe[Any], Burst]] = deque()  # recipes that have come to content
+        self._begun = False  # some of the first of them was brought
         self._small: deque[Order] = deque()  # the same, of many files
         self._second: Second | None = None
         self._dismissed: list[Second] = []
@@ -81,6 +82,7 @@ class Disk:
             self._stop = None
             self._dismiss()
             self._large.clear()
+            self._begun = False
             self._small.clear()
             self._calls.let_go()
 
@@ -97,8 +99,10 @@ class Disk:
                 elif may_share and len(self._small) >= WORTH:
                     may_share = False
                     self._share()
-            if self._is_stopped:
-                self._small.clear()  # nothing of it was begun
+            if self._is_stopped:  # what was not begun is left
+                self._small.clear()
+                while len(self._large) > self._begun:
+                    self._large.pop()
             if not (self._small or self._large or self._second_has_some):
                 return
             if (brought := self._bring_some()) is None:
@@ -134,6 +138,7 @@ class Disk:
         if self._large:
             recipe, burst = self._large[0]
             notable = self._bring(burst, A_LITTLE)
+            self._begun = notable is None
             return None if notable is None else (self._large.popleft()[0], notable)
         recipe, fill = self._small.popleft()
         return recipe, [self._put(put) for put in fill.puts]
@@ -160,6 +165,9 @@ class Disk:
                 return None
             if self._is_stopped:
                 self._hurry()
+            if self._second.is_stopped:
+                self._go_on_alone()
+                return None
         try:
             return self._second.take()
         except Gone:
@@ -167,8 +175,9 @@ class Disk:
             return None
 
     def _go_on_alone(self) -> None:
-        """The second process has died: what it had got is done here, from the beginning."""
+        """The second process is of no use any more: what it had got is done here, from the beginning."""
         ordered = self._dismiss()
+        self._dismissed.pop().wait()  # else it may yet make what is about to be removed
         for _, fill in ordered:
             for put in fill.puts:
                 self._do(verbs.Remove(put.path))

@@ -9,11 +9,13 @@ import ctypes
 import errno
 import fcntl
 import os
+import signal
 from collections.abc import Callable
 from functools import cache
 
 _AT_FDCWD = -100
 _NOREPLACE = 1  # renameat2(2)
+_PDEATHSIG = 1  # prctl(2)
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
 
 
@@ -40,3 +42,9 @@ def rename_to_nothing(old: bytes, new: bytes, old_at: int | None, new_at: int | 
 def share(source: int, target: int) -> None:
     """Let ``target`` hold what ``source`` does, by the same blocks. Raises OSError, mostly."""
     fcntl.ioctl(target, _FICLONE, source)
+
+
+def die_with_parent() -> None:
+    """Be killed when the thread that made this process ends, if the system can do that."""
+    if (prctl := _function("prctl")) is not None:
+        prctl(_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))

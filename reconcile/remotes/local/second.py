@@ -11,14 +11,16 @@ import os
 import select
 import signal
 from collections import deque
+from contextlib import suppress
 from typing import Any, NoReturn, TypeAlias
 
 from reconcile.core.model import Stamp
+from reconcile.remotes.local import kernel
 from reconcile.remotes.local.calls import Calls
 from reconcile.remotes.tree import verbs
 from reconcile.remotes.tree.steps import Fill, Recipe
-from reconcile.source.files import Source, digest_of
-from reconcile.source.fork import may_fork
+from reconcile.source.files import Source, SourceError, digest_of
+from reconcile.source.fork import fork, may_fork
 
 AT_A_TIME = 130  # files that it has got before it is given no more: what it goes on with while we are busy
 MOST_HELD = (
@@ -42,6 +44,8 @@ class Second:
         self._pid = pid
         self._orders = orders
         self._answers = answers
+        self._answered = select.poll()  # select(2) takes no number above 1023
+        self._answered.register(answers, select.POLLIN)
 
     @property
     def has_room(self) -> bool:
@@ -55,8 +59,13 @@ class Second:
         _send(self._orders, [_pack(put) for put in fill.puts])
 
     def has_answered(self, wait: float) -> bool:
-        """Whether an answer is there, within so many seconds."""
-        return bool(select.select([self._answers], [], [], wait)[0])
+        """Whether an answer is there, or its end, within so many seconds."""
+        return bool(self._answered.poll(wait * 1000))
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody has halted it, and it alone: who waits for an answer would wait for ever."""
+        return os.waitid(os.P_PID, self._pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
 
     def take(self) -> tuple[Recipe[Any], Fill, list[bytes | None]]:
         """What has come of the first order: of each file the digest; None: it is not there. Raises Gone."""
@@ -74,22 +83,18 @@ class Second:
 
     def wait(self) -> None:
         """Until it is gone: what it held of memory takes the system a moment."""
-        os.waitpid(self._pid, 0)
+        with suppress(ChildProcessError):  # who has called us waits for children, too
+            os.waitpid(self._pid, 0)
 
 
 def start_second(calls: Calls, source: Source) -> Second | None:
     """A process that does what ``calls`` do. None: there is none to be had, or it would cost too much."""
     if not may_fork() or _held() > MOST_HELD:
         return None
-    orders, to_orders = os.pipe()
-    answers, to_answers = os.pipe()
     us = os.getpid()
-    try:
-        pid = os.fork()
-    except OSError:
-        for each in (orders, to_orders, answers, to_answers):
-            os.close(each)
+    if (forked := fork(2, signal.SIG_IGN)) is None:  # who started us decides what becomes of it
         return None
+    pid, [(orders, to_orders), (answers, to_answers)] = forked
     if pid == 0:
         os.close(to_orders)  # else it would wait for itself
         _serve(calls, source, orders, to_answers, us)
@@ -110,11 +115,11 @@ def _held() -> int:
 def _serve(calls: Calls, source: Source, orders: int, answers: int, us: int) -> NoReturn:
     """Be the other process, until there are no more orders.
 
-    As long as it lives it holds the job's lock: in the next run nothing of this one happens any more.
+    It is killed with the run; where the system can't do that it ends with the file that it is at. As long
+    as it lives it holds the job's lock: in the next run nothing of this one happens any more.
     """
     try:
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(each, signal.SIG_IGN)  # who started us decides what becomes of it
+        kernel.die_with_parent()
         while (order := _receive(orders)) is not None:
             _send(answers, [_bring(calls, source, each) if os.getppid() == us else None for each in order])
     finally:
@@ -132,7 +137,10 @@ def _bring(calls: Calls, source: Source, packed: Any) -> bytes | None:
     """The digest of what is there now; None: nothing is."""
     path, told, place, mode, mtime, syncs = packed
     stamp = Stamp(*told)
-    data = source.read_plain(path, stamp)
+    try:
+        data = source.read_plain(path, stamp)
+    except SourceError:
+        return None
     if data is None or source.keys:
         source.keys.clear()
         return None
