@@ -224,6 +224,16 @@ def test_the_first_run_leaves_nothing(flags: Flags, source: Path, dest: Path) ->
     assert_same_tree(source, dest)
 
 
+def test_one_that_deletes_most_of_dest_is_refused(flags: Flags, source: Path, dest: Path) -> None:
+    """And how to see what it would delete is told as it is."""
+    push(flags)
+    build_tree(source, {f"f{number}": "f" for number in range(40)})
+    push(flags)
+    with pytest.raises(Refused, match=r"default --max-delete 50%.*'reconcile undo -n'.*--allow-mass-delete"):
+        undo(make_job(replace(flags, allow_mass_delete=False)), Heard())
+    assert (dest / "f1").exists()
+
+
 def test_it_needs_no_source(flags: Flags, source: Path, dest: Path) -> None:
     before = push_changes(flags, source, dest)
     shutil.rmtree(source)

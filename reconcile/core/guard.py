@@ -32,6 +32,7 @@ def guard(
     other_device: bool = False,
     overdue: Mapping[str, int] = NOTHING_OVERDUE,
     spent: int | None = None,
+    preview: str = "reconcile plan",
 ) -> None:
     """Look at the whole plan before its first operation. Raises ``Refused``.
 
@@ -45,7 +46,7 @@ def guard(
     ``overdue``: deletes that were let through before and could not be made, with their entries; they
     don't count again, or what the server denies would some night hold up all else.
     ``spent``: how many entries this run has deleted by now, if it is at its second pass; ``old`` is
-    then what it began with.
+    then what it began with. ``preview``: the command that shows such a plan.
     """
     if options.allow_mass_delete:
         return
@@ -63,7 +64,7 @@ def guard(
     renamed = count_rehashed(plan.actions)
     if renamed and (why := _is_too_much(doomed - renamed, plan, old, options)) is None:
         return
-    raise Refused(_guard_message(doomed, renamed, why, spent))
+    raise Refused(_guard_message(doomed, renamed, why, spent, preview))
 
 
 def _is_too_much(doomed: int, plan: Plan, old: DirectorySnapshot, options: Options) -> str | None:
@@ -213,7 +214,7 @@ def _counted(action: Action, overdue: Mapping[str, int]) -> int:
     return max(lost(action) - overdue.get(action.path, 0), 0) if action.op is Op.DELETE else 0
 
 
-def _guard_message(doomed: int, renamed: int, why: str, spent: int | None) -> str:
+def _guard_message(doomed: int, renamed: int, why: str, spent: int | None, preview: str) -> str:
     done = "Nothing was done." if spent is None else "What had failed was not tried once more."
     offset = ""
     if renamed:
@@ -221,6 +222,6 @@ def _guard_message(doomed: int, renamed: int, why: str, spent: int | None) -> st
         offset = f" ({left:,} without the {renamed:,} that come again with another hash in their name)"
     return (
         f"the plan would delete {doomed:,} entries on the remote{offset}, {why}. {done} "
-        "Look at it with 'reconcile plan'; if it is what you want, "
+        f"Look at it with '{preview}'; if it is what you want, "
         "run again with --allow-mass-delete or a higher --max-delete."
     )

@@ -229,7 +229,7 @@ def _decide(run: Held, name: str, *, repair: bool, partial: bool) -> tuple[Plan,
             known = wish(run.old, changes, lost, begun)
             undone = plan()
         try:
-            guard(undone.plan, run.old, run.found, options)
+            guard(undone.plan, run.old, run.found, options, preview="reconcile undo -n")
         except Refused:
             run.reporter.refused(undone.plan)
             raise
