@@ -16,7 +16,7 @@ from reconcile.core.job import OnDrift, Stop
 from reconcile.core.model import Action, Entry, Kind, Outcome, Problem, Reason
 from reconcile.core.paths import ancestors, join, parent
 from reconcile.core.units import show_some
-from reconcile.remotes.s3.drift import is_left, keep, look_closer, retire, stays
+from reconcile.remotes.s3.drift import is_left, is_unequal, keep, look_closer, retire, stays
 from reconcile.remotes.s3.failure import Refusal, explain, problem
 from reconcile.remotes.s3.keys import is_plain
 from reconcile.remotes.s3.listing import Unlisted, head, objects
@@ -85,6 +85,10 @@ def remove(site: Site, doomed: Sequence[Doomed]) -> dict[str, Refusal]:
             key = str(error.get("Key"))
             # By a name that none of them has, or none at all: it may be about any.
             failed.update(dict.fromkeys([key] if key in at_once else at_once - failed.keys(), why))
+    for each in plain:
+        if (unmet := failed.get(each.key)) is not None and unmet.is_unmet:
+            del failed[each.key]
+            failed.update(_remove_one(site, each))
     return failed
 
 
@@ -102,13 +106,25 @@ def _retire(site: Site, doomed: Sequence[Doomed]) -> dict[str, Refusal]:
 
 
 def _remove_one(site: Site, each: Doomed) -> dict[str, Refusal]:
-    wanted = {"IfMatch": each.shown.condition} if site.ability.deletes_same and each.shown.condition else {}
+    is_heeded = site.ability.deletes_same and each.key not in site.unequal
+    wanted = {"IfMatch": each.shown.condition} if is_heeded and each.shown.condition else {}
     try:
         site.service.ask("delete_object", Key=each.key, **wanted)
     except Refusal as refusal:
+        if wanted and refusal.is_unmet:
+            there = _head(site, each.key)
+            if is_unequal(site, each.key, refusal, each.shown, there):
+                return _remove_one(site, each)
         if not refusal.is_absent:
             return {each.key: refusal}
     return {}
+
+
+def _head(site: Site, key: str) -> Shown | None:
+    try:
+        return head(site.service, key)
+    except Refusal:
+        return None
 
 
 def clear_away(site: Site, keys: Iterable[str]) -> list[tuple[str, Refusal]]:

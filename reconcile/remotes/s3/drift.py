@@ -56,18 +56,33 @@ def may_write(
             return Outcome(action, problem=stays(path, old))
         if site.options.on_drift is OnDrift.BACKUP:
             keep(site, path, there)
-        return _over(site, there)
+        return over(site, site.keys.of(path), there)
     if there is None:
         return {"IfNoneMatch": "*"} if site.ability.puts_new else {}
     if action.keep:
         keep(site, path, there)
     else:
         retire(site, path, there, replaced=True)
-    return _over(site, there)
+    return over(site, site.keys.of(path), there)
 
 
-def _over(site: Site, there: Shown) -> dict[str, Any]:
-    return {"IfMatch": there.condition} if site.ability.puts_over and there.condition else {}
+def over(site: Site, key: str, there: Shown) -> dict[str, Any]:
+    """The condition that an object is what we have seen, where the server heeds that."""
+    is_heeded = site.ability.puts_over and key not in site.unequal
+    return {"IfMatch": there.condition} if is_heeded and there.condition else {}
+
+
+def is_unequal(site: Site, key: str, refusal: Refusal, wanted: Shown, there: Shown | None) -> bool:
+    """Whether a condition was refused as not met, and is: then it is of no use for this object from now on.
+
+    So it is of what came in parts with servers that hold it as another thing than a small object (Swift).
+    RACE: what somebody writes there from now on may be lost, as with a server that heeds no conditions.
+    """
+    is_same = there is not None and there.condition is not None and there.etag == wanted.etag
+    if refusal.status != 412 or not is_same:  # and not where somebody is at it
+        return False
+    site.unequal.add(key)
+    return True
 
 
 def _is_there(site: Site, action: Action, wish: Entry, there: Shown, same: str | None) -> Outcome | None:
@@ -133,11 +148,13 @@ def _copy_aside(
 
 def insist(site: Site, action: Action, there: There, attempt: Callable[[There], Outcome]) -> Outcome:
     """Try to do what depends on what is there, and look again where that was not so any more."""
-    failed = 0
+    failed, key = 0, site.keys.of(action.path)
     for _ in range(TRIES):
+        wanted, unmet = there, Refusal("", 0)
         try:
             return attempt(there)
         except Refusal as refusal:
+            unmet = refusal
             is_final = there is None and refusal.is_absent  # which is no wonder, and no answer
             if is_final or not (refusal.is_unmet or refusal.is_absent):
                 return Outcome(action, problem=explain(action.subject, "write it", refusal))
@@ -146,7 +163,9 @@ def insist(site: Site, action: Action, there: There, attempt: Callable[[There], 
             if failed > 1:
                 return Outcome(action, problem=problem(action.subject, Reason.FAILED, str(failing)))
         try:
-            there = head(site.service, site.keys.of(action.path))
+            there = head(site.service, key)
         except Refusal as refusal:
             return Outcome(action, problem=explain(action.subject, "look at it", refusal))
+        if isinstance(wanted, Shown):
+            is_unequal(site, key, unmet, wanted, there)
     return Outcome(action, problem=problem(action.subject, Reason.DRIFT, LOST_RACE))

@@ -41,6 +41,9 @@ class Site(Struct, eq=False):
     retired: dict[str, int] = field(default_factory=dict)  # and in the part that has an age
     is_used: bool = False  # something is, or was, in the run's folder beside that
     told: set[str] = field(default_factory=set)
+    unequal: set[str] = field(
+        default_factory=set
+    )  # keys whose ETag the server takes for another: see `drift`
 
     def sent(self, count: int, path: str) -> None:
         """So many more bytes of a file went out: told by one thread at a time."""

@@ -212,6 +212,22 @@ def test_a_server_that_takes_no_condition_for_met(make_push: MakePush, header: s
     assert push.there() == push.here()
 
 
+def test_conditions_that_some_objects_never_meet(make_push: MakePush) -> None:
+    """As where what came in parts is held as another thing than what the server was tried with."""
+    push = make_push("moto")
+    push({"a": "a", "gone": "g", "moved": "m", "theirs": "t", "d": {"e": "e", "f": "f"}})
+    push.proxy.unmet = "If-Match"
+    push.hand.put("theirs", b"THEY")
+    for name in ("gone", "theirs"):
+        (push.source / name).unlink()
+    (push.source / "moved").rename(push.source / "to")
+    push({"a": "changed"}, mirror=True)
+    assert push.there() == push.here()
+    assert [push.hand.get(key) for key in push.hand.names() if "/trash/kept/" in key] == [b"THEY"]
+    push.proxy.unmet = ""
+    push.settle(mirror=True)
+
+
 def test_a_server_that_shows_no_etags(make_push: MakePush) -> None:
     """What is noted with an object tells that it is ours. So does a listing, which shows no notes, not."""
     push = make_push("rclone")
