@@ -23,9 +23,7 @@ from reconcile.source.files import Source, SourceError, digest_of
 from reconcile.source.fork import fork, may_fork
 
 AT_A_TIME = 130  # files that it has got before it is given no more: what it goes on with while we are busy
-MOST_HELD = (
-    256 * 1024 * 1024
-)  # bytes that we may have held: of each page that one of us writes to there are two then
+MOST_HELD = 256 << 20  # bytes of memory that we may hold: of what one of us writes to, there is twice as much
 _LENGTH = 4  # bytes, before each message
 
 Order: TypeAlias = tuple[Recipe[Any], Fill]  # who wants it, and what

@@ -13,13 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from reconcile.core.errors import Locked
-from reconcile.core.job import Stop
+from reconcile.core.job import Job, Lock, Options, Stop
+from reconcile.pipeline import run
+from reconcile.remotes.local import driver, second
 from reconcile.remotes.local.driver import Disk
+from reconcile.remotes.local.scheme import Folder
 from reconcile.remotes.tree.steps import Burst, Recipe
 from reconcile.remotes.tree.verbs import Close, OpenNew, Verb, Write
 from reconcile.state.lock import hold_lock
+from tests.remotes.conformance import Heard
 from tests.support.trees import Dir, File, Link, assert_same_tree, build_tree, read_tree
 
 ROOT = Path(__file__).parents[3]
@@ -253,3 +258,20 @@ def test_of_large_files_only_the_one_under_way_is_brought_to_its_end(tmp_path: P
     finally:
         disk.close()
     assert written == [(number, piece) for number in (0, 1) for piece in range(9)]
+
+
+@pytest.mark.parametrize("why", ["memory", "a turn that may be over"])
+def test_there_is_none_where_that_would_cost_more(
+    source: Path, dest: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    monkeypatch.setattr(second, "may_fork", lambda: True)
+    monkeypatch.setattr(second, "MOST_HELD", 0)
+    monkeypatch.setattr(driver, "WORTH", 1)
+    asked: list[object] = []
+    monkeypatch.setattr(driver, "start_second", lambda *given: asked.append(second.start_second(*given)))
+    job = Job(str(source), Folder(str(dest)), str(dest.parent / "state"), Options())
+    if why != "memory":
+        job = replace(job, options=Options(lock=Lock.REMOTE))
+    assert not run(job, Heard()).problems
+    assert_same_tree(source, dest, ignore=[".reconcile"])
+    assert asked == ([None] if why == "memory" else [])
