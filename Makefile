@@ -21,7 +21,7 @@ torture: $(INSTALLED)  ## an hour or more: everything that may break, at every r
 	-@.ci/install-openssh
 	-@.ci/install-servers $(VENV)/servers
 	-@.ci/install-s3-servers
-	TORTURE=1 $(BIN)/python -m pytest -n auto --timeout 0 tests/faults tests/remotes/servers
+	TORTURE=1 $(BIN)/python -m pytest -n auto --timeout 0 tests/faults tests/remotes/s3 tests/remotes/servers
 
 check: $(INSTALLED)  ## style, types, layering
 	$(BIN)/ruff check

@@ -45,7 +45,9 @@ def test_who_falls_silent_is_asked_no_more(make_push: MakePush, do: Do, kind: st
     for name in ("gone", "gone too"):
         (push.source / name).unlink()
     (push.source / "moved").rename(push.source / "to")
-    build_tree(push.source, {"a": "new", "n": "n", "large": os.urandom(LARGE)})
+    build_tree(
+        push.source, {"a": "new", "n": "n"} | ({"large": os.urandom(LARGE)} if "Upload" in kind else {})
+    )
     push.proxy.arm(Fault(do, 1, kind, times=FOR_EVER))
     with pytest.raises(Unreachable, match="for as long as --timeout says"):
         push(mirror=True, retries=0, timeout=PATIENCE)
