@@ -80,7 +80,8 @@ class Faulty:
     Ceph 16 does with an ETag in quotes. ``region``: where the bucket is; who signs for another is sent there.
     ``aliases``: what the server calls itself, by turns. ``unknown``: a kind of request that it does not know.
     ``etagless``: it answers a PUT with an ETag, and shows none after that, as rclone where what it keeps
-    objects in has no MD5. ``unsigned``: of names that hold this it makes another signature than anybody else.
+    objects in has no MD5. ``noteless``: it shows nothing of what was noted with an object. ``unsigned``: of
+    names that hold this it makes another signature than anybody else.
     ``barred``: how headers begin of which it knows nothing, and refuses all requests that have one. ``sums``:
     it compares CRC-32, as S3 does.
     """
@@ -89,7 +90,7 @@ class Faulty:
         self.to = urlsplit(to.endpoint).port or 80
         self.requests: list[Request] = []
         self.skew = 0.0
-        self.hides = self.etagless = False
+        self.hides = self.etagless = self.noteless = False
         self.insists = self.unmet = self.unknown = self.unsigned = self.region = ""
         self.barred = ""
         self.sums: Sums | None = None
@@ -330,7 +331,8 @@ class _Handler(BaseHTTPRequestHandler):
             left_out.add("server")
         self.send_response_only(answer.status, answer.reason)
         for name, value in answer.getheaders():
-            if name.lower() not in left_out:
+            is_note = self.server.proxy.noteless and name.lower().startswith("x-amz-meta-")
+            if name.lower() not in left_out and not is_note:
                 self.send_header(name, value)
         if aliases := self.server.proxy.aliases:
             self.send_header("Server", aliases[len(self.server.proxy.requests) % len(aliases)])

@@ -230,6 +230,15 @@ def test_conditions_that_some_objects_never_meet(make_push: MakePush) -> None:
     push.settle(mirror=True)
 
 
+@pytest.mark.usefixtures("large_is_anything")
+def test_a_server_that_keeps_no_notes_with_what_came_in_parts(make_push: MakePush) -> None:
+    push = make_push("moto")
+    push.proxy.noteless = True
+    push({"large": "is not"})
+    push({"large": "is not, too"})
+    push.settle()
+
+
 def test_a_server_that_shows_no_etags(make_push: MakePush) -> None:
     """What is noted with an object tells that it is ours. So does a listing, which shows no notes, not."""
     push = make_push("rclone")
