@@ -16,6 +16,7 @@ from reconcile.cli import main
 from reconcile.config import Flags, make_job
 from reconcile.core.errors import Exit, UsageError
 from reconcile.core.job import OnDrift, Options, Result, Trash
+from reconcile.core.marks import is_mark
 from reconcile.pipeline import make_plan, run
 from tests.remotes.conformance import Heard
 from tests.support.jobs import JobTo
@@ -92,6 +93,32 @@ def test_what_is_deleted_or_replaced_stays_for_so_long(flags: Flags, source: Pat
     (source / "new").write_text("333")
     push(flags, trash="none")  # nothing goes by itself
     assert retired(dest) == {"new": b"1"}
+
+
+def test_what_went_there_before_a_run_began_anew_counts_once(flags: Flags, source: Path, dest: Path) -> None:
+    push(flags)
+    shutil.rmtree(dest / "d")  # which shows as something new is to come there
+    build_tree(source, {"a": "one, anew", "d": {"e": {"new": {"h": "five"}}}})
+    heard = Heard()
+    push(flags, heard)
+    assert retired(dest) == {"a": b"one"}
+    [mark] = dest.glob(".reconcile/*/*.old-*")
+    assert mark.name.endswith(".old-1-3")
+    assert len([said for said in heard.said if "went to the trash" in said]) == 1
+
+
+def test_out_of_order_too_a_run_that_retires_nothing_leaves_nothing(
+    job_to: JobTo, source: Path, served: Path
+) -> None:
+    build_tree(source, {"d": {"f": "x", "g": {"h": "y", "i": "z"}}, "k": "z"})
+    options = Options(mirror=True, allow_mass_delete=True, trash=Trash(DAY))
+    job, dest = job_to(Quirk.UNORDERED, options=options), served / "dest"
+    run(job, Heard())
+    for path in ("d/f", "d/g/h", "k"):
+        (source / path).unlink()
+        (dest / path).unlink()  # by somebody else
+        assert not run(job, Heard()).problems
+        assert all(is_mark(each.name) for each in dest.glob(".reconcile/*/*"))
 
 
 @pytest.mark.parametrize("limit", ["1k", "1.0kB", "30d,1k"])

@@ -149,7 +149,7 @@ def clear_run(
     """
     if folder == site.layout.run:
         left, *_ = driver.call(_together(_remove_unlooked(folder, parts, site.memory.discarded), *beside))
-        if left <= _stays(site):
+        if not left or left == _stays(site):
             return []
         known = {one.place: one for one in site.memory.discarded}
     stuck = purge(driver, site, [folder + b"/" + STAGING]) if STAGING in parts else []
@@ -173,7 +173,7 @@ def clear_run(
     )
     if folder != site.layout.run:
         _remove_hollow(driver, site, folder + b"/" + OLD)
-    driver.call(_remove_unlooked(folder, {*vain, KEPT, OLD, TRASH}, []))
+    _remove_empty(driver, folder, {*vain, KEPT, OLD, TRASH})
     if PARKING in parts:
         parked = folder + b"/" + PARKING
         status = driver.call(act(Rmdir(parked)))
@@ -216,6 +216,15 @@ def _remove_unlooked(
     Returns what remains."""
     paths = [*(folder + b"/" + part for part in sorted(parts, reverse=True)), folder]
     return (yield from empty_blindly(known, paths))
+
+
+def _remove_empty(driver: Driver, folder: bytes, parts: Collection[bytes]) -> None:
+    """Remove what is empty of a folder, the folder last."""
+    left = driver.call(_remove_unlooked(folder, parts, []))
+    depths: dict[int, list[bytes]] = {}
+    for path in left:  # one may have been tried before what is in it was gone
+        depths.setdefault(path.count(b"/"), []).append(path)
+    remove_levels(driver, [depths[depth] for depth in sorted(depths)])
 
 
 def _stays(site: Site) -> set[bytes]:

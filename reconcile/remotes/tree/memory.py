@@ -70,6 +70,12 @@ class RunMemory(Struct, eq=False):
     full_there: dict[str, Problem] = field(default_factory=dict)  # the same elsewhere, by its top
     refusals: int = 0  # writes refused in a row, for no reason that we see
 
+    def forget_trash(self) -> None:
+        """There is another one now: what went to the one before is counted."""
+        self.discarded.clear()
+        self.unfilled.clear()
+        self.keeps = self.retired = self.retired_bytes = 0
+
     @property
     def shared(self) -> bool:
         """Whether others push to DEST, too, or did."""

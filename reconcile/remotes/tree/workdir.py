@@ -94,7 +94,7 @@ def make_workdir(
     ours = site.layout.job = job_folder(site, footing.lineage)
     site.layout.run = ours + b"/" + os.fsencode(run)
     site.layout.parts.clear()
-    site.memory.discarded.clear()
+    site.memory.forget_trash()
     site.memory.marks = ()
     driver.call(expect_filled(site, footing))
     listing = driver.call(_enter(site, ours, footing, parts))
