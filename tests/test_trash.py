@@ -107,6 +107,15 @@ def test_what_went_there_before_a_run_began_anew_counts_once(flags: Flags, sourc
     assert len([said for said in heard.said if "went to the trash" in said]) == 1
 
 
+def test_of_a_folder_counts_what_is_there(flags: Flags, source: Path, dest: Path) -> None:
+    push(flags)
+    (dest / "d/e/f").unlink()  # by somebody else
+    shutil.rmtree(source / "d")
+    push(flags)
+    [mark] = dest.glob(".reconcile/*/*.old-*")
+    assert mark.name.endswith(f".old-1-{len('four')}")
+
+
 def test_out_of_order_too_a_run_that_retires_nothing_leaves_nothing(
     job_to: JobTo, source: Path, served: Path
 ) -> None:

@@ -132,7 +132,7 @@ def _delete_directory(
         status = Status(Code.FAILED, "")
         if site.layout.has_trash:
             members = ((name, kind_of(attrs) is Kind.DIR) for name, attrs in found.items())
-            size = sum(size_of(entry) for _, entry in action.members)
+            size = sum(attrs.size for attrs in found.values() if kind_of(attrs) is Kind.FILE)
             status = yield from _let_go(site, action.path, size, [("", True), *members])
         effects: dict[str, Entry | None] = {}
         if status.code in UNCLEAR:  # as across file systems: then piece by piece
