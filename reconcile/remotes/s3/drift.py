@@ -17,7 +17,7 @@ from reconcile.remotes.s3 import tags
 from reconcile.remotes.s3.copying import copy
 from reconcile.remotes.s3.failure import Failing, Refusal, explain, problem
 from reconcile.remotes.s3.keys import unfit
-from reconcile.remotes.s3.listing import head
+from reconcile.remotes.s3.listing import head, refusal_for
 from reconcile.remotes.s3.site import Site, as_kept
 from reconcile.remotes.s3.tags import Shown
 
@@ -166,6 +166,9 @@ def insist(site: Site, action: Action, there: There, attempt: Callable[[There], 
             there = head(site.service, key)
         except Refusal as refusal:
             return Outcome(action, problem=explain(action.subject, "look at it", refusal))
+        except Failing as failing:
+            why = refusal_for(site.service, site.keys, failing)
+            return Outcome(action, problem=explain(action.subject, "look at it", why))
         if isinstance(wanted, Shown):
             is_unequal(site, key, unmet, wanted, there)
     return Outcome(action, problem=problem(action.subject, Reason.DRIFT, LOST_RACE))

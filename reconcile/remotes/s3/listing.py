@@ -14,7 +14,7 @@ from reconcile.core.errors import ConnectionLost, Unreachable
 from reconcile.core.model import DIRECTORY, UNSEEN, Seen
 from reconcile.core.paths import is_ours, join
 from reconcile.remotes.s3 import tags
-from reconcile.remotes.s3.failure import Refusal
+from reconcile.remotes.s3.failure import Failing, Refusal
 from reconcile.remotes.s3.keys import Keys, is_path, is_plain, plain_part
 from reconcile.remotes.s3.pool import Pool
 from reconcile.remotes.s3.service import Service
@@ -176,15 +176,26 @@ def survey(
             at = reached
             break
         at = reached
-    found.update(pool.run(partial(_ask, service, key, path) for key, path in wanted[at:] + strange))
+    found.update(pool.run(partial(_ask, service, keys, key, path) for key, path in wanted[at:] + strange))
     return found
 
 
-def _ask(service: Service, key: str, path: str) -> tuple[str, Answer]:
+def _ask(service: Service, keys: Keys, key: str, path: str) -> tuple[str, Answer]:
     try:
         return path, head(service, key)
     except Refusal as refusal:
         return path, refusal
+    except Failing as failing:
+        return path, refusal_for(service, keys, failing)
+
+
+def refusal_for(service: Service, keys: Keys, failing: Failing) -> Refusal:
+    """What a server fails at again and again is refused, if it does not fail at all. Raises what it met."""
+    try:
+        holds(service, keys.base)
+    except Unreachable:
+        raise failing from None
+    return Refusal("InternalError", 500, "the server fails at this one, and not at others")
 
 
 def _before(key: str) -> str:

@@ -214,6 +214,18 @@ def test_a_server_that_takes_no_condition_for_met(make_push: MakePush, header: s
     assert push.there() == push.here()
 
 
+@pytest.mark.parametrize("name", ["rclone", "moto"] if TORTURE else ["rclone"])
+def test_a_name_at_which_the_server_fails(make_push: MakePush, name: str) -> None:
+    """Always, and at no other: all else goes on."""
+    push = make_push(name)
+    push({"a": "a", "odd": "o"})
+    push.proxy.arm(Fault("answer", path="/odd", times=FOR_EVER, status=500, code="InternalError"))
+    result = push.tries({"a": "changed", "odd": "changed", "z": "z"}, retries=0)
+    assert [problem.path for problem in result.problems] == ["odd"]
+    assert (push.hand.get("a"), push.hand.get("z"), push.hand.get("odd")) == (b"changed", b"z", b"o")
+    push.settle()
+
+
 def test_conditions_that_some_objects_never_meet(make_push: MakePush) -> None:
     """As where what came in parts is held as another thing than what the server was tried with."""
     push = make_push("moto")
