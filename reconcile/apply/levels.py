@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from reconcile.core.job import Stop
 from reconcile.core.model import Action, Kind, Op, Outcome, Plan
 from reconcile.core.observe import claim, claim_parted, is_parted, questions
-from reconcile.core.order import not_tried, touched
+from reconcile.core.order import not_told, not_tried, touched
 from reconcile.core.paths import ancestors, join
 from reconcile.remotes import Remote
 from reconcile.source.files import Source
@@ -53,7 +53,7 @@ def apply(
                 stranded.append(outcome)
             else:
                 yield outcome
-        for outcome in remote.perform(ready, source, stop):
+        for outcome in _perform_all(remote, ready, source, stop):
             if not outcome.done:
                 failed.add(outcome.action)
                 if failed.is_parked(outcome.action) and outcome.action.path not in outcome.effects:
@@ -65,6 +65,16 @@ def apply(
             if home is not None and outcome.put_back:
                 failed.add_path(home)
             yield outcome
+
+
+def _perform_all(remote: Remote, actions: Sequence[Action], source: Source, stop: Stop) -> Iterator[Outcome]:
+    """One outcome of each, whatever a remote forgets: what is not told would look as if it was done."""
+    told: set[str] = set()
+    for outcome in remote.perform(actions, source, stop):
+        told.add(outcome.action.path)
+        yield outcome
+    if not stop.requested:
+        yield from (Outcome(each, problem=not_told(each)) for each in actions if each.path not in told)
 
 
 def find_out(actions: Sequence[Action], remote: Remote) -> Iterator[Outcome]:

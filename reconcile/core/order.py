@@ -49,6 +49,12 @@ def not_tried(action: Action, culprit: str) -> Problem:
     return Problem(action.subject, Stage.APPLY, Reason.PREREQUISITE, f"not tried, because '{culprit}' failed")
 
 
+def not_told(action: Action) -> Problem:
+    """It was to be done, and nobody says what became of it."""
+    text = "it is not known what became of it; the next run looks, and does what is left"
+    return Problem(action.subject, Stage.APPLY, Reason.FAILED, text)
+
+
 def _levels(actions: Sequence[Action]) -> list[list[Action]]:
     """An action waits for every earlier one whose path holds, or is held in, one of its own.
 
