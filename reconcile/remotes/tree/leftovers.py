@@ -148,8 +148,10 @@ def clear_run(
     may be in the trash of a dead run, by the names of its places.
     """
     if folder == site.layout.run:
-        left, *_ = driver.call(_together(_remove_unlooked(folder, parts, site.memory.discarded), *beside))
-        if not left or left == _stays(site):
+        stays = _stays(site)
+        removing = _remove_unlooked(folder, parts, site.memory.discarded, sure=bool(stays))
+        left, *_ = driver.call(_together(removing, *beside))
+        if not left or left == stays:
             return []
         known = {one.place: one for one in site.memory.discarded}
     stuck = purge(driver, site, [folder + b"/" + STAGING]) if STAGING in parts else []
@@ -210,12 +212,13 @@ def not_removed(path: bytes) -> Problem:
 
 
 def _remove_unlooked(
-    folder: bytes, parts: Collection[bytes], known: Sequence[Discarded]
+    folder: bytes, parts: Collection[bytes], known: Sequence[Discarded], *, sure: bool = False
 ) -> Recipe[set[bytes]]:
     """Try to remove a folder without looking into it first: mostly nothing is left in it but what we know.
-    Returns what remains."""
+    Returns what remains. ``sure``: where something stays in any case, nothing else shows that the rest is
+    gone: see ``remove_in_turn``."""
     paths = [*(folder + b"/" + part for part in sorted(parts, reverse=True)), folder]
-    return (yield from empty_blindly(known, paths))
+    return (yield from empty_blindly(known, paths, sure=sure))
 
 
 def _remove_empty(driver: Driver, folder: bytes, parts: Collection[bytes]) -> None:

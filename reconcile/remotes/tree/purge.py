@@ -63,32 +63,35 @@ def remove_levels(driver: Driver, levels: Sequence[Sequence[bytes]]) -> list[byt
     return stuck
 
 
-def remove_in_turn(directories: Sequence[bytes]) -> Recipe[set[bytes]]:
+def remove_in_turn(directories: Sequence[bytes], *, sure: bool = False) -> Recipe[set[bytes]]:
     """Remove empty directories, those inside others first; returns those that remain.
 
     Not waiting for one to be gone before the one it is in: most servers do what they are asked in turn.
+    ``sure``: also those that are not there, as is said. Who can't find them may have them.
     """
     left: set[bytes] = set()
     for some in batches(directories, MANY):
         statuses: list[Status] = yield [Rmdir(path) for path in some]
-        left |= _not_gone(some, statuses)
+        left |= _not_gone(some, statuses, sure=sure)
     return left
 
 
-def empty_blindly(known: Sequence[Discarded], lastly: Sequence[bytes]) -> Recipe[set[bytes]]:
-    """Remove what is known to be in the trash, unlooked, and these directories; returns what remains."""
+def empty_blindly(known: Sequence[Discarded], lastly: Sequence[bytes], *, sure: bool) -> Recipe[set[bytes]]:
+    """Remove what is known to be in the trash, unlooked, and these directories; returns what remains.
+    ``sure``: see ``remove_in_turn``."""
     plain = [inside(one.place, name) for one in known for name, is_folder in one.holds if not is_folder]
     folders = [inside(one.place, name) for one in known for name, is_folder in one.holds if is_folder]
     left: set[bytes] = set()
     *first, last = batches(plain, MANY) or [[]]
     for some in first:
-        left |= _not_gone(some, (yield [Remove(path) for path in some]))
-    *statuses, deeper = yield [*map(Remove, last), remove_in_turn([*reversed(folders), *lastly])]
-    return left.union(_not_gone(last, statuses), deeper)
+        left |= _not_gone(some, (yield [Remove(path) for path in some]), sure=sure)
+    *statuses, deeper = yield [*map(Remove, last), remove_in_turn([*reversed(folders), *lastly], sure=sure)]
+    return left.union(_not_gone(last, statuses, sure=sure), deeper)
 
 
-def _not_gone(paths: Sequence[bytes], statuses: Sequence[Status]) -> set[bytes]:
-    return {path for path, status in zip(paths, statuses, strict=True) if not is_gone(status)}
+def _not_gone(paths: Sequence[bytes], statuses: Sequence[Status], *, sure: bool) -> set[bytes]:
+    told = zip(paths, statuses, strict=True)
+    return {path for path, status in told if status is not OK and (sure or not is_gone(status))}
 
 
 def empty_trash(
