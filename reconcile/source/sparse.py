@@ -15,7 +15,7 @@ MOST_HOLES = 10_000  # looked at
 def tell_sparse(plan: Plan, source: Source) -> Iterator[str]:
     """The large files among those to be sent that are mostly holes."""
     for action in plan.actions:
-        if (new := action.new) is not None and new.size >= LARGE and action.bytes >= LARGE:
+        if action.bytes >= LARGE:
             data = _data(source, action.path, action.bytes)
             if 2 * data < action.bytes and action.bytes - data >= LARGE:
                 yield (

@@ -50,6 +50,7 @@ class Inbox:
         return data[:nbytes]
 
     def __len__(self) -> int:
+        """More than none if something is here: paramiko asks where it shows a channel in words."""
         return len(self._rest) + self._pieces.qsize()
 
     def _put(self, data: bytes) -> None:

@@ -255,7 +255,7 @@ def make_old(site: Site, actions: Iterable[Action]) -> Recipe[None]:
     yield from _make_trash(site)
     old = site.layout.run + b"/" + OLD
     # In one go: which server does not take them in turn makes those below one by one, when they are used.
-    places = [inside(old, top) for top in sorted(going, key=_depth)]
+    places = [inside(old, top) for top in sorted(going)]
     for some in batches([place for place in places if place not in site.memory.kept], BATCH):
         made: list[Status] = yield [_make_one(site, place) for place in some]
         site.memory.kept.update(p for p, status in zip(some, made, strict=True) if status is OK)
@@ -281,7 +281,3 @@ def _make_one(site: Site, directory: bytes) -> Recipe[Status]:
     made: Status
     made, _ = yield [making, deny(site)]
     return made
-
-
-def _depth(path: str) -> int:
-    return path.count("/") + bool(path)
