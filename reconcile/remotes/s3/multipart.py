@@ -185,15 +185,16 @@ def _part(
     there: Mapping[int, Mapping[str, Any]],
 ) -> dict[str, Any] | Outcome:
     try:
-        known = there.get(number)
-        sums = sums_of.of_part(data, crc=site.ability.compares_crc)
-        told = {name: value for name, value in sums.items() if name != "ContentMD5"}
+        known, crc = there.get(number), site.ability.compares_crc
         if known is not None and _is_same(known, data):
+            told = {"ChecksumCRC32": known.get("ChecksumCRC32") or sums_of.crc32(data)} if crc else {}
             return {"PartNumber": number, "ETag": known["ETag"], **told}
+        sums = sums_of.of_part(data, crc=crc)
         reply = site.service.put_part(upload.key, upload.id, number, data, **sums)
         if (failed := sums_of.unlike(action.path, reply, sums)) is not None:
             return Outcome(action, problem=failed)
         site.sent(len(data), action.path)
+        told = {"ChecksumCRC32": sums["ChecksumCRC32"]} if crc else {}
         return {"PartNumber": number, "ETag": reply["ETag"], **told}
     except Refusal as refusal:
         return Outcome(action, problem=explain(action.path, f"send part {number} of it", refusal))
