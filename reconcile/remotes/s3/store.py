@@ -19,6 +19,7 @@ from typing import Any
 
 from reconcile.core.errors import Unreachable
 from reconcile.remotes.s3 import tags
+from reconcile.remotes.s3.drift import over
 from reconcile.remotes.s3.failure import Refusal
 from reconcile.remotes.s3.keys import STORE
 from reconcile.remotes.s3.listing import names_in, pages
@@ -76,12 +77,10 @@ class S3Store:
         if there is None:
             return False
         shown, notes = tags.asked(there), dict(tags.notes_of(there))
-        is_safe = self._site.ability.puts_over and shown.condition is not None
-        condition = {"IfMatch": shown.condition} if is_safe else {}
         with self._explained("renew", key):
             try:
                 value = self._site.service.read(key, 0, shown.size)
-                headers = {**self._site.headers.of_ours, **condition}
+                headers = {**self._site.headers.of_ours, **over(self._site, key, shown)}
                 self._site.service.ask("put_object", Key=key, Body=value, Metadata=notes, **headers)
             except Refusal as refusal:
                 if refusal.is_unmet or refusal.is_absent:
