@@ -17,6 +17,9 @@ from reconcile.core.brackets import NEWLINE, put_back, take_out
 from reconcile.core.errors import UsageError
 
 _Rule = tuple[re.Pattern[str], bool]  # what matches it is excluded, or not
+# No name is empty, so git matches nothing by these, nor by two slashes in a row. pathspec takes some of them
+# for every directory.
+_NOTHING = ("", "/", "!/")
 
 
 class Filter(Struct, frozen=True, eq=False):
@@ -82,23 +85,20 @@ def check_patterns(lines: Sequence[str], file: str) -> None:
 @cache
 def _compile(line: str) -> _Rule | None:
     """None: a comment, or what matches nothing."""
-    if line.startswith("#") or _matches_nothing(line):
+    if line.startswith("#") or line.rstrip(" ") in _NOTHING:
         return None
     from pathspec import GitIgnoreSpec
 
     try:
         plain, spare, brackets = take_out(line)
+        if "//" in plain:
+            return None
         [pattern] = GitIgnoreSpec.from_lines([_spare_directory(plain)]).patterns
     except ValueError as error:
         raise _refusal(line, str(error)) from None
     assert pattern.regex is not None
     assert pattern.include is not None
     return put_back(_narrow(pattern.regex), spare, brackets), pattern.include
-
-
-def _matches_nothing(line: str) -> bool:
-    """For git: no name is empty. pathspec takes some of these for every directory."""
-    return line.rstrip(" ") in {"", "/", "!/"} or "//" in line
 
 
 def _refusal(line: str, why: str) -> UsageError:

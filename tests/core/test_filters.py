@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from reconcile.core.errors import UsageError
@@ -105,6 +105,8 @@ def test_a_deep_path_needs_no_recursion() -> None:
         "[[:digits:]]",
         "[[:alpha",
         "x[a/b]",
+        "[//[a-c]",
+        "a[//]b",
     ],
 )
 def test_what_is_no_pattern_is_refused(line: str) -> None:
@@ -160,6 +162,7 @@ LINE = (
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=st.lists(LINE, min_size=1, max_size=4))
+@example(lines=["[//[a-c]"])
 def test_agrees_with_git(repository: Path, lines: list[str]) -> None:
     kept = []
     for line in lines:
